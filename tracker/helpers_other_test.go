@@ -1,0 +1,7 @@
+//go:build !linux
+
+package tracker
+
+func playOtherProcess() {}
+
+func (h *harness) segmentsOut() uint32 { return 0 }

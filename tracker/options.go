@@ -1,0 +1,94 @@
+package tracker
+
+import (
+	"log/slog"
+	"time"
+)
+
+// Defaults of [Options].
+const (
+	DefaultMaxConns         = 16384
+	DefaultHandshakeTimeout = 10 * time.Second
+	DefaultFrameTimeout     = 30 * time.Second
+	DefaultWriteTimeout     = 30 * time.Second
+	DefaultHungAfter        = 10 * time.Second
+)
+
+// Clock tells the time. It must be monotonic, as [time.Now] is.
+type Clock interface {
+	Now() time.Time
+}
+
+// Options of a [Server]. The zero value is a stock tracker's behaviour with the
+// defaults of this package.
+type Options struct {
+	// Clock is the wall clock by default. Deadlines of connections do not follow
+	// it: the kernel keeps those.
+	Clock Clock
+	// Logger gets registrations, departures and what bad peers did; default: no
+	// log.
+	Logger *slog.Logger
+	// Metrics counts; default: nothing does. It belongs to one server.
+	Metrics *Metrics
+	// StopKey is the secret that lets a peer stop the tracker by STOP; empty:
+	// nobody can.
+	StopKey string
+	// FairShare serves requests of the same priority by client (source address):
+	// first the one that holds the fewest devices of the key. Off is TVM's order:
+	// by arrival.
+	FairShare bool
+	// MaxConns bounds the open connections; more are closed at once. Default:
+	// [DefaultMaxConns]. It is lowered, with a line in the log, to what the
+	// process's limit of open files (RLIMIT_NOFILE) has room for.
+	MaxConns int
+	// HandshakeTimeout bounds the time from accept to the magic.
+	HandshakeTimeout time.Duration
+	// FrameTimeout bounds the time from the first byte of a frame to its last.
+	FrameTimeout time.Duration
+	// WriteTimeout bounds the time in which a peer that reads slowly must take
+	// the next piece of what it is sent.
+	WriteTimeout time.Duration
+	// HungAfter is the silence after which a server counts as hung: one of ours
+	// whatever it does, a stock one if it is known to poll and has an offer to
+	// poll for.
+	HungAfter time.Duration
+}
+
+func (o Options) withDefaults() Options {
+	if o.Clock == nil {
+		o.Clock = wallClock{}
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.MaxConns <= 0 {
+		o.MaxConns = DefaultMaxConns
+	}
+	o.HandshakeTimeout = positive(o.HandshakeTimeout, DefaultHandshakeTimeout)
+	o.FrameTimeout = positive(o.FrameTimeout, DefaultFrameTimeout)
+	o.WriteTimeout = positive(o.WriteTimeout, DefaultWriteTimeout)
+	o.HungAfter = positive(o.HungAfter, DefaultHungAfter)
+	return o
+}
+
+// reservedDescriptors are left for all that is no connection: listeners,
+// metrics, logs, and the connections that are just being refused.
+const reservedDescriptors = 64
+
+// affordable returns how many of the wanted connections fit the descriptors. It
+// leaves half of them where there are hardly any.
+func affordable(wanted, descriptors int) int {
+	return max(1, min(wanted, descriptors-min(reservedDescriptors, descriptors/2)))
+}
+
+func positive(d, otherwise time.Duration) time.Duration {
+	if d > 0 {
+		return d
+	}
+	return otherwise
+}
+
+type wallClock struct{}
+
+// Now implements [Clock].
+func (wallClock) Now() time.Time { return time.Now() }
