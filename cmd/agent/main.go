@@ -1,0 +1,191 @@
+// Command agent (rpcpool-agent) is the program above the workers: PID 1 of a
+// device container, or a child of the server on a bare machine. It starts
+// workers for the sidecar that connects to its socket, keeps their deadlines,
+// kills their whole process trees and reaps them; package
+// [rpcpool.dev/sidecar/supervise/agent] has the rest.
+//
+// Exit status: 0 stopped in order, 1 failed, 2 wrong usage. Logs go to stderr.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"strings"
+	"syscall"
+
+	"rpcpool.dev/internal/version"
+	"rpcpool.dev/sidecar/supervise/agent"
+)
+
+const usage = `rpcpool-agent starts, watches and kills the workers of one device for the sidecar
+that connects to its socket.
+
+Usage:
+  rpcpool-agent --socket PATH --work-root DIR [flags] [-- CMD ARGS...]
+
+Example:
+  rpcpool-agent --socket /run/rpcpool/agent.sock --work-root /var/lib/rpcpool -- python3 /opt/worker.py
+
+CMD is the worker where the sidecar names none. A worker runs in a fresh work
+directory under DIR, so paths among its arguments should be absolute.
+
+Flags:
+  --socket PATH            Unix socket (SOCK_SEQPACKET) for the sidecar
+  --work-root DIR          where the workers' work directories are made
+  --no-cgroup              do not use cgroups, even where it is possible
+  --die-with-parent        stop when the parent process ends, or when standard
+                           input does if it is a pipe or a socket
+  --log-format text|json   format of the log on stderr (text)
+  --log-level LEVEL        least level that is logged: debug, info, warn, error (info)
+  --version                print the version
+  --help                   print this
+`
+
+// Exit statuses.
+const (
+	exitOK     = 0
+	exitFailed = 1
+	exitUsage  = 2
+)
+
+// gcPercent keeps the heap of a program that has next to nothing on it from
+// growing to the 4 MiB at which Go would first collect. It shares the device
+// container's memory with what is measured there.
+const gcPercent = 25
+
+func main() {
+	agent.MaybeExec()
+	debug.SetGCPercent(gcPercent)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	status := run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr)
+	stop()
+	os.Exit(status)
+}
+
+// run executes the command line and returns the exit status.
+func run(ctx context.Context, args []string, stdin *os.File, stdout, stderr io.Writer) int {
+	c, err := parse(args)
+	switch {
+	case err != nil:
+		fmt.Fprintf(stderr, "rpcpool-agent: %v (see rpcpool-agent --help)\n", err)
+		return exitUsage
+	case c.help:
+		_, _ = io.WriteString(stdout, usage)
+		return exitOK
+	case c.version:
+		_, _ = fmt.Fprintln(stdout, version.Get())
+		return exitOK
+	}
+	c.options.Logger = c.logger(stderr)
+	if err := serve(ctx, c, stdin); err != nil {
+		fmt.Fprintf(stderr, "rpcpool-agent: %v\n", err)
+		return exitFailed
+	}
+	return exitOK
+}
+
+func serve(ctx context.Context, c config, stdin *os.File) error {
+	if c.dieWithParent {
+		watched, stop, err := agent.WithParent(ctx, stdin)
+		if err != nil {
+			return fmt.Errorf("--die-with-parent: %w", err)
+		}
+		defer stop()
+		ctx = watched
+	}
+	err := agent.Run(ctx, c.options)
+	if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, context.Canceled) {
+		c.options.Logger.Info("agent stopped", "reason", cause)
+	}
+	return err //nolint:wrapcheck // says what it is
+}
+
+// config is a parsed command line.
+type config struct {
+	options       agent.Options
+	dieWithParent bool
+	json          bool
+	level         slog.Level
+	help, version bool
+}
+
+func (c config) logger(w io.Writer) *slog.Logger {
+	o := &slog.HandlerOptions{Level: c.level}
+	if c.json {
+		return slog.New(slog.NewJSONHandler(w, o))
+	}
+	return slog.New(slog.NewTextHandler(w, o))
+}
+
+// parse reads the command line; its errors are the caller's mistakes.
+func parse(args []string) (config, error) {
+	var c config
+	flags := flag.NewFlagSet("rpcpool-agent", flag.ContinueOnError)
+	flags.SetOutput(io.Discard)
+	flags.StringVar(&c.options.Socket, "socket", "", "")
+	flags.StringVar(&c.options.WorkRoot, "work-root", "", "")
+	flags.BoolVar(&c.options.NoCgroup, "no-cgroup", false, "")
+	flags.BoolVar(&c.dieWithParent, "die-with-parent", false, "")
+	flags.BoolVar(&c.version, "version", false, "")
+	flags.Func("log-format", "", c.setFormat)
+	flags.Func("log-level", "", c.setLevel)
+	args, command, separated := cutCommand(args)
+	err := flags.Parse(args)
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		c.help = true
+		return c, nil
+	case err != nil:
+		return c, err //nolint:wrapcheck // names the flag
+	case c.version:
+		return c, nil
+	case flags.NArg() > 0:
+		return c, fmt.Errorf("unexpected argument %q: the worker's command goes after --", flags.Arg(0))
+	case separated && len(command) == 0:
+		return c, errors.New("no command after --")
+	case c.options.Socket == "":
+		return c, errors.New("--socket is required")
+	case c.options.WorkRoot == "":
+		return c, errors.New("--work-root is required")
+	}
+	c.options.Command = command
+	return c, nil
+}
+
+// cutCommand splits the arguments at the first "--".
+func cutCommand(args []string) (flags, command []string, separated bool) {
+	for i, arg := range args {
+		if arg == "--" {
+			return args[:i], args[i+1:], true
+		}
+	}
+	return args, nil, false
+}
+
+func (c *config) setFormat(s string) error {
+	switch strings.ToLower(s) {
+	case "text":
+		c.json = false
+	case "json":
+		c.json = true
+	default:
+		return errors.New("want text or json")
+	}
+	return nil
+}
+
+func (c *config) setLevel(s string) error {
+	switch strings.ToLower(s) {
+	case "debug", "info", "warn", "error":
+		return c.level.UnmarshalText([]byte(s)) //nolint:wrapcheck // cannot fail: just checked
+	default:
+		return errors.New("want debug, info, warn or error")
+	}
+}

@@ -1,0 +1,66 @@
+package agent
+
+import (
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+)
+
+// oomCounter reads how often the kernel killed a process for lack of memory in
+// the agent's memory cgroup, that is in the container: the workers share it.
+// Where there is no such group it reads the whole machine's counter.
+type oomCounter struct {
+	path string // "" if there is none
+	key  string
+}
+
+// newOOMCounter finds the counter below root, which is "/" but in tests.
+func newOOMCounter(root string) oomCounter {
+	for _, c := range oomCandidates(root) {
+		if _, ok := c.read(); ok {
+			return c
+		}
+	}
+	return oomCounter{}
+}
+
+func oomCandidates(root string) []oomCounter {
+	groups, err := readCgroups(root)
+	if err != nil {
+		return []oomCounter{{path: filepath.Join(root, "proc/vmstat"), key: "oom_kill"}}
+	}
+	var out []oomCounter
+	if dir, ok := groups.dir(""); ok {
+		out = append(out, oomCounter{filepath.Join(root, dir, "memory.events"), "oom_kill"})
+	}
+	if dir, ok := groups.dir("memory"); ok {
+		out = append(out, oomCounter{filepath.Join(root, dir, "memory.oom_control"), "oom_kill"})
+	}
+	return append(out, oomCounter{filepath.Join(root, "proc/vmstat"), "oom_kill"})
+}
+
+// read returns the counter; ok is false if it cannot be read.
+func (c oomCounter) read() (n uint64, ok bool) {
+	if c.path == "" {
+		return 0, false
+	}
+	b, err := os.ReadFile(c.path)
+	if err != nil {
+		return 0, false
+	}
+	return parseCounter(string(b), c.key)
+}
+
+// parseCounter finds a line "key number", as memory.events, memory.oom_control
+// and vmstat have them.
+func parseCounter(text, key string) (n uint64, ok bool) {
+	for line := range strings.Lines(text) {
+		fields := strings.Fields(line)
+		if len(fields) == 2 && fields[0] == key {
+			n, err := strconv.ParseUint(fields[1], 10, 64)
+			return n, err == nil
+		}
+	}
+	return 0, false
+}

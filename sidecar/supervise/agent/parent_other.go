@@ -1,0 +1,14 @@
+//go:build !linux
+
+package agent
+
+import (
+	"context"
+	"errors"
+	"os"
+)
+
+// WithParent fails: an agent needs Linux.
+func WithParent(context.Context, *os.File) (context.Context, context.CancelFunc, error) {
+	return nil, nil, errors.New("the parent's death can be noticed on Linux only")
+}

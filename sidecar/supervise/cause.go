@@ -1,0 +1,80 @@
+package supervise
+
+import "syscall"
+
+// Cause says how a worker, and with it its session, ended. The set is closed:
+// the same words stand on the wire, in metrics, in logs and in the docs.
+type Cause string
+
+// All causes.
+const (
+	// CauseCompleted: the worker ended the session in order (exit 0).
+	CauseCompleted Cause = "completed"
+	// CauseClientGone: the client went away and the worker did not end by itself.
+	CauseClientGone Cause = "client-gone"
+	// CauseTimeout: the session reached its deadline and was killed.
+	CauseTimeout Cause = "timeout"
+	// CauseCrashSignal: the worker died of a signal that nobody here sent.
+	CauseCrashSignal Cause = "crash-signal"
+	// CauseCrashExit: the worker ended by itself with a non-zero status.
+	CauseCrashExit Cause = "crash-exit"
+	// CauseOOM: the kernel killed the worker because memory ran out.
+	CauseOOM Cause = "oom"
+	// CauseStartFailed: the worker never became ready to serve.
+	CauseStartFailed Cause = "start-failed"
+	// CauseKilledDrain: the server was told to stop and the drain time was over.
+	CauseKilledDrain Cause = "killed-drain"
+	// CauseUnkillable: the worker outlived SIGKILL (stuck in a driver); its
+	// device must not be offered.
+	CauseUnkillable Cause = "unkillable"
+	// CauseProtocolError: the client broke the protocol.
+	CauseProtocolError Cause = "protocol-error"
+)
+
+// Causes returns every cause, in a fixed order.
+func Causes() []Cause {
+	return []Cause{
+		CauseCompleted, CauseClientGone, CauseTimeout, CauseCrashSignal, CauseCrashExit,
+		CauseOOM, CauseStartFailed, CauseKilledDrain, CauseUnkillable, CauseProtocolError,
+	}
+}
+
+// ExitProtocol is the exit status by which a worker says that its client broke
+// the protocol (EX_PROTOCOL of sysexits.h).
+const ExitProtocol = 76
+
+// Exit holds what is known when a worker's process has been reaped.
+type Exit struct {
+	// Code is the exit status, or -1 if a signal ended the process.
+	Code int
+	// Signal is the signal that ended the process, or 0.
+	Signal syscall.Signal
+	// Killed is why the agent killed it, or empty if it did not.
+	Killed Cause
+	// OOM is true if the kernel's out-of-memory counter of the worker's group
+	// grew during its life.
+	OOM bool
+	// Served is true if the worker ever had a session.
+	Served bool
+}
+
+// Classify tells the cause of an end. An end that we brought about is named by
+// our reason for it, whatever status the dying process found time to leave.
+func Classify(e Exit) Cause {
+	switch {
+	case e.Killed != "":
+		return e.Killed
+	case e.Signal == syscall.SIGKILL && e.OOM:
+		return CauseOOM
+	case !e.Served:
+		return CauseStartFailed
+	case e.Signal != 0:
+		return CauseCrashSignal
+	case e.Code == ExitProtocol:
+		return CauseProtocolError
+	case e.Code != 0:
+		return CauseCrashExit
+	default:
+		return CauseCompleted
+	}
+}

@@ -1,0 +1,236 @@
+package supervise
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"syscall"
+	"time"
+)
+
+// ProtocolVersion is the version of the agent protocol. The two programs are
+// built and shipped together; a mismatch is refused with a clear error.
+const ProtocolVersion = 1
+
+// MaxMessage bounds one message of the agent protocol, in bytes. The largest
+// is [EventExited] with its [StderrTail] bytes of output.
+const MaxMessage = 192 << 10
+
+// StderrTail is how much of a worker's output is kept, in bytes.
+const StderrTail = 64 << 10
+
+// Op names a command of the sidecar.
+type Op string
+
+// Commands.
+const (
+	// OpStart starts a worker. With Session set and a descriptor attached it is
+	// a cold start; without, a warm one that waits for [OpSession].
+	OpStart Op = "start"
+	// OpSession hands the attached descriptor to a warm worker that is ready.
+	OpSession Op = "session"
+	// OpKill kills a worker's whole tree.
+	OpKill Op = "kill"
+)
+
+// Command is a message from the sidecar to the agent.
+type Command struct {
+	Op      Op       `json:"op"`
+	Worker  string   `json:"worker"`            // unique, also between sidecars of one agent; part of its work directory's name
+	Start   *Start   `json:"start,omitempty"`   // OpStart
+	Session *Session `json:"session,omitempty"` // OpSession, and OpStart of a cold worker
+	Kill    *Kill    `json:"kill,omitempty"`    // OpKill
+}
+
+// Start says how to run a worker.
+type Start struct {
+	Argv []string `json:"argv"` // program and arguments; empty: the agent's own default command
+	Env  []string `json:"env,omitempty"`
+	// StartTimeout bounds the time until a warm worker is ready.
+	StartTimeout time.Duration `json:"startTimeout"`
+	// KillGrace is the time between SIGTERM and SIGKILL when the agent kills by
+	// itself (deadline, start timeout, stop).
+	KillGrace time.Duration `json:"killGrace"`
+	// ReapTimeout is how long a tree may outlive SIGKILL before it is reported
+	// as unkillable.
+	ReapTimeout time.Duration `json:"reapTimeout"`
+	// FileLimit bounds each file that the worker writes, in bytes; 0: no limit.
+	FileLimit int64 `json:"fileLimit,omitempty"`
+}
+
+// Session is a session as its worker sees it.
+type Session struct {
+	ID     string `json:"id"`
+	Key    string `json:"key"`
+	Client string `json:"client"` // remote address
+	// Timeout is the session's length at most, counted from the hand-over;
+	// 0: no deadline.
+	Timeout time.Duration `json:"timeout"`
+}
+
+// Kill says why and how gently.
+type Kill struct {
+	Cause Cause         `json:"cause"`
+	Grace time.Duration `json:"grace"` // between SIGTERM and SIGKILL; 0: SIGKILL at once
+}
+
+// EventKind names an event of the agent.
+type EventKind string
+
+// Events.
+const (
+	// EventHello is the first message on every connection. After it come
+	// [EventExited] of the workers that ended while no sidecar listened, and
+	// [EventUnkillable] of those that are.
+	EventHello EventKind = "hello"
+	// EventStarted: the process exists.
+	EventStarted EventKind = "started"
+	// EventReady: a warm worker waits for its session.
+	EventReady EventKind = "ready"
+	// EventExited: the worker and every descendant of it are gone and its work
+	// directory is removed. Also the answer to a start that failed.
+	EventExited EventKind = "exited"
+	// EventUnkillable: the tree outlived SIGKILL by ReapTimeout. EventExited
+	// still follows if it ever ends.
+	EventUnkillable EventKind = "unkillable"
+)
+
+// Event is a message from the agent to the sidecar.
+type Event struct {
+	Kind    EventKind `json:"kind"`
+	Worker  string    `json:"worker,omitempty"`
+	PID     int       `json:"pid,omitempty"`    // EventStarted
+	Hello   *Hello    `json:"hello,omitempty"`  // EventHello
+	Report  *Report   `json:"report,omitempty"` // EventExited, EventUnkillable
+	Session string    `json:"session,omitempty"`
+}
+
+// Hello tells a sidecar that (re)connects what the agent has.
+type Hello struct {
+	Version int           `json:"version"`
+	PID     int           `json:"pid"`
+	Workers []HelloWorker `json:"workers,omitempty"`
+	Command []string      `json:"command,omitempty"` // the agent's default worker command
+}
+
+// HelloWorker is a worker that is alive when a sidecar connects.
+type HelloWorker struct {
+	ID      string   `json:"id"`
+	Ready   bool     `json:"ready"`
+	Session *Session `json:"session,omitempty"`
+}
+
+// Report is the truth about how a worker ended.
+type Report struct {
+	Cause    Cause          `json:"cause"`
+	Code     int            `json:"code"`             // exit status; -1 if a signal ended it or it never ran
+	Signal   syscall.Signal `json:"signal,omitempty"` // signal that ended it
+	Core     bool           `json:"core,omitempty"`   // the signal left a core dump, in the work directory or where the system wants it
+	Error    string         `json:"error,omitempty"`  // why it could not be started
+	Wall     time.Duration  `json:"wall"`             // from the hand-over of the session, else from the start
+	UserTime time.Duration  `json:"userTime"`
+	SysTime  time.Duration  `json:"sysTime"`
+	MaxRSS   int64          `json:"maxRSS"`           // bytes
+	Output   []byte         `json:"output,omitempty"` // last bytes of stdout and stderr
+}
+
+// Conn is one end of the agent protocol. Send may be called concurrently;
+// Receive may not.
+type Conn struct {
+	unix *net.UnixConn
+	buf  []byte
+	oob  []byte
+}
+
+// NewConn makes an end of the protocol from a SOCK_SEQPACKET connection.
+func NewConn(c *net.UnixConn) *Conn {
+	return &Conn{unix: c, buf: make([]byte, MaxMessage), oob: make([]byte, syscall.CmsgSpace(4))}
+}
+
+// Close closes the connection. A Receive in progress returns an error.
+func (c *Conn) Close() error {
+	return c.unix.Close() //nolint:wrapcheck // nothing to add
+}
+
+// Send sends one message ([Command] or [Event]) and, if fd >= 0, a duplicate
+// of that descriptor. The caller keeps its own.
+func (c *Conn) Send(message any, fd int) error {
+	body, err := json.Marshal(message)
+	if err != nil {
+		return fmt.Errorf("encode agent message: %w", err)
+	}
+	if len(body) > MaxMessage {
+		return fmt.Errorf("agent message of %d bytes is over the limit of %d", len(body), MaxMessage)
+	}
+	var rights []byte
+	if fd >= 0 {
+		rights = syscall.UnixRights(fd)
+	}
+	if _, _, err := c.unix.WriteMsgUnix(body, rights, nil); err != nil {
+		return fmt.Errorf("send agent message: %w", err)
+	}
+	return nil
+}
+
+// errMalformed is of a message that came whole and cannot be understood.
+var errMalformed = errors.New("decode agent message")
+
+// IsMalformed tells whether an error of [Conn.Receive] is about the message
+// alone: the connection is good and the next message may be.
+func IsMalformed(err error) bool { return errors.Is(err, errMalformed) }
+
+// Receive reads one message into message and returns the descriptor that came
+// with it (close-on-exec), or -1. A closed connection gives [net.ErrClosed] or
+// io.EOF; for a message that makes no sense see [IsMalformed].
+func (c *Conn) Receive(message any) (fd int, err error) {
+	n, oobn, flags, _, err := c.unix.ReadMsgUnix(c.buf, c.oob)
+	if err != nil {
+		return -1, fmt.Errorf("receive agent message: %w", err)
+	}
+	fd, err = descriptor(c.oob[:oobn])
+	switch {
+	case err != nil:
+	case flags&(syscall.MSG_TRUNC|syscall.MSG_CTRUNC) != 0:
+		err = errors.New("agent message is truncated")
+	default:
+		err = json.Unmarshal(c.buf[:n], message)
+	}
+	if err != nil {
+		closeFD(fd)
+		return -1, fmt.Errorf("%w: %w", errMalformed, err)
+	}
+	return fd, nil
+}
+
+// descriptor takes the one descriptor out of a control message; -1 if none.
+func descriptor(oob []byte) (int, error) {
+	if len(oob) == 0 {
+		return -1, nil
+	}
+	messages, err := syscall.ParseSocketControlMessage(oob)
+	if err != nil {
+		return -1, err
+	}
+	fd := -1
+	for i := range messages {
+		fds, err := syscall.ParseUnixRights(&messages[i])
+		if err != nil {
+			continue
+		}
+		for _, f := range fds {
+			closeFD(fd)
+			fd = f
+		}
+	}
+	if fd >= 0 {
+		syscall.CloseOnExec(fd)
+	}
+	return fd, nil
+}
+
+func closeFD(fd int) {
+	if fd >= 0 {
+		_ = syscall.Close(fd)
+	}
+}
