@@ -1,0 +1,439 @@
+package sidecar
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"net"
+	"sync"
+	"time"
+
+	"rpcpool.dev/sidecar/supervise"
+	"rpcpool.dev/tvm"
+)
+
+// The states of a device, as the tracker is told them.
+const (
+	stateStarting    = tvm.StateStarting
+	stateFree        = tvm.StateFree
+	stateBusy        = tvm.StateBusy
+	stateDraining    = tvm.StateDraining
+	stateQuarantined = tvm.StateQuarantined
+)
+
+// probeClient stands for the client of a session that is our own probe.
+const probeClient = "probe"
+
+// answerTime is how much longer than it should take an agent may be silent
+// about the end of a worker.
+const answerTime = 2 * time.Second
+
+// farewellTime bounds the goodbye to a client: long enough for it to read an
+// exception packet, and off the path of the next session.
+const farewellTime = 2 * time.Second
+
+// core owns the state of the server. All its methods but admit, ticketLost and
+// linked run on the goroutine of run.
+type core struct {
+	options Options
+	meter   meter
+	tickets *tickets
+	publish func(device)
+	hung    chan struct{} // holds one value when the agent has stopped answering
+
+	life    *supervise.Life
+	link    *supervise.Link
+	flavour tvm.Flavour
+	probed  bool // the workers of this link have answered the probe
+	current *session
+	started map[string]time.Time // warm workers that are not ready yet
+	drained bool                 // no more sessions
+	again   bool                 // the last offer came to nothing: make another
+	last    device
+
+	admissions chan admitted
+	losses     chan struct{}
+	links      chan linkUp
+	gone       chan string // id of the session whose client went away
+	answers    chan answer
+	done       chan struct{}  // closed when run returns
+	farewells  sync.WaitGroup // goodbyes in progress
+}
+
+// linkUp is a new link, and how to tell its maker that it has ended.
+type linkUp struct {
+	link  *supervise.Link
+	ended chan struct{}
+}
+
+// answer is what a worker said to a probe.
+type answer struct {
+	session string
+	flavour tvm.Flavour
+	err     error
+}
+
+func newCore(o Options, t *tickets, publish func(device)) *core {
+	return &core{
+		options: o, meter: meter{Metrics: o.Metrics, key: o.Key}, tickets: t, publish: publish,
+		hung:       make(chan struct{}, 1),
+		life:       supervise.NewLife(o.policy(), "w"+newID()),
+		flavour:    o.Flavour,
+		started:    map[string]time.Time{},
+		admissions: make(chan admitted),
+		losses:     make(chan struct{}),
+		links:      make(chan linkUp),
+		gone:       make(chan string),
+		answers:    make(chan answer),
+		done:       make(chan struct{}),
+	}
+}
+
+// newID returns 40 random bits as text: unique among the sessions and sidecars
+// that one log or one agent sees.
+func newID() string { return rand.Text()[:8] }
+
+// admit brings in a client that has the ticket.
+func (c *core) admit(a admitted) {
+	select {
+	case c.admissions <- a:
+	case <-c.done:
+		_ = a.conn.Close()
+	}
+}
+
+// ticketLost says that a ticket was claimed by a client that is already gone.
+func (c *core) ticketLost() {
+	select {
+	case c.losses <- struct{}{}:
+	case <-c.done:
+	}
+}
+
+// linked gives the core a link, and returns when the link has ended: true to
+// make another, false if the core has ended.
+func (c *core) linked(l *supervise.Link) bool {
+	up := linkUp{link: l, ended: make(chan struct{})}
+	select {
+	case c.links <- up:
+	case <-c.done:
+		return false
+	}
+	select {
+	case <-up.ended:
+		return true
+	case <-c.done:
+		return true // the core has closed it; the caller's context ends
+	}
+}
+
+// run is the event loop. When ctx ends it drains, and returns.
+func (c *core) run(ctx context.Context) {
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
+	defer c.farewells.Wait()
+	defer close(c.done)
+	defer c.hangUp()
+	var up linkUp
+	stop := ctx.Done()
+	for {
+		timer.Reset(c.settle(time.Now()))
+		if c.drained && c.current == nil {
+			return
+		}
+		var events <-chan supervise.Event
+		if c.link != nil {
+			events = c.link.Events()
+		}
+		select {
+		case <-stop:
+			stop = nil
+			c.drain(time.Now())
+		case a := <-c.admissions:
+			c.begin(a, time.Now())
+		case <-c.losses:
+			c.offerAgain()
+		case up = <-c.links:
+			c.connected(up.link)
+		case e, ok := <-events:
+			if !ok {
+				c.disconnected(time.Now())
+				close(up.ended)
+				continue
+			}
+			c.event(e, time.Now())
+		case id := <-c.gone:
+			c.clientGone(id, time.Now())
+		case a := <-c.answers:
+			c.answered(a)
+		case <-timer.C:
+		}
+	}
+}
+
+// hangUp ends the link at the end of run.
+func (c *core) hangUp() {
+	c.meter.became(string(c.last.state), "")
+	if c.link != nil {
+		c.link.Close()
+	}
+}
+
+// settle does what the present state asks for, tells the world about it, and
+// returns how long nothing needs to be done if nothing happens.
+func (c *core) settle(now time.Time) time.Duration {
+	c.endOverdue(now)
+	starts, again := c.life.Plan(now)
+	if c.drained {
+		starts, again = 0, time.Time{}
+	}
+	for range starts {
+		c.startSpare(now)
+	}
+	health, reason := c.life.Health()
+	probe := health == supervise.HealthReady && !c.probed || c.life.NeedsProbe(now)
+	if probe && c.current == nil && !c.drained {
+		c.beginProbe(now)
+	}
+	c.announce(c.deviceNow(health, reason))
+	return c.untilNext(now, again)
+}
+
+// deviceNow is the state of the device for the tracker.
+func (c *core) deviceNow(h supervise.Health, reason string) device {
+	switch {
+	case c.drained:
+		d := device{state: stateDraining, reason: "the server is stopping"}
+		if c.current != nil {
+			d.session, d.client = c.current.id, c.current.client
+		}
+		return d
+	case c.current != nil && c.current.probe == nil:
+		return device{state: stateBusy, session: c.current.id, client: c.current.client}
+	case h == supervise.HealthQuarantined, h == supervise.HealthFault:
+		return device{state: stateQuarantined, reason: h.String() + ": " + reason}
+	case c.current != nil:
+		return device{state: stateStarting, reason: "asking a worker for its flavour"}
+	case h == supervise.HealthReady:
+		return device{state: stateFree}
+	default:
+		if reason == "" {
+			reason = "waiting for a worker"
+		}
+		return device{state: stateStarting, reason: reason}
+	}
+}
+
+// announce publishes a change of state. Each time that the device becomes free
+// is an offer of its own, so that it gets a ticket of its own.
+func (c *core) announce(d device) {
+	d.offer = c.last.offer
+	if d.state == stateFree && (c.last.state != stateFree || c.again) {
+		d.offer++
+	}
+	c.again = false
+	if d == c.last {
+		return
+	}
+	if d.state != stateFree {
+		c.tickets.Close()
+	}
+	if d.state != c.last.state {
+		c.meter.became(string(c.last.state), string(d.state))
+		c.options.Logger.Debug("device state", "from", string(c.last.state), "to", string(d.state), "reason", d.reason)
+	}
+	if d.state == stateQuarantined {
+		c.options.Logger.Error("device withdrawn", "reason", d.reason)
+	}
+	c.last = d
+	c.publish(d)
+}
+
+// offerAgain gives up a ticket that was claimed and led to no session.
+func (c *core) offerAgain() {
+	c.tickets.Release()
+	c.again = true
+}
+
+// untilNext is the time until something is due.
+func (c *core) untilNext(now, again time.Time) time.Duration {
+	next := now.Add(time.Hour)
+	due := []time.Time{again, c.life.NotBefore()}
+	if c.current != nil {
+		kill, _ := c.killTime()
+		giveUp, _ := c.giveUpTime()
+		due = append(due, kill, giveUp)
+	}
+	for _, t := range due {
+		if t.After(now) && t.Before(next) {
+			next = t
+		}
+	}
+	return next.Sub(now)
+}
+
+// startSpare starts a warm worker. A failure to send is a link that has ended,
+// which says so itself.
+func (c *core) startSpare(now time.Time) {
+	worker := c.life.Start()
+	c.started[worker] = now
+	_ = c.link.Start(worker, c.options.start(), nil, -1)
+}
+
+// connected takes up a link. A session that an earlier sidecar began is waited
+// for; every other worker is of no use to us.
+func (c *core) connected(l *supervise.Link) {
+	c.link, c.probed = l, false
+	c.started = map[string]time.Time{}
+	c.meter.agentConnected()
+	c.life.Connected()
+	for _, w := range l.Hello().Workers {
+		c.life.Adopt(w.ID, supervise.StateBusy)
+		if w.Session != nil && c.current == nil && !c.life.Named(w.ID) && w.Session.Client != probeClient {
+			c.current = &session{
+				id: w.Session.ID, client: w.Session.Client, timeout: w.Session.Timeout,
+				began: time.Now(), handed: time.Now(), worker: w.ID, foreign: true,
+			}
+			continue
+		}
+		c.life.Terminating(w.ID)
+		_ = l.Kill(w.ID, supervise.Kill{Cause: supervise.CauseKilledDrain})
+	}
+	c.options.Logger.Info("agent connected", "agent_pid", l.Hello().PID, "workers", len(l.Hello().Workers))
+	c.assign(time.Now())
+}
+
+// disconnected ends the session whose worker died with the agent.
+func (c *core) disconnected(now time.Time) {
+	c.link.Close()
+	c.link = nil
+	c.life.Disconnected()
+	c.options.Logger.Warn("agent lost")
+	if c.current == nil || c.current.handed.IsZero() {
+		return
+	}
+	r := supervise.Report{
+		Cause: supervise.CauseCrashSignal, Code: -1,
+		Error: "the process above the worker died, and the worker with it",
+	}
+	if c.current.overdue != "" {
+		r.Cause, r.Error = c.current.overdue, "the process above the worker did not answer, and was given up"
+	}
+	c.finish(r, now)
+}
+
+// event handles what the agent says.
+func (c *core) event(e supervise.Event, now time.Time) {
+	switch e.Kind {
+	case supervise.EventReady:
+		if !c.life.Ready(e.Worker) {
+			return
+		}
+		c.meter.workerReady(now.Sub(c.started[e.Worker]))
+		delete(c.started, e.Worker)
+		c.assign(now)
+	case supervise.EventExited:
+		c.exited(e.Worker, reportOf(e), now)
+	case supervise.EventUnkillable:
+		c.life.Unkillable(e.Worker)
+		c.options.Logger.Error("worker outlives SIGKILL", "worker", e.Worker)
+		if c.current != nil && c.current.worker == e.Worker {
+			r := reportOf(e)
+			r.Cause = supervise.CauseUnkillable
+			c.finish(r, now)
+		}
+	case supervise.EventHello, supervise.EventStarted:
+	default:
+		c.options.Logger.Warn("unknown event of the agent", "kind", string(e.Kind))
+	}
+}
+
+func reportOf(e supervise.Event) supervise.Report {
+	if e.Report == nil {
+		return supervise.Report{Cause: supervise.CauseStartFailed, Code: -1, Error: "the agent gave no report"}
+	}
+	return *e.Report
+}
+
+// exited handles the end of a worker's tree.
+func (c *core) exited(worker string, r supervise.Report, now time.Time) {
+	delete(c.started, worker)
+	c.life.Exited(now, worker, r)
+	c.meter.workerEnded(r.Cause)
+	if c.current != nil && c.current.worker == worker {
+		c.finish(r, now)
+		return
+	}
+	c.options.Logger.Warn("worker ended without a session", "worker", worker, "cause", string(r.Cause), "how", r.String())
+}
+
+// drain stops offering; a session in progress has DrainTimeout left.
+func (c *core) drain(now time.Time) {
+	c.drained = true
+	if s := c.current; s != nil {
+		s.drainAt = now.Add(c.options.DrainTimeout)
+		c.options.Logger.Info("draining", "session", s.id, "at_most", c.options.DrainTimeout)
+	}
+}
+
+// beginProbe asks a worker for its flavour before the device is offered.
+func (c *core) beginProbe(now time.Time) {
+	socket, ours, err := newProbe()
+	if err != nil {
+		c.life.Failed(now, err.Error())
+		return
+	}
+	s := &session{
+		id: newID(), client: probeClient, timeout: c.options.StartTimeout,
+		began: now, socket: socket, unwatch: func() {}, probe: &probe{},
+	}
+	c.current = s
+	go func(conn net.Conn) {
+		flavour, err := askFlavour(conn, c.options.StartTimeout)
+		select {
+		case c.answers <- answer{session: s.id, flavour: flavour, err: err}:
+		case <-c.done:
+		}
+	}(ours)
+	c.assign(now)
+}
+
+// answered keeps the answer to a probe until its worker has ended.
+func (c *core) answered(a answer) {
+	if s := c.current; s != nil && s.id == a.session {
+		s.probe.flavour, s.probe.err, s.probe.answered = a.flavour, a.err, true
+		if s.probe.report != nil {
+			c.judge(s, *s.probe.report, time.Now())
+		}
+	}
+}
+
+// judge decides by a probe whether the workers can serve.
+func (c *core) judge(s *session, r supervise.Report, now time.Time) {
+	if !s.probe.answered {
+		s.probe.report = &r // our end of the socket pair sees its end at once
+		return
+	}
+	c.current = nil
+	s.socket.Close()
+	err := s.probe.err
+	switch {
+	case err == nil && r.Cause != supervise.CauseCompleted:
+		err = fmt.Errorf("probe answered, then %s: %s", r.Cause, r)
+	case err == nil && !compatible(c.options.Flavour, s.probe.flavour):
+		err = fmt.Errorf("worker speaks flavour %s, not %s as configured", s.probe.flavour, c.options.Flavour)
+	case err != nil && r.Cause != supervise.CauseCompleted:
+		err = fmt.Errorf("%w (worker: %s, %s)", err, r.Cause, r)
+	}
+	if err != nil {
+		c.options.Logger.Warn("worker failed the probe", "error", err)
+		c.life.Failed(now, err.Error())
+		return
+	}
+	c.life.Healthy()
+	c.probed = true
+	if c.options.Flavour == tvm.FlavourAuto {
+		c.flavour = s.probe.flavour
+	}
+	c.options.Logger.Info("worker passed the probe", "flavour", c.flavour.String(), "took", now.Sub(s.began))
+}

@@ -1,0 +1,37 @@
+// Package sidecar is the RPC server of one device: it owns the listening
+// socket, the ticket, the deadline's length and the truth about how a session
+// ended. It speaks TVM's handshake to clients, TVM's tracker protocol to the
+// tracker, and the agent protocol (package supervise) to the agent that runs
+// the workers.
+//
+// Nothing of a session passes through it. After the handshake the connected
+// socket itself goes to a worker process; the sidecar keeps a duplicate, from
+// which it never reads: it watches it for the client's going away, asks it for
+// TCP's byte counts, and writes an exception packet to it when the worker is
+// dead and cannot.
+//
+//	clients ──TCP──▶ door ──claimed──▶ core ──start, session, kill──▶ agent ──▶ worker
+//	                  ▲                 │ ▲ ◀──ready, exited──────────┘         ▲
+//	                  │ ticket          │ └─ client gone                        ║
+//	                  │                 ▼ state                                 ║
+//	                tickets ◀─open── offer ──UPDATE_INFO, PUT──▶ tracker        ║
+//	   ╚═══════════════════════ the session's bytes ════════════════════════════╝
+//
+// One goroutine, the core, owns all state; the door, the offer loop and the
+// watcher of the client's socket only send it events. The device's state, as
+// the tracker sees it:
+//
+//	           worker ready, probe passed          ticket claimed
+//	starting ───────────────────────────▶ free ───────────────────▶ busy
+//	   ▲  ▲                                │ ▲                        │
+//	   │  └── no spare, or agent lost ─────┘ └── tree dead, reported ─┤
+//	   │                                     no worker ready: starting│ outlived SIGKILL
+//	   └── start succeeded ── quarantined ◀───────────────────────────┘
+//
+//	any ── drain ──▶ draining (a session in progress may finish)
+//
+// What a crash of the sidecar loses: the exception packet of the session in
+// progress and the record of it. The session itself goes on (the worker holds
+// the socket, the agent the deadline), and the next sidecar waits for its end
+// before it offers the device again.
+package sidecar

@@ -1,0 +1,158 @@
+package sidecar
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"rpcpool.dev/sidecar/supervise"
+)
+
+// handshakeResult is how a handshake ended. The set is closed.
+type handshakeResult string
+
+const (
+	handshakeAccepted handshakeResult = "accepted"
+	handshakeMismatch handshakeResult = "mismatch"
+	handshakeBadMagic handshakeResult = "bad-magic"
+	handshakeBadKey   handshakeResult = "bad-key"
+	handshakeTimeout  handshakeResult = "timeout"
+	handshakeClosed   handshakeResult = "closed"
+)
+
+// offerResult is what became of an offer. The set is closed.
+type offerResult string
+
+const (
+	offerPut       offerResult = "put"
+	offerUsed      offerResult = "used"
+	offerExpired   offerResult = "expired"
+	offerWithdrawn offerResult = "withdrawn"
+)
+
+// Metrics counts what servers of one process do. Several servers may share it:
+// the only label that tells them apart is the device key, so the number of
+// series does not grow with servers, clients or sessions.
+type Metrics struct {
+	state        *prometheus.GaugeVec
+	sessions     *prometheus.HistogramVec
+	ends         *prometheus.CounterVec
+	bytes        *prometheus.CounterVec
+	clamped      *prometheus.CounterVec
+	handshakes   *prometheus.CounterVec
+	offers       *prometheus.CounterVec
+	restarts     *prometheus.CounterVec
+	ready        *prometheus.HistogramVec
+	agentRestart *prometheus.CounterVec
+}
+
+// NewMetrics makes the metrics and registers them.
+func NewMetrics(r prometheus.Registerer) (*Metrics, error) {
+	m := &Metrics{
+		state: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "rpcpool_sidecar_devices",
+			Help: "Devices served by this process, by state (starting, free, busy, draining, quarantined).",
+		}, []string{"key", "state"}),
+		sessions: prometheus.NewHistogramVec(histogram("rpcpool_session_duration_seconds",
+			"Length of sessions, from admission to the end of the worker's tree.",
+			prometheus.ExponentialBuckets(0.005, 2, 18)), []string{"key", "end_reason"}),
+		ends:       counter("rpcpool_session_ends_total", "Sessions ended, by cause.", "key", "reason"),
+		bytes:      counter("rpcpool_session_bytes_total", "Payload bytes of ended sessions, by direction (received, sent).", "key", "direction"),
+		clamped:    counter("rpcpool_session_timeouts_clamped_total", "Sessions that got less time than their client asked for.", "key"),
+		handshakes: counter("rpcpool_handshakes_total", "Handshakes at the door, by result.", "key", "result"),
+		offers:     counter("rpcpool_offers_total", "Offers of the device to the tracker, by result (put; then used, expired or withdrawn).", "key", "result"),
+		restarts:   counter("rpcpool_worker_restarts_total", "Workers that ended, and were replaced, by cause.", "key", "reason"),
+		ready: prometheus.NewHistogramVec(histogram("rpcpool_worker_ready_seconds",
+			"Time from the start of a warm worker until it is ready.",
+			prometheus.ExponentialBuckets(0.001, 2, 16)), []string{"key"}),
+		agentRestart: counter("rpcpool_agent_connections_total", "Connections made to the agent; each after the first is a restart of it.", "key"),
+	}
+	var errs []error
+	for _, c := range []prometheus.Collector{m.state, m.sessions, m.ends, m.bytes, m.clamped, m.handshakes, m.offers, m.restarts, m.ready, m.agentRestart} {
+		errs = append(errs, r.Register(c))
+	}
+	if err := errors.Join(errs...); err != nil {
+		return nil, fmt.Errorf("register metrics: %w", err)
+	}
+	return m, nil
+}
+
+// meter is the view of one server on the metrics; it works on nil ones.
+type meter struct {
+	*Metrics
+	key string
+}
+
+func (m meter) handshake(r handshakeResult) {
+	if m.Metrics != nil {
+		m.handshakes.WithLabelValues(m.key, string(r)).Inc()
+	}
+}
+
+func (m meter) offer(r offerResult) {
+	if m.Metrics != nil {
+		m.offers.WithLabelValues(m.key, string(r)).Inc()
+	}
+}
+
+// became moves the server from one state to another; empty is none.
+func (m meter) became(from, to string) {
+	if m.Metrics == nil || from == to {
+		return
+	}
+	if from != "" {
+		m.state.WithLabelValues(m.key, from).Dec()
+	}
+	if to != "" {
+		m.state.WithLabelValues(m.key, to).Inc()
+	}
+}
+
+func (m meter) session(e end, t traffic, clamped bool, length time.Duration) {
+	if m.Metrics == nil {
+		return
+	}
+	m.sessions.WithLabelValues(m.key, string(e.cause)).Observe(length.Seconds())
+	m.bytes.WithLabelValues(m.key, "received").Add(float64(t.received))
+	m.bytes.WithLabelValues(m.key, "sent").Add(float64(t.sent))
+	if clamped {
+		m.clamped.WithLabelValues(m.key).Inc()
+	}
+	// Last, so that who has seen the end counted finds the rest as well.
+	m.ends.WithLabelValues(m.key, string(e.cause)).Inc()
+}
+
+func (m meter) workerEnded(c supervise.Cause) {
+	if m.Metrics != nil {
+		m.restarts.WithLabelValues(m.key, string(c)).Inc()
+	}
+}
+
+func (m meter) workerReady(d time.Duration) {
+	if m.Metrics != nil {
+		m.ready.WithLabelValues(m.key).Observe(d.Seconds())
+	}
+}
+
+func (m meter) agentConnected() {
+	if m.Metrics != nil {
+		m.agentRestart.WithLabelValues(m.key).Inc()
+	}
+}
+
+func counter(name, help string, labels ...string) *prometheus.CounterVec {
+	return prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, labels)
+}
+
+// histogram has classic buckets for every scraper and native ones for those
+// that know them.
+func histogram(name, help string, buckets []float64) prometheus.HistogramOpts {
+	return prometheus.HistogramOpts{
+		Name: name, Help: help, Buckets: buckets,
+		NativeHistogramBucketFactor:     1.1,
+		NativeHistogramMaxBucketNumber:  100,
+		NativeHistogramMinResetDuration: time.Hour,
+	}
+}

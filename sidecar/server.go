@@ -1,0 +1,143 @@
+package sidecar
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"time"
+
+	"rpcpool.dev/sidecar/supervise"
+	"rpcpool.dev/tracker"
+)
+
+// Bounds of the connection to the agent.
+const (
+	agentDial     = 5 * time.Second
+	agentRetryMin = 20 * time.Millisecond
+	agentRetryMax = time.Second
+)
+
+// Server serves one device.
+type Server struct {
+	options Options
+	tickets *tickets
+	offer   *offer
+	core    *core
+
+	mu    sync.Mutex
+	ready error // nil while the device is free or busy
+}
+
+// New makes a server; [Server.Run] runs it.
+func New(o Options) (*Server, error) {
+	o, err := o.defaulted()
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{options: o, tickets: newTickets(), offer: newOffer(), ready: errors.New("starting")}
+	s.core = newCore(o, s.tickets, s.published)
+	m := meter{Metrics: o.Metrics, key: o.Key}
+	s.offer.dial = func(ctx context.Context) (trackerConn, error) { return tracker.Dial(ctx, o.Tracker) }
+	s.offer.key, s.offer.advertise, s.offer.port = o.Key, o.Advertise, s.Addr().Port
+	s.offer.tickets, s.offer.log, s.offer.count = s.tickets, o.Logger.With("tracker", o.Tracker), m.offer
+	return s, nil
+}
+
+// Addr is the address that the server listens on.
+func (s *Server) Addr() *net.TCPAddr {
+	return s.options.Listener.Addr().(*net.TCPAddr) //nolint:forcetypeassert // of a *net.TCPListener
+}
+
+// Ready returns nil while the device is free or in a session, else why not.
+func (s *Server) Ready() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.ready
+}
+
+// published receives each change of the device's state from the core.
+func (s *Server) published(d device) {
+	s.mu.Lock()
+	s.ready = nil
+	if d.state != stateFree && d.state != stateBusy {
+		s.ready = fmt.Errorf("device is %s: %s", d.state, d.reason)
+	}
+	s.mu.Unlock()
+	if s.options.Tracker == "" {
+		if d.state == stateFree {
+			s.tickets.Open(s.options.Key)
+		}
+		return
+	}
+	s.offer.publish(d)
+}
+
+// Run serves until ctx ends, lets a session in progress finish for at most
+// DrainTimeout, and returns when everything that it started has ended. It
+// returns early, with an error, only if the listener fails.
+func (s *Server) Run(ctx context.Context) error {
+	inner, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
+	defer cancel(nil)
+	drain, stopDrain := context.WithCancel(ctx)
+	defer stopDrain()
+
+	var group sync.WaitGroup
+	defer group.Wait()
+	defer cancel(nil)
+	group.Go(func() {
+		if err := s.door().serve(inner); err != nil {
+			cancel(err)
+			stopDrain()
+		}
+	})
+	if s.options.Tracker != "" {
+		group.Go(func() { s.offer.run(inner) })
+	}
+	group.Go(func() { s.connectAgent(inner) })
+	s.core.run(drain)
+	if ctx.Err() == nil {
+		return context.Cause(inner)
+	}
+	return nil
+}
+
+func (s *Server) door() *door {
+	return &door{
+		listener: s.options.Listener,
+		key:      s.options.Key,
+		direct:   s.options.Tracker == "",
+		timeout:  s.options.HandshakeTimeout,
+		tickets:  s.tickets,
+		admit:    s.core.admit,
+		lost:     s.core.ticketLost,
+		log:      s.options.Logger,
+		count:    meter{Metrics: s.options.Metrics, key: s.options.Key}.handshake,
+	}
+}
+
+// connectAgent gives the core a link to the agent, and a new one whenever the
+// last has ended.
+func (s *Server) connectAgent(ctx context.Context) {
+	wait, said := agentRetryMin, false
+	for ctx.Err() == nil {
+		dialCtx, cancel := context.WithTimeout(ctx, agentDial)
+		link, err := supervise.Dial(dialCtx, s.options.AgentSocket)
+		cancel()
+		if err != nil {
+			if wait == agentRetryMax && !said { // an agent that is just starting is no news
+				s.options.Logger.Warn("waiting for the agent", "error", err)
+				said = true
+			}
+			pause(ctx, wait)
+			wait = min(wait*2, agentRetryMax)
+			continue
+		}
+		wait, said = agentRetryMin, false
+		if !s.core.linked(link) {
+			link.Close()
+			return
+		}
+	}
+}

@@ -1,0 +1,101 @@
+package sidecar
+
+import (
+	"fmt"
+	"log/slog"
+	"time"
+
+	"rpcpool.dev/sidecar/supervise"
+	"rpcpool.dev/tvm"
+)
+
+// session is the one session of a server, from the claimed ticket to the end of
+// its worker's tree.
+type session struct {
+	id      string
+	client  string
+	timeout time.Duration
+	clamped bool      // the client gets less time than it asked for
+	began   time.Time // when the client was admitted
+	handed  time.Time // when a worker got it; zero while it waits for one
+	socket  *peerSocket
+	unwatch func()
+	worker  string
+	gone    time.Time       // when the client closed its side; zero while it has not
+	drainAt time.Time       // when it is killed because the server stops; zero: not
+	killing time.Time       // when the agent was told to kill it; zero: it was not
+	why     supervise.Cause // of killing
+	overdue supervise.Cause // why it should have ended, if the agent was given up over it
+	probe   *probe          // not a client's session but our own question to a worker
+	foreign bool            // begun by an earlier sidecar: we have no descriptor of it
+}
+
+// spec is the session as its worker and the agent see it.
+func (s *session) spec(key string) supervise.Session {
+	return supervise.Session{ID: s.id, Key: key, Client: s.client, Timeout: s.timeout}
+}
+
+// end is the truth about a session.
+type end struct {
+	cause  supervise.Cause
+	report supervise.Report
+}
+
+// endOf judges the report of a session's worker. A worker whose client went
+// away first cannot be blamed for how it ended.
+func (s *session) endOf(r supervise.Report) end {
+	cause := r.Cause
+	switch cause {
+	case supervise.CauseCrashExit, supervise.CauseCrashSignal, supervise.CauseProtocolError:
+		if !s.gone.IsZero() {
+			cause = supervise.CauseClientGone
+		}
+	default:
+	}
+	return end{cause: cause, report: r}
+}
+
+// exceptionText is what the client is told, or empty if it needs no telling.
+// Only the timeout has words that stock clients know.
+func (s *session) exceptionText(e end) string {
+	switch e.cause {
+	case supervise.CauseCompleted, supervise.CauseClientGone, supervise.CauseProtocolError:
+		return ""
+	case supervise.CauseTimeout:
+		limit := "its limit"
+		if s.clamped {
+			limit = "the server's maximum"
+		}
+		return fmt.Sprintf("%ssession killed after %s, %s", tvm.SessionTimeoutPrefix, s.timeout, limit)
+	case supervise.CauseKilledDrain:
+		return fmt.Sprintf("%s: the server is stopping", e.cause)
+	case supervise.CauseOOM:
+		return fmt.Sprintf("%s: the worker was killed because memory ran out (peak %d MiB)", e.cause, e.report.MaxRSS>>20)
+	case supervise.CauseUnkillable:
+		return fmt.Sprintf("%s: the worker does not die; its device is withdrawn", e.cause)
+	case supervise.CauseCrashSignal, supervise.CauseCrashExit, supervise.CauseStartFailed:
+		return fmt.Sprintf("%s: %s", e.cause, e.report)
+	default:
+		return fmt.Sprintf("%s: the session ended", e.cause)
+	}
+}
+
+// farewellPacket is the exception to write to the client. There is none when
+// the worker died in the middle of a reply that the client has not read: the
+// packet would be taken for the rest of that reply.
+func (s *session) farewellPacket(e end, f tvm.Flavour) []byte {
+	text := s.exceptionText(e)
+	if text == "" || s.socket.midReply() {
+		return nil
+	}
+	return tvm.AppendException(nil, f, text)
+}
+
+// record logs the session: who, when, how long, how much, how it ended.
+func (s *session) record(log *slog.Logger, e end, t traffic, now time.Time) {
+	log.Info("session ended",
+		"session", s.id, "client", s.client, "cause", string(e.cause), "how", e.report.String(),
+		"began", s.began, "duration", now.Sub(s.began), "timeout", s.timeout, "clamped", s.clamped,
+		"received_bytes", t.received, "sent_bytes", t.sent, "rtt", t.rtt, "retransmits", t.retransmits,
+		"worker", s.worker, "user_time", e.report.UserTime, "system_time", e.report.SysTime, "max_rss_bytes", e.report.MaxRSS)
+}
