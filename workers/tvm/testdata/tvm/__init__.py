@@ -1,0 +1,1 @@
+"""A stand-in for Apache TVM: what workers/tvm/worker.py uses of it, and no more."""
