@@ -1,0 +1,170 @@
+package v1alpha1
+
+import (
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// Isolation says what stands between two sessions of a server.
+//
+// +kubebuilder:validation:Enum=Fork;Watchdog
+type Isolation string
+
+// Kinds of isolation.
+const (
+	// IsolationFork runs every session in a worker process of its own.
+	IsolationFork Isolation = "Fork"
+	// IsolationWatchdog runs one long-lived worker that serves the sessions
+	// itself, exits at a session's deadline and is restarted.
+	IsolationWatchdog Isolation = "Watchdog"
+)
+
+// Flavour is the encoding of the packets in a TVM session. It follows from the
+// TVM release of the worker, and clients must match it.
+//
+// +kubebuilder:validation:Enum=Auto;A;B;C
+type Flavour string
+
+// Flavours.
+const (
+	// FlavourAuto asks the worker before the first offer.
+	FlavourAuto Flavour = "Auto"
+	// FlavourA is spoken by TVM v0.8 to v0.20.
+	FlavourA Flavour = "A"
+	// FlavourB is spoken by TVM v0.21.
+	FlavourB Flavour = "B"
+	// FlavourC is spoken by TVM since v0.22.
+	FlavourC Flavour = "C"
+)
+
+// ServerSpec says how a server runs its sessions.
+type ServerSpec struct {
+	// port that a server listens on. On a cluster every pod uses it; on one
+	// machine (`rpcpool local`) the first server does and the others take the
+	// ports that follow.
+	// +optional
+	// +kubebuilder:default=9090
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=65535
+	Port int32 `json:"port,omitempty"`
+
+	// isolation is Fork (a worker process for each session) or Watchdog (a
+	// long-lived worker that serves the sessions itself, exits at a session's
+	// deadline and is restarted).
+	// +optional
+	// +kubebuilder:default=Fork
+	Isolation Isolation `json:"isolation,omitempty"`
+
+	// command is the worker: program and arguments, no shell. Default: command
+	// and args of the template's device container.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=256
+	Command []string `json:"command,omitempty"`
+
+	// flavour is the encoding of the sessions' packets: A (TVM v0.8 to v0.20), B
+	// (v0.21), C (v0.22 and later), or Auto: the worker is asked once.
+	// +optional
+	// +kubebuilder:default=Auto
+	Flavour Flavour `json:"flavour,omitempty"`
+
+	// warmWorkers is the number of workers that are started ahead of time and
+	// wait for a session, so that a session costs no start of a process. 0: each
+	// worker is started when its session arrives.
+	// +optional
+	// +kubebuilder:default=1
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=16
+	WarmWorkers *int32 `json:"warmWorkers,omitempty"`
+
+	// sessionTimeout bounds the length of a session.
+	// +optional
+	// +kubebuilder:default={}
+	SessionTimeout SessionTimeout `json:"sessionTimeout,omitempty"`
+
+	// handshakeTimeout bounds the time from a client's connect to the end of its
+	// handshake. A duration above 0, such as 5s.
+	// +optional
+	// +kubebuilder:default="5s"
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:MaxLength=32
+	// +kubebuilder:validation:XValidation:rule=`self.matches('^([0-9]{1,5}([.][0-9]{1,9})?(h|m|s|ms|us|µs|ns)){1,4}$') && duration(self) > duration('0s') && duration(self) <= duration('99999h')`,message="must be a duration above 0, such as 5s or 500ms"
+	HandshakeTimeout *metav1.Duration `json:"handshakeTimeout,omitempty"`
+
+	// killGracePeriod is the time between asking a worker to end (SIGTERM) and
+	// killing its whole process tree (SIGKILL). A duration of at least 0, such
+	// as 2s.
+	// +optional
+	// +kubebuilder:default="2s"
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:MaxLength=32
+	// +kubebuilder:validation:XValidation:rule=`self.matches('^([0-9]{1,5}([.][0-9]{1,9})?(h|m|s|ms|us|µs|ns)){1,4}$') && duration(self) <= duration('99999h')`,message="must be a duration of at least 0, such as 2s or 500ms"
+	KillGracePeriod *metav1.Duration `json:"killGracePeriod,omitempty"`
+
+	// workDir is the directory that each session has for itself.
+	// +optional
+	// +kubebuilder:default={}
+	WorkDir WorkDir `json:"workDir,omitempty"`
+
+	// quarantine says when a server is no longer offered because its workers
+	// cannot become ready.
+	// +optional
+	// +kubebuilder:default={}
+	Quarantine Quarantine `json:"quarantine,omitempty"`
+}
+
+// SessionTimeout bounds the length of a session. At the deadline the worker is
+// killed and the client gets an RPCSessionTimeoutError.
+//
+// +kubebuilder:validation:XValidation:rule=`!has(self.max) || !has(self.default) || ['^([0-9]{1,5}([.][0-9]{1,9})?(h|m|s|ms|us|µs|ns)){1,4}$'].exists(p, !self.max.matches(p) || !self.default.matches(p)) || duration(self.max) >= duration(self.default)`,message="must be at least sessionTimeout.default",fieldPath=".max"
+type SessionTimeout struct {
+	// default is used where the client asks for no timeout. A duration above 0,
+	// such as 10m; at most max.
+	// +optional
+	// +kubebuilder:default="10m"
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:MaxLength=32
+	// +kubebuilder:validation:XValidation:rule=`self.matches('^([0-9]{1,5}([.][0-9]{1,9})?(h|m|s|ms|us|µs|ns)){1,4}$') && duration(self) > duration('0s') && duration(self) <= duration('99999h')`,message="must be a duration above 0, such as 10m or 1h30m"
+	Default *metav1.Duration `json:"default,omitempty"`
+
+	// max is the longest that a client can ask for; longer requests are cut to
+	// it. A duration above 0, such as 1h.
+	// +optional
+	// +kubebuilder:default="1h"
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:MaxLength=32
+	// +kubebuilder:validation:XValidation:rule=`self.matches('^([0-9]{1,5}([.][0-9]{1,9})?(h|m|s|ms|us|µs|ns)){1,4}$') && duration(self) > duration('0s') && duration(self) <= duration('99999h')`,message="must be a duration above 0, such as 1h or 90m"
+	Max *metav1.Duration `json:"max,omitempty"`
+}
+
+// WorkDir is the directory that each session has for itself: empty at its
+// start, removed at its end whatever happened.
+type WorkDir struct {
+	// sizeLimit bounds the directory, such as 1Gi. Where there is no volume to
+	// bound (`rpcpool local`), it bounds each file that a worker writes.
+	// +optional
+	// +kubebuilder:default="1Gi"
+	// +kubebuilder:validation:XValidation:rule="type(self) == int ? self > 0 : (isQuantity(self) && quantity(self).isGreaterThan(quantity('0')))",message="must be a quantity above 0, such as 512Mi or 1Gi"
+	SizeLimit *resource.Quantity `json:"sizeLimit,omitempty"`
+}
+
+// Quarantine withdraws a server whose workers fail before they can serve. A
+// worker that crashes in a session is not a failure in this sense: that is
+// what tuning does.
+type Quarantine struct {
+	// failures within the window that withdraw the server.
+	// +optional
+	// +kubebuilder:default=5
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=1000
+	Failures int32 `json:"failures,omitempty"`
+
+	// window in which failures are counted. A duration above 0, such as 60s.
+	// +optional
+	// +kubebuilder:default="60s"
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:MaxLength=32
+	// +kubebuilder:validation:XValidation:rule=`self.matches('^([0-9]{1,5}([.][0-9]{1,9})?(h|m|s|ms|us|µs|ns)){1,4}$') && duration(self) > duration('0s') && duration(self) <= duration('99999h')`,message="must be a duration above 0, such as 60s or 5m"
+	Window *metav1.Duration `json:"window,omitempty"`
+}

@@ -1,0 +1,171 @@
+// Package hack has no code of its own: its tests hold the files that build,
+// ship and document the project to each other.
+package hack
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func read(t *testing.T, name string) string {
+	t.Helper()
+	body, err := os.ReadFile(filepath.Join("..", name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(body)
+}
+
+// instructions returns a Dockerfile's instructions, continued lines joined.
+func instructions(text string) []string {
+	text = regexp.MustCompile(`(?m)^#.*\n`).ReplaceAllString(text, "")
+	text = regexp.MustCompile(`\\\n\s*`).ReplaceAllString(text, "")
+	var out []string
+	for line := range strings.Lines(text) {
+		if line = strings.TrimSpace(line); line != "" {
+			out = append(out, line)
+		}
+	}
+	return out
+}
+
+// TestDockerfile: no container engine is at hand where the tests run, so what
+// matters is read out of the file: the last stage is scratch, takes exactly
+// what `make build` makes, and does not run as root.
+func TestDockerfile(t *testing.T) {
+	lines := instructions(read(t, "Dockerfile"))
+	known := regexp.MustCompile(`^(FROM|ARG|WORKDIR|COPY|RUN|LABEL|ENV|USER|ENTRYPOINT|CMD) \S`)
+	last := 0
+	for i, line := range lines {
+		if !known.MatchString(line) {
+			t.Errorf("not an instruction: %q", line)
+		}
+		if strings.HasPrefix(line, "FROM ") {
+			last = i
+		}
+	}
+	build, final := strings.Join(lines[:last], "\n"), lines[last:]
+	want := []string{"FROM scratch", "COPY --from=build /rootfs/ /", "USER 65532:65532", `ENTRYPOINT ["rpcpool"]`, "ENV PATH=/usr/local/bin"}
+	for _, line := range want {
+		if !slices.Contains(final, line) {
+			t.Errorf("the last stage lacks %q: %q", line, final)
+		}
+	}
+	if !strings.Contains(build, "make build BIN=/rootfs/usr/local/bin ") {
+		t.Errorf("the build stage does not run make build into the image's PATH:\n%s", build)
+	}
+	module := regexp.MustCompile(`(?m)^go (\d+\.\d+)`).FindStringSubmatch(read(t, "go.mod"))
+	if module == nil || !strings.Contains(build, "golang:"+module[1]+" AS build") {
+		t.Errorf("the build stage does not have the Go of go.mod (%v)", module)
+	}
+}
+
+// TestEveryProgramIsBuiltStatically: `make build` builds each directory of cmd/.
+func TestEveryProgramIsBuiltStatically(t *testing.T) {
+	cmd := exec.Command("make", "--dry-run", "--no-print-directory", "build", "BIN=x")
+	cmd.Dir = ".."
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	if !strings.Contains(string(out), "CGO_ENABLED=0 go build") {
+		t.Errorf("not static:\n%s", out)
+	}
+	dirs, err := filepath.Glob("../cmd/*")
+	if err != nil || len(dirs) == 0 {
+		t.Fatalf("no programs: %v", err)
+	}
+	loop := regexp.MustCompile(`for program in ([^;]*);`).FindStringSubmatch(string(out))
+	if loop == nil {
+		t.Fatalf("no loop over programs in:\n%s", out)
+	}
+	for _, dir := range dirs {
+		if !slices.Contains(strings.Fields(loop[1]), filepath.Base(dir)) {
+			t.Errorf("%s is not built", dir)
+		}
+	}
+}
+
+// TestReadmeIsTrue: the commands and files that README names are there.
+func TestReadmeIsTrue(t *testing.T) {
+	readme, makefile, ci := read(t, "README.md"), read(t, "Makefile"), read(t, ".ci/run")
+	for _, m := range regexp.MustCompile(`(?m)^make (\S+)$`).FindAllStringSubmatch(readme, -1) {
+		if !regexp.MustCompile(`(?m)^` + regexp.QuoteMeta(m[1]) + `:`).MatchString(makefile) {
+			t.Errorf("README says make %s; the Makefile has no such target", m[1])
+		}
+	}
+	for _, link := range regexp.MustCompile(`\]\(([^)#:]+)\)`).FindAllStringSubmatch(readme, -1) {
+		if _, err := os.Stat(filepath.Join("..", link[1])); err != nil {
+			t.Errorf("README links to %s: %v", link[1], err)
+		}
+	}
+	for _, command := range []string{"make test", "make demo"} {
+		if !strings.Contains(readme, "\n"+command+"\n") || !strings.Contains(ci, command) {
+			t.Errorf("%q is not in README and .ci/run alike", command)
+		}
+	}
+}
+
+// profile is a coverage profile of three packages, with a block twice.
+const profile = `mode: atomic
+rpcpool.dev/tvm/a.go:1.1,2.2 9 1
+rpcpool.dev/tvm/a.go:3.1,4.2 1 0
+rpcpool.dev/tracker/b.go:1.1,2.2 5 0
+rpcpool.dev/tracker/b.go:1.1,2.2 5 7
+rpcpool.dev/sidecar/supervise/c.go:1.1,2.2 8 1
+rpcpool.dev/sidecar/supervise/c.go:3.1,2.2 2 HITS
+`
+
+func TestCoverageGate(t *testing.T) {
+	gate := func(text string) (string, error) {
+		file := filepath.Join(t.TempDir(), "profile")
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		out, err := exec.Command("./coverage.sh", file).CombinedOutput()
+		return string(out), err
+	}
+	out, err := gate(strings.Replace(profile, "HITS", "3", 1))
+	if err != nil {
+		t.Errorf("refused: %v\n%s", err, out)
+	}
+	for _, want := range []string{"tvm                                  10     90.0%   85%", "tracker                               5    100.0%", "sidecar/supervise                    10    100.0%"} {
+		if !strings.Contains(out, want) {
+			t.Errorf("lacks %q:\n%s", want, out)
+		}
+	}
+	out, err = gate(strings.Replace(profile, "HITS", "0", 1))
+	if err == nil || !strings.Contains(out, "80.0%   85%  BELOW") {
+		t.Errorf("a package below its bar passed: %v\n%s", err, out)
+	}
+	out, err = gate(strings.ReplaceAll(profile, "/tracker/", "/other/"))
+	if err == nil || !strings.Contains(out, "no coverage of tracker") {
+		t.Errorf("a package that is not there passed: %v\n%s", err, out)
+	}
+}
+
+func TestNeed(t *testing.T) {
+	if out, err := exec.Command("./need.sh", "bash", "bash").CombinedOutput(); err != nil || len(out) > 0 {
+		t.Errorf("%v, %s", err, out)
+	}
+	// Without apt-get nothing can be installed, whoever asks.
+	cmd := exec.Command("/bin/bash", "./need.sh", "no-such-program", "some-package")
+	dir := t.TempDir()
+	if err := os.Symlink("/usr/bin/id", filepath.Join(dir, "id")); err != nil {
+		t.Fatal(err)
+	}
+	cmd.Env = []string{"PATH=" + dir}
+	out, err := cmd.CombinedOutput()
+	if err == nil || !strings.Contains(string(out), "no-such-program is missing. Install it, on Debian or Ubuntu by: sudo apt-get install some-package") {
+		t.Errorf("%v, %s", err, out)
+	}
+}
