@@ -1,0 +1,225 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
+
+	"rpcpool.dev/internal/local"
+	"rpcpool.dev/internal/manifest"
+	"rpcpool.dev/sidecar"
+	"rpcpool.dev/tracker"
+	"rpcpool.dev/tvm"
+)
+
+// localFlags are the flags of `rpcpool local`.
+type localFlags struct {
+	files   []string
+	metrics string
+	dataDir string
+	agent   string
+	output  outputFormat
+}
+
+func newLocalCommand() *cobra.Command {
+	var f localFlags
+	cmd := &cobra.Command{
+		Use:   "local -f FILE [flags]",
+		Short: "Run the pools of RPCPool manifests on this machine",
+		Long: `Local reads RPCPool manifests, as a cluster would, and runs them as processes on
+this machine: a tracker for each tracker name, and for each pool as many servers
+as it has replicas, each with its own agent. Everything listens on 127.0.0.1. The
+tracker takes spec.tracker.port; the servers of a pool take spec.server.port and
+the ports that follow, without those that an earlier pool has.
+
+Of a template, the device container's command, args and literal environment are
+used; no container is started. It runs until SIGINT or SIGTERM.`,
+		Example: `  # A tracker on 127.0.0.1:9190 and four servers on 127.0.0.1:9090 to 9093
+  rpcpool local -f config/samples/rpcpool-local.yaml
+
+  # With metrics, and a manifest from standard input
+  rpcpool local -f - --metrics 127.0.0.1:9191 < pool.yaml`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return f.run(cmd) },
+	}
+	flags := cmd.Flags()
+	flags.StringArrayVarP(&f.files, "filename", "f", nil, "`FILE` with manifests; - is standard input; may be given more than once")
+	flags.StringVar(&f.metrics, "metrics", "", "`HOST:PORT` for /metrics, /healthz and /readyz; empty: none")
+	flags.StringVar(&f.dataDir, "data-dir", "", "`DIR` for sockets and work directories, private to this command; empty: a temporary one")
+	flags.StringVar(&f.agent, "agent", "", "`PATH` of "+sidecar.AgentProgram+"; empty: beside this program, else in PATH")
+	addOutputFlag(cmd, &f.output)
+	if err := cmd.MarkFlagRequired("filename"); err != nil {
+		panic(err) // the flag is added above
+	}
+	return cmd
+}
+
+func (f *localFlags) run(cmd *cobra.Command) (err error) {
+	pools, err := manifest.Load(f.files, cmd.InOrStdin())
+	if err != nil {
+		return usageError{err}
+	}
+	plan, err := local.NewPlan(pools, findWorker)
+	if err != nil {
+		return usageError{err}
+	}
+	parts, err := f.parts(logger(cmd))
+	if err != nil {
+		return err
+	}
+	dir, cleanup, err := dataDir(f.dataDir)
+	if err != nil {
+		return err
+	}
+	parts.dir, parts.agentArgs = dir, agentLogArgs(cmd)
+	defer func() { err = errors.Join(err, cleanup()) }()
+	for _, note := range plan.Notes {
+		parts.log.Warn(note)
+	}
+	return f.serve(cmd, plan, parts)
+}
+
+// serve runs the plan and the metrics until one of them ends.
+func (f *localFlags) serve(cmd *cobra.Command, plan local.Plan, parts *localParts) error {
+	group, ctx := errgroup.WithContext(cmd.Context())
+	ctx, stop := context.WithCancel(ctx)
+	group.Go(func() error {
+		return serveMetrics(ctx, f.metrics, parts.registry, func() error { return parts.ready(len(plan.Servers)) }, parts.log)
+	})
+	group.Go(func() error {
+		defer stop()
+		return local.Run(ctx, plan, parts, func() {
+			if err := printData(cmd.OutOrStdout(), f.output, plan, plan.WriteTable); err != nil {
+				parts.log.Error("print the plan", "error", err)
+			}
+		})
+	})
+	return group.Wait()
+}
+
+func (f *localFlags) parts(log *slog.Logger) (*localParts, error) {
+	p := &localParts{log: log, registry: newRegistry(), agent: f.agent}
+	var err error
+	if p.agent == "" {
+		if p.agent, err = sidecar.FindProgram(sidecar.AgentProgram); err != nil {
+			return nil, fmt.Errorf("--agent: %w", err)
+		}
+	}
+	if p.metrics, err = sidecar.NewMetrics(p.registry); err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+// findWorker finds the program of a worker. Programs of rpcpool itself are
+// looked for beside this one first, so that an unpacked release just works.
+func findWorker(program string) (string, error) {
+	if strings.HasPrefix(program, "rpcpool-") {
+		return sidecar.FindProgram(program)
+	}
+	path, err := exec.LookPath(program)
+	if err != nil {
+		return "", err
+	}
+	// A worker runs in a directory of its own.
+	return filepath.Abs(path)
+}
+
+// localParts runs trackers and servers for package local. Its list of servers
+// is for /readyz alone.
+type localParts struct {
+	log       *slog.Logger
+	registry  *prometheus.Registry
+	metrics   *sidecar.Metrics // all servers share it
+	agent     string
+	agentArgs []string
+	dir       string
+
+	mu      sync.Mutex
+	servers []*sidecar.Server
+}
+
+// RunTracker runs a tracker. Its metrics carry its name, because a process may
+// run several.
+func (p *localParts) RunTracker(ctx context.Context, t local.Tracker, l *net.TCPListener) error {
+	reg := prometheus.WrapRegistererWith(prometheus.Labels{"tracker": t.Namespace + "/" + t.Name}, p.registry)
+	metrics, err := tracker.NewMetrics(reg)
+	if err != nil {
+		return errors.Join(err, l.Close())
+	}
+	server := tracker.NewServer(tracker.Options{Logger: p.log.With("tracker", t.Name), Metrics: metrics})
+	return server.Serve(ctx, l)
+}
+
+// RunServer runs a server and its agent. The server's port, unique on this
+// machine, names its directory; that keeps the path of the socket in it short.
+func (p *localParts) RunServer(ctx context.Context, s local.Server, l *net.TCPListener) error {
+	agent := sidecar.AgentOptions{
+		Path: p.agent, Args: p.agentArgs, Logger: p.log.With("name", s.Name),
+		Dir: filepath.Join(p.dir, fmt.Sprint(l.Addr().(*net.TCPAddr).Port)), //nolint:forcetypeassert // a TCP listener's
+	}
+	o, err := serverOptions(s)
+	if err == nil {
+		err = os.MkdirAll(agent.Dir, 0o700)
+	}
+	if err != nil {
+		return errors.Join(err, l.Close())
+	}
+	o.Listener, o.AgentSocket, o.Metrics, o.Logger = l, agent.Socket(), p.metrics, agent.Logger
+	server, err := sidecar.New(o)
+	if err != nil {
+		return errors.Join(err, l.Close())
+	}
+	p.mu.Lock()
+	p.servers = append(p.servers, server)
+	p.mu.Unlock()
+	return sidecar.RunWithAgent(ctx, server, agent)
+}
+
+// ready is nil if as many servers as were planned are ready.
+func (p *localParts) ready(planned int) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.servers) < planned {
+		return fmt.Errorf("%d of %d servers started", len(p.servers), planned)
+	}
+	var errs []error
+	for _, server := range p.servers {
+		if err := server.Ready(); err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", server.Addr(), err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// serverOptions turns the manifest's values into the server's. A zero means
+// the default there; in a manifest, where defaults are filled in already, it
+// means zero.
+func serverOptions(s local.Server) (sidecar.Options, error) {
+	flavour, err := tvm.ParseFlavour(s.Settings.Flavour)
+	if err != nil {
+		return sidecar.Options{}, fmt.Errorf("flavour: %w", err)
+	}
+	o := sidecar.Options{
+		Key: s.Key, Tracker: s.Tracker, Command: s.Command, Env: s.Settings.Env,
+		Flavour: flavour, Warm: s.Settings.WarmWorkers,
+		HandshakeTimeout: s.Settings.HandshakeTimeout,
+		KillGrace:        max(s.Settings.KillGrace, time.Nanosecond),
+		FileLimit:        s.Settings.WorkDirLimit,
+	}
+	o.SessionTimeout.Default, o.SessionTimeout.Max = s.Settings.DefaultTimeout, s.Settings.MaxTimeout
+	o.Quarantine.Failures, o.Quarantine.Window = s.Settings.Failures, s.Settings.Window
+	return o, nil
+}

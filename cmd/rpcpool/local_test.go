@@ -1,0 +1,235 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"rpcpool.dev/internal/local"
+	"rpcpool.dev/workers/go/client"
+)
+
+// patience bounds waits in tests: far beyond what a loaded machine needs.
+const patience = time.Minute
+
+// buildPrograms builds agent and worker, and has the command find them.
+func buildPrograms(t *testing.T) {
+	t.Helper()
+	dir := t.TempDir()
+	for program, pkg := range map[string]string{"rpcpool-agent": "rpcpool.dev/cmd/agent", "rpcpool-worker": "rpcpool.dev/cmd/worker"} {
+		build := exec.Command("go", "build", "-o", filepath.Join(dir, program), pkg)
+		build.Env = append(os.Environ(), "CGO_ENABLED=0")
+		if out, err := build.CombinedOutput(); err != nil {
+			t.Fatalf("build %s: %v\n%s", program, err, out)
+		}
+	}
+	t.Setenv("PATH", dir+string(os.PathListSeparator)+os.Getenv("PATH"))
+}
+
+// freePorts returns n ports of 127.0.0.1 that follow each other and are free now.
+func freePorts(t *testing.T, n int) int {
+	t.Helper()
+	for range 100 {
+		first, err := tryPorts(n)
+		if err == nil {
+			return first
+		}
+	}
+	t.Fatalf("no %d free ports in a row", n)
+	return 0
+}
+
+func tryPorts(n int) (first int, err error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return 0, err
+	}
+	defer l.Close()
+	first = l.Addr().(*net.TCPAddr).Port
+	for i := 1; i < n; i++ {
+		next, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", first+i))
+		if err != nil {
+			return 0, err
+		}
+		defer next.Close()
+	}
+	return first, nil
+}
+
+func writeManifest(t *testing.T, tracker, server int, command string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "pool.yaml")
+	body := fmt.Sprintf(`apiVersion: rpcpool.dev/v1alpha1
+kind: RPCPool
+metadata: {name: test}
+spec:
+  replicas: 2
+  tracker: {port: %d}
+  server: {port: %d, command: [%s], sessionTimeout: {default: 30s, max: 1m}}
+`, tracker, server, command)
+	if err := os.WriteFile(path, []byte(body), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// TestLocalRunsAPool: a manifest becomes a tracker and servers that serve, that
+// survive a crash of a worker, and of which nothing is left after the stop.
+func TestLocalRunsAPool(t *testing.T) {
+	buildPrograms(t)
+	first := freePorts(t, 4)
+	tracker := fmt.Sprintf("127.0.0.1:%d", first)
+	metrics := fmt.Sprintf("127.0.0.1:%d", first+3)
+	path := writeManifest(t, first, first+1, "rpcpool-worker, --test-functions")
+	data := filepath.Join(t.TempDir(), "data")
+
+	ctx, stop := context.WithTimeout(context.Background(), patience)
+	defer stop()
+	var stdout, stderr bytes.Buffer
+	done := make(chan int, 1)
+	go func() {
+		done <- run(ctx, []string{
+			"rpcpool", "local", "-f", path, "-o", "json", "--metrics", metrics, "--data-dir", data, "--log-level", "error",
+		}, &stdout, &stderr)
+	}()
+	wait(ctx, t, done, "ready", func() bool { return status("http://"+metrics+"/readyz") == http.StatusOK })
+
+	for i := range 6 {
+		session, err := client.Request(ctx, tracker, "test", client.Options{})
+		if err != nil {
+			t.Fatalf("session %d: %v", i, err)
+		}
+		if i%2 == 0 {
+			if _, err := session.Call(ctx, "test.segfault"); err == nil {
+				t.Errorf("session %d: a worker that crashed answered", i)
+			}
+		} else if got, err := session.Call(ctx, "test.addone", 41); err != nil || got != int64(42) {
+			t.Errorf("session %d: 41 + 1 = %v, %v", i, got, err)
+		}
+		if err := session.Close(); err != nil && i%2 == 1 {
+			t.Errorf("session %d: close: %v", i, err)
+		}
+	}
+	if body := text(t, "http://"+metrics+"/metrics"); !strings.Contains(body, `rpcpool_session_ends_total{key="test",reason="crash-signal"}`) {
+		t.Errorf("no crash in the metrics:\n%s", body)
+	}
+	stop()
+	if got := <-done; got != exitOK {
+		t.Errorf("status %d, stderr:\n%s", got, stderr.String())
+	}
+	var plan local.Plan
+	if err := json.Unmarshal(stdout.Bytes(), &plan); err != nil || len(plan.Servers) != 2 || len(plan.Trackers) != 1 {
+		t.Errorf("stdout %q, %v", stdout.String(), err)
+	}
+	left, err := filepath.Glob(filepath.Join(data, "*", "work", "*"))
+	if err != nil || len(left) > 0 {
+		t.Errorf("work directories left: %v, %v", left, err)
+	}
+	for port := first; port < first+4; port++ {
+		if c, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", port)); err == nil {
+			_ = c.Close()
+			t.Errorf("port %d is still served", port)
+		}
+	}
+}
+
+// TestLocalNamesThePortInUse: a port that somebody has is an error that names
+// the manifest's field, and nothing is left running.
+func TestLocalNamesThePortInUse(t *testing.T) {
+	buildPrograms(t)
+	first := freePorts(t, 3)
+	taken, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", first+2))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	path := writeManifest(t, first, first+1, "rpcpool-worker")
+	got, stdout, stderr := execute(t, "local", "-f", path)
+	want := fmt.Sprintf("rpcpool: %s: document 1: spec.server.port: listen on %s: ", path, taken.Addr())
+	if got != exitFailed || stdout != "" || !strings.HasPrefix(stderr, want) || strings.Count(stderr, "\n") != 1 {
+		t.Errorf("status %d, stdout %q, stderr %q; want %q", got, stdout, stderr, want)
+	}
+}
+
+func TestLocalNeedsItsAgentAndItsWorker(t *testing.T) {
+	first := freePorts(t, 3)
+	t.Setenv("PATH", t.TempDir())
+	path := writeManifest(t, first, first+1, "no-such-worker")
+	want := "rpcpool: " + path + `: document 1: spec.server.command: Invalid value: "no-such-worker": `
+	if got, _, stderr := execute(t, "local", "-f", path); got != exitUsage || !strings.HasPrefix(stderr, want) {
+		t.Errorf("status %d, stderr %q, want %q", got, stderr, want)
+	}
+	path = writeManifest(t, first, first+1, "/bin/sh")
+	if got, _, stderr := execute(t, "local", "-f", path); got != exitFailed || !strings.HasPrefix(stderr, "rpcpool: --agent: rpcpool-agent ") {
+		t.Errorf("status %d, stderr %q", got, stderr)
+	}
+	if got, _, stderr := execute(t, "local", "-f", path, "--agent", "/no/such/agent"); got != exitFailed || !strings.Contains(stderr, "/no/such/agent") {
+		t.Errorf("status %d, stderr %q", got, stderr)
+	}
+}
+
+// TestServerOptions: in a manifest zero means zero, to the server the default.
+func TestServerOptions(t *testing.T) {
+	o, err := serverOptions(local.Server{Key: "k", Settings: local.Settings{Flavour: "Auto", KillGrace: 0, MaxTimeout: time.Hour}})
+	if err != nil || o.KillGrace <= 0 || o.KillGrace > time.Millisecond || o.SessionTimeout.Max != time.Hour {
+		t.Errorf("%+v, %v", o, err)
+	}
+	if _, err := serverOptions(local.Server{Settings: local.Settings{Flavour: "Z"}}); err == nil {
+		t.Error("took flavour Z")
+	}
+}
+
+// wait polls until the condition holds, the command ends, or ctx does.
+func wait(ctx context.Context, t *testing.T, done <-chan int, what string, condition func() bool) {
+	t.Helper()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for !condition() {
+		select {
+		case status := <-done:
+			t.Fatalf("ended with status %d before it was %s", status, what)
+		case <-ctx.Done():
+			t.Fatalf("not %s after %s", what, patience)
+		case <-tick.C:
+		}
+	}
+}
+
+// fetch gets a page over a connection of its own.
+func fetch(url string) (int, string, error) {
+	c := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: patience}
+	resp, err := c.Get(url)
+	if err != nil {
+		return 0, "", err
+	}
+	body, err := io.ReadAll(resp.Body)
+	return resp.StatusCode, string(body), errors.Join(err, resp.Body.Close())
+}
+
+func status(url string) int {
+	code, _, err := fetch(url)
+	if err != nil {
+		return 0
+	}
+	return code
+}
+
+func text(t *testing.T, url string) string {
+	t.Helper()
+	_, body, err := fetch(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return body
+}

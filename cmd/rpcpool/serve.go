@@ -1,0 +1,165 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
+
+	"rpcpool.dev/sidecar"
+)
+
+// serveFlags are the flags of `rpcpool serve`.
+type serveFlags struct {
+	server    sidecar.Flags
+	isolation string
+	metrics   string
+	agent     string
+	dataDir   string
+	noCgroup  bool
+}
+
+func newServeCommand() *cobra.Command {
+	var f serveFlags
+	cmd := &cobra.Command{
+		Use:   "serve --key KEY --listen HOST:PORT [flags] -- CMD ARGS…",
+		Short: "Serve one device on this machine: sidecar, agent and workers",
+		Long: `Serve runs the RPC server of one device: it registers with a tracker, shakes
+hands with clients, and runs each session in a worker process of its own, with a
+deadline. CMD is the worker (see docs/architecture.md for its contract). However
+a worker ends, the device is offered again.
+
+Without --tracker, clients connect with the device key itself and are served in
+turn.`,
+		Example: `  # Serve this machine's CPU with the built-in worker
+  rpcpool serve --key cpu --listen 0.0.0.0:9090 --tracker 127.0.0.1:9190 -- rpcpool-worker
+
+  # Serve a board with TVM in Python
+  rpcpool serve --key rk3588 --listen 0.0.0.0:9090 --tracker tracker:9190 -- python3 /opt/rpcpool/worker.py`,
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return usageErrorf("no worker: give its program and arguments after --")
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return f.run(cmd, args)
+		},
+	}
+	f.register(cmd)
+	return cmd
+}
+
+func (f *serveFlags) register(cmd *cobra.Command) {
+	shared := flag.NewFlagSet("serve", flag.ContinueOnError)
+	f.server.Register(shared)
+	flags := cmd.Flags()
+	flags.AddGoFlagSet(shared)
+	flags.StringVar(&f.isolation, "isolation", "fork", "`mode`; fork: a worker process for each session")
+	flags.StringVar(&f.metrics, "metrics", "", "`HOST:PORT` for /metrics, /healthz and /readyz; empty: none")
+	flags.StringVar(&f.agent, "agent", "", "`PATH` of "+sidecar.AgentProgram+"; empty: beside this program, else in PATH")
+	flags.StringVar(&f.dataDir, "data-dir", "", "`DIR` for sockets and work directories, private to this server; empty: a temporary one")
+	flags.BoolVar(&f.noCgroup, "no-cgroup", false, "do not use cgroups even where they are writable")
+}
+
+func (f *serveFlags) run(cmd *cobra.Command, worker []string) (err error) {
+	if !strings.EqualFold(f.isolation, "fork") {
+		return usageErrorf("--isolation: %q is not supported: want fork", f.isolation)
+	}
+	if worker[0], err = findWorker(worker[0]); err != nil {
+		return usageErrorf("worker: %w", err)
+	}
+	o, err := f.server.Options()
+	if err != nil {
+		return usageError{err}
+	}
+	server, agent, cleanup, err := f.build(cmd, o, worker)
+	if err != nil {
+		return errors.Join(err, o.Listener.Close())
+	}
+	defer func() { err = errors.Join(err, cleanup()) }()
+	fmt.Fprintf(cmd.OutOrStdout(), "serving %s on %s\n", o.Key, server.Addr())
+	group, ctx := errgroup.WithContext(cmd.Context())
+	group.Go(func() error { return serveMetrics(ctx, f.metrics, server.registry, server.Ready, agent.Logger) })
+	group.Go(func() error { return sidecar.RunWithAgent(ctx, server.Server, agent) })
+	if err := group.Wait(); err != nil && !errors.Is(err, context.Canceled) {
+		return err
+	}
+	return nil
+}
+
+// build makes the server and says how to run its agent.
+func (f *serveFlags) build(cmd *cobra.Command, o sidecar.Options, worker []string) (
+	*meteredServer, sidecar.AgentOptions, func() error, error,
+) {
+	agent := sidecar.AgentOptions{Path: f.agent, Args: agentLogArgs(cmd), Logger: logger(cmd)}
+	if f.noCgroup {
+		agent.Args = append(agent.Args, "--no-cgroup")
+	}
+	var err error
+	if agent.Path == "" {
+		if agent.Path, err = sidecar.FindProgram(sidecar.AgentProgram); err != nil {
+			return nil, agent, nil, fmt.Errorf("--agent: %w", err)
+		}
+	}
+	s := &meteredServer{registry: newRegistry()}
+	if o.Metrics, err = sidecar.NewMetrics(s.registry); err != nil {
+		return nil, agent, nil, err
+	}
+	dir, cleanup, err := dataDir(f.dataDir)
+	if err != nil {
+		return nil, agent, nil, err
+	}
+	agent.Dir = dir
+	o.Logger, o.AgentSocket, o.Command = agent.Logger, agent.Socket(), worker
+	if s.Server, err = sidecar.New(o); err != nil {
+		return nil, agent, nil, errors.Join(err, cleanup())
+	}
+	return s, agent, cleanup, nil
+}
+
+// meteredServer is a server and the registry that its metrics are in.
+type meteredServer struct {
+	*sidecar.Server
+	registry *prometheus.Registry
+}
+
+// dataDir returns a private directory, locked for this process, and how to
+// leave it.
+func dataDir(dir string) (path string, cleanup func() error, err error) {
+	leave := func() error { return nil }
+	if dir == "" {
+		if dir, err = os.MkdirTemp("", "rpcpool-"); err != nil {
+			return "", nil, fmt.Errorf("data directory: %w", err)
+		}
+		leave = func() error { return os.RemoveAll(dir) }
+	} else if err := os.MkdirAll(dir, 0o700); err != nil {
+		return "", nil, fmt.Errorf("data directory: %w", err)
+	}
+	lock, err := lockDir(dir)
+	if err != nil {
+		return "", nil, errors.Join(err, leave())
+	}
+	return dir, func() error { return errors.Join(leave(), lock.Close()) }, nil
+}
+
+// lockDir keeps a second server from taking the first one's agent. The lock
+// goes with the process, however it ends.
+func lockDir(dir string) (*os.File, error) {
+	lock, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("data directory: %w", err)
+	}
+	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		return nil, errors.Join(fmt.Errorf("data directory %s is in use by another server", dir), lock.Close())
+	}
+	return lock, nil
+}
