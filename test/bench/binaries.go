@@ -1,0 +1,78 @@
+//go:build linux
+
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+)
+
+// The programs under load, as `make build` names them.
+const (
+	programCLI     = "rpcpool"
+	programAgent   = "rpcpool-agent"
+	programSidecar = "rpcpool-sidecar"
+	programWorker  = "rpcpool-worker"
+)
+
+// packages of the programs.
+func packages() map[string]string {
+	return map[string]string{
+		programCLI:     "./cmd/rpcpool",
+		programAgent:   "./cmd/agent",
+		programSidecar: "./cmd/sidecar",
+		programWorker:  "./cmd/worker",
+	}
+}
+
+// findPrograms returns the directory of the programs: dir if it has them, or
+// else scratch, into which they are built from the module that we are run in.
+func findPrograms(ctx context.Context, dir, scratch string) (string, error) {
+	missing, err := missingPrograms(dir)
+	if err != nil {
+		return "", err
+	}
+	if len(missing) == 0 {
+		return filepath.Abs(dir)
+	}
+	for program, pkg := range packages() {
+		out := filepath.Join(scratch, program)
+		if err := build(ctx, out, pkg); err != nil {
+			return "", fmt.Errorf("%s has no %v, and they cannot be built: %w", dir, missing, err)
+		}
+	}
+	return scratch, nil
+}
+
+func missingPrograms(dir string) (missing []string, err error) {
+	for program := range packages() {
+		switch info, err := os.Stat(filepath.Join(dir, program)); {
+		case errors.Is(err, os.ErrNotExist):
+			missing = append(missing, program)
+		case err != nil:
+			return nil, fmt.Errorf("look for programs: %w", err)
+		case !info.Mode().IsRegular() || info.Mode()&0o111 == 0:
+			return nil, fmt.Errorf("%s is not a program", filepath.Join(dir, program))
+		}
+	}
+	return missing, nil
+}
+
+func build(ctx context.Context, out, pkg string) error {
+	root, err := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Dir}}").Output()
+	if err != nil {
+		return fmt.Errorf("find the module (run this inside of it): %w", err)
+	}
+	cmd := exec.CommandContext(ctx, "go", "build", "-o", out, pkg)
+	cmd.Dir = string(bytes.TrimSpace(root))
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if text, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("build %s: %w\n%s", pkg, err, text)
+	}
+	return nil
+}
