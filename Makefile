@@ -1,0 +1,138 @@
+# Build, test and run rpcpool. `make` or `make help` lists the targets.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+# What a binary says of itself (rpcpool --version).
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
+LDFLAGS := -s -w -X rpcpool.dev/internal/version.version=$(VERSION)
+
+# Every directory in cmd/ is a program. cmd/rpcpool is rpcpool, cmd/agent is
+# rpcpool-agent, and so on.
+BIN ?= bin
+PROGRAMS := $(notdir $(patsubst %/,%,$(wildcard cmd/*/)))
+
+IMG ?= rpcpool:$(VERSION)
+CONTAINER_TOOL ?= docker
+
+# How long `make soak` lasts, and how many trials `make demo` makes.
+SOAK ?= 10m
+TRIALS ?= 200
+
+# Tools are built from hack/tools, at the versions in its go.mod, into a cache
+# outside the tree: the next checkout finds them there.
+CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/rpcpool
+TOOLS := $(CACHE)/tools-$(shell cat hack/tools/go.mod hack/tools/go.sum | sha256sum | cut -c1-16)
+CONTROLLER_GEN := $(TOOLS)/controller-gen
+GOLANGCI_LINT := $(TOOLS)/golangci-lint
+
+CRD := config/crd/bases/rpcpool.dev_rpcpools.yaml
+
+##@ General
+
+.PHONY: help
+help: ## Show this help.
+	@awk 'BEGIN {FS = ":.*##"; printf "\nUsage:\n  make \033[36m<target>\033[0m\n"} /^[a-zA-Z_0-9-]+:.*?##/ { printf "  \033[36m%-14s\033[0m %s\n", $$1, $$2 } /^##@/ { printf "\n\033[1m%s\033[0m\n", substr($$0, 5) }' $(MAKEFILE_LIST)
+
+##@ Development
+
+.PHONY: manifests
+manifests: $(CONTROLLER_GEN) ## Generate the custom resource definition and its reference from api/.
+	@scratch=$$(mktemp -d); trap 'rm -rf "$$scratch"' EXIT; \
+	$(CONTROLLER_GEN) crd:generateEmbeddedObjectMeta=true paths=./api/... output:crd:dir="$$scratch"; \
+	go run ./hack/crd trim "$$scratch/$(notdir $(CRD))" $(CRD)
+	go run ./hack/crd doc $(CRD) docs/manifest.md
+
+.PHONY: generate
+generate: $(CONTROLLER_GEN) ## Generate DeepCopy methods and the reference of the command line.
+	$(CONTROLLER_GEN) object paths=./api/...
+	go test -vet=off ./cmd/rpcpool -run '^TestReference$$' -update
+
+.PHONY: fmt
+fmt: ## Format the Go files.
+	gofmt -l -w .
+
+.PHONY: vet
+vet: ## Run go vet.
+	go vet ./...
+
+.PHONY: lint
+lint: $(GOLANGCI_LINT) ## Run golangci-lint, and check the shell scripts.
+	$(GOLANGCI_LINT) run --allow-parallel-runners ./...
+	hack/lint-scripts.sh
+
+.PHONY: lint-fix
+lint-fix: $(GOLANGCI_LINT) ## Run golangci-lint and let it mend what it can.
+	$(GOLANGCI_LINT) run --allow-parallel-runners --fix ./...
+
+.PHONY: verify
+verify: $(CONTROLLER_GEN) ## Fail if a generated file is stale or a Go file is not formatted.
+	hack/verify.sh
+
+##@ Test
+
+.PHONY: test
+test: build ## Run all tests with the race detector, check coverage, then 20 s of soak.
+	hack/need.sh gcc gcc libc6-dev
+	hack/need.sh python3 python3
+	mkdir -p out
+	CGO_ENABLED=1 go test -vet=off -race -timeout 25m \
+		-covermode=atomic -coverpkg=$(shell hack/coverage.sh --packages) -coverprofile=out/coverage.out ./...
+	hack/coverage.sh out/coverage.out
+	go run ./test/bench soak --duration 20s
+
+.PHONY: stress
+stress: ## Run the end-to-end tests at full length (1,000 crashes, 10,000 sessions).
+	hack/need.sh gcc gcc libc6-dev
+	RPCPOOL_STRESS=1 CGO_ENABLED=1 go test -vet=off -race -timeout 60m -v ./test/conformance
+
+.PHONY: fuzz
+fuzz: ## Run every fuzz target for FUZZTIME (30s).
+	hack/fuzz.sh
+
+.PHONY: soak
+soak: build ## Throw random bytes at every port for SOAK (10m).
+	go run ./test/bench soak --duration $(SOAK)
+
+.PHONY: bench
+bench: build ## Measure, and print a table; JSON and table in out/bench.
+	mkdir -p out/bench
+	go test -vet=off -run '^$$' -bench . -benchmem ./... | tee out/bench/go.txt
+	go run ./test/bench all
+
+##@ Build
+
+.PHONY: build
+build: ## Build every program into bin/, statically linked.
+	@mkdir -p $(BIN)
+	@for program in $(PROGRAMS); do \
+		name=rpcpool-$$program; if [ "$$program" = rpcpool ]; then name=rpcpool; fi; \
+		CGO_ENABLED=0 go build -ldflags '$(LDFLAGS)' -o "$(BIN)/$$name" "./cmd/$$program"; \
+	done
+
+.PHONY: docker-build
+docker-build: ## Build the image IMG, with CONTAINER_TOOL (docker).
+	$(CONTAINER_TOOL) build --build-arg VERSION=$(VERSION) -t $(IMG) .
+
+.PHONY: clean
+clean: ## Remove what the other targets made (not the cache of tools).
+	rm -rf $(BIN) out
+
+##@ Run
+
+.PHONY: demo
+demo: build ## Tune on a pool of this machine, some trials crashing, and show the result.
+	TRIALS=$(TRIALS) hack/demo.sh
+
+# Tools
+
+$(CONTROLLER_GEN):
+	@echo "building controller-gen (once; kept in $(TOOLS))"
+	@mkdir -p $(TOOLS)
+	@cd hack/tools && CGO_ENABLED=0 go build -o $@ sigs.k8s.io/controller-tools/cmd/controller-gen
+
+$(GOLANGCI_LINT):
+	@echo "building golangci-lint (once, some minutes; kept in $(TOOLS))"
+	@mkdir -p $(TOOLS)
+	@cd hack/tools && CGO_ENABLED=0 go build -o $@ github.com/golangci/golangci-lint/v2/cmd/golangci-lint
