@@ -18,14 +18,17 @@ func newWorkerCommand() *cobra.Command {
 	var tests bool
 	cmd := &cobra.Command{
 		Use:   "worker",
-		Short: "Serve one TVM session, as the worker of a server",
-		Long: `Serve one session of TVM's RPC protocol with the built-in functions: files,
-arrays, and the matrix product of the tuning example.
+		Short: "Serve TVM sessions, as the worker of a server",
+		Long: `Serve TVM's RPC protocol with the built-in functions: files, arrays, and the
+matrix product of the tuning example.
 
 A worker is not started by hand. An agent starts it, hands it a session that has
 shaken hands, and learns from its exit status how the session ended: 0 in order,
 76 the client broke the protocol. The program rpcpool-worker does the same and
-starts faster.`,
+starts faster.
+
+In Watchdog isolation a worker serves sessions one after another, and ends itself
+at a session's deadline.`,
 		Example: `  # A server whose sessions are served by the built-in worker
   rpcpool serve --key demo --listen :9090 --tracker 127.0.0.1:9190 -- rpcpool worker
 

@@ -1,6 +1,7 @@
 // Command rpcpool-worker is the built-in worker: TVM's session loop in Go, with
 // the functions of the tuning example. An agent starts it and hands it one
-// session; see package worker for the contract and the exit statuses.
+// session, or in Watchdog isolation one after another; see package worker for
+// the contract and the exit statuses.
 package main
 
 import (

@@ -93,12 +93,18 @@ func build(tb testing.TB) string {
 // when it is ready.
 func spare(tb testing.TB, binary string) (*exec.Cmd, int) {
 	tb.Helper()
+	return waiting(tb, binary, "unix")
+}
+
+// waiting starts a worker whose sessions come by a socket, and returns the same.
+func waiting(tb testing.TB, binary, mode string) (*exec.Cmd, int) {
+	tb.Helper()
 	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		tb.Fatal(err)
 	}
 	cmd := exec.Command(binary)
-	cmd.Env = append(os.Environ(), "RPCPOOL_SESSION=unix", "RPCPOOL_WORKDIR="+os.TempDir())
+	cmd.Env = append(os.Environ(), "RPCPOOL_SESSION="+mode, "RPCPOOL_WORKDIR="+os.TempDir())
 	theirs := os.NewFile(uintptr(fds[1]), "worker")
 	cmd.ExtraFiles = []*os.File{theirs}
 	if err := cmd.Start(); err != nil {
@@ -181,6 +187,50 @@ func BenchmarkHandOver(b *testing.B) {
 		}
 	}
 	b.ReportMetric(float64(total)/float64(b.N), "ns/session")
+}
+
+// BenchmarkSessionInARow is a whole session of a long-lived worker, from its
+// hand-over until the worker is ready for the next: initialize, look up, call.
+func BenchmarkSessionInARow(b *testing.B) {
+	var requests [][]byte
+	for _, p := range []tvm.Packet{
+		tvm.InitServer{Version: tvm.ProtocolVersion},
+		tvm.Syscall{Code: tvm.RPCGetGlobalFunc, Args: []tvm.Value{tvm.Str("tvm.rpc.server.workpath")}},
+		tvm.CallFunc{Handle: 128, Args: []tvm.Value{tvm.Str("lib.so")}},
+	} {
+		request, err := tvm.AppendPacket(nil, tvm.FlavourC, p)
+		if err != nil {
+			b.Fatal(err)
+		}
+		requests = append(requests, request)
+	}
+	cmd, agent := waiting(b, build(b), "watchdog")
+	about := []byte(`S{"id":"1","key":"k","client":"c","timeout_s":60,"workdir":"` + b.TempDir() + `"}`)
+	for b.Loop() {
+		session, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+		if err != nil {
+			b.Fatal(err)
+		}
+		client := os.NewFile(uintptr(session[0]), "session")
+		if err := unix.Sendmsg(agent, about, unix.UnixRights(session[1]), nil, 0); err != nil {
+			b.Fatal(err)
+		}
+		unix.Close(session[1])
+		for _, request := range requests {
+			if err := ask(client, request); err != nil {
+				b.Fatal(err)
+			}
+		}
+		client.Close()
+		var ready [1]byte
+		if n, err := unix.Read(agent, ready[:]); n != 1 || err != nil || ready[0] != 'R' {
+			b.Fatalf("not ready again: %d, %v", n, err)
+		}
+	}
+	unix.Close(agent)
+	if err := cmd.Wait(); err != nil {
+		b.Fatal(err)
+	}
 }
 
 // BenchmarkCall is one call of a function in a worker process over TCP; its

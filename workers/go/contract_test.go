@@ -146,6 +146,12 @@ func cold(t *testing.T, env ...string) (*process, *client.Session) {
 // spare starts a worker without a session and waits until it is ready.
 func spare(t *testing.T, env ...string) (*process, *net.UnixConn) {
 	t.Helper()
+	return waiting(t, "unix", env...)
+}
+
+// waiting starts a worker whose sessions come by a socket.
+func waiting(t *testing.T, mode string, env ...string) (*process, *net.UnixConn) {
+	t.Helper()
 	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		t.Fatal(err)
@@ -157,7 +163,7 @@ func spare(t *testing.T, env ...string) (*process, *net.UnixConn) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { conn.Close() })
-	p := start(t, there, append(env, "RPCPOOL_SESSION=unix")...)
+	p := start(t, there, append(env, "RPCPOOL_SESSION="+mode)...)
 	_ = conn.SetReadDeadline(time.Now().Add(patience))
 	ready := make([]byte, 2)
 	if n, err := conn.Read(ready); err != nil || string(ready[:n]) != "R" {
@@ -326,7 +332,7 @@ func TestContractIsNotKept(t *testing.T) {
 	t.Run("no session", func(t *testing.T) {
 		p := start(t, null(), "RPCPOOL_SESSION=")
 		p.wantExit(t, worker.ExitUsage)
-		if want := `RPCPOOL_SESSION is "", want "fd" or "unix"`; !strings.Contains(p.stderr.String(), want) {
+		if want := `RPCPOOL_SESSION is "", want "fd", "unix" or "watchdog"`; !strings.Contains(p.stderr.String(), want) {
 			t.Errorf("stderr %q, want %q", &p.stderr, want)
 		}
 	})

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"rpcpool.dev/tvm"
+	"rpcpool.dev/workers/go/notify"
 )
 
 // Layout of kCopyToRemote before its data: code, data handle, device, number of
@@ -30,6 +31,9 @@ func (s *session) copyFromRemote(p tvm.CopyFromRemote) error {
 // they arrive. If the array is none, the bytes are read all the same: the next
 // packet comes after them.
 func (s *session) copyToRemote(n uint64) error {
+	if s.pulse != nil {
+		defer s.pulse.begin(notify.PhaseUpload)()
+	}
 	head, err := s.copyHead(n)
 	if err != nil {
 		return err

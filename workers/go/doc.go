@@ -1,5 +1,5 @@
-// Package worker is the program that serves one session: TVM's RPC session
-// loop, server side, with functions that are ordinary Go functions.
+// Package worker is the program that serves sessions: TVM's RPC session loop,
+// server side, with functions that are ordinary Go functions.
 //
 // A whole worker:
 //
@@ -10,7 +10,7 @@
 //
 // [Main] follows the worker contract: an agent starts the process, hands it a
 // session that has already shaken hands, and learns from the exit status how it
-// ended.
+// ended. In Fork isolation a process serves one session, cold or warm:
 //
 //	cold (RPCPOOL_SESSION=fd)        session is descriptor 3 ─────────┐
 //	                                                                  ▼
@@ -21,6 +21,26 @@
 //	                                                                  │ protocol broken: exit 76
 //	                                                                  │ any other failure: exit 1
 //	                                                                  ▼ killed by a bad function: as it died
+//
+// In Watchdog isolation it serves sessions itself, one after another, each in a
+// work directory of its own, and ends itself at a session's deadline (package
+// [rpcpool.dev/workers/go/watchdog]); the agent starts it again:
+//
+//	long-lived (RPCPOOL_SESSION=watchdog)  write R ─▶ Waiting ── S + fd ──▶ Serving ── deadline ──▶ exit 0, at once
+//	                                                  │   ▲                   │  │
+//	                                                  │   └───── write R ─────┘  │ killed by a bad function,
+//	                                              EOF │     (PR: protocol broken)│ any other failure
+//	                                                  ▼                          ▼
+//	                                                exit 0                     as above
+//
+// Nothing of a session is left for the next one in this package: handles,
+// arrays, files, environment. What a function of the program keeps, it keeps.
+//
+// A supervisor that asks for heartbeats (package
+// [rpcpool.dev/workers/go/notify]) gets them from the session's loop: while it
+// waits for a session or for the client, and after each packet. While a function
+// runs none are expected, for the rest of the session's time, unless it calls
+// [Session.Beat] or [Session.Extend].
 //
 // The session itself, from [Server.ServeConn]:
 //

@@ -51,6 +51,7 @@ type memory struct {
 	entries map[uint64]any // *block, *object or *function
 	last    uint64
 	used    uint64 // bytes in blocks
+	total   uint64 // bytes that were ever in blocks
 }
 
 func newMemory(l Limits) memory {
@@ -78,6 +79,7 @@ func (m *memory) addBlock(data []byte, owned bool) (*block, error) {
 	}
 	b.handle = handle
 	m.used += uint64(len(data))
+	m.total += uint64(len(data))
 	return b, nil
 }
 

@@ -30,6 +30,7 @@ type reader struct {
 	ack        quickAcker // nil if the connection is none
 	buf        []byte
 	start, end int // what of buf is read and not consumed
+	grown      bool
 }
 
 func newReader(src io.Reader) *reader {
@@ -76,6 +77,7 @@ func (r *reader) take(n uint64) (b []byte, owned bool, err error) {
 // grow reads n bytes into a buffer of their own, which is never more than twice
 // what has arrived.
 func (r *reader) grow(n uint64) ([]byte, error) {
+	r.grown = true
 	b := make([]byte, min(n, firstGrowth))
 	for have := uint64(0); ; {
 		if err := r.read(b[have:]); err != nil {

@@ -24,7 +24,7 @@ func rehearse(f tvm.Flavour, workDir string) {
 		in, _ = tvm.AppendPacket(in, f, p)
 	}
 	_ = s.ServeConn(context.Background(), &script{in: in})
-	_ = json.Unmarshal([]byte(`{"id":"","key":"","client":""}`), &handOver{})
+	_ = json.Unmarshal([]byte(`{"id":"","key":"","client":"","timeout_s":1}`), &handOver{})
 }
 
 // script is a connection on which everything has been said already.

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"runtime/debug"
+	"time"
 
 	"rpcpool.dev/tvm"
 )
@@ -35,7 +37,9 @@ func New(f tvm.Flavour) *Server {
 func (s *Server) SetLimits(l Limits) { s.limits = l }
 
 // SetWorkDir names the directory that a session's files are in; without one
-// there are no files. [Main] sets it to RPCPOOL_WORKDIR.
+// there are no files. [Main] sets it to RPCPOOL_WORKDIR; in Watchdog isolation
+// each session has its own, whatever is set here. Sessions that are being served
+// keep theirs.
 func (s *Server) SetWorkDir(dir string) { s.workDir = dir }
 
 // Register offers fn, any Go function, under a global name. A second
@@ -68,15 +72,31 @@ func (s *Server) Register(name string, fn any) error {
 // two packets. Other errors have [ErrProtocol] or [ErrClientGone] in their
 // chain, or are the connection's own. Cancelling ctx closes rw.
 func (s *Server) ServeConn(ctx context.Context, rw io.ReadWriteCloser) error {
+	return s.serve(ctx, rw, setting{workDir: s.workDir})
+}
+
+// setting is what one session has that the next may have otherwise.
+type setting struct {
+	workDir  string
+	pulse    *pulse
+	deadline time.Time // of the session; zero: none
+	tidy     bool      // give memory back to the system at its end
+}
+
+func (s *Server) serve(ctx context.Context, rw io.ReadWriteCloser, set setting) error {
 	stop := closeOn(ctx, rw)
 	defer stop()
-	session := newSession(ctx, s, rw)
+	session := newSession(ctx, s, rw, set)
 	err := session.serve()
+	heavy := session.heavy() // and garbage from here on
 	if errors.Is(err, ErrProtocol) {
 		linger(rw)
 	}
 	if closeErr := rw.Close(); err == nil && closeErr != nil && ctx.Err() == nil {
 		err = fmt.Errorf("close session: %w", closeErr)
+	}
+	if set.tidy && heavy {
+		debug.FreeOSMemory()
 	}
 	if ctx.Err() != nil {
 		return fmt.Errorf("session: %w", context.Cause(ctx))

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"time"
 
 	"rpcpool.dev/tvm"
 )
@@ -20,6 +21,7 @@ const (
 type Session struct {
 	ctx     context.Context
 	workDir string
+	pulse   *pulse
 }
 
 // Context ends when the session is cancelled by the server's own program. It
@@ -29,27 +31,43 @@ func (s *Session) Context() context.Context { return s.ctx }
 // WorkDir is the session's own directory; "" if it has none.
 func (s *Session) WorkDir() string { return s.workDir }
 
+// Beat is a heartbeat of a function that takes long: it tells a supervisor who
+// watches for them that the function goes on. While a function runs none are
+// expected, until its first call of Beat; from then on the function owes one in
+// every period of the supervisor's. Without such a supervisor it does nothing.
+func (s *Session) Beat() { s.pulse.beat() }
+
+// Extend says that the function will send no heartbeat for d, and that this is
+// no fault; they count again after that. If d is zero or less, none are
+// expected until the next.
+func (s *Session) Extend(d time.Duration) { s.pulse.extend(d) }
+
 // session is one session's state. All of it belongs to the goroutine that
 // serves.
 type session struct {
 	Session
-	server *Server
-	in     *reader
-	out    writer
-	mem    memory
-	ready  bool // initialised
-	owned  bool // the packet being served has a buffer of its own
+	server   *Server
+	in       *reader
+	out      writer
+	mem      memory
+	deadline time.Time // zero: none
+	ready    bool      // initialised
+	owned    bool      // the packet being served has a buffer of its own
 }
 
-func newSession(ctx context.Context, srv *Server, rw io.ReadWriter) *session {
+func newSession(ctx context.Context, srv *Server, rw io.ReadWriter, set setting) *session {
 	return &session{
-		Session: Session{ctx: ctx, workDir: srv.workDir},
-		server:  srv,
-		in:      newReader(rw),
-		out:     writer{dst: rw, flavour: srv.flavour},
-		mem:     newMemory(srv.limits),
+		Session:  Session{ctx: ctx, workDir: set.workDir, pulse: set.pulse},
+		server:   srv,
+		in:       newReader(rw),
+		out:      writer{dst: rw, flavour: srv.flavour},
+		mem:      newMemory(srv.limits),
+		deadline: set.deadline,
 	}
 }
+
+// heavy tells whether the session took memory that is worth giving back.
+func (s *session) heavy() bool { return s.in.grown || s.mem.total > firstGrowth }
 
 // errShutdown ends the loop in order.
 var errShutdown = errors.New("shutdown")
@@ -62,6 +80,7 @@ func (s *session) serve() error {
 		n, err := s.in.length()
 		if err == nil && n > 0 {
 			err = s.packet(n)
+			s.pulse.beat()
 		}
 		switch {
 		case err == nil:
@@ -78,8 +97,18 @@ func (s *session) hook(name string) error {
 	if !ok {
 		return nil
 	}
-	_, err := f.call(s, nil)
+	_, err := s.invoke(f, nil)
 	return err
+}
+
+// invoke calls a function of the server's program.
+func (s *session) invoke(f *function, args []tvm.Value) (any, error) {
+	if s.pulse == nil {
+		return f.call(s, args)
+	}
+	end := s.pulse.section(phaseOf(f.name), s.deadline)
+	defer end()
+	return f.call(s, args)
 }
 
 // packet serves one packet whose body has n bytes.
@@ -158,7 +187,7 @@ func (s *session) callFunc(p tvm.CallFunc) ([]tvm.Value, error) {
 	if err != nil {
 		return nil, fmt.Errorf("call: %w", err)
 	}
-	result, err := f.call(s, p.Args)
+	result, err := s.invoke(f, p.Args)
 	if err != nil {
 		return nil, err
 	}

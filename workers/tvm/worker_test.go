@@ -151,6 +151,12 @@ func tcpSession(t *testing.T) (client net.Conn, fd int) {
 // spare starts a warm worker and returns the agent's end of its socket.
 func spare(t *testing.T) (*worker, *net.UnixConn) {
 	t.Helper()
+	return waiting(t, "unix")
+}
+
+// waiting starts a worker whose sessions come by a socket.
+func waiting(t *testing.T, mode string) (*worker, *net.UnixConn) {
+	t.Helper()
 	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		t.Fatal(err)
@@ -162,7 +168,7 @@ func spare(t *testing.T) (*worker, *net.UnixConn) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { conn.Close() })
-	w := start(t, fds[1], "RPCPOOL_SESSION=unix")
+	w := start(t, fds[1], "RPCPOOL_SESSION="+mode)
 	_ = conn.SetDeadline(time.Now().Add(patience))
 	ready := make([]byte, 2)
 	if n, err := conn.Read(ready); err != nil || string(ready[:n]) != "R" {

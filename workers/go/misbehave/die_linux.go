@@ -10,6 +10,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"rpcpool.dev/workers/go/internal/stall"
 )
 
 func misbehaving() map[string]any {
@@ -32,6 +34,7 @@ func misbehaving() map[string]any {
 		"test.garbage":        writeGarbage,
 		"test.grandchildren":  grandchildren,
 		"test.forkbomb":       forkBomb,
+		"test.gc_stall":       func() { stall.World(max(1, runtime.GOMAXPROCS(0)-1)) },
 	}
 }
 

@@ -14,6 +14,8 @@
 //	test.stackoverflow      recurses without end (64 MiB)                             exits 2
 //	test.deadlock           blocks with nobody left to wake it                        exits 2, or hangs
 //	test.spin               computes for ever                                         hangs
+//	test.gc_stall           stops the world for good: GC waits for loops in assembly  hangs
+//	test.silent             sends one heartbeat, then no more and no reply            hangs
 //	test.ignore_sigterm     ignores SIGTERM, then spins                               hangs
 //	test.sigstop            stops itself                                              is stopped
 //	test.hog(bytes)         allocates and touches so much, and keeps it               may be killed

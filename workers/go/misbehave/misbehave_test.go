@@ -203,6 +203,24 @@ func TestDeadlockNeverReturns(t *testing.T) {
 	}
 }
 
+func TestWorldIsStopped(t *testing.T) {
+	p := start(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	go func() { _, _ = p.session.Call(ctx, "test.gc_stall") }()
+	pid := p.cmd.Process.Pid
+	eventually(t, "the process computes", func() bool { return cpuTicks(t, pid) > 5 })
+}
+
+func TestSilentFunctionNeverReturns(t *testing.T) {
+	p := start(t)
+	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	defer cancel()
+	if _, err := p.session.Call(ctx, "test.silent"); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("test.silent returned: %v", err)
+	}
+}
+
 func TestSigstopStopsTheProcess(t *testing.T) {
 	p := start(t)
 	ctx, cancel := context.WithCancel(t.Context())

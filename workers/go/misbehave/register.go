@@ -44,6 +44,15 @@ func computing() map[string]any {
 		"test.echo":   func(x any) any { return x },
 		"test.addone": func(i int64) int64 { return i + 1 },
 		"test.strcat": func(a, b string) string { return a + b },
+		"test.silent": silent,
 		"test.sleep":  func(seconds float64) { time.Sleep(time.Duration(seconds * float64(time.Second))) },
 	}
+}
+
+// silent promises a heartbeat and sends none: it hangs where a supervisor counts
+// on hearing from it.
+func silent(s *worker.Session) {
+	s.Beat()
+	const ever = 1<<63 - 1
+	time.Sleep(ever)
 }

@@ -1,9 +1,19 @@
-"""A session loop: echoes lines until EOF. The line "bad" is what breaks the protocol."""
+"""A session loop: echoes lines until EOF. Some lines are commands, for what goes wrong in sessions."""
+import ctypes
 import os
 import stat
 import fcntl
 
 from . import record
+
+
+def spin():
+    while True:
+        pass
+
+
+def hold_the_gil():
+    ctypes.PyDLL(None).sleep(3600)  # PyDLL: the GIL is not released around the call
 
 
 def ServerLoop(fd):
@@ -28,4 +38,10 @@ def ServerLoop(fd):
                 return
             if line == b"bad\n":
                 raise RuntimeError("unknown RPC code")
+            if line == b"spin\n":
+                spin()
+            if line == b"gil\n":
+                hold_the_gil()
+            if line == b"pid\n":
+                line = b"%d %s\n" % (os.getpid(), os.getcwd().encode())
             session.write(line)

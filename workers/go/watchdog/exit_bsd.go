@@ -1,0 +1,7 @@
+//go:build unix && !linux
+
+package watchdog
+
+import "syscall"
+
+const sysExit = syscall.SYS_EXIT
