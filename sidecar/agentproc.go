@@ -23,6 +23,7 @@ const (
 	agentUp         = 2 * time.Second  // one that lives so long has come up
 	agentTries      = 5                // of an agent that has never come up
 	agentStopTime   = 15 * time.Second // for killing all trees after SIGTERM
+	agentKillTime   = 12 * time.Second // for the same after SIGQUIT: its guard gives up after 10 s
 	maxSocketPath   = 107              // bytes, of a Unix socket
 )
 
@@ -64,6 +65,10 @@ func (o AgentOptions) CheckDir() error {
 // It gives up on an agent that cannot be started or never comes up. The agent
 // also ends, with all of its workers, when this process dies in whatever way:
 // its standard input is a pipe that only we hold.
+//
+// The child is the agent's guard, which ends when nothing of the agent is left
+// (package agent, Guarded), so that no agent is started beside the remains of
+// another. An agent that hangs is killed through its guard.
 func RunAgent(ctx context.Context, o AgentOptions) error {
 	if o.Logger == nil {
 		o.Logger = slog.Default()
@@ -111,14 +116,18 @@ func runAgentOnce(ctx context.Context, o AgentOptions) error {
 		"--socket", o.Socket(), "--work-root", filepath.Join(o.Dir, "work"), "--die-with-parent",
 	}, o.Args...)
 	cmd := exec.CommandContext(ctx, o.Path, args...)
+	cmd.WaitDelay = agentStopTime + agentKillTime
 	cmd.Cancel = func() error {
 		if errors.Is(context.Cause(ctx), errAgentHung) {
-			return cmd.Process.Kill() // its workers die with it
+			return quit(cmd.Process)
 		}
+		// One that has ended by then gets no signal.
+		time.AfterFunc(agentStopTime, func() { _ = quit(cmd.Process) })
 		return cmd.Process.Signal(syscall.SIGTERM)
 	}
-	cmd.WaitDelay = agentStopTime
-	cmd.Stdout, cmd.Stderr = os.Stderr, os.Stderr
+	// A pipe, which guard and agent hold, and nobody else: if the guard alone
+	// is killed, the agent is waited for all the same.
+	cmd.Stdout, cmd.Stderr = struct{ io.Writer }{os.Stderr}, os.Stderr
 	// A group of its own: Ctrl-C at a terminal is for us, who stop it in order.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	lifeline, err := cmd.StdinPipe()
@@ -134,6 +143,12 @@ func runAgentOnce(ctx context.Context, o AgentOptions) error {
 	default:
 		return fmt.Errorf("agent %s: %w", o.Path, errAgentEnded)
 	}
+}
+
+// quit has the guard kill the agent, which kills its workers. Whoever stopped
+// the agent may have stopped the guard.
+func quit(guard *os.Process) error {
+	return errors.Join(guard.Signal(syscall.SIGQUIT), guard.Signal(syscall.SIGCONT))
 }
 
 // FindProgram returns the path of a program that is shipped beside the running

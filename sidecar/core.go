@@ -41,13 +41,14 @@ type core struct {
 	publish func(device)
 	hung    chan struct{} // holds one value when the agent has stopped answering
 
-	life    *supervise.Life
+	crew    *supervise.Crew
 	link    *supervise.Link
 	flavour tvm.Flavour
 	probed  bool // the workers of this link have answered the probe
 	current *session
 	started map[string]time.Time // warm workers that are not ready yet
 	drained bool                 // no more sessions
+	leaving bool                 // the agent is stopping: no more sessions until another one comes
 	again   bool                 // the last offer came to nothing: make another
 	last    device
 
@@ -77,7 +78,7 @@ func newCore(o Options, t *tickets, publish func(device)) *core {
 	return &core{
 		options: o, meter: meter{Metrics: o.Metrics, key: o.Key}, tickets: t, publish: publish,
 		hung:       make(chan struct{}, 1),
-		life:       supervise.NewLife(o.policy(), "w"+newID()),
+		crew:       supervise.NewCrew(o.policy(), "w"+newID()),
 		flavour:    o.Flavour,
 		started:    map[string]time.Time{},
 		admissions: make(chan admitted),
@@ -183,16 +184,16 @@ func (c *core) hangUp() {
 // returns how long nothing needs to be done if nothing happens.
 func (c *core) settle(now time.Time) time.Duration {
 	c.endOverdue(now)
-	starts, again := c.life.Plan(now)
-	if c.drained {
+	starts, again := c.crew.Plan(now)
+	if c.drained || c.leaving {
 		starts, again = 0, time.Time{}
 	}
 	for range starts {
 		c.startSpare(now)
 	}
-	health, reason := c.life.Health()
-	probe := health == supervise.HealthReady && !c.probed || c.life.NeedsProbe(now)
-	if probe && c.current == nil && !c.drained {
+	health, reason := c.crew.Health()
+	probe := health == supervise.HealthReady && !c.probed || c.crew.NeedsProbe(now)
+	if probe && c.current == nil && !c.drained && !c.leaving {
 		c.beginProbe(now)
 	}
 	c.announce(c.deviceNow(health, reason))
@@ -202,7 +203,7 @@ func (c *core) settle(now time.Time) time.Duration {
 // deviceNow is the state of the device for the tracker.
 func (c *core) deviceNow(h supervise.Health, reason string) device {
 	switch {
-	case c.drained:
+	case c.drained, c.leaving:
 		d := device{state: stateDraining, reason: "the server is stopping"}
 		if c.current != nil {
 			d.session, d.client = c.current.id, c.current.client
@@ -258,7 +259,7 @@ func (c *core) offerAgain() {
 // untilNext is the time until something is due.
 func (c *core) untilNext(now, again time.Time) time.Duration {
 	next := now.Add(time.Hour)
-	due := []time.Time{again, c.life.NotBefore()}
+	due := []time.Time{again, c.crew.NotBefore()}
 	if c.current != nil {
 		kill, _ := c.killTime()
 		giveUp, _ := c.giveUpTime()
@@ -275,31 +276,30 @@ func (c *core) untilNext(now, again time.Time) time.Duration {
 // startSpare starts a warm worker. A failure to send is a link that has ended,
 // which says so itself.
 func (c *core) startSpare(now time.Time) {
-	worker := c.life.Start()
+	worker := c.crew.Start()
 	c.started[worker] = now
 	_ = c.link.Start(worker, c.options.start(), nil, -1)
 }
 
-// connected takes up a link. A session that an earlier sidecar began is waited
-// for; every other worker is of no use to us.
+// connected takes up a link. A session that an earlier sidecar began goes on
+// under this one; every other worker is of no use to us.
 func (c *core) connected(l *supervise.Link) {
-	c.link, c.probed = l, false
+	hello := l.Hello()
+	c.link, c.probed, c.leaving = l, false, hello.Stopping
 	c.started = map[string]time.Time{}
 	c.meter.agentConnected()
-	c.life.Connected()
-	for _, w := range l.Hello().Workers {
-		c.life.Adopt(w.ID, supervise.StateBusy)
-		if w.Session != nil && c.current == nil && !c.life.Named(w.ID) && w.Session.Client != probeClient {
-			c.current = &session{
-				id: w.Session.ID, client: w.Session.Client, timeout: w.Session.Timeout,
-				began: time.Now(), handed: time.Now(), worker: w.ID, foreign: true,
-			}
+	c.crew.Connected()
+	for _, w := range hello.Workers {
+		c.crew.Adopt(w.ID, supervise.StateBusy)
+		if w.Session != nil && c.current == nil && !c.crew.Named(w.ID) && w.Session.Client != probeClient {
+			c.current = adopted(w, time.Now())
 			continue
 		}
-		c.life.Terminating(w.ID)
+		c.crew.Terminating(w.ID)
 		_ = l.Kill(w.ID, supervise.Kill{Cause: supervise.CauseKilledDrain})
 	}
-	c.options.Logger.Info("agent connected", "agent_pid", l.Hello().PID, "workers", len(l.Hello().Workers))
+	c.options.Logger.Info("agent connected", "agent_pid", hello.PID, "instance", hello.Instance, "starts", hello.Starts, "workers", len(hello.Workers))
+	c.options.warnUnbounded(hello.Unbounded)
 	c.assign(time.Now())
 }
 
@@ -307,44 +307,66 @@ func (c *core) connected(l *supervise.Link) {
 func (c *core) disconnected(now time.Time) {
 	c.link.Close()
 	c.link = nil
-	c.life.Disconnected()
+	c.crew.Disconnected()
 	c.options.Logger.Warn("agent lost")
-	if c.current == nil || c.current.handed.IsZero() {
-		return
+	if c.current != nil && !c.current.handed.IsZero() {
+		c.finish(c.current.lostAgent(supervise.OOMKills()), now)
 	}
-	r := supervise.Report{
-		Cause: supervise.CauseCrashSignal, Code: -1,
-		Error: "the process above the worker died, and the worker with it",
-	}
-	if c.current.overdue != "" {
-		r.Cause, r.Error = c.current.overdue, "the process above the worker did not answer, and was given up"
-	}
-	c.finish(r, now)
 }
 
 // event handles what the agent says.
 func (c *core) event(e supervise.Event, now time.Time) {
 	switch e.Kind {
 	case supervise.EventReady:
-		if !c.life.Ready(e.Worker) {
+		if !c.crew.Ready(e.Worker) {
 			return
 		}
 		c.meter.workerReady(now.Sub(c.started[e.Worker]))
 		delete(c.started, e.Worker)
 		c.assign(now)
-	case supervise.EventExited:
-		c.exited(e.Worker, reportOf(e), now)
+	case supervise.EventAdopt:
+		c.adopt(e)
+	case supervise.EventEnded, supervise.EventExited:
+		c.ended(e, now)
 	case supervise.EventUnkillable:
-		c.life.Unkillable(e.Worker)
+		c.crew.Unkillable(e.Worker)
 		c.options.Logger.Error("worker outlives SIGKILL", "worker", e.Worker)
 		if c.current != nil && c.current.worker == e.Worker {
 			r := reportOf(e)
 			r.Cause = supervise.CauseUnkillable
 			c.finish(r, now)
 		}
+	case supervise.EventStopping:
+		c.leaving = true
 	case supervise.EventHello, supervise.EventStarted:
 	default:
 		c.options.Logger.Warn("unknown event of the agent", "kind", string(e.Kind))
+	}
+}
+
+// ended handles the end of a worker's tree, or of a session that its worker
+// survives, and says that it is on record.
+func (c *core) ended(e supervise.Event, now time.Time) {
+	r := reportOf(e)
+	delete(c.started, e.Worker)
+	if e.Kind == supervise.EventEnded {
+		c.crew.Returned(e.Worker)
+	} else {
+		c.crew.Exited(now, e.Worker, r)
+		c.meter.workerEnded(r)
+	}
+	switch {
+	case c.current != nil && c.current.worker == e.Worker:
+		c.takeSocket(c.current, e.FD)
+		c.finish(r, now)
+	case e.Session != nil && e.Session.Client != probeClient && !c.crew.Named(e.Worker):
+		c.finishLate(e, r, now)
+	default:
+		closeFD(e.FD)
+		c.options.Logger.Warn("worker ended without a session", "worker", e.Worker, "cause", string(r.Cause), "how", r.String())
+	}
+	if c.link != nil {
+		_ = c.link.Ack(e.Worker, e.Seq)
 	}
 }
 
@@ -353,18 +375,6 @@ func reportOf(e supervise.Event) supervise.Report {
 		return supervise.Report{Cause: supervise.CauseStartFailed, Code: -1, Error: "the agent gave no report"}
 	}
 	return *e.Report
-}
-
-// exited handles the end of a worker's tree.
-func (c *core) exited(worker string, r supervise.Report, now time.Time) {
-	delete(c.started, worker)
-	c.life.Exited(now, worker, r)
-	c.meter.workerEnded(r.Cause)
-	if c.current != nil && c.current.worker == worker {
-		c.finish(r, now)
-		return
-	}
-	c.options.Logger.Warn("worker ended without a session", "worker", worker, "cause", string(r.Cause), "how", r.String())
 }
 
 // drain stops offering; a session in progress has DrainTimeout left.
@@ -380,7 +390,7 @@ func (c *core) drain(now time.Time) {
 func (c *core) beginProbe(now time.Time) {
 	socket, ours, err := newProbe()
 	if err != nil {
-		c.life.Failed(now, err.Error())
+		c.crew.Failed(now, err.Error())
 		return
 	}
 	s := &session{
@@ -427,10 +437,11 @@ func (c *core) judge(s *session, r supervise.Report, now time.Time) {
 	}
 	if err != nil {
 		c.options.Logger.Warn("worker failed the probe", "error", err)
-		c.life.Failed(now, err.Error())
+		c.crew.Failed(now, err.Error())
 		return
 	}
-	c.life.Healthy()
+	c.crew.Healthy()
+	c.crew.Proved(s.worker)
 	c.probed = true
 	if c.options.Flavour == tvm.FlavourAuto {
 		c.flavour = s.probe.flavour

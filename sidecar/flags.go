@@ -26,9 +26,11 @@ const maxHost = 253
 // Flags are the command-line flags of a server, the same in every program that
 // runs one.
 type Flags struct {
-	options Options
-	listen  string
-	flavour string
+	options   Options
+	listen    string
+	flavour   string
+	isolation string
+	bounds    boundFlags
 }
 
 // Register adds the flags to a flag set.
@@ -39,7 +41,8 @@ func (f *Flags) Register(flags *flag.FlagSet) {
 	flags.StringVar(&o.Tracker, "tracker", "", "`HOST:PORT` of the tracker; empty: none, clients connect directly")
 	flags.StringVar(&o.Advertise, "advertise", "", "`HOST` that clients are told to connect to; empty: the address that the tracker sees")
 	flags.StringVar(&f.flavour, "flavour", "auto", "session `encoding` of the worker: auto (ask it), A (TVM v0.7 to v0.20), B (v0.21), C (v0.22 and later)")
-	flags.IntVar(&o.Warm, "warm", 1, "`workers` that wait, started ahead, for a session; at most 64; 0 starts one when a session begins")
+	flags.StringVar(&f.isolation, "isolation", string(IsolationFork), "`mode`: fork (a worker process for each session) or watchdog (a long-lived worker, restarted if a session hangs or kills it)")
+	flags.IntVar(&o.Warm, "warm", 1, "`workers` that wait, started ahead, for a session; at most 64; 0 starts one when a session begins (watchdog: keeps one)")
 	flags.DurationVar(&o.SessionTimeout.Default, "session-timeout-default", 10*time.Minute, "session length at most, if the client asks for none")
 	flags.DurationVar(&o.SessionTimeout.Max, "session-timeout-max", time.Hour, "session length at most, whatever the client asks for")
 	flags.DurationVar(&o.HandshakeTimeout, "handshake-timeout", 5*time.Second, "time for a handshake")
@@ -47,9 +50,9 @@ func (f *Flags) Register(flags *flag.FlagSet) {
 	flags.DurationVar(&o.KillGrace, "kill-grace", 2*time.Second, "time between SIGTERM and SIGKILL")
 	flags.DurationVar(&o.ReapTimeout, "reap-timeout", 10*time.Second, "time that a worker may outlive SIGKILL before its device is withdrawn")
 	flags.DurationVar(&o.DrainTimeout, "drain-timeout", 0, "how long a session may go on after SIGTERM; 0 kills it")
-	flags.Int64Var(&o.FileLimit, "file-limit", 0, "`bytes` that a worker may write to one file; 0: no limit")
 	flags.IntVar(&o.Quarantine.Failures, "quarantine-failures", 5, "`starts` that failed, within the window, after which the device is withdrawn")
 	flags.DurationVar(&o.Quarantine.Window, "quarantine-window", time.Minute, "window of --quarantine-failures")
+	f.bounds.register(flags, o)
 }
 
 // Options checks the flags and opens the listener. An error names the flag that
@@ -83,6 +86,9 @@ func (f *Flags) check() error {
 		return fmt.Errorf("--flavour: %w", err)
 	}
 	o.Flavour = flavour
+	if o.Isolation, err = ParseIsolation(f.isolation); err != nil {
+		return fmt.Errorf("--isolation: %w", err)
+	}
 	for _, d := range []struct {
 		flag  string
 		value time.Duration
@@ -106,12 +112,10 @@ func (f *Flags) check() error {
 		return fmt.Errorf("--warm: %d is not between 0 and %d", o.Warm, maxWarm)
 	case o.DrainTimeout < 0:
 		return fmt.Errorf("--drain-timeout: %s is negative", o.DrainTimeout)
-	case o.FileLimit < 0:
-		return fmt.Errorf("--file-limit: %d is negative", o.FileLimit)
 	case o.Quarantine.Failures <= 0:
 		return errors.New("--quarantine-failures: want 1 or more")
 	}
-	return nil
+	return f.bounds.check(o)
 }
 
 // checkTracker tells whether addr is HOST:PORT that can be connected to, or

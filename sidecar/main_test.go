@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -40,6 +41,7 @@ func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
 // scriptedAgent is an agent without processes: it accepts one sidecar after the
 // other on a Unix socket and lets the test play the workers.
 type scriptedAgent struct {
+	acks     atomic.Int64 // ends that the sidecar has acknowledged
 	t        *testing.T
 	path     string
 	listener *net.UnixListener
@@ -51,6 +53,9 @@ type scriptedAgent struct {
 	auto     bool // workers become ready by themselves and answer probes
 	fail     int  // so many starts fail
 	flavour  tvm.Flavour
+
+	afterHello func(*supervise.Conn) // says more; nil: nothing
+	longLived  bool                  // what the last start asked for
 }
 
 type scriptedCommand struct {
@@ -93,9 +98,12 @@ func (a *scriptedAgent) accept() {
 		conn := supervise.NewConn(c)
 		a.mu.Lock()
 		a.conn = conn
-		hello := a.hello
+		hello, more := a.hello, a.afterHello
 		a.mu.Unlock()
 		_ = conn.Send(supervise.Event{Kind: supervise.EventHello, Hello: &hello}, -1)
+		if more != nil {
+			more(conn)
+		}
 		a.serve(conn)
 	}
 }
@@ -123,11 +131,17 @@ func (a *scriptedAgent) serve(conn *supervise.Conn) {
 func (a *scriptedAgent) automatic(c scriptedCommand) bool {
 	a.mu.Lock()
 	auto, flavour, fail := a.auto, a.flavour, a.fail > 0 && c.Op == supervise.OpStart
+	if c.Start != nil {
+		a.longLived = c.Start.LongLived
+	}
+	longLived := a.longLived
 	if fail {
 		a.fail--
 	}
 	a.mu.Unlock()
 	switch {
+	case c.Op == supervise.OpAck:
+		a.acks.Add(1)
 	case fail:
 		a.exited(c.Worker, supervise.Report{Cause: supervise.CauseStartFailed, Code: -1, Error: "no such program"})
 	case auto && c.Op == supervise.OpStart && c.session == nil:
@@ -135,6 +149,10 @@ func (a *scriptedAgent) automatic(c scriptedCommand) bool {
 		a.send(supervise.Event{Kind: supervise.EventReady, Worker: c.Worker})
 	case auto && c.session != nil && c.Session.Client == "probe":
 		a.answerProbe(c, flavour)
+		if longLived {
+			a.send(supervise.Event{Kind: supervise.EventEnded, Worker: c.Worker, Report: &supervise.Report{Cause: supervise.CauseCompleted}})
+			return true
+		}
 		a.exited(c.Worker, supervise.Report{Cause: supervise.CauseCompleted})
 	default:
 		return false

@@ -44,6 +44,7 @@ type Metrics struct {
 	handshakes   *prometheus.CounterVec
 	offers       *prometheus.CounterVec
 	restarts     *prometheus.CounterVec
+	limits       *prometheus.CounterVec
 	ready        *prometheus.HistogramVec
 	agentRestart *prometheus.CounterVec
 }
@@ -64,13 +65,14 @@ func NewMetrics(r prometheus.Registerer) (*Metrics, error) {
 		handshakes: counter("rpcpool_handshakes_total", "Handshakes at the door, by result.", "key", "result"),
 		offers:     counter("rpcpool_offers_total", "Offers of the device to the tracker, by result (put; then used, expired or withdrawn).", "key", "result"),
 		restarts:   counter("rpcpool_worker_restarts_total", "Workers that ended, and were replaced, by cause.", "key", "reason"),
+		limits:     counter("rpcpool_worker_limits_total", "Workers that ran into a bound, by bound (start, session, heartbeat, upload, load, run, memory, work-dir).", "key", "limit"),
 		ready: prometheus.NewHistogramVec(histogram("rpcpool_worker_ready_seconds",
 			"Time from the start of a warm worker until it is ready.",
 			prometheus.ExponentialBuckets(0.001, 2, 16)), []string{"key"}),
 		agentRestart: counter("rpcpool_agent_connections_total", "Connections made to the agent; each after the first is a restart of it.", "key"),
 	}
 	var errs []error
-	for _, c := range []prometheus.Collector{m.state, m.sessions, m.ends, m.bytes, m.clamped, m.handshakes, m.offers, m.restarts, m.ready, m.agentRestart} {
+	for _, c := range []prometheus.Collector{m.state, m.sessions, m.ends, m.bytes, m.clamped, m.handshakes, m.offers, m.restarts, m.limits, m.ready, m.agentRestart} {
 		errs = append(errs, r.Register(c))
 	}
 	if err := errors.Join(errs...); err != nil {
@@ -124,9 +126,12 @@ func (m meter) session(e end, t traffic, clamped bool, length time.Duration) {
 	m.ends.WithLabelValues(m.key, string(e.cause)).Inc()
 }
 
-func (m meter) workerEnded(c supervise.Cause) {
+func (m meter) workerEnded(r supervise.Report) {
 	if m.Metrics != nil {
-		m.restarts.WithLabelValues(m.key, string(c)).Inc()
+		m.restarts.WithLabelValues(m.key, string(r.Cause)).Inc()
+		if r.Limit != "" {
+			m.limits.WithLabelValues(m.key, string(r.Limit)).Inc()
+		}
 	}
 }
 

@@ -4,7 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
+	"slices"
+	"syscall"
 	"time"
 
 	"rpcpool.dev/sidecar/supervise"
@@ -52,8 +55,19 @@ type Options struct {
 	// DrainTimeout is how long a session may go on after Run's context ends.
 	// 0: it is killed at once.
 	DrainTimeout time.Duration
-	// FileLimit bounds each file that a worker writes, in bytes. 0: no limit.
-	FileLimit int64
+	// Isolation is what stands between two sessions; the default is
+	// [IsolationFork].
+	Isolation Isolation
+	// Heartbeat is how long the worker's loop may be silent, once it has beaten.
+	// 0: heartbeats are not asked for.
+	Heartbeat time.Duration
+	// Budgets bound the phases of a session that the worker names.
+	Budgets map[supervise.Phase]time.Duration
+	// Dump is sent to a worker that ignores SIGTERM before it gets SIGKILL, so
+	// that it leaves its stacks (SIGQUIT) or a core (SIGABRT). 0: nothing is.
+	Dump syscall.Signal
+	// Limits bound what one worker's tree may use, as far as the machine allows.
+	Limits supervise.Limits
 	// Quarantine withdraws the device after Failures (5) starts that failed
 	// within Window (60s).
 	Quarantine struct {
@@ -65,6 +79,18 @@ type Options struct {
 	// Logger (slog.Default) gets one record a session and one a transition.
 	Logger *slog.Logger
 }
+
+// Isolation is what stands between two sessions of a server.
+type Isolation string
+
+// Kinds of isolation.
+const (
+	// IsolationFork runs every session in a worker process of its own.
+	IsolationFork Isolation = "fork"
+	// IsolationWatchdog runs one long-lived worker that serves the sessions
+	// itself, ends by itself at a session's deadline and is restarted.
+	IsolationWatchdog Isolation = "watchdog"
+)
 
 // defaulted fills in defaults and checks what has none.
 func (o Options) defaulted() (Options, error) {
@@ -85,6 +111,10 @@ func (o Options) defaulted() (Options, error) {
 	setDefault(&o.ReapTimeout, 10*time.Second)
 	setDefault(&o.Quarantine.Failures, 5)
 	setDefault(&o.Quarantine.Window, time.Minute)
+	setDefault(&o.Isolation, IsolationFork)
+	if o.Isolation != IsolationFork && o.Isolation != IsolationWatchdog {
+		return o, fmt.Errorf("isolation %q: want %s or %s", o.Isolation, IsolationFork, IsolationWatchdog)
+	}
 	if o.SessionTimeout.Default > o.SessionTimeout.Max {
 		return o, fmt.Errorf("default session timeout %s is over the maximum of %s",
 			o.SessionTimeout.Default, o.SessionTimeout.Max)
@@ -110,6 +140,8 @@ func setDefault[T comparable](field *T, value T) {
 func (o Options) policy() supervise.Policy {
 	return supervise.Policy{
 		Warm:               o.Warm,
+		LongLived:          o.Isolation == IsolationWatchdog,
+		RefillPause:        refillPause,
 		BackoffMin:         100 * time.Millisecond,
 		BackoffMax:         30 * time.Second,
 		QuarantineFailures: o.Quarantine.Failures,
@@ -122,7 +154,22 @@ func (o Options) start() supervise.Start {
 	return supervise.Start{
 		Argv: o.Command, Env: o.Env,
 		StartTimeout: o.StartTimeout, KillGrace: o.KillGrace, ReapTimeout: o.ReapTimeout,
-		FileLimit: o.FileLimit,
+		LongLived: o.Isolation == IsolationWatchdog,
+		Dump:      o.Dump, Heartbeat: o.Heartbeat, Budgets: o.Budgets, Limits: o.Limits,
+	}
+}
+
+// refillPause keeps the start of the next spare out of the first moments of a
+// session, in which its client waits for the first answers.
+const refillPause = 5 * time.Millisecond
+
+// warnUnbounded says once a connection which of the limits that were asked for
+// the agent cannot enforce.
+func (o Options) warnUnbounded(unbounded map[string]string) {
+	for _, limit := range slices.Sorted(maps.Keys(unbounded)) {
+		if o.Limits.Has(limit) {
+			o.Logger.Warn("limit is not enforced here", "limit", limit, "reason", unbounded[limit])
+		}
 	}
 }
 

@@ -12,7 +12,7 @@ import (
 // begin takes in a client that has the ticket.
 func (c *core) begin(a admitted, now time.Time) {
 	socket, err := newPeerSocket(a.conn)
-	if err != nil || c.drained || c.current != nil || socket.gone() {
+	if err != nil || c.drained || c.leaving || c.current != nil || socket.gone() {
 		if err == nil {
 			socket.Close()
 		}
@@ -20,6 +20,7 @@ func (c *core) begin(a admitted, now time.Time) {
 		return
 	}
 	s := &session{id: newID(), client: a.client, began: now, socket: socket}
+	s.oomBefore, s.oomKnown = supervise.OOMKills()
 	s.timeout, s.clamped = c.options.sessionTimeout(a.hello)
 	if err := c.watch(s); err != nil {
 		c.options.Logger.Warn("cannot watch the client", "session", s.id, "error", err)
@@ -52,12 +53,13 @@ func (c *core) assign(now time.Time) {
 	if s == nil || !s.handed.IsZero() || c.link == nil {
 		return
 	}
-	worker, cold, ok := c.life.Take(now)
+	worker, cold, ok := c.crew.Take(now, s.probe != nil)
 	if !ok {
 		return // handed over when a worker is ready; see killTime
 	}
 	s.worker, s.handed = worker, now
 	spec := s.spec(c.options.Key)
+	spec.Memo = c.memo(s)
 	var err error
 	if cold {
 		err = c.link.Start(worker, c.options.start(), &spec, s.socket.fd)
@@ -140,12 +142,12 @@ func (c *core) endOverdue(now time.Time) {
 	}
 	s := c.current
 	if s.handed.IsZero() {
-		_, reason := c.life.Health()
+		_, reason := c.crew.Health()
 		c.finish(supervise.Report{Cause: why, Code: -1, Error: "no worker became ready: " + reason}, now)
 		return
 	}
 	s.killing, s.why = now, why
-	c.life.Terminating(s.worker)
+	c.crew.Terminating(s.worker)
 	if c.link != nil {
 		_ = c.link.Kill(s.worker, supervise.Kill{Cause: why, Grace: c.options.KillGrace})
 	}
@@ -165,7 +167,8 @@ func (c *core) giveUpAgent(why supervise.Cause) {
 }
 
 // finish ends the session: the worker's tree is gone (or never was, or never
-// will be), and the client learns how, off the path of the next session.
+// will be, or survives the session in order), and the client learns how, off the
+// path of the next session.
 func (c *core) finish(r supervise.Report, now time.Time) {
 	s := c.current
 	if s.probe != nil {
@@ -174,15 +177,23 @@ func (c *core) finish(r supervise.Report, now time.Time) {
 	}
 	c.current = nil
 	if r.Cause != supervise.CauseStartFailed {
-		c.life.Healthy()
+		c.crew.Healthy()
+		c.crew.Proved(s.worker)
 	}
+	s.unwatch()
+	if !s.foreign {
+		c.tickets.Release()
+	}
+	c.conclude(s, r, now)
+}
+
+// conclude tells the client how its session ended, and puts it on record.
+func (c *core) conclude(s *session, r supervise.Report, now time.Time) {
 	e := s.endOf(r)
 	var t traffic
-	if !s.foreign {
-		s.unwatch()
+	if s.socket != nil {
 		t = s.socket.traffic()
 		c.farewell(s, e)
-		c.tickets.Release()
 	}
 	c.meter.session(e, t, s.clamped, now.Sub(s.began))
 	s.record(c.options.Logger, e, t, now)
@@ -194,7 +205,11 @@ func (c *core) farewell(s *session, e end) {
 		s.socket.Close()
 		return
 	}
-	packet := s.farewellPacket(e, c.flavour)
+	flavour := c.flavour
+	if s.foreign {
+		flavour = s.flavour
+	}
+	packet := s.farewellPacket(e, flavour)
 	c.farewells.Go(func() {
 		s.socket.farewell(packet, farewellTime)
 		s.socket.Close()

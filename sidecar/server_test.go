@@ -68,14 +68,14 @@ func TestASessionGoesToTheWarmWorkerAndItsBytesToNobodyElse(t *testing.T) {
 }
 
 func TestColdServersStartTheWorkerWithTheSession(t *testing.T) {
-	s := startServer(t, func(o *Options) { o.Warm = 0; o.FileLimit = 1 << 20; o.Env = []string{"A=b"} })
+	s := startServer(t, func(o *Options) { o.Warm = 0; o.Limits.File = 1 << 20; o.Env = []string{"A=b"} })
 	c := s.dial(t)
 	c.handshake("dev", 0)
 	cmd := s.agent.next(supervise.OpStart)
 	if cmd.session == nil || cmd.Session == nil || cmd.Start == nil {
 		t.Fatalf("command %+v", cmd.Command)
 	}
-	if cmd.Start.Argv[0] != "worker" || cmd.Start.FileLimit != 1<<20 || cmd.Start.Env[0] != "A=b" || cmd.Start.KillGrace != 50*time.Millisecond {
+	if cmd.Start.Argv[0] != "worker" || cmd.Start.Limits.File != 1<<20 || cmd.Start.Env[0] != "A=b" || cmd.Start.KillGrace != 50*time.Millisecond {
 		t.Errorf("start = %+v", cmd.Start)
 	}
 	_ = cmd.session.Close()
@@ -297,8 +297,8 @@ func TestASessionThatAnEarlierSidecarBeganIsWaitedFor(t *testing.T) {
 	agent := newScriptedAgent(t)
 	agent.set(func(a *scriptedAgent) {
 		a.hello.Workers = []supervise.HelloWorker{
-			{ID: "old-1", Session: &supervise.Session{ID: "s1", Client: "10.0.0.1:1"}},
-			{ID: "old-2", Ready: true},
+			{ID: "old-1", State: supervise.StateBusy, Session: &supervise.Session{ID: "s1", Client: "10.0.0.1:1"}},
+			{ID: "old-2", State: supervise.StateSpare},
 		}
 	})
 	s := startServerOver(t, agent, nil)
@@ -357,7 +357,7 @@ func TestAWorkerOfTheWrongFlavourIsNotOffered(t *testing.T) {
 
 func TestNobodyIsLetInWhileNoWorkerIsReady(t *testing.T) {
 	agent := newScriptedAgent(t)
-	s := startServerOver(t, agent, func(o *Options) { o.StartTimeout = 200 * time.Millisecond })
+	s := startServerOver(t, agent, func(o *Options) { o.StartTimeout = 5 * time.Second })
 	eventually(t, "free", func() bool { return s.Ready() == nil })
 	agent.set(func(a *scriptedAgent) { a.auto = false })
 	first := s.dial(t)

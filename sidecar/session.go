@@ -27,7 +27,11 @@ type session struct {
 	why     supervise.Cause // of killing
 	overdue supervise.Cause // why it should have ended, if the agent was given up over it
 	probe   *probe          // not a client's session but our own question to a worker
-	foreign bool            // begun by an earlier sidecar: we have no descriptor of it
+	foreign bool            // begun by an earlier sidecar
+	flavour tvm.Flavour     // of a foreign session
+	// What the kernel had killed for lack of memory when the session began.
+	oomBefore uint64
+	oomKnown  bool
 }
 
 // spec is the session as its worker and the agent see it.
@@ -62,15 +66,11 @@ func (s *session) exceptionText(e end) string {
 	case supervise.CauseCompleted, supervise.CauseClientGone, supervise.CauseProtocolError:
 		return ""
 	case supervise.CauseTimeout:
-		limit := "its limit"
-		if s.clamped {
-			limit = "the server's maximum"
-		}
-		return fmt.Sprintf("%ssession killed after %s, %s", tvm.SessionTimeoutPrefix, s.timeout, limit)
+		return tvm.SessionTimeoutPrefix + s.timeoutText(e.report)
 	case supervise.CauseKilledDrain:
 		return fmt.Sprintf("%s: the server is stopping", e.cause)
 	case supervise.CauseOOM:
-		return fmt.Sprintf("%s: the worker was killed because memory ran out (peak %d MiB)", e.cause, e.report.MaxRSS>>20)
+		return fmt.Sprintf("%s: %s", e.cause, oomText(e.report))
 	case supervise.CauseUnkillable:
 		return fmt.Sprintf("%s: the worker does not die; its device is withdrawn", e.cause)
 	case supervise.CauseCrashSignal, supervise.CauseCrashExit, supervise.CauseStartFailed:
@@ -78,6 +78,27 @@ func (s *session) exceptionText(e end) string {
 	default:
 		return fmt.Sprintf("%s: the session ended", e.cause)
 	}
+}
+
+// timeoutText says which time was over.
+func (s *session) timeoutText(r supervise.Report) string {
+	switch {
+	case r.Limit != "" && r.Limit != supervise.LimitSession:
+		return "session killed: " + r.Error
+	case s.clamped:
+		return fmt.Sprintf("session killed after %s, the server's maximum", s.timeout)
+	default:
+		return fmt.Sprintf("session killed after %s, its limit", s.timeout)
+	}
+}
+
+// oomText says what there was too much of.
+func oomText(r supervise.Report) string {
+	if r.Error != "" {
+		return r.Error
+	}
+	peak := max(r.PeakMemory, r.MaxRSS)
+	return fmt.Sprintf("the worker was killed because memory ran out (peak %d MiB)", peak>>20)
 }
 
 // farewellPacket is the exception to write to the client. There is none when
@@ -97,5 +118,7 @@ func (s *session) record(log *slog.Logger, e end, t traffic, now time.Time) {
 		"session", s.id, "client", s.client, "cause", string(e.cause), "how", e.report.String(),
 		"began", s.began, "duration", now.Sub(s.began), "timeout", s.timeout, "clamped", s.clamped,
 		"received_bytes", t.received, "sent_bytes", t.sent, "rtt", t.rtt, "retransmits", t.retransmits,
-		"worker", s.worker, "user_time", e.report.UserTime, "system_time", e.report.SysTime, "max_rss_bytes", e.report.MaxRSS)
+		"limit", string(e.report.Limit), "exit_code", e.report.Code, "signal", int(e.report.Signal), "core", e.report.CorePath,
+		"worker", s.worker, "user_time", e.report.UserTime, "system_time", e.report.SysTime, "max_rss_bytes", e.report.MaxRSS,
+		"peak_memory_bytes", e.report.PeakMemory)
 }

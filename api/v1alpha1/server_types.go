@@ -37,6 +37,21 @@ const (
 	FlavourC Flavour = "C"
 )
 
+// KillDump says what a worker leaves when it has to be killed.
+//
+// +kubebuilder:validation:Enum=None;Quit;Abort
+type KillDump string
+
+// Dumps.
+const (
+	// KillDumpNone leaves nothing.
+	KillDumpNone KillDump = "None"
+	// KillDumpQuit leaves the worker's stacks in its output (SIGQUIT).
+	KillDumpQuit KillDump = "Quit"
+	// KillDumpAbort leaves a core (SIGABRT).
+	KillDumpAbort KillDump = "Abort"
+)
+
 // ServerSpec says how a server runs its sessions.
 type ServerSpec struct {
 	// port that a server listens on. On a cluster every pod uses it; on one
@@ -71,7 +86,8 @@ type ServerSpec struct {
 
 	// warmWorkers is the number of workers that are started ahead of time and
 	// wait for a session, so that a session costs no start of a process. 0: each
-	// worker is started when its session arrives.
+	// worker is started when its session arrives. With isolation Watchdog, at
+	// least one is kept.
 	// +optional
 	// +kubebuilder:default=1
 	// +kubebuilder:validation:Minimum=0
@@ -101,6 +117,34 @@ type ServerSpec struct {
 	// +kubebuilder:validation:MaxLength=32
 	// +kubebuilder:validation:XValidation:rule=`self.matches('^([0-9]{1,5}([.][0-9]{1,9})?(h|m|s|ms|us|µs|ns)){1,4}$') && duration(self) <= duration('99999h')`,message="must be a duration of at least 0, such as 2s or 500ms"
 	KillGracePeriod *metav1.Duration `json:"killGracePeriod,omitempty"`
+
+	// killDump is what a worker that ignores SIGTERM is told to leave before it
+	// is killed: None, Quit (SIGQUIT: its stacks, in its output) or Abort
+	// (SIGABRT: a core).
+	// +optional
+	// +kubebuilder:default=None
+	KillDump KillDump `json:"killDump,omitempty"`
+
+	// heartbeat is how long a worker's loop may be silent, once it has beaten for
+	// the first time, before the worker is taken for hung and killed. It needs a
+	// worker that sends heartbeats. rpcpool-worker does, but not in the call of a
+	// function: that is for budgets.run to bound. A duration of at least 100ms,
+	// such as 5s. Default: heartbeats are not asked for.
+	// +optional
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:MaxLength=32
+	// +kubebuilder:validation:XValidation:rule=`self.matches('^([0-9]{1,5}([.][0-9]{1,9})?(h|m|s|ms|us|µs|ns)){1,4}$') && duration(self) >= duration('100ms') && duration(self) <= duration('99999h')`,message="must be a duration of at least 100ms, such as 500ms or 5s"
+	Heartbeat *metav1.Duration `json:"heartbeat,omitempty"`
+
+	// budgets bound the phases of a session. Default: they are bounded by the
+	// session alone.
+	// +optional
+	Budgets *Budgets `json:"budgets,omitempty"`
+
+	// limits bound what a worker and its children may use, as far as the machine
+	// can enforce it. Default: none.
+	// +optional
+	Limits *Limits `json:"limits,omitempty"`
 
 	// workDir is the directory that each session has for itself.
 	// +optional
@@ -138,11 +182,67 @@ type SessionTimeout struct {
 	Max *metav1.Duration `json:"max,omitempty"`
 }
 
+// Budgets bound the phases of a session, each time that the worker enters one.
+// They need a worker that tells its phases, as rpcpool-worker does. A worker
+// that is over a budget is killed, and the client gets an
+// RPCSessionTimeoutError.
+type Budgets struct {
+	// upload bounds the time in which a client's bytes come in: a file, a module,
+	// an array. A duration above 0, such as 30s.
+	// +optional
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:MaxLength=32
+	// +kubebuilder:validation:XValidation:rule=`self.matches('^([0-9]{1,5}([.][0-9]{1,9})?(h|m|s|ms|us|µs|ns)){1,4}$') && duration(self) > duration('0s') && duration(self) <= duration('99999h')`,message="must be a duration above 0, such as 30s or 1m"
+	Upload *metav1.Duration `json:"upload,omitempty"`
+
+	// load bounds the load of a module. A duration above 0, such as 10s.
+	// +optional
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:MaxLength=32
+	// +kubebuilder:validation:XValidation:rule=`self.matches('^([0-9]{1,5}([.][0-9]{1,9})?(h|m|s|ms|us|µs|ns)){1,4}$') && duration(self) > duration('0s') && duration(self) <= duration('99999h')`,message="must be a duration above 0, such as 10s or 1m"
+	Load *metav1.Duration `json:"load,omitempty"`
+
+	// run bounds one call of a function. A duration above 0, such as 30s.
+	// +optional
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:MaxLength=32
+	// +kubebuilder:validation:XValidation:rule=`self.matches('^([0-9]{1,5}([.][0-9]{1,9})?(h|m|s|ms|us|µs|ns)){1,4}$') && duration(self) > duration('0s') && duration(self) <= duration('99999h')`,message="must be a duration above 0, such as 30s or 5m"
+	Run *metav1.Duration `json:"run,omitempty"`
+}
+
+// Limits bound what the process tree of one worker may use. A limit that the
+// machine cannot enforce is said in the log, and has no effect.
+type Limits struct {
+	// cpu is the number of cores, such as 500m or 2 (a fraction in quotes:
+	// "0.5"); at most 100k.
+	// +optional
+	// +kubebuilder:validation:XValidation:rule="type(self) == int ? self > 0 && self <= 100000 : (isQuantity(self) && quantity(self).isGreaterThan(quantity('0')) && quantity(self).compareTo(quantity('100k')) <= 0)",message="must be a quantity above 0 and at most 100k, such as 500m or 2"
+	CPU *resource.Quantity `json:"cpu,omitempty"`
+
+	// memory is the memory in bytes, such as 512Mi. A tree that needs more is
+	// killed by the kernel.
+	// +optional
+	// +kubebuilder:validation:XValidation:rule="type(self) == int ? self > 0 : (isQuantity(self) && quantity(self).isGreaterThan(quantity('0')))",message="must be a quantity above 0, such as 512Mi or 4Gi"
+	Memory *resource.Quantity `json:"memory,omitempty"`
+
+	// processes is the number of processes and threads.
+	// +optional
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=4194304
+	Processes *int32 `json:"processes,omitempty"`
+
+	// openFiles is the number of descriptors of each process.
+	// +optional
+	// +kubebuilder:validation:Minimum=8
+	// +kubebuilder:validation:Maximum=1048576
+	OpenFiles *int32 `json:"openFiles,omitempty"`
+}
+
 // WorkDir is the directory that each session has for itself: empty at its
 // start, removed at its end whatever happened.
 type WorkDir struct {
-	// sizeLimit bounds the directory, such as 1Gi. Where there is no volume to
-	// bound (`rpcpool local`), it bounds each file that a worker writes.
+	// sizeLimit bounds the directory, which is measured about every second, and
+	// each file in it, such as 1Gi. In a pod it bounds the directory's volume too.
 	// +optional
 	// +kubebuilder:default="1Gi"
 	// +kubebuilder:validation:XValidation:rule="type(self) == int ? self > 0 : (isQuantity(self) && quantity(self).isGreaterThan(quantity('0')))",message="must be a quantity above 0, such as 512Mi or 1Gi"

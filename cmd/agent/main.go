@@ -4,7 +4,9 @@
 // kills their whole process trees and reaps them; package
 // [rpcpool.dev/sidecar/supervise/agent] has the rest.
 //
-// Exit status: 0 stopped in order, 1 failed, 2 wrong usage. Logs go to stderr.
+// Exit status: 0 stopped in order, 1 failed, 2 wrong usage; of an agent below a
+// guard (--die-with-parent) 128 and the signal's number if a signal killed it.
+// Logs go to stderr.
 package main
 
 import (
@@ -13,7 +15,6 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"log/slog"
 	"os"
 	"os/signal"
 	"runtime/debug"
@@ -39,9 +40,15 @@ directory under DIR, so paths among its arguments should be absolute.
 Flags:
   --socket PATH            Unix socket (SOCK_SEQPACKET) for the sidecar
   --work-root DIR          where the workers' work directories are made
-  --no-cgroup              do not use cgroups, even where it is possible
+  --core-dir DIR           keep the latest core dumps of workers there; without it
+                           they go with the work directory
+  --drain-timeout D        how long sessions in progress may go on after SIGTERM (0s:
+                           they are killed at once)
+  --no-cgroup              do not use control groups, even where it is possible
   --die-with-parent        stop when the parent process ends, or when standard
-                           input does if it is a pipe or a socket
+                           input does if it is a pipe or a socket; run below a
+                           guard, which kills what is left if the agent crashes,
+                           ends last, and kills the agent at SIGQUIT
   --log-format text|json   format of the log on stderr (text)
   --log-level LEVEL        least level that is logged: debug, info, warn, error (info)
   --version                print the version
@@ -63,10 +70,7 @@ const gcPercent = 25
 func main() {
 	agent.MaybeExec()
 	debug.SetGCPercent(gcPercent)
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
-	status := run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr)
-	stop()
-	os.Exit(status)
+	os.Exit(run(context.Background(), os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
 }
 
 // run executes the command line and returns the exit status.
@@ -83,7 +87,7 @@ func run(ctx context.Context, args []string, stdin *os.File, stdout, stderr io.W
 		_, _ = fmt.Fprintln(stdout, version.Get())
 		return exitOK
 	}
-	c.options.Logger = c.logger(stderr)
+	c.options.Logger = c.log.Logger(stderr)
 	if err := serve(ctx, c, stdin); err != nil {
 		fmt.Fprintf(stderr, "rpcpool-agent: %v\n", err)
 		return exitFailed
@@ -92,6 +96,15 @@ func run(ctx context.Context, args []string, stdin *os.File, stdout, stderr io.W
 }
 
 func serve(ctx context.Context, c config, stdin *os.File) error {
+	if c.dieWithParent {
+		// Before signals are caught: until then they may end the process,
+		// which after an exec would have forgotten them.
+		if err := agent.Guarded(c.log); err != nil {
+			return fmt.Errorf("--die-with-parent: %w", err)
+		}
+	}
+	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	defer stop()
 	if c.dieWithParent {
 		watched, stop, err := agent.WithParent(ctx, stdin)
 		if err != nil {
@@ -111,17 +124,8 @@ func serve(ctx context.Context, c config, stdin *os.File) error {
 type config struct {
 	options       agent.Options
 	dieWithParent bool
-	json          bool
-	level         slog.Level
+	log           agent.LogOptions
 	help, version bool
-}
-
-func (c config) logger(w io.Writer) *slog.Logger {
-	o := &slog.HandlerOptions{Level: c.level}
-	if c.json {
-		return slog.New(slog.NewJSONHandler(w, o))
-	}
-	return slog.New(slog.NewTextHandler(w, o))
 }
 
 // parse reads the command line; its errors are the caller's mistakes.
@@ -131,6 +135,8 @@ func parse(args []string) (config, error) {
 	flags.SetOutput(io.Discard)
 	flags.StringVar(&c.options.Socket, "socket", "", "")
 	flags.StringVar(&c.options.WorkRoot, "work-root", "", "")
+	flags.StringVar(&c.options.CoreDir, "core-dir", "", "")
+	flags.DurationVar(&c.options.DrainTimeout, "drain-timeout", 0, "")
 	flags.BoolVar(&c.options.NoCgroup, "no-cgroup", false, "")
 	flags.BoolVar(&c.dieWithParent, "die-with-parent", false, "")
 	flags.BoolVar(&c.version, "version", false, "")
@@ -154,6 +160,8 @@ func parse(args []string) (config, error) {
 		return c, errors.New("--socket is required")
 	case c.options.WorkRoot == "":
 		return c, errors.New("--work-root is required")
+	case c.options.DrainTimeout < 0:
+		return c, fmt.Errorf("--drain-timeout: %s is negative", c.options.DrainTimeout)
 	}
 	c.options.Command = command
 	return c, nil
@@ -172,9 +180,9 @@ func cutCommand(args []string) (flags, command []string, separated bool) {
 func (c *config) setFormat(s string) error {
 	switch strings.ToLower(s) {
 	case "text":
-		c.json = false
+		c.log.JSON = false
 	case "json":
-		c.json = true
+		c.log.JSON = true
 	default:
 		return errors.New("want text or json")
 	}
@@ -184,7 +192,7 @@ func (c *config) setFormat(s string) error {
 func (c *config) setLevel(s string) error {
 	switch strings.ToLower(s) {
 	case "debug", "info", "warn", "error":
-		return c.level.UnmarshalText([]byte(s)) //nolint:wrapcheck // cannot fail: just checked
+		return c.log.Level.UnmarshalText([]byte(s)) //nolint:wrapcheck // cannot fail: just checked
 	default:
 		return errors.New("want debug, info, warn or error")
 	}

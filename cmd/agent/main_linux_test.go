@@ -33,17 +33,18 @@ func TestCommandLine(t *testing.T) {
 	}{
 		"defaults": {required, func(c config) bool {
 			return c.options.Socket == "/s" && c.options.WorkRoot == "/w" && len(c.options.Command) == 0 &&
-				!c.options.NoCgroup && !c.dieWithParent && !c.json && c.level == slog.LevelInfo
+				!c.options.NoCgroup && !c.dieWithParent && !c.log.JSON && c.log.Level == slog.LevelInfo
 		}},
 		"everything": {
-			append(required, "--no-cgroup", "--die-with-parent", "--log-format", "JSON", "--log-level=debug", "--", "cmd", "--socket", "--"),
+			append(required, "--core-dir", "/cores", "--drain-timeout", "90s", "--no-cgroup", "--die-with-parent", "--log-format", "JSON", "--log-level=debug", "--", "cmd", "--socket", "--"),
 			func(c config) bool {
-				return c.options.NoCgroup && c.dieWithParent && c.json && c.level == slog.LevelDebug &&
+				return c.options.CoreDir == "/cores" && c.options.DrainTimeout == 90*time.Second &&
+					c.options.NoCgroup && c.dieWithParent && c.log.JSON && c.log.Level == slog.LevelDebug &&
 					slices.Equal(c.options.Command, []string{"cmd", "--socket", "--"})
 			},
 		},
 		"text, error": {append(required, "--log-format=text", "--log-level=error"), func(c config) bool {
-			return !c.json && c.level == slog.LevelError
+			return !c.log.JSON && c.log.Level == slog.LevelError
 		}},
 		"version needs nothing else": {[]string{"--version"}, func(c config) bool { return c.version }},
 		"help needs nothing else":    {[]string{"--help"}, func(c config) bool { return c.help }},
@@ -64,6 +65,7 @@ func TestUsageErrorsAreOneLineAndStatusTwo(t *testing.T) {
 		"--work-root is required":       {"--socket", "/s"},
 		"-frobnicate":                   {"--frobnicate"},
 		`unexpected argument "cmd"`:     {"--socket", "/s", "--work-root", "/w", "cmd"},
+		"-1s is negative":               {"--socket", "/s", "--work-root", "/w", "--drain-timeout=-1s"},
 		"no command after --":           {"--socket", "/s", "--work-root", "/w", "--"},
 		"want text or json":             {"--log-format", "xml"},
 		"want debug, info, warn or err": {"--log-level", "loud"},
@@ -179,6 +181,9 @@ func TestShippedBinaryIsSmallAndServes(t *testing.T) {
 			if e.Worker != worker || e.Report.Cause != supervise.CauseCrashExit || e.Report.Code != 7 || len(e.Report.Output) != supervise.StderrTail {
 				t.Fatalf("%s: %+v", e.Worker, e.Report.Cause)
 			}
+			if err := link.Ack(e.Worker, e.Seq); err != nil {
+				t.Fatal(err)
+			}
 			break
 		}
 	}
@@ -195,6 +200,42 @@ func TestShippedBinaryIsSmallAndServes(t *testing.T) {
 	}
 	if !strings.Contains(log.String(), `"msg":"agent listens"`) {
 		t.Errorf("log: %s", &log)
+	}
+}
+
+// What the guard adds to each device of a machine is small, and it is the agent
+// that says hello.
+func TestGuardOfTheShippedBinaryIsSmall(t *testing.T) {
+	dir := t.TempDir()
+	socket := filepath.Join(dir, "s")
+	cmd := exec.Command(build(t), "--socket", socket, "--work-root", filepath.Join(dir, "w"), "--die-with-parent")
+	var log bytes.Buffer
+	cmd.Stderr = &log
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer cmd.Process.Kill()
+	link := dial(t, socket)
+	guard := strconv.Itoa(cmd.Process.Pid)
+	name, _ := os.ReadFile("/proc/" + guard + "/comm")
+	line, _ := os.ReadFile("/proc/" + guard + "/cmdline")
+	if !bytes.HasPrefix(line, []byte("rpcpool-agent-guard\x00")) || !bytes.HasPrefix(name, []byte("rpcpool-agent-g")) {
+		t.Errorf("the guard is %q, %q", name, line)
+	}
+	agentName, _ := os.ReadFile("/proc/" + strconv.Itoa(link.Hello().PID) + "/comm")
+	if link.Hello().PID == cmd.Process.Pid || string(agentName) != "rpcpool-agent\n" {
+		t.Errorf("hello of %d, which is %q", link.Hello().PID, agentName)
+	}
+	rss := residentKiB(t, cmd.Process.Pid)
+	t.Logf("resident: %d KiB", rss)
+	if rss > 6<<10 {
+		t.Errorf("%d KiB resident, want at most 6 MiB", rss)
+	}
+	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Wait(); err != nil {
+		t.Errorf("ended with %v; its log:\n%s", err, &log)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"os"
 	"os/exec"
@@ -20,6 +21,7 @@ import (
 	"rpcpool.dev/internal/local"
 	"rpcpool.dev/internal/manifest"
 	"rpcpool.dev/sidecar"
+	"rpcpool.dev/sidecar/supervise"
 	"rpcpool.dev/tracker"
 	"rpcpool.dev/tvm"
 )
@@ -212,13 +214,32 @@ func serverOptions(s local.Server) (sidecar.Options, error) {
 	if err != nil {
 		return sidecar.Options{}, fmt.Errorf("flavour: %w", err)
 	}
+	isolation, err := sidecar.ParseIsolation(s.Settings.Isolation)
+	if err != nil {
+		return sidecar.Options{}, fmt.Errorf("isolation: %w", err)
+	}
+	dump, err := sidecar.ParseDump(s.Settings.KillDump)
+	if err != nil {
+		return sidecar.Options{}, fmt.Errorf("kill dump: %w", err)
+	}
+	budgets, limits := s.Settings.Budgets, s.Settings.Limits
 	o := sidecar.Options{
 		Key: s.Key, Tracker: s.Tracker, Command: s.Command, Env: s.Settings.Env,
 		Flavour: flavour, Warm: s.Settings.WarmWorkers,
 		HandshakeTimeout: s.Settings.HandshakeTimeout,
 		KillGrace:        max(s.Settings.KillGrace, time.Nanosecond),
-		FileLimit:        s.Settings.WorkDirLimit,
+		Isolation:        isolation,
+		Heartbeat:        s.Settings.Heartbeat,
+		Budgets: map[supervise.Phase]time.Duration{
+			supervise.PhaseUpload: budgets.Upload, supervise.PhaseLoad: budgets.Load, supervise.PhaseRun: budgets.Run,
+		},
+		Dump: dump,
+		Limits: supervise.Limits{
+			CPU: limits.CPU, Memory: limits.Memory, Processes: limits.Processes, OpenFiles: limits.OpenFiles,
+			File: s.Settings.WorkDirLimit, WorkDir: s.Settings.WorkDirLimit,
+		},
 	}
+	maps.DeleteFunc(o.Budgets, func(_ supervise.Phase, budget time.Duration) bool { return budget == 0 })
 	o.SessionTimeout.Default, o.SessionTimeout.Max = s.Settings.DefaultTimeout, s.Settings.MaxTimeout
 	o.Quarantine.Failures, o.Quarantine.Window = s.Settings.Failures, s.Settings.Window
 	return o, nil

@@ -13,10 +13,16 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"rpcpool.dev/internal/local"
+	"rpcpool.dev/sidecar"
+	"rpcpool.dev/sidecar/supervise"
+	"rpcpool.dev/tvm"
 	"rpcpool.dev/workers/go/client"
 )
 
@@ -144,6 +150,70 @@ func TestLocalRunsAPool(t *testing.T) {
 	}
 }
 
+// TestLocalRunsTheWatchdogSample: one worker serves session after session, has
+// the heartbeat and the phases that the manifest asks for, and is replaced when a
+// call is over its budget.
+func TestLocalRunsTheWatchdogSample(t *testing.T) {
+	buildPrograms(t)
+	first := freePorts(t, 2)
+	sample, err := os.ReadFile("../../config/samples/rpcpool-watchdog.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	body := strings.NewReplacer(
+		"replicas: 2", "replicas: 1", "port: 9110", fmt.Sprint("port: ", first+1), "run: 20s", "run: 2s",
+		"--flavour=C", "--flavour=C, --test-functions", "  server:", fmt.Sprintf("  tracker: {port: %d}\n  server:", first),
+	).Replace(string(sample))
+	path := filepath.Join(t.TempDir(), "pool.yaml")
+	if err := os.WriteFile(path, []byte(body), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithTimeout(context.Background(), patience)
+	defer stop()
+	var stdout, stderr bytes.Buffer
+	done := make(chan int, 1)
+	go func() {
+		done <- run(ctx, []string{"rpcpool", "local", "-f", path, "-o", "json", "--log-level", "error"}, &stdout, &stderr)
+	}()
+	tracker := fmt.Sprintf("127.0.0.1:%d", first)
+	wait(ctx, t, done, "served", func() bool {
+		c, err := net.Dial("tcp", tracker)
+		return err == nil && c.Close() == nil
+	})
+	// call makes one call in a session of its own.
+	call := func(function string, args ...any) (any, error) {
+		t.Helper()
+		session, err := client.Request(ctx, tracker, "cpu-watchdog", client.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer session.Close()
+		return session.Call(ctx, function, args...)
+	}
+	pid, err := call("test.pid")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]string{"RPCPOOL_SESSION": "watchdog", "WATCHDOG_USEC": "5000000", "RPCPOOL_PHASES": "upload,load,run"} {
+		if got, err := call("test.env", name); err != nil || got != want {
+			t.Errorf("%s is %q, %v; want %q", name, got, err, want)
+		}
+	}
+	if again, err := call("test.pid"); err != nil || again != pid {
+		t.Errorf("another session is served by process %v, %v; want %v", again, err, pid)
+	}
+	if _, err := call("test.spin"); err == nil || !strings.Contains(err.Error(), `"run" took over 2s`) {
+		t.Errorf("a call over its budget: %v", err)
+	}
+	if next, err := call("test.pid"); err != nil || next == pid {
+		t.Errorf("after that, a session is served by process %v, %v; it was %v before", next, err, pid)
+	}
+	stop()
+	if got := <-done; got != exitOK {
+		t.Errorf("status %d, stderr:\n%s", got, stderr.String())
+	}
+}
+
 // TestLocalNamesThePortInUse: a port that somebody has is an error that names
 // the manifest's field, and nothing is left running.
 func TestLocalNamesThePortInUse(t *testing.T) {
@@ -179,14 +249,54 @@ func TestLocalNeedsItsAgentAndItsWorker(t *testing.T) {
 	}
 }
 
-// TestServerOptions: in a manifest zero means zero, to the server the default.
+// TestServerOptions: in a manifest zero means zero, to the server the default;
+// and nothing of a manifest is lost on the way.
 func TestServerOptions(t *testing.T) {
-	o, err := serverOptions(local.Server{Key: "k", Settings: local.Settings{Flavour: "Auto", KillGrace: 0, MaxTimeout: time.Hour}})
+	settings := local.Settings{Flavour: "Auto", Isolation: "Fork", KillDump: "None", MaxTimeout: time.Hour}
+	o, err := serverOptions(local.Server{Key: "k", Settings: settings})
 	if err != nil || o.KillGrace <= 0 || o.KillGrace > time.Millisecond || o.SessionTimeout.Max != time.Hour {
 		t.Errorf("%+v, %v", o, err)
 	}
-	if _, err := serverOptions(local.Server{Settings: local.Settings{Flavour: "Z"}}); err == nil {
-		t.Error("took flavour Z")
+	if o.Isolation != sidecar.IsolationFork || o.Heartbeat != 0 || len(o.Budgets) > 0 || o.Dump != 0 || o.Limits != (supervise.Limits{}) {
+		t.Errorf("%+v", o)
+	}
+	got, err := serverOptions(local.Server{
+		Key: "k", Tracker: "127.0.0.1:9190", Command: []string{"w", "-x"},
+		Settings: local.Settings{
+			Flavour: "C", Isolation: "Watchdog", KillDump: "Quit", Env: []string{"A=1"}, WarmWorkers: 2, Failures: 3, Window: time.Minute,
+			DefaultTimeout: time.Minute, MaxTimeout: time.Hour, HandshakeTimeout: 6 * time.Second, KillGrace: 7 * time.Second,
+			Heartbeat: 8 * time.Second, Budgets: local.Budgets{Upload: 9 * time.Second, Load: 10 * time.Second, Run: 11 * time.Second},
+			Limits: local.Limits{CPU: 12, Memory: 13, Processes: 14, OpenFiles: 15}, WorkDirLimit: 16,
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := sidecar.Options{
+		Key: "k", Tracker: "127.0.0.1:9190", Command: []string{"w", "-x"}, Env: []string{"A=1"}, Flavour: tvm.FlavourC, Warm: 2,
+		HandshakeTimeout: 6 * time.Second, KillGrace: 7 * time.Second, Isolation: sidecar.IsolationWatchdog, Heartbeat: 8 * time.Second,
+		Budgets: map[supervise.Phase]time.Duration{
+			supervise.PhaseUpload: 9 * time.Second, supervise.PhaseLoad: 10 * time.Second, supervise.PhaseRun: 11 * time.Second,
+		},
+		Dump:   syscall.SIGQUIT,
+		Limits: supervise.Limits{CPU: 12, Memory: 13, Processes: 14, OpenFiles: 15, File: 16, WorkDir: 16},
+	}
+	want.SessionTimeout.Default, want.SessionTimeout.Max = time.Minute, time.Hour
+	want.Quarantine.Failures, want.Quarantine.Window = 3, time.Minute
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("options (-want +got):\n%s", diff)
+	}
+}
+
+func TestServerOptionsRefuseWhatTheyDoNotKnow(t *testing.T) {
+	for want, settings := range map[string]local.Settings{
+		"flavour: ":                                {Flavour: "Z", Isolation: "Fork", KillDump: "None"},
+		`isolation: "Jail": want fork or`:          {Flavour: "A", Isolation: "Jail", KillDump: "None"},
+		`kill dump: "Film": want none, quit or ab`: {Flavour: "A", Isolation: "Fork", KillDump: "Film"},
+	} {
+		if _, err := serverOptions(local.Server{Settings: settings}); err == nil || !strings.HasPrefix(err.Error(), want) {
+			t.Errorf("error %v, want one that begins with %q", err, want)
+		}
 	}
 }
 

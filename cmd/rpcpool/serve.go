@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/spf13/cobra"
@@ -19,12 +18,12 @@ import (
 
 // serveFlags are the flags of `rpcpool serve`.
 type serveFlags struct {
-	server    sidecar.Flags
-	isolation string
-	metrics   string
-	agent     string
-	dataDir   string
-	noCgroup  bool
+	server   sidecar.Flags
+	metrics  string
+	agent    string
+	dataDir  string
+	noCgroup bool
+	coreDir  string
 }
 
 func newServeCommand() *cobra.Command {
@@ -37,13 +36,21 @@ hands with clients, and runs each session in a worker process of its own, with a
 deadline. CMD is the worker (see docs/architecture.md for its contract). However
 a worker ends, the device is offered again.
 
+With --isolation watchdog one long-lived worker serves the sessions itself, ends
+by itself at a session's deadline, and is started again. Heartbeats and the
+budgets of phases need a worker that tells of them; the limits hold for any, as
+far as this machine can enforce them.
+
 Without --tracker, clients connect with the device key itself and are served in
 turn.`,
 		Example: `  # Serve this machine's CPU with the built-in worker
   rpcpool serve --key cpu --listen 0.0.0.0:9090 --tracker 127.0.0.1:9190 -- rpcpool-worker
 
   # Serve a board with TVM in Python
-  rpcpool serve --key rk3588 --listen 0.0.0.0:9090 --tracker tracker:9190 -- python3 /opt/rpcpool/worker.py`,
+  rpcpool serve --key rk3588 --listen 0.0.0.0:9090 --tracker tracker:9190 -- python3 /opt/rpcpool/worker.py
+
+  # One worker for all sessions, which may use two cores and 4 GiB and must not hang
+  rpcpool serve --key cpu --isolation watchdog --heartbeat 5s --limit-cpu 2 --limit-memory 4Gi -- rpcpool-worker`,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) == 0 {
 				return usageErrorf("no worker: give its program and arguments after --")
@@ -63,17 +70,14 @@ func (f *serveFlags) register(cmd *cobra.Command) {
 	f.server.Register(shared)
 	flags := cmd.Flags()
 	flags.AddGoFlagSet(shared)
-	flags.StringVar(&f.isolation, "isolation", "fork", "`mode`; fork: a worker process for each session")
 	flags.StringVar(&f.metrics, "metrics", "", "`HOST:PORT` for /metrics, /healthz and /readyz; empty: none")
 	flags.StringVar(&f.agent, "agent", "", "`PATH` of "+sidecar.AgentProgram+"; empty: beside this program, else in PATH")
 	flags.StringVar(&f.dataDir, "data-dir", "", "`DIR` for sockets and work directories, private to this server; empty: a temporary one")
+	flags.StringVar(&f.coreDir, "core-dir", "", "`DIR` in which the latest core dumps of workers are kept; empty: they go with the work directory")
 	flags.BoolVar(&f.noCgroup, "no-cgroup", false, "do not use cgroups even where they are writable")
 }
 
 func (f *serveFlags) run(cmd *cobra.Command, worker []string) (err error) {
-	if !strings.EqualFold(f.isolation, "fork") {
-		return usageErrorf("--isolation: %q is not supported: want fork", f.isolation)
-	}
 	if worker[0], err = findWorker(worker[0]); err != nil {
 		return usageErrorf("worker: %w", err)
 	}
@@ -103,6 +107,9 @@ func (f *serveFlags) build(cmd *cobra.Command, o sidecar.Options, worker []strin
 	agent := sidecar.AgentOptions{Path: f.agent, Args: agentLogArgs(cmd), Logger: logger(cmd)}
 	if f.noCgroup {
 		agent.Args = append(agent.Args, "--no-cgroup")
+	}
+	if f.coreDir != "" {
+		agent.Args = append(agent.Args, "--core-dir", f.coreDir)
 	}
 	var err error
 	if agent.Path == "" {

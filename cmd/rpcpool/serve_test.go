@@ -46,3 +46,22 @@ func TestATemporaryDataDirectoryIsPrivateAndRemoved(t *testing.T) {
 		t.Errorf("still there: %v", err)
 	}
 }
+
+// TestServeRefusesWrongBounds: one line that names the flag, status 2, before
+// anything is started.
+func TestServeRefusesWrongBounds(t *testing.T) {
+	for flag, want := range map[string]string{
+		"--isolation=jail":     `rpcpool: --isolation: "jail": want fork or watchdog`,
+		"--heartbeat=1ms":      "rpcpool: --heartbeat: 1ms: want 0 (none) or at least 100ms",
+		"--budget-run=-1s":     "rpcpool: --budget-run: -1s is negative (see 'rpcpool serve --help')",
+		"--kill-dump=film":     `rpcpool: --kill-dump: "film": want none, quit or abort`,
+		"--limit-cpu=many":     `rpcpool: --limit-cpu: "many": want cores such as 0.5, 500m or 2, at most 100000`,
+		"--limit-memory=lots":  `rpcpool: --limit-memory: "lots": want bytes, or a whole number of Ki, Mi or Gi, such as 512Mi`,
+		"--limit-processes=-1": "rpcpool: --limit-processes: -1 is not between 0 and 4194304",
+	} {
+		status, stdout, stderr := execute(t, "serve", "--key", "k", flag, "--", "sh")
+		if status != exitUsage || stdout != "" || stderr != want+"\n" {
+			t.Errorf("%s: status %d, stdout %q, stderr %q; want %q", flag, status, stdout, stderr, want)
+		}
+	}
+}

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"net"
 	"strconv"
-	"time"
 
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
@@ -47,20 +46,6 @@ type Server struct {
 	Settings  Settings `json:"-"`
 
 	source manifest.Source
-}
-
-// Settings are the values of spec.server, defaults filled in.
-type Settings struct {
-	Flavour          string   // Auto, A, B or C
-	Env              []string // NAME=VALUE
-	WarmWorkers      int
-	DefaultTimeout   time.Duration // of a session whose client asks for none
-	MaxTimeout       time.Duration // of any session
-	HandshakeTimeout time.Duration
-	KillGrace        time.Duration
-	WorkDirLimit     int64 // bytes
-	Failures         int   // within Window, that withdraw the server
-	Window           time.Duration
 }
 
 // NewPlan plans the pools, in their order. lookup finds the program that a
@@ -168,13 +153,9 @@ func (p *planner) addServers(pool *manifest.Pool) {
 	}
 }
 
-// checkSupport refuses what needs a cluster, or is not there yet.
+// checkSupport refuses what needs a cluster.
 func (p *planner) checkSupport(pool *manifest.Pool) {
 	spec := field.NewPath("spec")
-	if got := pool.Spec.Server.Isolation; got != v1alpha1.IsolationFork {
-		p.fail(pool.Source, field.NotSupported(spec.Child("server", "isolation"), got,
-			[]v1alpha1.Isolation{v1alpha1.IsolationFork}))
-	}
 	rdma := pool.Spec.RDMA
 	if rdma == nil {
 		return

@@ -119,10 +119,6 @@ func TestPlanRefuses(t *testing.T) {
 		documents []string
 		want      []string
 	}{
-		"an isolation that is not there yet": {
-			[]string{pool("name: a", "server: {command: [w], isolation: Watchdog}")},
-			[]string{`p.yaml: document 1: spec.server.isolation: Unsupported value: "Watchdog": supported values: "Fork"`},
-		},
 		"RDMA that is required": {
 			[]string{pool("name: a", w+", rdma: {mode: Required, resourceName: a/b}")},
 			[]string{`p.yaml: document 1: spec.rdma.mode: Invalid value: "Required": needs a cluster node with RDMA`},
@@ -182,18 +178,67 @@ func TestPlanSettingsAndNotes(t *testing.T) {
 			Name: "a-0", Namespace: "default", Key: "a", Address: "127.0.0.1:9090", Tracker: "127.0.0.1:9190",
 			Command: []string{"/bin/w", "-x"},
 			Settings: Settings{
-				Flavour: "A", Env: []string{"A=1"}, WarmWorkers: 0, DefaultTimeout: time.Second, MaxTimeout: 2 * time.Second,
+				Isolation: "Fork", KillDump: "None", Flavour: "A", Env: []string{"A=1"}, WarmWorkers: 0, DefaultTimeout: time.Second, MaxTimeout: 2 * time.Second,
 				HandshakeTimeout: 3 * time.Second, KillGrace: 0, WorkDirLimit: 1024, Failures: 7, Window: 8 * time.Second,
 			},
 		}},
 		Notes: []string{
 			"p.yaml: document 1: spec.rdma is off: it needs a cluster node with RDMA",
 			"p.yaml: document 1: variables that the device container takes from other objects are not set: they need a cluster",
-			"p.yaml: document 1: resources and volumes of the device container have no effect: they need a cluster",
+			"p.yaml: document 1: resources and volumes of the device container have no effect: they need a cluster; spec.server.limits does not",
 		},
 	}
 	if diff := cmp.Diff(want, got, cmpopts.IgnoreUnexported(Tracker{}, Server{})); diff != "" {
 		t.Error(diff)
+	}
+}
+
+// TestPlanOfBoundedWorkers: isolation, heartbeat, budgets, dump and limits have
+// effect on one machine, so that nothing is noted.
+func TestPlanOfBoundedWorkers(t *testing.T) {
+	cases := map[string]struct {
+		server string
+		want   Settings // but for what has nothing to do with it
+	}{
+		"nothing said": {"", Settings{Isolation: "Fork", KillDump: "None", WorkDirLimit: 1 << 30}},
+		"everything said": {
+			`isolation: Watchdog, heartbeat: 5s, budgets: {upload: 10s, load: 20s, run: 1m}, killDump: Abort,
+			 limits: {cpu: 1500m, memory: 2Gi, processes: 64, openFiles: 256}, workDir: {sizeLimit: 1Mi}`,
+			Settings{
+				Isolation: "Watchdog", Heartbeat: 5 * time.Second, KillDump: "Abort", WorkDirLimit: 1 << 20,
+				Budgets: Budgets{Upload: 10 * time.Second, Load: 20 * time.Second, Run: time.Minute},
+				Limits:  Limits{CPU: 1500, Memory: 2 << 30, Processes: 64, OpenFiles: 256},
+			},
+		},
+		"some of it said": {
+			`budgets: {run: 500ms}, killDump: Quit, limits: {memory: 1000}`,
+			Settings{
+				Isolation: "Fork", KillDump: "Quit", WorkDirLimit: 1 << 30,
+				Budgets: Budgets{Run: 500 * time.Millisecond}, Limits: Limits{Memory: 1000},
+			},
+		},
+		"empty groups":             {"budgets: {}, limits: {}", Settings{Isolation: "Fork", KillDump: "None", WorkDirLimit: 1 << 30}},
+		"cores as a number":        {"limits: {cpu: 2}", Settings{Isolation: "Fork", KillDump: "None", WorkDirLimit: 1 << 30, Limits: Limits{CPU: 2000}}},
+		"a fraction of a core":     {`limits: {cpu: "0.5"}`, Settings{Isolation: "Fork", KillDump: "None", WorkDirLimit: 1 << 30, Limits: Limits{CPU: 500}}},
+		"less than a thousandth":   {"limits: {cpu: 1u}", Settings{Isolation: "Fork", KillDump: "None", WorkDirLimit: 1 << 30, Limits: Limits{CPU: 1}}},
+		"as many cores as can be":  {"limits: {cpu: 100k}", Settings{Isolation: "Fork", KillDump: "None", WorkDirLimit: 1 << 30, Limits: Limits{CPU: 100_000_000}}},
+		"as much memory as can be": {"limits: {memory: 100Ei}", Settings{Isolation: "Fork", KillDump: "None", WorkDirLimit: 1 << 30, Limits: Limits{Memory: 1<<63 - 1}}},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			got, err := plan(t, pool("name: a", "server: {command: [w], "+tc.server+"}"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			others := cmpopts.IgnoreFields(Settings{}, "Flavour", "Env", "WarmWorkers", "DefaultTimeout", "MaxTimeout",
+				"HandshakeTimeout", "KillGrace", "Failures", "Window")
+			if diff := cmp.Diff(tc.want, got.Servers[0].Settings, others); diff != "" {
+				t.Error(diff)
+			}
+			if len(got.Notes) > 0 {
+				t.Errorf("notes %q", got.Notes)
+			}
+		})
 	}
 }
 

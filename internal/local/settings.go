@@ -10,25 +10,82 @@ import (
 	"rpcpool.dev/internal/manifest"
 )
 
+// Settings are the values of spec.server, defaults filled in. Of what has no
+// default, the zero value says that it is not there.
+type Settings struct {
+	Isolation        string   // Fork or Watchdog
+	Flavour          string   // Auto, A, B or C
+	Env              []string // NAME=VALUE
+	WarmWorkers      int
+	DefaultTimeout   time.Duration // of a session whose client asks for none
+	MaxTimeout       time.Duration // of any session
+	HandshakeTimeout time.Duration
+	KillGrace        time.Duration
+	KillDump         string        // None, Quit or Abort
+	Heartbeat        time.Duration // silence of a worker that is taken for a hang
+	Budgets          Budgets
+	Limits           Limits
+	WorkDirLimit     int64 // bytes, of the directory and of each file
+	Failures         int   // within Window, that withdraw the server
+	Window           time.Duration
+}
+
+// Budgets bound the phases of a session.
+type Budgets struct{ Upload, Load, Run time.Duration }
+
+// Limits bound what a worker and its children may use.
+type Limits struct {
+	CPU       int64 // thousandths of a core
+	Memory    int64 // bytes
+	Processes int64 // and threads
+	OpenFiles int64 // descriptors of each process
+}
+
 // settings takes the values out of a manifest. A manifest that was read has
 // them all; zero values stand for what a caller left out.
 func (p *planner) settings(pool *manifest.Pool) Settings {
 	s := &pool.Spec.Server
 	out := Settings{
+		Isolation:        string(s.Isolation),
 		Flavour:          string(s.Flavour),
 		Env:              p.environment(pool),
 		DefaultTimeout:   duration(s.SessionTimeout.Default),
 		MaxTimeout:       duration(s.SessionTimeout.Max),
 		HandshakeTimeout: duration(s.HandshakeTimeout),
 		KillGrace:        duration(s.KillGracePeriod),
+		KillDump:         string(s.KillDump),
+		Heartbeat:        duration(s.Heartbeat),
+		Limits:           limits(s.Limits),
 		Failures:         int(s.Quarantine.Failures),
 		Window:           duration(s.Quarantine.Window),
 	}
 	if s.WarmWorkers != nil {
 		out.WarmWorkers = int(*s.WarmWorkers)
 	}
+	if b := s.Budgets; b != nil {
+		out.Budgets = Budgets{Upload: duration(b.Upload), Load: duration(b.Load), Run: duration(b.Run)}
+	}
 	if s.WorkDir.SizeLimit != nil {
 		out.WorkDirLimit = s.WorkDir.SizeLimit.Value()
+	}
+	return out
+}
+
+func limits(l *v1alpha1.Limits) (out Limits) {
+	if l == nil {
+		return out
+	}
+	if l.CPU != nil {
+		out.CPU = l.CPU.MilliValue()
+	}
+	if l.Memory != nil {
+		out.Memory = l.Memory.Value()
+	}
+	if l.Processes != nil {
+		out.Processes = int64(*l.Processes)
+	}
+	if l.OpenFiles != nil {
+		out.OpenFiles = int64(*l.OpenFiles)
 	}
 	return out
 }
@@ -50,7 +107,7 @@ func (p *planner) environment(pool *manifest.Pool) []string {
 		p.note(pool, "variables that the device container takes from other objects are not set: they need a cluster")
 	}
 	if len(device.Resources.Limits) > 0 || usesVolumes(device) {
-		p.note(pool, "resources and volumes of the device container have no effect: they need a cluster")
+		p.note(pool, "resources and volumes of the device container have no effect: they need a cluster; spec.server.limits does not")
 	}
 	return env
 }

@@ -25,6 +25,7 @@ func FuzzRead(f *testing.F) {
 		good, spec("template: {}"), spec("replicas: 9223372036854775808"), spec("replicas: 1e3"), server("killGracePeriod: 99999h99999h99999h99999h"),
 		spec("rollout: {maxUnavailable: null}"), server("sessionTimeout: null"), spec("template: {spec: {containers: []}}"),
 		server("workDir: {sizeLimit: 1e400}"), spec("template: {metadata: {creationTimestamp: x}}"), spec("key: &k a, rdma: *k"),
+		server("limits: {cpu: 1u, memory: 1e400}, budgets: {}, heartbeat: 100ms"), server("limits: {cpu: 99999999999999999999}, budgets: {run: null}"),
 	} {
 		f.Add(seed)
 	}

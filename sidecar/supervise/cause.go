@@ -1,6 +1,9 @@
 package supervise
 
-import "syscall"
+import (
+	"syscall"
+	"time"
+)
 
 // Cause says how a worker, and with it its session, ended. The set is closed:
 // the same words stand on the wire, in metrics, in logs and in the docs.
@@ -18,7 +21,8 @@ const (
 	CauseCrashSignal Cause = "crash-signal"
 	// CauseCrashExit: the worker ended by itself with a non-zero status.
 	CauseCrashExit Cause = "crash-exit"
-	// CauseOOM: the kernel killed the worker because memory ran out.
+	// CauseOOM: the worker ran out of what it was given: the kernel killed it
+	// because memory ran out, or its work directory grew over its limit.
 	CauseOOM Cause = "oom"
 	// CauseStartFailed: the worker never became ready to serve.
 	CauseStartFailed Cause = "start-failed"
@@ -43,30 +47,30 @@ func Causes() []Cause {
 // the protocol (EX_PROTOCOL of sysexits.h).
 const ExitProtocol = 76
 
-// Exit holds what is known when a worker's process has been reaped.
+// Exit is the end of a worker's own process.
 type Exit struct {
-	// Code is the exit status, or -1 if a signal ended the process.
-	Code int
-	// Signal is the signal that ended the process, or 0.
-	Signal syscall.Signal
-	// Killed is why the agent killed it, or empty if it did not.
-	Killed Cause
-	// OOM is true if the kernel's out-of-memory counter of the worker's group
-	// grew during its life.
+	Code       int            // exit status; -1 if a signal ended it
+	Signal     syscall.Signal // 0 if none did
+	Core       bool           // the signal left a core dump
+	UserTime   time.Duration
+	SysTime    time.Duration
+	MaxRSS     int64 // bytes
+	PeakMemory int64 // bytes, of its whole tree; 0: not known
+	// OOM is true if the kernel's out-of-memory counter of the worker's group, or
+	// of the closest one that can be asked, grew during its life.
 	OOM bool
-	// Served is true if the worker ever had a session.
-	Served bool
 }
 
 // Classify tells the cause of an end. An end that we brought about is named by
-// our reason for it, whatever status the dying process found time to leave.
-func Classify(e Exit) Cause {
+// our reason for it (killed), whatever status the dying process found time to
+// leave. served is true if the worker had a session.
+func Classify(killed Cause, served bool, e Exit) Cause {
 	switch {
-	case e.Killed != "":
-		return e.Killed
+	case killed != "":
+		return killed
 	case e.Signal == syscall.SIGKILL && e.OOM:
 		return CauseOOM
-	case !e.Served:
+	case !served:
 		return CauseStartFailed
 	case e.Signal != 0:
 		return CauseCrashSignal

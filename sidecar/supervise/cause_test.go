@@ -8,26 +8,28 @@ import (
 
 func TestClassify(t *testing.T) {
 	cases := map[string]struct {
-		exit Exit
-		want Cause
+		killed Cause
+		served bool
+		exit   Exit
+		want   Cause
 	}{
-		"exit 0 after a session is an orderly end":                {Exit{Served: true}, CauseCompleted},
-		"exit 7 in a session is a crash":                          {Exit{Served: true, Code: 7}, CauseCrashExit},
-		"exit 76 says that the client broke the protocol":         {Exit{Served: true, Code: ExitProtocol}, CauseProtocolError},
-		"a signal in a session is a crash":                        {Exit{Served: true, Code: -1, Signal: syscall.SIGSEGV}, CauseCrashSignal},
-		"SIGKILL from nobody here is a crash":                     {Exit{Served: true, Code: -1, Signal: syscall.SIGKILL}, CauseCrashSignal},
-		"SIGKILL while the kernel counted an OOM kill is OOM":     {Exit{Served: true, Code: -1, Signal: syscall.SIGKILL, OOM: true}, CauseOOM},
-		"another signal while it counted one is not":              {Exit{Served: true, Code: -1, Signal: syscall.SIGABRT, OOM: true}, CauseCrashSignal},
-		"our kill is named by our reason":                         {Exit{Served: true, Code: -1, Signal: syscall.SIGKILL, Killed: CauseTimeout}, CauseTimeout},
-		"our kill is, even if the worker then left with status 0": {Exit{Served: true, Killed: CauseTimeout}, CauseTimeout},
-		"our kill is, even if memory ran out meanwhile":           {Exit{Served: true, Signal: syscall.SIGKILL, OOM: true, Killed: CauseClientGone}, CauseClientGone},
-		"exit 0 before any session is a failed start":             {Exit{}, CauseStartFailed},
-		"a crash before any session is a failed start":            {Exit{Code: -1, Signal: syscall.SIGSEGV}, CauseStartFailed},
+		"exit 0 after a session is an orderly end":                {"", true, Exit{}, CauseCompleted},
+		"exit 7 in a session is a crash":                          {"", true, Exit{Code: 7}, CauseCrashExit},
+		"exit 76 says that the client broke the protocol":         {"", true, Exit{Code: ExitProtocol}, CauseProtocolError},
+		"a signal in a session is a crash":                        {"", true, Exit{Code: -1, Signal: syscall.SIGSEGV}, CauseCrashSignal},
+		"SIGKILL from nobody here is a crash":                     {"", true, Exit{Code: -1, Signal: syscall.SIGKILL}, CauseCrashSignal},
+		"SIGKILL while the kernel counted an OOM kill is OOM":     {"", true, Exit{Code: -1, Signal: syscall.SIGKILL, OOM: true}, CauseOOM},
+		"another signal while it counted one is not":              {"", true, Exit{Code: -1, Signal: syscall.SIGABRT, OOM: true}, CauseCrashSignal},
+		"our kill is named by our reason":                         {CauseTimeout, true, Exit{Code: -1, Signal: syscall.SIGKILL}, CauseTimeout},
+		"our kill is, even if the worker then left with status 0": {CauseTimeout, true, Exit{}, CauseTimeout},
+		"our kill is, even if memory ran out meanwhile":           {CauseClientGone, true, Exit{Signal: syscall.SIGKILL, OOM: true}, CauseClientGone},
+		"exit 0 before any session is a failed start":             {"", false, Exit{}, CauseStartFailed},
+		"a crash before any session is a failed start":            {"", false, Exit{Code: -1, Signal: syscall.SIGSEGV}, CauseStartFailed},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
-			if got := Classify(tc.exit); got != tc.want {
-				t.Errorf("Classify(%+v) = %q, want %q", tc.exit, got, tc.want)
+			if got := Classify(tc.killed, tc.served, tc.exit); got != tc.want {
+				t.Errorf("got %q, want %q", got, tc.want)
 			}
 		})
 	}
@@ -45,9 +47,9 @@ func TestClassifyOnlyReturnsKnownCauses(t *testing.T) {
 		for code := -1; code < 256; code++ {
 			for _, signal := range []syscall.Signal{0, syscall.SIGKILL, syscall.SIGSEGV} {
 				for bits := range 4 {
-					e := Exit{Code: code, Signal: signal, Killed: killed, OOM: bits&1 != 0, Served: bits&2 != 0}
-					if c := Classify(e); !known[c] {
-						t.Fatalf("Classify(%+v) = %q: not a cause", e, c)
+					e := Exit{Code: code, Signal: signal, OOM: bits&1 != 0}
+					if c := Classify(killed, bits&2 != 0, e); !known[c] {
+						t.Fatalf("Classify(%q, %v, %+v) = %q: not a cause", killed, bits&2 != 0, e, c)
 					}
 				}
 			}

@@ -1,261 +1,569 @@
 package supervise
 
 import (
+	"errors"
 	"fmt"
-	"slices"
-	"strings"
 	"time"
 )
 
-// State is where a worker is in its life.
-type State uint8
-
-// States of a worker. A worker that has exited is not in any of them: it is
-// forgotten when its tree is gone.
+// Defaults for what a start command leaves at zero.
 const (
-	// StateStarting: the process is being started and is not ready yet.
-	StateStarting State = iota + 1
-	// StateSpare: ready, waiting for a session.
-	StateSpare
-	// StateBusy: in a session.
-	StateBusy
-	// StateTerminating: told to die, not gone yet.
-	StateTerminating
-	// StateFaulty: outlived SIGKILL. The device is unusable while one exists.
-	StateFaulty
+	// DefaultStartTimeout bounds the time until a warm worker is ready.
+	DefaultStartTimeout = 30 * time.Second
+	// DefaultReapTimeout is how long a tree may outlive SIGKILL before it is
+	// reported as unkillable.
+	DefaultReapTimeout = 10 * time.Second
 )
 
-// String returns the state's name.
-func (s State) String() string {
-	return [...]string{"unknown", "starting", "spare", "busy", "terminating", "faulty"}[s]
-}
-
-// Policy is what [Life] decides by. Durations must be positive.
-type Policy struct {
-	// Warm is how many spares to keep; 0 starts a worker cold for each session.
-	Warm int
-	// BackoffMin is the pause after the first start that failed; it doubles up
-	// to BackoffMax.
-	BackoffMin, BackoffMax time.Duration
-	// QuarantineFailures starts that failed within QuarantineWindow, with none
-	// that succeeded between, withdraw the device until a start succeeds.
-	QuarantineFailures int
-	QuarantineWindow   time.Duration
-}
-
-// Health says whether the device can serve a session now, and if not, why.
-type Health uint8
-
-// Healths, in order of badness.
 const (
-	// HealthReady: a session would be served at once.
-	HealthReady Health = iota
-	// HealthStarting: a worker is on its way.
-	HealthStarting
-	// HealthNoAgent: there is no connection to an agent.
-	HealthNoAgent
-	// HealthQuarantined: workers do not become ready; probed again with backoff.
-	HealthQuarantined
-	// HealthFault: a worker outlives SIGKILL; it holds the device.
-	HealthFault
+	// lostGrace is how long a worker that closed its control socket may take to
+	// end by itself before it is killed: a worker that is ending closes its
+	// descriptors a moment before it is dead.
+	lostGrace = time.Second
+	// selfExitGrace is how much later than a long-lived worker's own watchdog
+	// the agent steps in, should that fail.
+	selfExitGrace = 40 * time.Millisecond
+	// selfExitEarly is by how much the worker's clock reading may be before ours.
+	selfExitEarly = time.Millisecond
+	// maxStartExtension bounds, in start timeouts, the time that a worker may
+	// take to become ready by asking for more again and again.
+	maxStartExtension = 10
 )
 
-// String returns the health's name.
-func (h Health) String() string {
-	return [...]string{"ready", "starting", "no-agent", "quarantined", "device-fault"}[h]
-}
+// Effect is something that a [Life] asks of the shell around it.
+type Effect uint8
 
-// Life is the policy over all workers of one server: when to start one, which
-// one serves, when to wait, when to give up for a while. It does no I/O, has no
-// clock and no goroutine; the caller passes time in and does what [Life.Plan]
-// says. It is not safe for concurrent use.
+// Effects.
+const (
+	EffectStarted    Effect = iota // tell the sidecar: started
+	EffectReady                    // tell the sidecar: ready
+	EffectEnded                    // tell the sidecar: the session of a long-lived worker is over
+	EffectUnkillable               // tell the sidecar: unkillable
+	EffectHandOver                 // give the worker the descriptor of its session
+	EffectTerm                     // SIGTERM to every process of the tree
+	EffectDump                     // the start's dump signal to the worker's group
+	EffectKill                     // SIGKILL to every process of the tree
+	EffectSweep                    // look for orphans, kill them, and say so when there are none
+	EffectClean                    // remove what is left; the worker is over
+)
+
+// step is where a worker is within StateStarting.
+type step uint8
+
+const (
+	stepForking   step = iota // the starter was asked for a process
+	stepLaunching             // the process exists; its program does not run yet, for all we know
+	stepWarming               // the program runs and is not ready
+)
+
+// timer is something that a life waits for.
+type timer uint8
+
+const (
+	timerStart     timer = iota // ready by then
+	timerSession                // end of the session
+	timerHeartbeat              // next heartbeat
+	timerPhase                  // end of the phase's budget
+	timerLost                   // ended by then, its control socket being closed
+	timerDrain                  // end of the last session
+	timerKill                   // next step of the kill
+	timers
+)
+
+// Life is one worker's life as a pure state machine: every method is an event
+// with the time at which it happened, and returns what is to be done. It is
+// [Transitions] with the facts and the clocks that drive it. The shell calls
+// [Life.Tick] at or after [Life.Wake]. It is not safe for concurrent use.
 type Life struct {
-	policy    Policy
-	prefix    string
-	seq       int
-	connected bool
-	workers   map[string]State
-	spares    []string    // oldest first
-	failures  []time.Time // starts that failed since the last success, within the window
-	streak    int         // the same, without the window: drives the backoff
-	notBefore time.Time
-	reason    string
+	state   State
+	step    step // in StateStarting
+	start   Start
+	session *Session // nil: none yet, or none any more
+	begun   time.Time
+	created time.Time
+	due     [timers]time.Time // zero: nothing is
+
+	executed bool  // it is known whether the program runs
+	ready    bool  // it said so before that was known
+	lost     bool  // its control socket was closed by the worker
+	served   bool  // it had a session and its program ran
+	reaped   bool  // the worker's own process is gone
+	cleaning bool  // its tree is gone, too
+	dumping  bool  // in StateTerminating: the dump signal was sent
+	phase    Phase // of the session
+	protocol bool  // the worker said that its client broke the protocol
+
+	killed  Cause         // why we killed it, if we did
+	limit   Limit         // which bound it ran into
+	grace   time.Duration // of a kill that came while forking
+	failure string        // why it could not serve
+	ended   time.Time     // when it was reaped, or its session was over
+	exit    Exit
+
+	corePath string
 }
 
-// NewLife makes a Life without workers. Worker names begin with prefix, which
-// must differ between sidecars that talk to the same agent one after another.
-func NewLife(p Policy, prefix string) *Life {
-	return &Life{policy: p, prefix: prefix, workers: map[string]State{}}
-}
-
-// Connected says that an agent is there; all earlier workers are gone.
-func (l *Life) Connected() {
-	l.connected = true
-	l.workers = map[string]State{}
-	l.spares = nil
-}
-
-// Disconnected says that the agent is gone, and its workers with it.
-func (l *Life) Disconnected() {
-	l.Connected()
-	l.connected = false
-}
-
-// Adopt takes over a worker that an earlier sidecar started.
-func (l *Life) Adopt(worker string, s State) { l.workers[worker] = s }
-
-// Named tells whether this Life gave a worker its name.
-func (l *Life) Named(worker string) bool { return strings.HasPrefix(worker, l.prefix+"-") }
-
-// Plan returns how many warm workers to start now (call [Life.Start] for each),
-// and when to ask again if nothing else happens before (zero: not needed). One
-// start is in flight at a time: refilling must not load the machine that the
-// next session is measured on.
-func (l *Life) Plan(now time.Time) (starts int, again time.Time) {
-	if !l.connected || len(l.in(StateStarting)) > 0 || len(l.spares) >= l.policy.Warm {
-		return 0, time.Time{}
+// NewLife begins a life: a start was asked for. With a session it is a cold
+// worker's, whose deadline runs from now.
+func NewLife(now time.Time, start Start, session *Session) *Life {
+	if start.StartTimeout <= 0 {
+		start.StartTimeout = DefaultStartTimeout
 	}
-	if now.Before(l.notBefore) {
-		return 0, l.notBefore
+	if start.ReapTimeout <= 0 {
+		start.ReapTimeout = DefaultReapTimeout
 	}
-	return 1, time.Time{}
-}
-
-// Start registers the start of a warm worker and names it.
-func (l *Life) Start() string { return l.add(StateStarting) }
-
-// Ready says that a worker waits for a session. It returns false if the worker
-// is not one that was starting.
-func (l *Life) Ready(worker string) bool {
-	if l.workers[worker] != StateStarting {
-		return false
+	l := &Life{start: start, session: session, begun: now, created: now, exit: Exit{Code: -1}}
+	l.to(InputStart)
+	if session == nil {
+		l.due[timerStart] = now.Add(start.StartTimeout)
+	} else {
+		l.setDeadline(now)
 	}
-	l.workers[worker] = StateSpare
-	l.spares = append(l.spares, worker)
-	return true
+	return l
 }
 
-// Healthy forgets failures: a worker has served a session, or passed the probe.
-// To say that it is ready proves too little.
-func (l *Life) Healthy() {
-	l.failures, l.streak, l.notBefore, l.reason = nil, 0, time.Time{}, ""
+// to makes a transition.
+func (l *Life) to(in Input) { l.state, _ = l.state.On(in) }
+
+// State is where the worker is.
+func (l *Life) State() State { return l.state }
+
+// Session is the session that the worker has, or had when it died; nil if none.
+func (l *Life) Session() *Session { return l.session }
+
+// Start is how the worker was started, defaults filled in.
+func (l *Life) Start() Start { return l.start }
+
+// Age is how long the session lasts, or the worker without one.
+func (l *Life) Age(now time.Time) time.Duration { return now.Sub(l.begun) }
+
+// Reaped tells whether the worker's own process is gone.
+func (l *Life) Reaped() bool { return l.reaped }
+
+// Killed is why we killed it; empty if we did not.
+func (l *Life) Killed() Cause { return l.killed }
+
+// Dying tells whether its tree is being killed and waited for.
+func (l *Life) Dying() bool {
+	return (l.state == StateReaping || l.state == StateDeviceFault) && !l.cleaning
 }
 
-// Failed counts a failure to become ready and starts the backoff.
-func (l *Life) Failed(now time.Time, reason string) {
-	l.reason = reason
-	l.failures = append(l.failures, now)
-	for len(l.failures) > 0 && now.Sub(l.failures[0]) > l.policy.QuarantineWindow {
-		l.failures = l.failures[1:]
+// Core tells whether the worker's end left a core dump.
+func (l *Life) Core() bool { return l.exit.Core }
+
+// KeptCore says where the core dump was saved.
+func (l *Life) KeptCore(path string) { l.corePath = path }
+
+// Unkillable tells whether its tree outlives SIGKILL, so far.
+func (l *Life) Unkillable() bool { return l.state == StateDeviceFault && !l.cleaning }
+
+// Wake is when something is due; zero if nothing is.
+func (l *Life) Wake() (at time.Time) {
+	for _, t := range l.due {
+		if !t.IsZero() && (at.IsZero() || t.Before(at)) {
+			at = t
+		}
 	}
-	pause := l.policy.BackoffMin << min(l.streak, 30)
-	if pause <= 0 || pause > l.policy.BackoffMax {
-		pause = l.policy.BackoffMax
-	}
-	l.streak++
-	l.notBefore = now.Add(pause)
+	return at
 }
 
-// Take chooses the worker of a new session: the oldest spare, or, where no
-// spares are kept, a new one to be started cold. ok is false if there is none
-// at the moment.
-func (l *Life) Take(now time.Time) (worker string, cold, ok bool) {
-	switch {
-	case len(l.spares) > 0:
-		worker = l.spares[0]
-		l.spares = l.spares[1:]
-		l.workers[worker] = StateBusy
-		return worker, false, true
-	case l.connected && l.policy.Warm == 0 && !now.Before(l.notBefore):
-		return l.add(StateBusy), true, true
-	default:
-		return "", false, false
-	}
-}
-
-// Terminating says that a worker has been told to die.
-func (l *Life) Terminating(worker string) {
-	if _, ok := l.workers[worker]; ok {
-		l.drop(worker)
-		l.workers[worker] = StateTerminating
-	}
-}
-
-// Unkillable says that a worker outlived SIGKILL.
-func (l *Life) Unkillable(worker string) {
-	l.drop(worker)
-	l.workers[worker] = StateFaulty
-}
-
-// Exited says that a worker and its tree are gone. A worker that dies before it
-// is given a session counts as a failure to start; one that dies in a session
-// does not: that is what sessions of a tuner do.
-func (l *Life) Exited(now time.Time, worker string, r Report) {
-	state, known := l.workers[worker]
-	if !known {
+func (l *Life) setDeadline(now time.Time) {
+	if l.session.Timeout <= 0 {
 		return
 	}
-	l.drop(worker)
-	delete(l.workers, worker)
-	if state == StateStarting || state == StateSpare || r.Cause == CauseStartFailed {
-		l.Failed(now, r.String())
+	l.due[timerSession] = now.Add(l.session.Timeout)
+	if l.start.LongLived {
+		l.due[timerSession] = l.due[timerSession].Add(selfExitGrace)
 	}
 }
 
-// Health tells whether a session would be served now.
-func (l *Life) Health() (h Health, reason string) {
-	faulty := l.in(StateFaulty)
+// Refuse says that no process was made, because of failure. The life is over.
+func (l *Life) Refuse(failure string) {
+	l.failure, l.cleaning = failure, true
+	l.due = [timers]time.Time{}
+}
+
+// Forked says that the process exists.
+func (l *Life) Forked(now time.Time) []Effect {
+	l.step = stepLaunching
+	if cause := l.killed; cause != "" {
+		l.killed = ""
+		return l.Kill(now, cause, l.grace)
+	}
+	return nil
+}
+
+// ExecResult says that the worker's program runs, or could not be run because
+// of failure; then the process ends by itself.
+func (l *Life) ExecResult(now time.Time, failure string) []Effect {
+	l.executed = true
+	var effects []Effect
 	switch {
-	case len(faulty) > 0:
-		return HealthFault, fmt.Sprintf("worker %s outlives SIGKILL", strings.Join(faulty, ", "))
-	case !l.connected:
-		return HealthNoAgent, "no connection to the agent"
-	case len(l.spares) > 0:
-		return HealthReady, ""
-	case l.policy.QuarantineFailures > 0 && len(l.failures) >= l.policy.QuarantineFailures:
-		return HealthQuarantined, l.reason
-	case l.policy.Warm == 0 && l.streak == 0:
-		return HealthReady, ""
+	case failure != "":
+		l.failure = failure
+	case l.state != StateStarting:
+	case l.session != nil:
+		l.to(InputSession)
+		l.served = true
+		effects = []Effect{EffectStarted}
 	default:
-		return HealthStarting, l.reason
-	}
-}
-
-// NeedsProbe tells whether a worker should be tried now, before any client is
-// let in: where no spares are kept, nothing else would show that workers start
-// again after one did not. A probe that goes well is [Life.Healthy].
-func (l *Life) NeedsProbe(now time.Time) bool {
-	return l.connected && l.policy.Warm == 0 && l.streak > 0 && !now.Before(l.notBefore) && len(l.in(StateFaulty)) == 0
-}
-
-// NotBefore is when a failed start may be tried again; zero if none failed.
-func (l *Life) NotBefore() time.Time { return l.notBefore }
-
-// in returns the workers that are in a state, sorted.
-func (l *Life) in(s State) []string {
-	var names []string
-	for worker, state := range l.workers {
-		if state == s {
-			names = append(names, worker)
+		l.step = stepWarming
+		effects = []Effect{EffectStarted}
+		if l.ready {
+			effects = append(effects, l.becomeReady()...)
 		}
 	}
-	slices.Sort(names)
-	return names
+	if l.reaped {
+		return append(effects, l.settle(now)...)
+	}
+	return effects
 }
 
-func (l *Life) add(s State) string {
-	l.seq++
-	worker := fmt.Sprintf("%s-%d", l.prefix, l.seq)
-	l.workers[worker] = s
-	return worker
+// SignalReady says that the worker waits for a session; of a long-lived one
+// that has a session, that this is over.
+func (l *Life) SignalReady(now time.Time) []Effect {
+	switch {
+	case l.state == StateStarting && l.session == nil && l.step != stepWarming:
+		l.ready = true
+		return nil
+	case l.state == StateStarting && l.session == nil:
+		return l.becomeReady()
+	case l.start.LongLived && (l.state == StateBusy || l.state == StateDraining):
+		return l.sessionOver(now)
+	default:
+		return nil
+	}
 }
 
-// drop takes a worker out of the spares.
-func (l *Life) drop(worker string) {
-	for i, w := range l.spares {
-		if w == worker {
-			l.spares = append(l.spares[:i:i], l.spares[i+1:]...)
-			return
+func (l *Life) becomeReady() []Effect {
+	if l.start.LongLived {
+		l.to(InputReady)
+	} else {
+		l.to(InputSpare)
+	}
+	l.due[timerStart] = time.Time{}
+	return []Effect{EffectReady}
+}
+
+// sessionOver ends a session that its worker survives. The shell reports it
+// before it calls [Life.NextSession].
+func (l *Life) sessionOver(now time.Time) []Effect {
+	l.due[timerSession], l.due[timerPhase], l.due[timerDrain] = time.Time{}, time.Time{}, time.Time{}
+	l.ended = now
+	draining := l.state == StateDraining
+	l.to(InputReady)
+	if !draining {
+		return []Effect{EffectEnded}
+	}
+	l.killed = CauseKilledDrain
+	l.enterKill(now, l.start.KillGrace)
+	return []Effect{EffectEnded, EffectTerm}
+}
+
+// NextSession forgets the session that is over.
+func (l *Life) NextSession() {
+	l.session, l.served, l.protocol, l.phase, l.ended = nil, false, false, "", time.Time{}
+}
+
+// BrokeProtocol tells whether the worker said so of its client.
+func (l *Life) BrokeProtocol() bool { return l.protocol }
+
+// ProtocolError says that a long-lived worker's client broke the protocol.
+func (l *Life) ProtocolError() { l.protocol = true }
+
+// ControlLost says that the worker closed its control socket. Without one it
+// can get no session, so if it does not end it is killed.
+func (l *Life) ControlLost(now time.Time) []Effect {
+	ending := l.state != StateStarting && l.state != StateSpare && l.state != StateReady
+	if l.lost || l.session != nil && !l.start.LongLived || ending && !l.start.LongLived || l.state >= StateTerminating {
+		return nil
+	}
+	l.lost = true
+	if !ending { // with a session, the loss counts when that is over
+		l.due[timerLost] = now.Add(lostGrace)
+	}
+	return nil
+}
+
+// GiveSession says that the sidecar has a session for the worker.
+func (l *Life) GiveSession(now time.Time, s *Session) ([]Effect, error) {
+	switch {
+	case l.session != nil:
+		return nil, fmt.Errorf("worker has session %q already", l.session.ID)
+	case l.state != StateSpare && l.state != StateReady:
+		return nil, errors.New("worker is not ready")
+	case l.lost:
+		return nil, errors.New("worker closed its control socket")
+	}
+	l.session, l.served, l.begun = s, true, now
+	l.to(InputSession)
+	l.setDeadline(now)
+	return []Effect{EffectHandOver}, nil
+}
+
+// RejectSession says that the session could not be given to the worker, which
+// is of no use any more: its end is the sidecar's answer.
+func (l *Life) RejectSession(now time.Time, reason string) []Effect {
+	if l.state > StateBusy {
+		return nil
+	}
+	l.served, l.failure = false, reason
+	return l.Kill(now, CauseStartFailed, 0)
+}
+
+// Beat says that the worker's loop is alive.
+func (l *Life) Beat(now time.Time) {
+	if l.start.Heartbeat > 0 && l.beats() {
+		l.due[timerHeartbeat] = now.Add(l.start.Heartbeat)
+	}
+}
+
+// Trip says that the worker itself wants to be ended as if its loop had fallen
+// silent (WATCHDOG=trigger).
+func (l *Life) Trip(now time.Time) []Effect {
+	if !l.beats() {
+		return nil
+	}
+	l.failure = "asked to be ended (WATCHDOG=trigger)"
+	return l.killFor(now, CauseTimeout, LimitHeartbeat, l.start.KillGrace)
+}
+
+// Extend says that the worker asks for d more from now on: to become ready, or
+// until its next heartbeat. 0 asks for no heartbeats until the next one comes.
+func (l *Life) Extend(now time.Time, d time.Duration) {
+	switch {
+	case l.state == StateStarting && l.session == nil && d > 0:
+		most := l.created.Add(maxStartExtension * l.start.StartTimeout)
+		l.due[timerStart] = earlier(most, later(l.due[timerStart], now.Add(d)))
+	case l.due[timerHeartbeat].IsZero():
+	case d <= 0:
+		l.due[timerHeartbeat] = time.Time{}
+	default:
+		l.due[timerHeartbeat] = later(l.due[timerHeartbeat], now.Add(d))
+	}
+}
+
+// beats tells whether heartbeats count in this state.
+func (l *Life) beats() bool { return l.state >= StateSpare && l.state <= StateDraining }
+
+// SetPhase says which phase of its session the worker is in; empty: none.
+func (l *Life) SetPhase(now time.Time, p Phase) {
+	if l.state != StateBusy && l.state != StateDraining {
+		return
+	}
+	l.phase, l.due[timerPhase] = p, time.Time{}
+	if budget := l.start.Budgets[p]; budget > 0 {
+		l.due[timerPhase] = now.Add(budget)
+	}
+}
+
+// Exceeded says that the worker's tree uses more of what the kernel does not
+// bound than it may; failure says so to people.
+func (l *Life) Exceeded(now time.Time, limit Limit, failure string) []Effect {
+	if l.killed == "" && !l.reaped {
+		l.failure = failure
+	}
+	return l.killFor(now, CauseOOM, limit, 0)
+}
+
+// Drain says that the worker is to end: at once if it has no session, else when
+// that is over or, at the latest, at the given time.
+func (l *Life) Drain(now, by time.Time) []Effect {
+	if l.state != StateBusy {
+		return l.Kill(now, CauseKilledDrain, l.start.KillGrace)
+	}
+	l.to(InputDrain)
+	l.due[timerDrain] = by
+	return nil
+}
+
+// Kill says that somebody wants the worker ended. The first cause stays; a
+// later call can only shorten the grace.
+func (l *Life) Kill(now time.Time, cause Cause, grace time.Duration) []Effect {
+	return l.killFor(now, cause, "", grace)
+}
+
+func (l *Life) killFor(now time.Time, cause Cause, limit Limit, grace time.Duration) []Effect {
+	if l.reaped || l.state >= StateReaping {
+		return nil
+	}
+	forking := l.state == StateStarting && l.step == stepForking
+	if forking {
+		if l.killed == "" || grace < l.grace {
+			l.grace = grace
+		}
+		l.due = [timers]time.Time{}
+	}
+	if l.killed == "" {
+		l.killed, l.limit = cause, limit
+	}
+	switch {
+	case forking:
+		return nil
+	case grace <= 0:
+		return l.hardKill(now)
+	case l.state == StateTerminating:
+		if until := now.Add(grace); until.Before(l.due[timerKill]) {
+			l.due[timerKill] = until
+		}
+		return nil
+	}
+	l.to(InputTerm)
+	l.enterKill(now, grace)
+	return []Effect{EffectTerm}
+}
+
+// enterKill leaves only the kill's own timer running.
+func (l *Life) enterKill(now time.Time, wait time.Duration) {
+	l.due = [timers]time.Time{timerKill: now.Add(wait)}
+}
+
+func (l *Life) hardKill(now time.Time) []Effect {
+	l.to(InputKill)
+	l.enterKill(now, l.start.ReapTimeout)
+	return []Effect{EffectKill, EffectSweep}
+}
+
+// Tick says that time has passed. Calls before [Life.Wake] do nothing.
+func (l *Life) Tick(now time.Time) []Effect {
+	for t := range timers {
+		if at := l.due[t]; !at.IsZero() && !now.Before(at) {
+			l.due[t] = time.Time{}
+			return l.expired(now, t, at)
 		}
 	}
+	return nil
+}
+
+// expired does what a timer, which was due at a time, was for.
+func (l *Life) expired(now time.Time, t timer, at time.Time) []Effect {
+	grace := l.start.KillGrace
+	switch t {
+	case timerStart:
+		l.failure = fmt.Sprintf("not ready within %v", at.Sub(l.created))
+		return l.killFor(now, CauseStartFailed, LimitStart, grace)
+	case timerSession:
+		if l.start.LongLived {
+			grace = 0 // it has had its chance
+		}
+		return l.killFor(now, CauseTimeout, LimitSession, grace)
+	case timerHeartbeat:
+		l.failure = fmt.Sprintf("no heartbeat within %v", l.start.Heartbeat)
+		return l.killFor(now, CauseTimeout, LimitHeartbeat, grace)
+	case timerPhase:
+		l.failure = fmt.Sprintf("phase %q took over %v", l.phase, l.start.Budgets[l.phase])
+		return l.killFor(now, CauseTimeout, Limit(l.phase), grace)
+	case timerLost:
+		l.failure = "closed its control socket"
+		return l.killFor(now, CauseStartFailed, "", grace)
+	case timerDrain:
+		return l.killFor(now, CauseKilledDrain, "", grace)
+	default:
+		return l.killStep(now)
+	}
+}
+
+// killStep is what follows when asking, or killing, was not enough.
+func (l *Life) killStep(now time.Time) []Effect {
+	switch {
+	case l.state == StateTerminating && l.start.Dump != 0 && !l.dumping:
+		l.dumping = true
+		l.enterKill(now, DumpTime)
+		return []Effect{EffectDump}
+	case l.state == StateTerminating:
+		return l.hardKill(now)
+	case l.state == StateReaping && !l.cleaning:
+		l.to(InputOutlived)
+		return []Effect{EffectUnkillable}
+	default:
+		return nil
+	}
+}
+
+// Exited says that the worker's own process was reaped.
+func (l *Life) Exited(now time.Time, e Exit) []Effect {
+	l.reaped, l.exit, l.ended = true, e, now
+	if !l.executed {
+		return nil // the trampoline's last words are on their way
+	}
+	return l.settle(now)
+}
+
+// settle turns to what the dead worker left behind.
+func (l *Life) settle(now time.Time) []Effect {
+	l.judgeSelfExit()
+	if l.state < StateReaping {
+		l.to(InputExit)
+		l.enterKill(now, l.start.ReapTimeout)
+	}
+	return []Effect{EffectKill, EffectSweep}
+}
+
+// judgeSelfExit tells whether a long-lived worker that ended by itself did so
+// because its watchdog had it end: whatever its status, an end at the deadline
+// is one.
+func (l *Life) judgeSelfExit() {
+	if l.killed != "" || !l.start.LongLived || l.session == nil || l.session.Timeout <= 0 {
+		return
+	}
+	if l.ended.Sub(l.begun) >= l.session.Timeout-selfExitEarly {
+		l.killed, l.limit = CauseTimeout, LimitSession
+	}
+}
+
+// TreeGone says that no descendant is left. It counts only after the worker's
+// own end.
+func (l *Life) TreeGone() []Effect {
+	if !l.Dying() || !l.reaped || !l.executed {
+		return nil
+	}
+	l.cleaning = true
+	l.due = [timers]time.Time{}
+	return []Effect{EffectClean}
+}
+
+// Gone says that nothing is left.
+func (l *Life) Gone() { l.to(InputGone) }
+
+// Report says how the worker, or the session that is over, ended or, before its
+// end, that it does not.
+func (l *Life) Report(now time.Time, output []byte) *Report {
+	r := &Report{
+		Code: l.exit.Code, Signal: l.exit.Signal, Core: l.exit.Core, Error: l.failure, Output: output,
+		UserTime: l.exit.UserTime, SysTime: l.exit.SysTime, MaxRSS: l.exit.MaxRSS, PeakMemory: l.exit.PeakMemory,
+		Limit: l.limit, CorePath: l.corePath,
+	}
+	if !l.ended.IsZero() {
+		now = l.ended
+	}
+	r.Wall = now.Sub(l.begun)
+	switch {
+	case l.cleaning:
+		r.Cause = Classify(l.killed, l.served, l.exit)
+		if r.Cause == CauseOOM && r.Limit == "" {
+			r.Limit = LimitMemory
+		}
+	case l.state == StateReady || l.state == StateTerminating && !l.reaped && !l.ended.IsZero():
+		r.Code, r.Cause, r.Limit = 0, CauseCompleted, ""
+		if l.protocol {
+			r.Code, r.Cause = ExitProtocol, CauseProtocolError
+		}
+	default:
+		r.Cause = CauseUnkillable
+	}
+	return r
+}
+
+func earlier(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return a
+	}
+	return b
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
 }

@@ -1,357 +1,433 @@
 package supervise
 
 import (
+	"math/rand/v2"
+	"reflect"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
-
-	"pgregory.net/rapid"
 )
 
-var testPolicy = Policy{
-	Warm: 1, BackoffMin: 100 * time.Millisecond, BackoffMax: 30 * time.Second,
-	QuarantineFailures: 3, QuarantineWindow: time.Minute,
-}
+// Where a life can be: its state, and the steps within it that tests can tell.
+const (
+	forking     = "forking"
+	launching   = "launching"
+	warming     = "warming"
+	spare       = "spare"
+	waiting     = "ready"
+	busy        = "busy"
+	draining    = "draining"
+	terminating = "terminating"
+	killing     = "reaping"
+	fault       = "device-fault"
+	cleaning    = "cleaning"
+)
 
-// lifeStory drives a Life through a story and lets a test ask it along the way.
-type lifeStory struct {
-	t    *testing.T
-	life *Life
-	now  time.Time
-}
-
-func newLifeStory(t *testing.T, p Policy) *lifeStory {
-	s := &lifeStory{t: t, life: NewLife(p, "w"), now: time.Unix(1000, 0)}
-	s.life.Connected()
-	return s
-}
-
-func (s *lifeStory) wantStarts(want int) {
-	s.t.Helper()
-	if got, _ := s.life.Plan(s.now); got != want {
-		s.t.Fatalf("plan starts %d workers, want %d", got, want)
+func where(l *Life) string {
+	switch {
+	case l.cleaning:
+		return cleaning
+	case l.state == StateStarting:
+		return [...]string{forking, launching, warming}[l.step]
+	default:
+		return l.state.String()
 	}
 }
 
-func (s *lifeStory) wantHealth(want Health) {
-	s.t.Helper()
-	if got, reason := s.life.Health(); got != want {
-		s.t.Fatalf("health is %s (%s), want %s", got, reason, want)
+// moment is one event of a life, at a time in milliseconds, and what must follow.
+type moment struct {
+	at    int
+	event func(l *Life, now time.Time) []Effect
+	want  []Effect
+	where string
+	wake  int // milliseconds; 0: nothing is due
+}
+
+func at(ms int) time.Time { return time.UnixMilli(1_000_000 + int64(ms)) }
+
+func evForked(l *Life, now time.Time) []Effect   { return l.Forked(now) }
+func evExec(l *Life, now time.Time) []Effect     { return l.ExecResult(now, "") }
+func evNoExec(l *Life, now time.Time) []Effect   { return l.ExecResult(now, "no such program") }
+func evReady(l *Life, now time.Time) []Effect    { return l.SignalReady(now) }
+func evLost(l *Life, now time.Time) []Effect     { return l.ControlLost(now) }
+func evTick(l *Life, now time.Time) []Effect     { return l.Tick(now) }
+func evTreeGone(l *Life, _ time.Time) []Effect   { return l.TreeGone() }
+func evExit0(l *Life, now time.Time) []Effect    { return l.Exited(now, Exit{}) }
+func evExit7(l *Life, now time.Time) []Effect    { return l.Exited(now, Exit{Code: 7}) }
+func evExit76(l *Life, now time.Time) []Effect   { return l.Exited(now, Exit{Code: 76}) }
+func evSegv(l *Life, now time.Time) []Effect     { return evSignal(syscall.SIGSEGV, false)(l, now) }
+func evKilled(l *Life, now time.Time) []Effect   { return evSignal(syscall.SIGKILL, false)(l, now) }
+func evTermed(l *Life, now time.Time) []Effect   { return evSignal(syscall.SIGTERM, false)(l, now) }
+func evOOM(l *Life, now time.Time) []Effect      { return evSignal(syscall.SIGKILL, true)(l, now) }
+func evRejected(l *Life, now time.Time) []Effect { return l.RejectSession(now, "broken pipe") }
+
+func evSignal(s syscall.Signal, oom bool) func(*Life, time.Time) []Effect {
+	return func(l *Life, now time.Time) []Effect {
+		return l.Exited(now, Exit{Code: -1, Signal: s, OOM: oom})
 	}
 }
 
-func (s *lifeStory) start() string {
-	s.t.Helper()
-	s.wantStarts(1)
-	return s.life.Start()
-}
-
-func (s *lifeStory) startReady() string {
-	s.t.Helper()
-	w := s.start()
-	if !s.life.Ready(w) {
-		s.t.Fatalf("worker %s was starting and is not accepted as ready", w)
+func evSession(timeoutMS int) func(*Life, time.Time) []Effect {
+	return func(l *Life, now time.Time) []Effect {
+		effects, err := l.GiveSession(now, &Session{ID: "s", Timeout: time.Duration(timeoutMS) * time.Millisecond})
+		if err != nil {
+			return nil
+		}
+		return effects
 	}
-	return w
 }
 
-func (s *lifeStory) failStart() {
-	s.t.Helper()
-	s.life.Exited(s.now, s.start(), Report{Cause: CauseStartFailed, Error: "no such file"})
-}
-
-func TestASpareIsKeptReadyAndRefilledWhileTheSessionRuns(t *testing.T) {
-	s := newLifeStory(t, testPolicy)
-	s.wantHealth(HealthStarting)
-	first := s.startReady()
-	s.wantStarts(0)
-	s.wantHealth(HealthReady)
-	worker, cold, ok := s.life.Take(s.now)
-	if worker != first || cold || !ok {
-		t.Fatalf("Take = %q, cold %v, ok %v; want the spare", worker, cold, ok)
+func evKill(cause Cause, graceMS int) func(*Life, time.Time) []Effect {
+	return func(l *Life, now time.Time) []Effect {
+		return l.Kill(now, cause, time.Duration(graceMS)*time.Millisecond)
 	}
-	s.wantHealth(HealthStarting)
-	s.startReady()
-	s.life.Exited(s.now, first, Report{Cause: CauseCrashSignal})
-	s.wantHealth(HealthReady)
 }
 
-func TestSparesServeInTheOrderInWhichTheyBecameReady(t *testing.T) {
-	p := testPolicy
-	p.Warm = 2
-	s := newLifeStory(t, p)
-	first := s.startReady()
-	second := s.startReady()
-	for _, want := range []string{first, second} {
-		if got, _, _ := s.life.Take(s.now); got != want {
-			t.Fatalf("Take = %q, want %q", got, want)
+// live has a life go through moments and checks each.
+func live(t *testing.T, l *Life, moments []moment) {
+	t.Helper()
+	for i, s := range moments {
+		if got := s.event(l, at(s.at)); !reflect.DeepEqual(got, s.want) {
+			t.Fatalf("step %d: effects %v, want %v", i, got, s.want)
+		}
+		if where(l) != s.where {
+			t.Fatalf("step %d: it is %s, want %s", i, where(l), s.where)
+		}
+		wake := time.Time{}
+		if s.wake > 0 {
+			wake = at(s.wake)
+		}
+		if !l.Wake().Equal(wake) {
+			t.Fatalf("step %d: wakes at %v, want %v", i, l.Wake().Sub(at(0)), wake.Sub(at(0)))
 		}
 	}
 }
 
-func TestOneStartIsInFlightAtATime(t *testing.T) {
-	p := testPolicy
-	p.Warm = 3
-	s := newLifeStory(t, p)
-	s.start()
-	s.wantStarts(0)
-}
-
-func TestAWorkerThatCrashesInItsSessionIsReplacedAtOnce(t *testing.T) {
-	s := newLifeStory(t, testPolicy)
-	for range 1000 {
-		w := s.startReady()
-		s.life.Take(s.now)
-		s.life.Exited(s.now, w, Report{Cause: CauseCrashSignal})
-		s.wantStarts(1)
+func TestLife(t *testing.T) {
+	start := Start{
+		StartTimeout: 1000 * time.Millisecond, KillGrace: 200 * time.Millisecond, ReapTimeout: 500 * time.Millisecond,
 	}
-}
-
-func TestStartsThatFailAreBackedOffAndThenQuarantined(t *testing.T) {
-	s := newLifeStory(t, testPolicy)
-	for _, pause := range []time.Duration{100 * time.Millisecond, 200 * time.Millisecond} {
-		s.failStart()
-		s.wantStarts(0)
-		s.wantHealth(HealthStarting)
-		s.now = s.now.Add(pause - 1)
-		s.wantStarts(0)
-		s.now = s.now.Add(1)
+	warmUp := []moment{
+		{0, evForked, nil, launching, 1000},
+		{1, evExec, []Effect{EffectStarted}, warming, 1000},
+		{20, evReady, []Effect{EffectReady}, spare, 0},
 	}
-	s.failStart()
-	s.wantHealth(HealthQuarantined)
-	if _, again := s.life.Plan(s.now); !again.Equal(s.now.Add(400 * time.Millisecond)) {
-		t.Fatalf("next probe at %s, want 400ms from %s", again, s.now)
+	coldUp := []moment{
+		{1, evForked, nil, launching, 300},
+		{2, evExec, []Effect{EffectStarted}, busy, 300},
 	}
-}
-
-func TestQuarantineEndsWhenASpareIsReadyAndTheBackoffWhenOneHasServed(t *testing.T) {
-	s := newLifeStory(t, testPolicy)
-	for range 3 {
-		s.failStart()
-		s.now = s.life.NotBefore()
+	cases := []struct {
+		name    string
+		cold    bool // with a session of 300 ms
+		steps   []moment
+		cause   Cause
+		failure string
+	}{
+		{name: "a cold session that ends in order", cold: true, steps: append(coldUp,
+			moment{50, evExit0, killSweep, killing, 550},
+			moment{51, evTreeGone, []Effect{EffectClean}, cleaning, 0},
+		), cause: CauseCompleted},
+		{name: "a warm session that ends in order", steps: append(warmUp,
+			moment{100, evSession(400), []Effect{EffectHandOver}, busy, 500},
+			moment{300, evExit0, killSweep, killing, 800},
+			moment{301, evTreeGone, []Effect{EffectClean}, cleaning, 0},
+		), cause: CauseCompleted},
+		{name: "a session without a deadline", steps: append(warmUp,
+			moment{100, evSession(0), []Effect{EffectHandOver}, busy, 0},
+			moment{9_999_999, evTick, nil, busy, 0},
+			moment{9_999_999, evExit7, killSweep, killing, 10_000_499},
+			moment{9_999_999, evTreeGone, []Effect{EffectClean}, cleaning, 0},
+		), cause: CauseCrashExit},
+		{name: "a crash by a signal", cold: true, steps: append(coldUp,
+			moment{50, evSegv, killSweep, killing, 550},
+			moment{51, evTreeGone, []Effect{EffectClean}, cleaning, 0},
+		), cause: CauseCrashSignal},
+		{name: "a client that broke the protocol", cold: true, steps: append(coldUp,
+			moment{50, evExit76, killSweep, killing, 550},
+			moment{51, evTreeGone, []Effect{EffectClean}, cleaning, 0},
+		), cause: CauseProtocolError},
+		{name: "SIGKILL from the kernel for lack of memory", cold: true, steps: append(coldUp,
+			moment{50, evOOM, killSweep, killing, 550},
+			moment{51, evTreeGone, []Effect{EffectClean}, cleaning, 0},
+		), cause: CauseOOM},
+		{name: "SIGKILL from a stranger", cold: true, steps: append(coldUp,
+			moment{50, evKilled, killSweep, killing, 550},
+			moment{51, evTreeGone, []Effect{EffectClean}, cleaning, 0},
+		), cause: CauseCrashSignal},
+		{name: "a deadline, and the worker ends on SIGTERM", cold: true, steps: append(coldUp,
+			moment{299, evTick, nil, busy, 300},
+			moment{300, evTick, []Effect{EffectTerm}, terminating, 500},
+			moment{310, evExit0, killSweep, killing, 810},
+			moment{311, evTreeGone, []Effect{EffectClean}, cleaning, 0},
+		), cause: CauseTimeout},
+		{name: "a deadline, and the worker ignores SIGTERM", cold: true, steps: append(coldUp,
+			moment{300, evTick, []Effect{EffectTerm}, terminating, 500},
+			moment{500, evTick, killSweep, killing, 1000},
+			moment{501, evTreeGone, nil, killing, 1000},
+			moment{502, evKilled, killSweep, killing, 1000},
+			moment{503, evTreeGone, []Effect{EffectClean}, cleaning, 0},
+		), cause: CauseTimeout},
+		{name: "a worker that outlives SIGKILL, then ends", cold: true, steps: append(coldUp,
+			moment{100, evKill(CauseClientGone, 0), killSweep, killing, 600},
+			moment{600, evTick, []Effect{EffectUnkillable}, fault, 0},
+			moment{700, evTick, nil, fault, 0},
+			moment{9000, evKilled, killSweep, fault, 0},
+			moment{9001, evTreeGone, []Effect{EffectClean}, cleaning, 0},
+		), cause: CauseClientGone},
+		{name: "an orphan that outlives SIGKILL after an orderly end", cold: true, steps: append(coldUp,
+			moment{100, evExit0, killSweep, killing, 600},
+			moment{600, evTick, []Effect{EffectUnkillable}, fault, 0},
+			moment{9001, evTreeGone, []Effect{EffectClean}, cleaning, 0},
+		), cause: CauseCompleted},
+		{name: "a kill with grace, shortened, not lengthened", cold: true, steps: append(coldUp,
+			moment{100, evKill(CauseClientGone, 100), []Effect{EffectTerm}, terminating, 200},
+			moment{110, evKill(CauseKilledDrain, 500), nil, terminating, 200},
+			moment{120, evKill(CauseKilledDrain, 10), nil, terminating, 130},
+			moment{125, evKill(CauseKilledDrain, 0), killSweep, killing, 625},
+			moment{126, evKill(CauseKilledDrain, 0), nil, killing, 625},
+			moment{130, evTermed, killSweep, killing, 625},
+			moment{131, evTreeGone, []Effect{EffectClean}, cleaning, 0},
+			moment{132, evKill(CauseKilledDrain, 0), nil, cleaning, 0},
+		), cause: CauseClientGone},
+		{name: "a kill before the process exists", cold: true, steps: []moment{
+			{0, evKill(CauseKilledDrain, 100), nil, forking, 0},
+			{1, evKill(CauseClientGone, 50), nil, forking, 0},
+			{5, evForked, []Effect{EffectTerm}, terminating, 55},
+			{6, evTermed, nil, terminating, 55},
+			{7, evExec, killSweep, killing, 507},
+			{8, evTreeGone, []Effect{EffectClean}, cleaning, 0},
+		}, cause: CauseKilledDrain},
+		{name: "a deadline before the process exists", cold: true, steps: []moment{
+			{300, evTick, nil, forking, 0},
+			{400, evForked, []Effect{EffectTerm}, terminating, 600},
+			{401, evExec, nil, terminating, 600},
+			{402, evTermed, killSweep, killing, 902},
+			{403, evTreeGone, []Effect{EffectClean}, cleaning, 0},
+		}, cause: CauseTimeout},
+		{name: "a program that cannot be run", cold: true, steps: []moment{
+			{0, evForked, nil, launching, 300},
+			{1, evNoExec, nil, launching, 300},
+			{2, evExit7, killSweep, killing, 502},
+			{3, evTreeGone, []Effect{EffectClean}, cleaning, 0},
+		}, cause: CauseStartFailed, failure: "no such program"},
+		{name: "a program that cannot be run, and dies first", steps: []moment{
+			{0, evForked, nil, launching, 1000},
+			{1, evExit7, nil, launching, 1000},
+			{1, evTreeGone, nil, launching, 1000},
+			{2, evNoExec, killSweep, killing, 502},
+			{3, evTreeGone, []Effect{EffectClean}, cleaning, 0},
+		}, cause: CauseStartFailed, failure: "no such program"},
+		{name: "a program that ends before it is known to run", cold: true, steps: []moment{
+			{0, evForked, nil, launching, 300},
+			{1, evExit0, nil, launching, 300},
+			{1, evKill(CauseClientGone, 0), nil, launching, 300},
+			{2, evExec, []Effect{EffectStarted, EffectKill, EffectSweep}, killing, 502},
+			{3, evTreeGone, []Effect{EffectClean}, cleaning, 0},
+		}, cause: CauseCompleted},
+		{name: "a warm worker that is ready before it is known to run", steps: []moment{
+			{0, evForked, nil, launching, 1000},
+			{1, evReady, nil, launching, 1000},
+			{2, evExec, []Effect{EffectStarted, EffectReady}, spare, 0},
+			{3, evReady, nil, spare, 0},
+			{4, evExit0, killSweep, killing, 504},
+			{5, evTreeGone, []Effect{EffectClean}, cleaning, 0},
+		}, cause: CauseStartFailed},
+		{name: "a warm worker that is not ready in time", steps: append(warmUp[:2:2],
+			moment{1000, evTick, []Effect{EffectTerm}, terminating, 1200},
+			moment{1001, evReady, nil, terminating, 1200},
+			moment{1200, evTick, killSweep, killing, 1700},
+			moment{1201, evKilled, killSweep, killing, 1700},
+			moment{1202, evTreeGone, []Effect{EffectClean}, cleaning, 0},
+		), cause: CauseStartFailed, failure: "not ready within 1s"},
+		{name: "a spare that closes its socket and lives on", steps: append(warmUp,
+			moment{50, evLost, nil, spare, 1050},
+			moment{60, evSession(100), nil, spare, 1050},
+			moment{1050, evTick, []Effect{EffectTerm}, terminating, 1250},
+			moment{1060, evTermed, killSweep, killing, 1560},
+			moment{1061, evTreeGone, []Effect{EffectClean}, cleaning, 0},
+		), cause: CauseStartFailed, failure: "closed its control socket"},
+		{name: "a socket that is closed before the program is known to run", steps: []moment{
+			{0, evForked, nil, launching, 1000},
+			{1, evReady, nil, launching, 1000},
+			{2, evLost, nil, launching, 1000},
+			{3, evExec, []Effect{EffectStarted, EffectReady}, spare, 1002},
+			{1002, evTick, []Effect{EffectTerm}, terminating, 1202},
+			{1003, evTermed, killSweep, killing, 1503},
+			{1004, evTreeGone, []Effect{EffectClean}, cleaning, 0},
+		}, cause: CauseStartFailed, failure: "closed its control socket"},
+		{name: "a spare that crashes: its socket goes first", steps: append(warmUp,
+			moment{50, evLost, nil, spare, 1050},
+			moment{51, evOOM, killSweep, killing, 551},
+			moment{52, evTreeGone, []Effect{EffectClean}, cleaning, 0},
+		), cause: CauseOOM},
+		{name: "the control socket ends with the hand-over", steps: append(warmUp,
+			moment{50, evSession(100), []Effect{EffectHandOver}, busy, 150},
+			moment{51, evLost, nil, busy, 150},
+			moment{60, evSession(500), nil, busy, 150},
+			moment{61, evExit0, killSweep, killing, 561},
+			moment{62, evTreeGone, []Effect{EffectClean}, cleaning, 0},
+		), cause: CauseCompleted},
+		{name: "a hand-over that fails", steps: append(warmUp,
+			moment{50, evSession(100), []Effect{EffectHandOver}, busy, 150},
+			moment{51, evRejected, killSweep, killing, 551},
+			moment{52, evRejected, nil, killing, 551},
+			moment{53, evKilled, killSweep, killing, 551},
+			moment{54, evTreeGone, []Effect{EffectClean}, cleaning, 0},
+		), cause: CauseStartFailed, failure: "broken pipe"},
 	}
-	s.wantHealth(HealthQuarantined)
-	w := s.startReady()
-	s.wantHealth(HealthReady)
-	s.life.Take(s.now)
-	s.life.Exited(s.now, w, Report{Cause: CauseCompleted})
-	s.life.Healthy()
-	s.failStart()
-	if got := s.life.NotBefore().Sub(s.now); got != 100*time.Millisecond {
-		t.Fatalf("backoff after a good session begins at %s, want 100ms", got)
-	}
-}
-
-func TestWorkersThatSayReadyAndThenFailAreQuarantinedAllTheSame(t *testing.T) {
-	s := newLifeStory(t, testPolicy)
-	for range 3 {
-		s.now = s.life.NotBefore()
-		w := s.startReady()
-		s.life.Take(s.now) // for a probe
-		s.life.Exited(s.now, w, Report{Cause: CauseCompleted})
-		s.life.Failed(s.now, "the wrong flavour")
-	}
-	s.wantHealth(HealthQuarantined)
-	s.wantStarts(0)
-	if got := s.life.NotBefore().Sub(s.now); got != 400*time.Millisecond {
-		t.Fatalf("backoff of %s, want 400ms", got)
-	}
-}
-
-func TestBackoffIsCapped(t *testing.T) {
-	s := newLifeStory(t, testPolicy)
-	for range 100 {
-		s.failStart()
-		if pause := s.life.NotBefore().Sub(s.now); pause > 30*time.Second || pause < 100*time.Millisecond {
-			t.Fatalf("pause of %s", pause)
-		}
-		s.now = s.life.NotBefore()
-	}
-}
-
-func TestFailuresLongAgoDoNotQuarantine(t *testing.T) {
-	s := newLifeStory(t, testPolicy)
-	for range 6 {
-		s.failStart()
-		s.now = s.now.Add(40 * time.Second)
-		s.wantHealth(HealthStarting)
-	}
-}
-
-func TestASpareThatDiesIdleCountsAsAFailure(t *testing.T) {
-	s := newLifeStory(t, testPolicy)
-	s.life.Exited(s.now, s.startReady(), Report{Cause: CauseStartFailed})
-	s.wantStarts(0)
-	s.wantHealth(HealthStarting)
-}
-
-func TestColdWorkersAreStartedBySessions(t *testing.T) {
-	p := testPolicy
-	p.Warm = 0
-	s := newLifeStory(t, p)
-	s.wantStarts(0)
-	s.wantHealth(HealthReady)
-	w, cold, ok := s.life.Take(s.now)
-	if !cold || !ok {
-		t.Fatalf("Take: cold %v, ok %v", cold, ok)
-	}
-	s.life.Exited(s.now, w, Report{Cause: CauseStartFailed, Error: "no such file"})
-	s.wantHealth(HealthStarting)
-	if _, _, ok := s.life.Take(s.now); ok {
-		t.Fatal("a worker may be taken during the backoff")
-	}
-	if s.life.NeedsProbe(s.now) {
-		t.Fatal("a probe is due during the backoff")
-	}
-	s.now = s.life.NotBefore()
-	s.wantHealth(HealthStarting) // no client is let in to find out
-	if !s.life.NeedsProbe(s.now) {
-		t.Fatal("no probe is due after the backoff")
-	}
-	s.life.Healthy()
-	s.wantHealth(HealthReady)
-}
-
-func TestQuarantineOfColdWorkersEndsByAProbe(t *testing.T) {
-	p := testPolicy
-	p.Warm = 0
-	s := newLifeStory(t, p)
-	for range 3 {
-		s.now = s.life.NotBefore()
-		w, _, ok := s.life.Take(s.now)
-		if !ok {
-			t.Fatal("no worker may be taken for the probe")
-		}
-		s.life.Exited(s.now, w, Report{Cause: CauseStartFailed, Error: "no such file"})
-	}
-	s.wantHealth(HealthQuarantined)
-	s.now = s.life.NotBefore()
-	if !s.life.NeedsProbe(s.now) {
-		t.Fatal("quarantine without a way out")
-	}
-	s.life.Healthy()
-	s.wantHealth(HealthReady)
-}
-
-func TestADeviceWhoseWorkerOutlivesSIGKILLIsFaultyUntilItEnds(t *testing.T) {
-	s := newLifeStory(t, testPolicy)
-	w := s.startReady()
-	s.life.Take(s.now)
-	next := s.start()
-	s.life.Terminating(w)
-	s.life.Unkillable(w)
-	s.wantHealth(HealthFault)
-	s.life.Ready(next) // a good start does not cure the device
-	if h, reason := s.life.Health(); h != HealthFault || !strings.Contains(reason, w) {
-		t.Fatalf("health is %s (%q), want a fault that names %s", h, reason, w)
-	}
-	s.life.Exited(s.now, w, Report{Cause: CauseUnkillable})
-	s.wantHealth(HealthReady)
-}
-
-func TestALostAgentTakesItsWorkersAlong(t *testing.T) {
-	s := newLifeStory(t, testPolicy)
-	s.startReady()
-	s.life.Disconnected()
-	s.wantHealth(HealthNoAgent)
-	s.wantStarts(0)
-	if _, _, ok := s.life.Take(s.now); ok {
-		t.Fatal("a worker may be taken without an agent")
-	}
-	s.life.Connected()
-	s.startReady()
-	s.wantHealth(HealthReady)
-}
-
-func TestEventsOfUnknownWorkersChangeNothing(t *testing.T) {
-	s := newLifeStory(t, testPolicy)
-	s.startReady()
-	if s.life.Ready("nobody") {
-		t.Fatal("an unknown worker is accepted as ready")
-	}
-	s.life.Exited(s.now, "nobody", Report{Cause: CauseStartFailed})
-	s.life.Terminating("nobody")
-	s.wantHealth(HealthReady)
-}
-
-// TestLifeInvariants throws random events at a Life: whatever happens, it never
-// keeps more spares than asked for, never hands out a worker twice, never hands
-// one out that is not ready, and always finds back to a ready device once starts
-// succeed.
-func TestLifeInvariants(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
-		p := testPolicy
-		p.Warm = rapid.IntRange(0, 3).Draw(t, "warm")
-		l := NewLife(p, "w")
-		l.Connected()
-		now := time.Unix(1000, 0)
-		taken := map[string]bool{}
-		pick := func() string {
-			var names []string
-			for w := range l.workers {
-				names = append(names, w)
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			var session *Session
+			if c.cold {
+				session = &Session{ID: "s", Timeout: 300 * time.Millisecond}
 			}
-			if len(names) == 0 {
-				return "none"
+			l := NewLife(at(0), start, session)
+			live(t, l, c.steps)
+			r := l.Report(at(99_999_999), []byte("out"))
+			if r.Cause != c.cause || r.Error != c.failure {
+				t.Errorf("report says %q, %q; want %q, %q", r.Cause, r.Error, c.cause, c.failure)
 			}
-			return rapid.SampledFrom(sorted(names)).Draw(t, "worker")
-		}
-		t.Repeat(map[string]func(*rapid.T){
-			"plan": func(*rapid.T) {
-				starts, _ := l.Plan(now)
-				for range starts {
-					l.Start()
-				}
-			},
-			"ready":      func(*rapid.T) { l.Ready(pick()) },
-			"terminate":  func(*rapid.T) { l.Terminating(pick()) },
-			"unkillable": func(*rapid.T) { l.Unkillable(pick()) },
-			"exit":       func(*rapid.T) { l.Exited(now, pick(), Report{Cause: CauseCrashExit}) },
-			"fail":       func(*rapid.T) { l.Exited(now, pick(), Report{Cause: CauseStartFailed}) },
-			"time":       func(t *rapid.T) { now = now.Add(time.Duration(rapid.IntRange(0, 4e10).Draw(t, "ns"))) },
-			"agent":      func(*rapid.T) { l.Disconnected(); l.Connected() },
-			"take": func(t *rapid.T) {
-				w, cold, ok := l.Take(now)
-				if !ok {
-					return
-				}
-				if taken[w] {
-					t.Fatalf("worker %s handed out twice", w)
-				}
-				if cold != (p.Warm == 0) {
-					t.Fatalf("worker %s cold: %v, with %d warm ones wanted", w, cold, p.Warm)
-				}
-				taken[w] = true
-			},
-			"": func(t *rapid.T) {
-				if n := len(l.in(StateSpare)); n > p.Warm || n != len(l.spares) {
-					t.Fatalf("%d spares by state, %d in line, %d wanted", n, len(l.spares), p.Warm)
-				}
-				if n := len(l.in(StateStarting)); n > 1 {
-					t.Fatalf("%d starts in flight", n)
-				}
-			},
 		})
-		mustRecover(t, l, now)
-	})
+	}
 }
 
-// mustRecover lets every worker end and every start succeed: the device must come back.
-func mustRecover(t *rapid.T, l *Life, now time.Time) {
-	for w := range l.workers {
-		l.Exited(now, w, Report{Cause: CauseCompleted})
+func TestLifeFillsInDefaults(t *testing.T) {
+	l := NewLife(at(0), Start{}, nil)
+	if l.start.StartTimeout != DefaultStartTimeout || l.start.ReapTimeout != DefaultReapTimeout {
+		t.Errorf("defaults are %v and %v", l.start.StartTimeout, l.start.ReapTimeout)
 	}
-	now = now.Add(time.Hour)
-	for range l.policy.Warm {
-		if n, _ := l.Plan(now); n != 1 {
-			t.Fatalf("no start planned for a device that could come back")
+}
+
+func TestReportMeasuresTheSession(t *testing.T) {
+	l := NewLife(at(0), Start{}, nil)
+	l.Forked(at(1))
+	l.ExecResult(at(2), "")
+	l.SignalReady(at(3))
+	if _, err := l.GiveSession(at(1000), &Session{ID: "s"}); err != nil {
+		t.Fatal(err)
+	}
+	if r := l.Report(at(1500), nil); r.Wall != 500*time.Millisecond || r.Cause != CauseUnkillable || r.Code != -1 {
+		t.Errorf("while it lives: wall %v, cause %v, code %d", r.Wall, r.Cause, r.Code)
+	}
+	l.Exited(at(3000), Exit{Code: 3, UserTime: 1, SysTime: 2, MaxRSS: 4096})
+	l.TreeGone()
+	r := l.Report(at(9000), nil)
+	want := Report{
+		Cause: CauseCrashExit, Code: 3, Wall: 2 * time.Second, UserTime: 1, SysTime: 2, MaxRSS: 4096,
+	}
+	if !reflect.DeepEqual(*r, want) {
+		t.Errorf("report %+v, want %+v", *r, want)
+	}
+}
+
+func TestSessionIsRefusedWithAReason(t *testing.T) {
+	fresh := func() *Life { return NewLife(at(0), Start{}, nil) }
+	spareLife := func() *Life {
+		l := fresh()
+		l.Forked(at(1))
+		l.ExecResult(at(2), "")
+		l.SignalReady(at(3))
+		return l
+	}
+	lost := spareLife()
+	lost.ControlLost(at(3))
+	taken := spareLife()
+	_, _ = taken.GiveSession(at(3), &Session{ID: "first"})
+	for want, l := range map[string]*Life{"not ready": fresh(), "closed its control": lost, `session "first" already`: taken} {
+		if _, err := l.GiveSession(at(4), &Session{ID: "s"}); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("refused with %v, want %q in it", err, want)
 		}
-		l.Ready(l.Start())
 	}
-	if l.NeedsProbe(now) {
-		l.Healthy()
-	}
-	if h, reason := l.Health(); h != HealthReady {
-		t.Fatalf("device is %s (%s) after everything went well", h, reason)
+}
+
+// TestLifeAlwaysEnds drives lives with random events: whatever happened before,
+// a life that is told to die, whose process ends and whose tree goes, is over,
+// says so once, and says why.
+func TestLifeAlwaysEnds(t *testing.T) {
+	seed := uint64(time.Now().UnixNano())
+	t.Logf("seed %d", seed)
+	random := rand.New(rand.NewPCG(seed, 0))
+	for range 5000 {
+		var session *Session
+		if random.IntN(2) == 0 {
+			session = &Session{ID: "s", Timeout: time.Duration(random.IntN(300)) * time.Millisecond}
+		}
+		l := NewLife(at(0), Start{KillGrace: time.Duration(random.IntN(3)) * 100 * time.Millisecond}, session)
+		now, cleans := 0, 0
+		do := func(event func(*Life, time.Time) []Effect) {
+			for _, e := range event(l, at(now)) {
+				if e == EffectClean {
+					cleans++
+				}
+				if where(l) == cleaning && e != EffectClean {
+					t.Fatalf("effect %v after the end", e)
+				}
+			}
+		}
+		do(evForked)
+		executed, reaped := false, false
+		for range random.IntN(12) {
+			now += random.IntN(400)
+			switch random.IntN(8) {
+			case 0:
+				if !executed {
+					executed = true
+					do(evExec)
+				}
+			case 1:
+				if session == nil {
+					do(evReady)
+				}
+			case 2:
+				if session == nil {
+					do(evSession(random.IntN(500)))
+				}
+			case 3:
+				do(evKill(CauseClientGone, random.IntN(200)))
+			case 4:
+				if session == nil {
+					do(evLost)
+				}
+			case 5:
+				if !reaped {
+					reaped = true
+					do(evExit0)
+				}
+			case 6:
+				do(evTreeGone)
+			default:
+				do(evTick)
+			}
+		}
+		if !executed {
+			do(evExec)
+		}
+		// Whoever must end by itself has a time at which it will be looked at.
+		var bounded bool
+		switch where(l) {
+		case warming, terminating:
+			bounded = true
+		case spare:
+			bounded = l.lost
+		case busy:
+			bounded = l.session.Timeout > 0
+		case killing:
+			bounded = true
+		}
+		if bounded && l.Wake().IsZero() {
+			t.Fatalf("%s, lost %v: nothing is due", where(l), l.lost)
+		}
+		do(evKill(CauseKilledDrain, 0))
+		if !reaped {
+			do(evKilled)
+		}
+		do(evTreeGone)
+		if where(l) != cleaning || cleans != 1 {
+			t.Fatalf("%s after %d cleanings", where(l), cleans)
+		}
+		if r := l.Report(at(now), nil); r.Cause == "" || r.Cause == CauseUnkillable {
+			t.Fatalf("cause %q", r.Cause)
+		}
 	}
 }

@@ -60,6 +60,7 @@ func receiveHello(c *Conn) (Hello, error) {
 func (l *Link) Hello() Hello { return l.hello }
 
 // Events gives the agent's events in order. It is closed when the link ends.
+// Who takes an event owns its descriptor.
 func (l *Link) Events() <-chan Event { return l.events }
 
 // Start starts a worker: warm if session is nil, else cold with the session's
@@ -78,13 +79,19 @@ func (l *Link) Kill(worker string, k Kill) error {
 	return l.conn.Send(Command{Op: OpKill, Worker: worker, Kill: &k}, -1)
 }
 
+// Ack says that the end of a worker or of a session is on record.
+func (l *Link) Ack(worker string, seq uint64) error {
+	return l.conn.Send(Command{Op: OpAck, Worker: worker, Seq: seq}, -1)
+}
+
 // Abandon ends the link without waiting: Events is closed soon after.
 func (l *Link) Abandon() { _ = l.conn.Close() }
 
 // Close ends the link and waits until its reader has.
 func (l *Link) Close() {
 	_ = l.conn.Close()
-	for range l.events { // drained so that the reader can end
+	for e := range l.events { // drained so that the reader can end
+		closeFD(e.FD)
 	}
 	<-l.done
 }
@@ -94,9 +101,8 @@ func (l *Link) receive() {
 	defer close(l.events)
 	for {
 		var e Event
-		fd, err := l.conn.Receive(&e)
-		closeFD(fd)
-		if err != nil {
+		var err error
+		if e.FD, err = l.conn.Receive(&e); err != nil {
 			return
 		}
 		l.events <- e

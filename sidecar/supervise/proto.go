@@ -11,7 +11,7 @@ import (
 
 // ProtocolVersion is the version of the agent protocol. The two programs are
 // built and shipped together; a mismatch is refused with a clear error.
-const ProtocolVersion = 1
+const ProtocolVersion = 2
 
 // MaxMessage bounds one message of the agent protocol, in bytes. The largest
 // is [EventExited] with its [StderrTail] bytes of output.
@@ -32,12 +32,17 @@ const (
 	OpSession Op = "session"
 	// OpKill kills a worker's whole tree.
 	OpKill Op = "kill"
+	// OpAck says that the end of a worker, or of a session of a long-lived one,
+	// is on record: the agent may forget it. What is not acknowledged is told
+	// again to the next sidecar.
+	OpAck Op = "ack"
 )
 
 // Command is a message from the sidecar to the agent.
 type Command struct {
 	Op      Op       `json:"op"`
 	Worker  string   `json:"worker"`            // unique, also between sidecars of one agent; part of its work directory's name
+	Seq     uint64   `json:"seq,omitempty"`     // OpAck: [Event.Seq]
 	Start   *Start   `json:"start,omitempty"`   // OpStart
 	Session *Session `json:"session,omitempty"` // OpSession, and OpStart of a cold worker
 	Kill    *Kill    `json:"kill,omitempty"`    // OpKill
@@ -55,9 +60,58 @@ type Start struct {
 	// ReapTimeout is how long a tree may outlive SIGKILL before it is reported
 	// as unkillable.
 	ReapTimeout time.Duration `json:"reapTimeout"`
-	// FileLimit bounds each file that the worker writes, in bytes; 0: no limit.
-	FileLimit int64 `json:"fileLimit,omitempty"`
+	// LongLived workers serve one session after another and keep their deadlines
+	// themselves (isolation Watchdog).
+	LongLived bool `json:"longLived,omitempty"`
+	// Dump is sent to the worker's group after the grace, before SIGKILL, so that
+	// it leaves its stacks or a core: SIGQUIT, SIGABRT, or 0 for none. It has
+	// [DumpTime] for it.
+	Dump syscall.Signal `json:"dump,omitempty"`
+	// Heartbeat is how long the worker's loop may be silent once it has beaten
+	// for the first time; 0: heartbeats are not asked for.
+	Heartbeat time.Duration `json:"heartbeat,omitempty"`
+	// Budgets bound the phases of a session that the worker names (a [Phase]
+	// each); a phase without one is bounded by the session alone.
+	Budgets map[Phase]time.Duration `json:"budgets,omitempty"`
+	// Limits bound what the worker's tree may use.
+	Limits Limits `json:"limits,omitzero"`
 }
+
+// DumpTime is how long a worker may take to leave its stacks or a core.
+const DumpTime = 2 * time.Second
+
+// Limits bound what one worker's tree may use, as far as the machine allows;
+// the zero value of each field is no limit.
+type Limits struct {
+	CPU       int64 `json:"cpu,omitempty"`       // thousandths of a core
+	Memory    int64 `json:"memory,omitempty"`    // bytes
+	Processes int64 `json:"processes,omitempty"` // processes and threads
+	OpenFiles int64 `json:"openFiles,omitempty"` // descriptors of each process
+	File      int64 `json:"file,omitempty"`      // bytes, of each file that is written
+	WorkDir   int64 `json:"workDir,omitempty"`   // bytes in the work directory, measured every second or so
+}
+
+// Has tells whether the limit with this JSON name is set.
+func (l Limits) Has(name string) bool {
+	return map[string]int64{
+		"cpu": l.CPU, "memory": l.Memory, "processes": l.Processes,
+		"openFiles": l.OpenFiles, "file": l.File, "workDir": l.WorkDir,
+	}[name] > 0
+}
+
+// Phase is a part of a session for which a worker can have a budget. The set is
+// closed.
+type Phase string
+
+// Phases.
+const (
+	PhaseUpload Phase = "upload" // files come in
+	PhaseLoad   Phase = "load"   // a module is loaded
+	PhaseRun    Phase = "run"    // a function is called
+)
+
+// Phases returns every phase, in a fixed order.
+func Phases() []Phase { return []Phase{PhaseUpload, PhaseLoad, PhaseRun} }
 
 // Session is a session as its worker sees it.
 type Session struct {
@@ -67,6 +121,9 @@ type Session struct {
 	// Timeout is the session's length at most, counted from the hand-over;
 	// 0: no deadline.
 	Timeout time.Duration `json:"timeout"`
+	// Memo is what the sidecar wants to find again should it crash. The agent
+	// gives it back unread.
+	Memo string `json:"memo,omitempty"`
 }
 
 // Kill says why and how gently.
@@ -80,59 +137,99 @@ type EventKind string
 
 // Events.
 const (
-	// EventHello is the first message on every connection. After it come
-	// [EventExited] of the workers that ended while no sidecar listened, and
-	// [EventUnkillable] of those that are.
+	// EventHello is the first message on every connection. After it come an
+	// [EventAdopt] for every session in progress, the ends that no sidecar has
+	// acknowledged, and [EventUnkillable] of the workers that are.
 	EventHello EventKind = "hello"
+	// EventAdopt hands the sidecar the descriptor of a session in progress that
+	// an earlier one began.
+	EventAdopt EventKind = "adopt"
 	// EventStarted: the process exists.
 	EventStarted EventKind = "started"
-	// EventReady: a warm worker waits for its session.
+	// EventReady: a worker waits for its session.
 	EventReady EventKind = "ready"
+	// EventEnded: a session of a long-lived worker is over, and the worker waits
+	// for the next one.
+	EventEnded EventKind = "ended"
 	// EventExited: the worker and every descendant of it are gone and its work
-	// directory is removed. Also the answer to a start that failed.
+	// directory is removed. Also the answer to a start that failed. If no sidecar
+	// was there when it happened, the session's descriptor comes with it.
 	EventExited EventKind = "exited"
 	// EventUnkillable: the tree outlived SIGKILL by ReapTimeout. EventExited
 	// still follows if it ever ends.
 	EventUnkillable EventKind = "unkillable"
+	// EventStopping: the agent was told to stop. Sessions in progress have its
+	// drain time left; no more are taken.
+	EventStopping EventKind = "stopping"
 )
 
 // Event is a message from the agent to the sidecar.
 type Event struct {
 	Kind    EventKind `json:"kind"`
+	Seq     uint64    `json:"seq,omitempty"` // EventEnded, EventExited: to be acknowledged
 	Worker  string    `json:"worker,omitempty"`
-	PID     int       `json:"pid,omitempty"`    // EventStarted
-	Hello   *Hello    `json:"hello,omitempty"`  // EventHello
-	Report  *Report   `json:"report,omitempty"` // EventExited, EventUnkillable
-	Session string    `json:"session,omitempty"`
+	PID     int       `json:"pid,omitempty"`     // EventStarted
+	Hello   *Hello    `json:"hello,omitempty"`   // EventHello
+	Report  *Report   `json:"report,omitempty"`  // EventEnded, EventExited, EventUnkillable
+	Session *Session  `json:"session,omitempty"` // whose session it is, or was
+	// FD is the descriptor that came with the event, -1 if none did. Who takes
+	// the event from [Link.Events] owns it.
+	FD int `json:"-"`
 }
 
 // Hello tells a sidecar that (re)connects what the agent has.
 type Hello struct {
-	Version int           `json:"version"`
-	PID     int           `json:"pid"`
-	Workers []HelloWorker `json:"workers,omitempty"`
-	Command []string      `json:"command,omitempty"` // the agent's default worker command
+	Version  int           `json:"version"`
+	PID      int           `json:"pid"`
+	Instance string        `json:"instance"` // random; another one is another agent, whose predecessor's workers are dead
+	Starts   uint64        `json:"starts"`   // agents that ever started on this work root
+	Workers  []HelloWorker `json:"workers,omitempty"`
+	Command  []string      `json:"command,omitempty"` // the agent's default worker command
+	Stopping bool          `json:"stopping,omitempty"`
+	// Unbounded names the limits (of [Limits], by JSON name) that this agent
+	// cannot enforce, with the reason.
+	Unbounded map[string]string `json:"unbounded,omitempty"`
 }
 
 // HelloWorker is a worker that is alive when a sidecar connects.
 type HelloWorker struct {
-	ID      string   `json:"id"`
-	Ready   bool     `json:"ready"`
-	Session *Session `json:"session,omitempty"`
+	ID      string        `json:"id"`
+	State   State         `json:"state"`
+	Session *Session      `json:"session,omitempty"`
+	Age     time.Duration `json:"age,omitempty"` // of the session
 }
 
-// Report is the truth about how a worker ended.
+// Limit says which bound a worker ran into. The set is closed; empty: none.
+type Limit string
+
+// Bounds whose crossing ends a worker.
+const (
+	LimitStart     Limit = "start"     // time to become ready
+	LimitSession   Limit = "session"   // length of the session
+	LimitHeartbeat Limit = "heartbeat" // silence of its loop
+	LimitUpload    Limit = Limit(PhaseUpload)
+	LimitLoad      Limit = Limit(PhaseLoad)
+	LimitRun       Limit = Limit(PhaseRun)
+	LimitMemory    Limit = "memory"   // killed by the kernel
+	LimitWorkDir   Limit = "work-dir" // size of the work directory
+)
+
+// Report is the truth about how a worker, or a session of a long-lived worker,
+// ended.
 type Report struct {
-	Cause    Cause          `json:"cause"`
-	Code     int            `json:"code"`             // exit status; -1 if a signal ended it or it never ran
-	Signal   syscall.Signal `json:"signal,omitempty"` // signal that ended it
-	Core     bool           `json:"core,omitempty"`   // the signal left a core dump, in the work directory or where the system wants it
-	Error    string         `json:"error,omitempty"`  // why it could not be started
-	Wall     time.Duration  `json:"wall"`             // from the hand-over of the session, else from the start
-	UserTime time.Duration  `json:"userTime"`
-	SysTime  time.Duration  `json:"sysTime"`
-	MaxRSS   int64          `json:"maxRSS"`           // bytes
-	Output   []byte         `json:"output,omitempty"` // last bytes of stdout and stderr
+	Cause      Cause          `json:"cause"`
+	Limit      Limit          `json:"limit,omitempty"`  // which bound it ran into, if that is why
+	Code       int            `json:"code"`             // exit status; -1 if a signal ended it or it never ran
+	Signal     syscall.Signal `json:"signal,omitempty"` // signal that ended it
+	Core       bool           `json:"core,omitempty"`   // the signal left a core dump
+	CorePath   string         `json:"corePath,omitempty"`
+	Error      string         `json:"error,omitempty"` // why it could not be started, or what else is to be said
+	Wall       time.Duration  `json:"wall"`            // from the hand-over of the session, else from the start
+	UserTime   time.Duration  `json:"userTime"`
+	SysTime    time.Duration  `json:"sysTime"`
+	MaxRSS     int64          `json:"maxRSS"`               // bytes, of the largest process
+	PeakMemory int64          `json:"peakMemory,omitempty"` // bytes, of the whole tree; 0: not known
+	Output     []byte         `json:"output,omitempty"`     // last bytes of stdout and stderr
 }
 
 // Conn is one end of the agent protocol. Send may be called concurrently;

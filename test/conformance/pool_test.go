@@ -221,18 +221,25 @@ func (s *server) checkClean() {
 	}
 }
 
-// agentPID returns the pid of this server's agent: the child of this process
-// whose socket is in the server's directory.
+// agentPID returns the pid of this server's agent, whose socket is in the
+// server's directory. Its guard, our child, has another name.
 func (s *server) agentPID() int {
 	s.t.Helper()
+	pid, ok := s.findAgent()
+	if !ok {
+		s.t.Fatal("no agent")
+	}
+	return pid
+}
+
+func (s *server) findAgent() (pid int, ok bool) {
 	for _, pid := range named(os.Getpid(), agentName) {
 		b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
 		if containsArg(b, filepath.Join(s.dir, "agent.sock")) {
-			return pid
+			return pid, true
 		}
 	}
-	s.t.Fatal("no agent")
-	return 0
+	return 0, false
 }
 
 // state is what the tracker knows of the server.

@@ -35,11 +35,11 @@ type record struct {
 
 // end is the record of a session that ended.
 type end struct {
-	session, client, cause, how, worker string
-	duration, timeout                   time.Duration
-	clamped                             bool
-	maxRSS                              int64
-	at                                  time.Time
+	session, client, cause, how, worker, limit string
+	duration, timeout                          time.Duration
+	clamped                                    bool
+	maxRSS                                     int64
+	at                                         time.Time
 }
 
 func newRecorder() *recorder {
@@ -75,7 +75,7 @@ func (r *recorder) Handle(_ context.Context, in slog.Record) error {
 func (l record) end() end {
 	text := func(name string) string { return l.attrs[name].String() }
 	return end{
-		session: text("session"), client: text("client"), cause: text("cause"), how: text("how"), worker: text("worker"),
+		session: text("session"), client: text("client"), cause: text("cause"), how: text("how"), worker: text("worker"), limit: text("limit"),
 		duration: l.attrs["duration"].Duration(), timeout: l.attrs["timeout"].Duration(),
 		clamped: l.attrs["clamped"].Bool(), maxRSS: l.attrs["max_rss_bytes"].Int64(), at: l.at,
 	}

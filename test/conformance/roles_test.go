@@ -6,7 +6,6 @@ import (
 	"context"
 	"flag"
 	"fmt"
-	"io"
 	"log/slog"
 	"os"
 	"os/signal"
@@ -22,9 +21,7 @@ import (
 
 // agentMain is the agent's program: its flags are those of the shipped one.
 func agentMain(args []string) int {
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
-	defer stop()
-	o := agent.Options{Logger: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))}
+	o := agent.Options{Logger: agent.LogOptions{Level: slog.LevelWarn}.Logger(os.Stderr)}
 	flags := flag.NewFlagSet(agentName, flag.ContinueOnError)
 	flags.StringVar(&o.Socket, "socket", "", "")
 	flags.StringVar(&o.WorkRoot, "work-root", "", "")
@@ -33,20 +30,30 @@ func agentMain(args []string) int {
 	if err := flags.Parse(args); err != nil {
 		return 2
 	}
-	if *dieWithParent {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithCancel(ctx)
-		defer cancel()
-		go func() {
-			_, _ = io.Copy(io.Discard, os.Stdin)
-			cancel()
-		}()
-	}
-	if err := agent.Run(ctx, o); err != nil {
+	if err := runAgent(o, *dieWithParent); err != nil {
 		fmt.Fprintln(os.Stderr, agentName+":", err)
 		return 1
 	}
 	return 0
+}
+
+func runAgent(o agent.Options, dieWithParent bool) error {
+	if dieWithParent {
+		if err := agent.Guarded(agent.LogOptions{Level: slog.LevelWarn}); err != nil {
+			return err
+		}
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+	defer stop()
+	if dieWithParent {
+		watched, stop, err := agent.WithParent(ctx, os.Stdin)
+		if err != nil {
+			return err
+		}
+		defer stop()
+		ctx = watched
+	}
+	return agent.Run(ctx, o)
 }
 
 // workerMain is a worker with every misbehaving function, and some ways to

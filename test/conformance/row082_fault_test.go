@@ -207,7 +207,7 @@ func TestRow085_FilesDoNotSurvive(t *testing.T) {
 func TestRow086_HugeUpload(t *testing.T) {
 	t.Parallel()
 	tr := startTracker(t)
-	s := startServer(t, tr, func(o *sidecar.Options) { o.FileLimit = 64 << 10 }).ready()
+	s := startServer(t, tr, func(o *sidecar.Options) { o.Limits.File = 64 << 10 }).ready()
 	session := tr.open(client.Options{})
 	if err := session.Upload(t.Context(), "small", make([]byte, 64<<10)); err != nil {
 		t.Errorf("upload within the limit: %v", err)

@@ -119,6 +119,36 @@ func TestRow088_SupervisorKilled(t *testing.T) {
 	tr.works()
 }
 
+// The agent dies, or is stopped by the program under test: no process of its
+// workers lives on beside the next agent.
+func TestRow088_AgentKilled(t *testing.T) {
+	t.Parallel()
+	for name, sig := range map[string]syscall.Signal{"killed": syscall.SIGKILL, "stopped": syscall.SIGSTOP} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			tr := startTracker(t)
+			s := startServer(t, tr, func(o *sidecar.Options) {
+				o.KillGrace, o.ReapTimeout = 100*time.Millisecond, 100*time.Millisecond
+			}).ready()
+			session := tr.open(client.Options{Timeout: limit})
+			pids := append(parsePIDs(t, call(t, session, "test.grandchildren", 2).(string)), pidOf(t, session))
+			agent := s.agentPID()
+			if err := syscall.Kill(agent, sig); err != nil {
+				t.Fatal(err)
+			}
+			_, _ = tryCall(session, "test.sleep", 60.0)
+			eventually(t, patience, "another agent", func() bool {
+				pid, ok := s.findAgent()
+				return ok && pid != agent
+			})
+			if slices.ContainsFunc(pids, alive) {
+				t.Errorf("of %v some live beside the next agent", pids)
+			}
+			tr.works()
+		})
+	}
+}
+
 func TestRow089_Drain(t *testing.T) {
 	t.Parallel()
 	drainFor := func(d time.Duration) func(*sidecar.Options) {

@@ -51,8 +51,8 @@ func TestWarmWorkerIsReadyThenServes(t *testing.T) {
 			t.Errorf("worker was told\n%swant\n%s", got, want)
 		}
 		e := f.await(supervise.EventExited, "w1")
-		if e.Session != "id-w1" || e.Report.Cause != supervise.CauseCompleted {
-			t.Errorf("end of session %q: %+v", e.Session, e.Report)
+		if e.Session.ID != "id-w1" || e.Report.Cause != supervise.CauseCompleted {
+			t.Errorf("end of session %+v: %+v", e.Session, e.Report)
 		}
 	})
 }
@@ -267,7 +267,7 @@ func TestFileLimitHolds(t *testing.T) {
 	f := runAgent(t)
 	for worker, limit := range map[string]int64{"limited": 1 << 16, "free": 0} {
 		start := f.behaviour("big-file", "1000000")
-		start.FileLimit = limit
+		start.Limits.File = limit
 		f.cold(worker, start, 0)
 	}
 	f.exit("free", supervise.CauseCompleted)

@@ -8,6 +8,10 @@ import (
 	"strings"
 )
 
+// groupPrefix begins the name of the agent's groups; its pid and start time,
+// which tell an agent from its successors, follow.
+const groupPrefix = "rpcpool-agent-"
+
 // cgroups says where the agent's own control groups are.
 type cgroups struct {
 	mounts []cgroupMount

@@ -5,165 +5,150 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strconv"
-	"strings"
+	"sync"
 	"syscall"
-	"time"
 
-	"golang.org/x/sys/unix"
+	"rpcpool.dev/sidecar/supervise"
 )
 
-// groupPrefix begins the name of the agent's cgroup; its pid and start time,
-// which tell an agent from its successors, follow.
-const groupPrefix = "rpcpool-agent-"
-
-// groups makes version 2 cgroups below the agent's own. It enables no
-// controller, so the rule that inner groups hold no processes does not bite.
+// groups makes control groups for workers below the agent's own, in every
+// hierarchy that is mounted, writable and of use: in version 2, which can kill,
+// and which can limit where it is given the controllers; and in those of version
+// 1 that have a controller which version 2 lacks.
 type groups struct {
-	dir string // <the agent's own group>/rpcpool-agent-<pid>-<start>
+	dir         string            // <the agent's own group>/rpcpool-agent-<pid>-<start> in version 2; "" if that cannot be used
+	into        bool              // processes can be started in a version 2 group
+	controllers map[string]string // the agent's directory, by controller
+	delegation  *delegation       // nil: none
+
+	mu    sync.Mutex
+	lacks map[string]string // why a controller cannot be used
 }
 
-// newGroups makes the agent's directory for its workers' groups and removes
-// those of agents that are dead. It fails where no version 2 hierarchy is
-// mounted or writable.
+// newGroups makes the agent's directories for its workers' groups and removes
+// those of agents that are dead. It fails where none can be made.
 func newGroups(proc *procfs) (*groups, error) {
 	all, err := readCgroups("/")
 	if err != nil {
 		return nil, err
 	}
-	own, ok := all.dir("")
-	if !ok {
-		return nil, errors.New("no version 2 cgroup is mounted")
-	}
-	removeDeadGroups(own, proc)
 	self, err := proc.stat(os.Getpid())
 	if err != nil {
 		return nil, err
 	}
-	g := &groups{dir: filepath.Join(own, fmt.Sprintf("%s%d-%d", groupPrefix, self.pid, self.start))}
-	if err := os.Mkdir(g.dir, 0o755); err != nil && !errors.Is(err, os.ErrExist) {
-		return nil, fmt.Errorf("make cgroup: %w", err)
+	name := fmt.Sprintf("%s%d-%d", groupPrefix, self.pid, self.start)
+	g := &groups{controllers: map[string]string{}, lacks: map[string]string{}}
+	killable, err := g.openUnified(all, name, proc)
+	errs := []error{err}
+	controllers := []string{controlMemory, controlCPU, controlPids}
+	if !killable {
+		controllers = append(controllers, controlFreezer)
+	}
+	for _, c := range controllers {
+		if _, have := g.controllers[c]; !have {
+			errs = append(errs, g.openV1(all, c, name, proc))
+		}
+	}
+	if g.dir == "" && len(g.controllers) == 0 {
+		return nil, errors.Join(errs...)
 	}
 	return g, nil
 }
 
-// removeDeadGroups kills and removes what agents that are dead left in own.
-func removeDeadGroups(own string, proc *procfs) {
-	entries, err := os.ReadDir(own)
-	if err != nil {
+// openV1 makes the agent's directory in a controller's hierarchy of version 1.
+func (g *groups) openV1(all cgroups, controller, name string, proc *procfs) error {
+	own, ok := all.dir(controller)
+	if !ok {
+		return fmt.Errorf("no %s control group is mounted", controller)
+	}
+	removeDeadGroups(own, proc)
+	dir := filepath.Join(own, name)
+	if err := makeGroup(dir); err != nil {
+		g.lack(controller, err)
+		return err
+	}
+	g.controllers[controller] = dir
+	g.lack(controller, nil) // whatever version 2 had to say
+	return nil
+}
+
+// makeGroup makes a directory in a hierarchy, if it is not there.
+func makeGroup(dir string) error {
+	if err := os.Mkdir(dir, 0o755); err != nil && !errors.Is(err, os.ErrExist) {
+		return fmt.Errorf("make control group: %w", err)
+	}
+	return nil
+}
+
+// lack notes why a controller cannot be used, or with nil that it can.
+func (g *groups) lack(controller string, err error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if err == nil {
+		delete(g.lacks, controller)
 		return
 	}
-	for _, e := range entries {
-		id, ok := strings.CutPrefix(e.Name(), groupPrefix)
-		if !ok || agentLives(id, proc) {
+	g.lacks[controller] = reason(err)
+}
+
+// unbounded names the limits that cannot be enforced here, by the JSON names of
+// [supervise.Limits], with the reason.
+func (g *groups) unbounded() map[string]string {
+	out := map[string]string{}
+	for limit, controller := range limitControllers() {
+		if g == nil {
+			out[limit] = "the agent uses no control groups: none is writable, or they are switched off"
 			continue
 		}
-		dir := filepath.Join(own, e.Name())
-		workers, _ := os.ReadDir(dir)
-		for _, w := range workers {
-			if w.IsDir() {
-				_ = (&group{dir: filepath.Join(dir, w.Name()), fd: -1}).remove()
-			}
+		g.mu.Lock()
+		why, lacks := g.lacks[controller]
+		g.mu.Unlock()
+		if _, have := g.controllers[controller]; have && !lacks {
+			continue
 		}
-		_ = syscall.Rmdir(dir)
-	}
-}
-
-// agentLives tells whether the agent that named its group "<pid>-<start>" does.
-func agentLives(id string, proc *procfs) bool {
-	pidText, startText, _ := strings.Cut(id, "-")
-	pid, err := strconv.Atoi(pidText)
-	if err != nil {
-		return true // not of our making
-	}
-	p, err := proc.stat(pid)
-	return err == nil && strconv.FormatUint(p.start, 10) == startText
-}
-
-// make makes the group of one worker.
-func (g *groups) make(worker string) (*group, error) {
-	dir := filepath.Join(g.dir, "worker-"+worker)
-	err := os.Mkdir(dir, 0o755)
-	if errors.Is(err, os.ErrExist) { // of an unkillable worker that has died since
-		if err = (&group{dir: dir, fd: -1}).remove(); err == nil {
-			err = os.Mkdir(dir, 0o755)
+		out[limit] = "no writable " + controller + " control group"
+		if why != "" {
+			out[limit] += ": " + why
 		}
 	}
-	if err != nil {
-		return nil, fmt.Errorf("make cgroup: %w", err)
-	}
-	fd, err := unix.Open(dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("open cgroup: %w", err), syscall.Rmdir(dir))
-	}
-	return &group{dir: dir, fd: fd}, nil
-}
-
-// close removes the agent's directory.
-func (g *groups) close() {
-	if g != nil {
-		_ = syscall.Rmdir(g.dir)
-	}
-}
-
-// group is the cgroup of one worker. The nil group is none.
-type group struct {
-	dir string
-	fd  int // for the start; -1 afterwards
-}
-
-// started gives up the descriptor that the start needed.
-func (g *group) started() {
-	if g != nil && g.fd >= 0 {
-		_ = unix.Close(g.fd)
-		g.fd = -1
-	}
-}
-
-// kill sends SIGKILL to every process in the group.
-func (g *group) kill() {
-	if g == nil {
-		return
-	}
-	if os.WriteFile(filepath.Join(g.dir, "cgroup.kill"), []byte("1"), 0) == nil {
-		return
-	}
-	// Linux before 5.14. What forks meanwhile is met again by the sweep.
-	b, _ := os.ReadFile(filepath.Join(g.dir, "cgroup.procs"))
-	for word := range strings.FieldsSeq(string(b)) {
-		if pid, err := strconv.Atoi(word); err == nil && pid > 1 {
-			_ = unix.Kill(pid, unix.SIGKILL)
-		}
-	}
-}
-
-// populated tells whether processes live in the group, or below it.
-func (g *group) populated() bool {
-	if g == nil {
-		return false
-	}
-	b, err := os.ReadFile(filepath.Join(g.dir, "cgroup.events"))
-	n, ok := parseCounter(string(b), "populated")
-	return err == nil && ok && n > 0
-}
-
-// remove removes the group, which must not hold live processes; it kills what
-// is there all the same, and gives the kernel a moment to let go of the dead.
-func (g *group) remove() error {
-	if g == nil {
+	if len(out) == 0 {
 		return nil
 	}
-	g.started()
-	var err error
-	for pause := time.Millisecond; pause < 200*time.Millisecond; pause *= 2 {
-		if err = syscall.Rmdir(g.dir); err == nil || errors.Is(err, syscall.ENOENT) {
-			return nil
-		}
-		if !errors.Is(err, syscall.EBUSY) {
-			break
-		}
-		g.kill()
-		time.Sleep(pause)
+	return out
+}
+
+// make makes the groups of one worker. Where one cannot be made, or its limit
+// cannot be set, the worker does without it, and error says so; the group is
+// good all the same.
+func (g *groups) make(worker string, limits supervise.Limits) (*group, error) {
+	if g == nil {
+		return nil, nil //nolint:nilnil // the nil group is none
 	}
-	return fmt.Errorf("remove cgroup: %w", err)
+	b := builder{groups: g, group: &group{fd: -1}, name: "worker-" + worker, limits: limits}
+	b.unified()
+	for _, c := range []string{controlMemory, controlCPU, controlFreezer, controlPids} {
+		if dir, have := g.controllers[c]; have && dir != g.dir && wanted(c, limits) {
+			b.v1(c, dir)
+		}
+	}
+	b.limitProcesses()
+	return b.group, errors.Join(b.errs...)
+}
+
+// close removes the agent's directories.
+func (g *groups) close() {
+	if g == nil {
+		return
+	}
+	for _, dir := range g.controllers {
+		_ = syscall.Rmdir(dir)
+	}
+	if g.dir == "" {
+		return
+	}
+	_ = syscall.Rmdir(g.dir)
+	if g.delegation != nil {
+		defer lockGroup(g.delegation.base)()
+		g.delegation.undo()
+	}
 }

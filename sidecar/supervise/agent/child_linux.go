@@ -20,8 +20,12 @@ type child struct {
 	dir     *workDir
 	output  *output
 	status  *os.File // the trampoline's last words; EOF: the worker's program runs
-	control *os.File // warm: our end of the worker's socket
+	control *os.File // warm and long-lived: our end of the worker's socket
+	exited  *os.File // the process itself (pidfd): readable when it has ended; nil where the kernel has none
+	notify  *notifier
 	group   *group
+	quota   *quota
+	begun   time.Time
 }
 
 // execFailure waits until the worker's program runs, and returns "", or until
@@ -36,18 +40,20 @@ func (c *child) execFailure() string {
 	return string(b)
 }
 
-// watchControl calls ready at the first 'R' of a warm worker. It returns when
-// the worker or the agent has closed the socket.
-func (c *child) watchControl(ready func()) {
+// What a worker says on its control socket, a byte each.
+const (
+	saysReady    = 'R' // it waits for a session; the one before is over
+	saysProtocol = 'P' // the client of the session that is about to be over broke the protocol
+)
+
+// watchControl passes on what a worker says on its control socket. It returns
+// when the worker or the agent has closed that.
+func (c *child) watchControl(said func(byte)) {
 	var b [64]byte
-	said := false
 	for {
 		n, err := c.control.Read(b[:])
 		for _, x := range b[:n] {
-			if x == 'R' && !said {
-				said = true
-				ready()
-			}
+			said(x)
 		}
 		if err != nil {
 			return
@@ -55,30 +61,57 @@ func (c *child) watchControl(ready func()) {
 	}
 }
 
-// assignment is what a warm worker gets with its session's descriptor, after 'S'.
+// waitExited waits until the process has ended; it is false if the agent lost
+// interest before.
+func (c *child) waitExited() bool {
+	raw, err := c.exited.SyscallConn()
+	if err != nil {
+		return false
+	}
+	return raw.Read(func(fd uintptr) bool {
+		poll := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
+		n, err := unix.Poll(poll, 0)
+		return err != nil && !errors.Is(err, unix.EINTR) || n > 0
+	}) == nil
+}
+
+// assignment is what a worker gets with its session's descriptor, after 'S'.
 type assignment struct {
 	ID      string  `json:"id"`
 	Key     string  `json:"key"`
 	Client  string  `json:"client"`
 	Timeout float64 `json:"timeout_s"`
+	WorkDir string  `json:"workdir,omitempty"` // of a long-lived worker's session
 }
 
-// give hands a session's descriptor to a warm worker, in one message, and ends
-// the control connection. The caller keeps its own descriptor.
-func (c *child) give(s *supervise.Session, fd int) error {
-	defer c.control.Close() //nolint:errcheck // no more to say
+// give hands a session's descriptor to a worker that waits for it, in one
+// message. Of a worker that serves one session it is the last, so the control
+// connection ends; a long-lived one (dir is its session's) gets more. The caller
+// keeps its own descriptor.
+func (c *child) give(s *supervise.Session, fd int, dir *workDir) error {
 	if err := unix.SetNonblock(fd, false); err != nil {
 		return fmt.Errorf("make the session blocking: %w", err)
 	}
-	body, err := json.Marshal(assignment{ID: s.ID, Key: s.Key, Client: s.Client, Timeout: s.Timeout.Seconds()})
+	about := assignment{ID: s.ID, Key: s.Key, Client: s.Client, Timeout: s.Timeout.Seconds()}
+	if dir != nil {
+		about.WorkDir = dir.path
+	} else {
+		defer c.control.Close() //nolint:errcheck // no more to say
+	}
+	body, err := json.Marshal(about)
 	if err != nil {
 		return fmt.Errorf("encode hand-over: %w", err)
 	}
+	return c.send(append([]byte{'S'}, body...), fd)
+}
+
+// send writes a message with a descriptor to the control socket, whole and
+// without waiting, or not at all.
+func (c *child) send(message []byte, fd int) error {
 	raw, err := c.control.SyscallConn()
 	if err != nil {
 		return fmt.Errorf("hand over session: %w", err)
 	}
-	message := append([]byte{'S'}, body...)
 	var n int
 	var sendErr error
 	err = raw.Control(func(control uintptr) {
@@ -95,13 +128,24 @@ func (c *child) give(s *supervise.Session, fd int) error {
 	return nil
 }
 
+// closeSockets ends the connections to the worker, and the watching of its
+// directories.
+func (c *child) closeSockets() {
+	c.quota.stop()
+	if c.control != nil {
+		_ = c.control.Close()
+	}
+	if c.exited != nil {
+		_ = c.exited.Close()
+	}
+	c.notify.close()
+}
+
 // close lets go of everything, whatever state the process is in.
 func (c *child) close() {
 	c.output.stop(0)
 	_ = c.status.Close()
-	if c.control != nil {
-		_ = c.control.Close()
-	}
+	c.closeSockets()
 	c.group.started()
 }
 
@@ -110,6 +154,7 @@ type output struct {
 	pipe *os.File
 	mu   sync.Mutex
 	ring *ring
+	buf  [8 << 10]byte
 	done chan struct{}
 }
 
@@ -120,20 +165,64 @@ func newOutput(pipe *os.File) *output {
 // collect reads until every writer has gone, or [output.stop].
 func (o *output) collect() {
 	defer close(o.done)
-	buf := make([]byte, 8<<10)
-	for {
-		n, err := o.pipe.Read(buf)
-		o.mu.Lock()
-		o.ring.write(buf[:n])
-		o.mu.Unlock()
-		if err != nil {
+	raw, err := o.pipe.SyscallConn()
+	if err != nil {
+		return
+	}
+	for more := true; more; {
+		if raw.Read(func(fd uintptr) (done bool) {
+			more, done = o.read(fd)
+			return done
+		}) != nil {
 			return
 		}
 	}
 }
 
-// tail returns what is kept.
+// read moves what the pipe holds, at most a buffer full, to the ring: both under
+// the lock, so that who has it finds all that was written so far in one of the
+// two. more is false at the end; done is false if there was nothing to read.
+func (o *output) read(fd uintptr) (more, done bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	n, err := unix.Read(int(fd), o.buf[:])
+	for errors.Is(err, unix.EINTR) {
+		n, err = unix.Read(int(fd), o.buf[:])
+	}
+	if errors.Is(err, unix.EAGAIN) {
+		return true, false
+	}
+	o.ring.write(o.buf[:max(n, 0)])
+	return n > 0, true
+}
+
+// drain moves what the pipe holds now to the ring. Who writes without end does
+// not keep it.
+func (o *output) drain() {
+	raw, err := o.pipe.SyscallConn()
+	if err != nil {
+		return
+	}
+	_ = raw.Control(func(fd uintptr) {
+		for range supervise.StderrTail / len(o.buf) {
+			if more, done := o.read(fd); !more || !done {
+				return
+			}
+		}
+	})
+}
+
+// forget drops what was written so far.
+func (o *output) forget() {
+	o.drain()
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.ring = newRing(supervise.StderrTail)
+}
+
+// tail returns the last of what was written so far.
 func (o *output) tail() []byte {
+	o.drain()
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return o.ring.bytes()

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"rpcpool.dev/sidecar/supervise"
 )
 
 // children is what the agent knows of its own child processes: the live
@@ -28,7 +30,7 @@ func (c *children) fork(f func() (pid int, err error)) (int, error) {
 }
 
 // reap takes the end of a worker, if it has ended.
-func (c *children) reap(pid int) (e exit, ok bool) {
+func (c *children) reap(pid int) (e supervise.Exit, ok bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	var status unix.WaitStatus
@@ -37,20 +39,20 @@ func (c *children) reap(pid int) (e exit, ok bool) {
 	if err != nil {
 		// Somebody else has taken it. Its end is a fact all the same.
 		delete(c.pids, pid)
-		return exit{code: -1}, true
+		return supervise.Exit{Code: -1}, true
 	}
 	if got != pid {
-		return exit{}, false
+		return supervise.Exit{}, false
 	}
 	delete(c.pids, pid)
-	e = exit{
-		code:     status.ExitStatus(),
-		userTime: time.Duration(usage.Utime.Nano()),
-		sysTime:  time.Duration(usage.Stime.Nano()),
-		maxRSS:   usage.Maxrss << 10, // the kernel counts in KiB
+	e = supervise.Exit{
+		Code:     status.ExitStatus(),
+		UserTime: time.Duration(usage.Utime.Nano()),
+		SysTime:  time.Duration(usage.Stime.Nano()),
+		MaxRSS:   usage.Maxrss << 10, // the kernel counts in KiB
 	}
 	if status.Signaled() {
-		e.code, e.signal, e.core = -1, status.Signal(), status.CoreDump()
+		e.Code, e.Signal, e.Core = -1, status.Signal(), status.CoreDump()
 	}
 	return e, true
 }

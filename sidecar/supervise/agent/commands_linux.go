@@ -15,20 +15,24 @@ import (
 func (s *supervisor) connect(conn *supervise.Conn) {
 	if s.link != nil {
 		s.log.Info("sidecar connects anew")
-		s.keep(s.link.close()...)
+		s.link.close()
 	} else {
 		s.log.Info("sidecar connects")
 	}
 	l := newLink(conn)
 	s.link = l
-	l.push(supervise.Event{Kind: supervise.EventHello, Hello: s.hello()})
-	for _, e := range s.missed {
-		l.push(e)
-	}
-	s.missed = nil
+	l.push(supervise.Event{Kind: supervise.EventHello, Hello: s.hello()}, -1)
 	for _, w := range s.sorted() {
-		if w.life.unkillable && w.life.phase != cleaning {
-			l.push(s.unkillable(w))
+		if w.sessionFD >= 0 {
+			l.push(supervise.Event{Kind: supervise.EventAdopt, Worker: w.id, Session: w.life.Session()}, w.sessionFD)
+		}
+	}
+	for _, e := range s.ends.list {
+		l.push(e.event, e.fd)
+	}
+	for _, w := range s.sorted() {
+		if w.life.Unkillable() {
+			l.push(s.unkillable(w), -1)
 		}
 	}
 	s.wait(func() { s.disconnected(l, l.write()) })
@@ -52,23 +56,62 @@ func (s *supervisor) disconnected(l *link, err error) {
 		}
 		s.log.Info("sidecar is gone", "error", err)
 		s.link = nil
-		s.keep(l.close()...)
+		l.close()
+		for _, e := range s.ends.list {
+			s.letGoLater(e)
+		}
 	})
 }
 
-func (s *supervisor) hello() *supervise.Hello {
-	h := &supervise.Hello{Version: supervise.ProtocolVersion, PID: os.Getpid(), Command: s.o.Command}
-	for _, w := range s.sorted() {
-		h.Workers = append(h.Workers, supervise.HelloWorker{
-			ID: w.id, Ready: w.life.phase == spare, Session: w.life.session,
+// tell tells the sidecar, if there is one.
+func (s *supervisor) tell(e supervise.Event) {
+	if s.link != nil {
+		s.link.push(e, -1)
+	}
+}
+
+// end tells the sidecar, or else the next one, of an end. It owns fd.
+func (s *supervisor) end(e supervise.Event, fd int) {
+	kept := s.ends.add(e, fd)
+	if s.link != nil {
+		s.link.push(kept.event, -1) // it has a descriptor of its own
+		return
+	}
+	s.letGoLater(kept)
+}
+
+// letGoLater closes an end's descriptor, and with it a client's connection,
+// unless a sidecar takes it up in time.
+func (s *supervisor) letGoLater(e end) {
+	if e.fd >= 0 {
+		time.AfterFunc(orphanTime, func() {
+			s.post(func() {
+				if s.link == nil {
+					s.ends.letGo(e.event.Seq)
+				}
+			})
 		})
+	}
+}
+
+func (s *supervisor) hello() *supervise.Hello {
+	h := &supervise.Hello{
+		Version: supervise.ProtocolVersion, PID: os.Getpid(), Instance: s.instance, Starts: s.starts,
+		Command: s.o.Command, Stopping: s.stopping, Unbounded: s.launcher.groups.unbounded(),
+	}
+	for _, w := range s.sorted() {
+		known := supervise.HelloWorker{ID: w.id, State: w.life.State(), Session: w.life.Session()}
+		if known.Session != nil {
+			known.Age = w.life.Age(time.Now())
+		}
+		h.Workers = append(h.Workers, known)
 	}
 	return h
 }
 
 // command does what the sidecar asks. It owns fd.
 func (s *supervisor) command(l *link, c supervise.Command, fd int) {
-	if s.link != l {
+	if s.link != l && c.Op != supervise.OpAck { // what is on record is, whoever says so
 		closeFD(fd)
 		return
 	}
@@ -80,6 +123,9 @@ func (s *supervisor) command(l *link, c supervise.Command, fd int) {
 	case supervise.OpKill:
 		closeFD(fd)
 		s.kill(c)
+	case supervise.OpAck:
+		closeFD(fd)
+		s.ends.ack(c.Seq)
 	default:
 		closeFD(fd)
 		s.log.Warn("unknown command", "op", c.Op, "worker", c.Worker)
@@ -97,15 +143,17 @@ func (s *supervisor) start(c supervise.Command, fd int) {
 	if c.Start == nil {
 		c.Start = &supervise.Start{}
 	}
-	w := &worker{id: c.Worker, life: newLife(time.Now(), *c.Start, c.Session), sessionFD: -1, aliveIn: s.orphans.round}
+	w := &worker{
+		id: c.Worker, life: supervise.NewLife(time.Now(), *c.Start, c.Session), sessionFD: -1, aliveIn: s.orphans.round,
+	}
 	argv := c.Start.Argv
 	if len(argv) == 0 {
 		argv = s.o.Command
 	}
 	if err := s.checkStart(c, fd, argv); err != nil {
-		closeFD(fd)
 		s.log.Warn("start refused", "worker", c.Worker, "error", err)
-		w.life.failure, w.life.phase = err.Error(), cleaning
+		w.life.Refuse(err.Error())
+		w.sessionFD = fd
 		s.gone(w, nil)
 		return
 	}
@@ -113,10 +161,11 @@ func (s *supervisor) start(c supervise.Command, fd int) {
 		closeFD(fd)
 		fd = -1
 	}
+	w.sessionFD = fd
 	s.workers[w.id] = w
 	w.oomBefore, _ = s.oom.read()
 	s.arm(w)
-	o := order{worker: w.id, argv: argv, env: c.Start.Env, limit: c.Start.FileLimit, session: c.Session, fd: fd}
+	o := order{worker: w.id, argv: argv, start: *c.Start, session: c.Session, fd: duplicateFD(fd)}
 	s.launcher.do(func() {
 		child, err := s.launcher.launch(o)
 		s.post(func() { s.launched(w, child, err) })
@@ -146,10 +195,10 @@ func (s *supervisor) session(c supervise.Command, fd int) {
 		s.log.Info("session for a worker that is gone", "worker", c.Worker)
 		return
 	}
-	var effects []effect
+	var effects []supervise.Effect
 	err := errors.New("session came without its descriptor or its description")
 	if fd >= 0 && c.Session != nil {
-		effects, err = w.life.giveSession(time.Now(), c.Session)
+		effects, err = w.life.GiveSession(time.Now(), c.Session)
 	}
 	if err == nil {
 		w.sessionFD = fd
@@ -158,8 +207,8 @@ func (s *supervisor) session(c supervise.Command, fd int) {
 	}
 	closeFD(fd)
 	s.log.Warn("session refused", "worker", w.id, "error", err)
-	if w.life.session == nil {
-		s.act(w, w.life.rejectSession(time.Now(), err.Error()))
+	if w.life.Session() == nil {
+		s.act(w, w.life.RejectSession(time.Now(), err.Error()))
 	}
 }
 
@@ -178,5 +227,5 @@ func (s *supervisor) kill(c supervise.Command) {
 		s.log.Warn("kill for no known cause", "worker", w.id, "cause", k.Cause)
 		k.Cause = supervise.CauseKilledDrain
 	}
-	s.act(w, w.life.kill(time.Now(), k.Cause, k.Grace))
+	s.act(w, w.life.Kill(time.Now(), k.Cause, k.Grace))
 }

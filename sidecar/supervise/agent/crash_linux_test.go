@@ -35,8 +35,8 @@ func TestSidecarMayRestart(t *testing.T) {
 
 	second := connect(t, f.options.Socket)
 	workers := second.hello.Workers
-	if len(workers) != 2 || workers[0].ID != "busy" || workers[0].Ready || workers[0].Session == nil ||
-		workers[0].Session.ID != "id-busy" || workers[1].ID != "spare" || !workers[1].Ready || workers[1].Session != nil {
+	if len(workers) != 2 || workers[0].ID != "busy" || workers[0].State != supervise.StateBusy || workers[0].Session == nil ||
+		workers[0].Session.ID != "id-busy" || workers[1].ID != "spare" || workers[1].State != supervise.StateSpare || workers[1].Session != nil {
 		t.Fatalf("hello %+v", workers)
 	}
 	second.exit("brief", supervise.CauseCompleted)

@@ -45,8 +45,13 @@
 // the orphans of a tree, at least one is a direct child of the agent at any
 // time, and a direct child cannot vanish before the agent reaps it.
 //
-// Where a version 2 cgroup is writable, each worker is started in one of its
-// own, and cgroup.kill does the killing first. Nothing depends on it.
+// Where control groups are writable, each worker has its own: in version 2,
+// whose cgroup.kill then does the killing first, or else in the freezer of
+// version 1. Nothing depends on it. The same groups, of either version, hold a
+// worker to its limits and tell its own lack of memory from its neighbour's;
+// what cannot be limited the hello says, with the reason. In version 2 limits
+// need the agent's group to be free of processes, so the agent moves all that
+// are in it, itself among them, into a leaf below, and back when it ends.
 //
 // Because of this rule a process runs one agent at most ([ErrRunning]), and a
 // program that runs one inside itself must not start other children in
@@ -66,11 +71,37 @@
 // # What a crash loses
 //
 // The agent's crash kills its workers (parent-death signal) and so their
-// sessions; as PID 1 the kernel kills all their descendants too. On a bare
-// machine descendants can outlive it until the next agent with the same work
-// root starts: it kills them (it knows them by RPCPOOL_WORKDIR in their first
-// environment, and by their cgroup) and removes the work directories left
-// behind. The sidecar's crash loses nothing here: workers with sessions go on
-// under their deadlines; the next sidecar learns of them from the hello, and
-// after it gets the ends of those that ended meanwhile.
+// sessions. As PID 1 the kernel kills all their descendants too. On a bare
+// machine a guard does ([Guarded]), which the agent of a server is below:
+//
+//	server
+//	  │ standard input, pidfd: the server's end ends the agent in order
+//	  │ SIGTERM: end in order; SIGQUIT: kill the agent, it hangs
+//	  ▼
+//	guard: subreaper; ends last, and with the agent's status
+//	  │ standard input, pidfd: the guard's end ends the agent in order
+//	  │ SIGTERM, SIGKILL
+//	  ▼
+//	agent: subreaper
+//	  │ parent-death signal
+//	  ▼
+//	workers: subreapers ──▶ descendants, in whatever sessions
+//
+// When the agent has ended, however it did, all that it left is below the guard,
+// which kills it and ends when there is none: until then nobody starts the next
+// agent. What does not die of SIGKILL the guard names in the log and leaves
+// after 10 s, with status 1. Without a server above it (no --die-with-parent)
+// an agent has no guard: what starts it there, a container's runtime or a
+// service manager, kills by container or control group.
+//
+// If guard and agent are killed at once, which takes somebody who means both,
+// descendants of workers outlive them until the next agent with the same work
+// root starts. It kills those it knows, by RPCPOOL_WORKDIR in their first
+// environment, by their control group, and by a current directory in the work
+// root, and removes the work directories left behind. One without control
+// groups does not know a process that has left all that behind.
+//
+// The sidecar's crash loses nothing here: workers with sessions go on under
+// their deadlines; the next sidecar learns of them from the hello, and after it
+// gets the ends of those that ended meanwhile.
 package agent

@@ -6,19 +6,26 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
+	"time"
 
 	"rpcpool.dev/sidecar/supervise"
 )
 
 // The worker contract's variables.
 const (
-	envSession   = "RPCPOOL_SESSION"    // "fd" (cold) or "unix" (warm): what descriptor 3 is
+	envSession   = "RPCPOOL_SESSION"    // "fd" (cold), "unix" (warm) or "watchdog" (long-lived): what descriptor 3 is
 	envWorkDir   = "RPCPOOL_WORKDIR"    // the worker's own empty directory, and its cwd
 	envSessionID = "RPCPOOL_SESSION_ID" // cold only; warm: in the hand-over
 	envKey       = "RPCPOOL_KEY"        // cold only
 	envClient    = "RPCPOOL_CLIENT"     // cold only
+	envTimeout   = "RPCPOOL_TIMEOUT_S"  // cold only: seconds, 0: none
+	envPhases    = "RPCPOOL_PHASES"     // the phases that have a budget, separated by commas
+	envNotify    = "NOTIFY_SOCKET"      // as of sd_notify(3)
+	envWatchdog  = "WATCHDOG_USEC"      // as of sd_watchdog_enabled(3): heartbeats are wanted
+	envWatched   = "WATCHDOG_PID"       // never set: the pid is not known before the fork
 )
 
 // mergeEnv returns base, changed by each of changes in turn. A name is kept
@@ -43,29 +50,66 @@ func mergeEnv(base []string, changes ...[]string) []string {
 	return out
 }
 
-// workerEnv is the environment of a worker: what base (the agent's) and extra
-// (the start command's) say, and the worker contract. session is nil for a warm
-// worker. What base says of an outer session is dropped. Temporary files go to
-// the work directory, unless extra says otherwise.
-func workerEnv(base, extra []string, dir string, session *supervise.Session) []string {
+// order says what to launch.
+type order struct {
+	worker  string
+	argv    []string
+	start   supervise.Start
+	session *supervise.Session
+	fd      int // the session's descriptor, which the order owns; -1 for a warm worker
+}
+
+// workerEnv is the environment of a worker: what base (the agent's) and the
+// start command say, and the worker contract. What base says of an outer session
+// or an outer supervisor is dropped. Temporary files go to the work directory,
+// unless the start command says otherwise.
+func workerEnv(base []string, dir, notify string, o *order) []string {
 	kept := make([]string, 0, len(base))
 	for _, entry := range base {
 		name, _, _ := strings.Cut(entry, "=")
 		switch name {
-		case envSessionID, envKey, envClient:
+		case envSessionID, envKey, envClient, envTimeout, envPhases, envNotify, envWatchdog, envWatched:
 		default:
 			kept = append(kept, entry)
 		}
 	}
-	contract := []string{envSession + "=unix", envWorkDir + "=" + dir, "PWD=" + dir}
-	if session != nil {
-		contract[0] = envSession + "=fd"
-		contract = append(contract,
-			envSessionID+"="+session.ID, envKey+"="+session.Key, envClient+"="+session.Client)
+	contract := []string{envSession + "=" + sessionMode(o), envWorkDir + "=" + dir, "PWD=" + dir, envNotify + "=" + notify}
+	if o.session != nil {
+		contract = append(contract, envSessionID+"="+o.session.ID, envKey+"="+o.session.Key, envClient+"="+o.session.Client,
+			envTimeout+"="+strconv.FormatFloat(o.session.Timeout.Seconds(), 'f', -1, 64))
+	}
+	if o.start.Heartbeat > 0 {
+		contract = append(contract, envWatchdog+"="+strconv.FormatInt(o.start.Heartbeat.Microseconds(), 10))
+	}
+	if phases := budgeted(o.start.Budgets); phases != "" {
+		contract = append(contract, envPhases+"="+phases)
 	}
 	// What a killed worker leaves in a shared /tmp, nobody would remove.
 	temporary := []string{"TMPDIR=" + dir}
-	return mergeEnv(kept, temporary, extra, contract)
+	return mergeEnv(kept, temporary, o.start.Env, contract)
+}
+
+// sessionMode says how a worker gets its session, or sessions.
+func sessionMode(o *order) string {
+	switch {
+	case o.start.LongLived:
+		return "watchdog"
+	case o.session != nil:
+		return "fd"
+	default:
+		return "unix"
+	}
+}
+
+// budgeted lists the phases that have a budget.
+func budgeted(budgets map[supervise.Phase]time.Duration) string {
+	var names []string
+	for _, p := range supervise.Phases() {
+		if budgets[p] > 0 {
+			names = append(names, string(p))
+		}
+	}
+	return strings.Join(names, ",")
 }
 
 // getenv returns the value of name in env.
@@ -140,6 +184,10 @@ func unwrapPath(err error) error {
 // maxWorkerID bounds a worker's id so that the name of its work directory and
 // of its cgroup stay within NAME_MAX.
 const maxWorkerID = 128
+
+// sessionDir names the directory of a long-lived worker's nth session. No
+// worker's id has such an end.
+func sessionDir(worker string, n uint64) string { return worker + "+" + strconv.FormatUint(n, 10) }
 
 // checkWorkerID accepts what is safe as part of a file's name.
 func checkWorkerID(id string) error {

@@ -177,6 +177,9 @@ type sidecar struct {
 	events chan supervise.Event
 	seen   []supervise.Event // events that came while another was awaited
 	done   chan struct{}
+
+	forgetful bool // acknowledges nothing
+	keepFDs   bool // leaves the descriptors of events to the test
 }
 
 func dial(t testing.TB, socket string) *net.UnixConn {
@@ -190,10 +193,13 @@ func dial(t testing.TB, socket string) *net.UnixConn {
 	return c.(*net.UnixConn)
 }
 
-func connect(t testing.TB, socket string) *sidecar {
+func connect(t testing.TB, socket string, change ...func(*sidecar)) *sidecar {
 	t.Helper()
 	raw := dial(t, socket)
 	s := &sidecar{t: t, raw: raw, conn: supervise.NewConn(raw), events: make(chan supervise.Event, 4096), done: make(chan struct{})}
+	for _, c := range change {
+		c(s)
+	}
 	go s.receive()
 	t.Cleanup(s.close)
 	first := s.next()
@@ -209,8 +215,15 @@ func (s *sidecar) receive() {
 	defer close(s.events)
 	for {
 		var e supervise.Event
-		if _, err := s.conn.Receive(&e); err != nil {
+		fd, err := s.conn.Receive(&e)
+		if err != nil {
 			return
+		}
+		if e.FD = fd; !s.keepFDs {
+			closeFD(fd)
+		}
+		if e.Seq > 0 && !s.forgetful {
+			_ = s.conn.Send(supervise.Command{Op: supervise.OpAck, Seq: e.Seq}, -1)
 		}
 		s.events <- e
 	}
@@ -416,7 +429,7 @@ func withAndWithoutCgroup(t *testing.T, test func(t *testing.T, f *fixture)) {
 		}
 		groups.close()
 		f := runAgent(t)
-		if !strings.Contains(f.log.String(), "cgroup=true") {
+		if !strings.Contains(f.log.String(), "cgroups=true") {
 			t.Fatal("the agent does not use the cgroup that it could")
 		}
 		test(t, f)
@@ -437,8 +450,9 @@ type processOptions struct {
 	of     *agentProcess // take over its socket and work root
 	stdin  *os.File
 	stderr *os.File
-	wrap   []string // a command in front of the agent's
-	extra  []string // arguments
+	wrap   []string   // a command in front of the agent's
+	extra  []string   // arguments
+	plan   *guardPlan // it starts as a guard with this plan
 }
 
 func startAgentProcess(t testing.TB, o processOptions) *agentProcess {
@@ -450,6 +464,12 @@ func startAgentProcess(t testing.TB, o processOptions) *agentProcess {
 	}
 	argv := slices.Concat(o.wrap, []string{executablePath(t), a.socket, a.workRoot}, o.extra)
 	a.Cmd = exec.Command(argv[0], argv[1:]...)
+	if o.plan != nil {
+		var err error
+		if a.Args, err = guardArgv(*o.plan, argv); err != nil {
+			t.Fatal(err)
+		}
+	}
 	a.Env = append(os.Environ(), roleEnv+"=agent", quickExit)
 	if o.stdin != nil {
 		a.Stdin = o.stdin

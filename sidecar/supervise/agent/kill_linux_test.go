@@ -242,7 +242,7 @@ func TestRow082_UnkillableWorkerIsReported(t *testing.T) {
 		freeze(pid)
 		f.kill("stuck", supervise.CauseTimeout, 0)
 		e := f.await(supervise.EventUnkillable, "stuck")
-		if e.Report == nil || e.Report.Cause != supervise.CauseUnkillable || e.Session != "id-stuck" || !alive(pid) {
+		if e.Report == nil || e.Report.Cause != supervise.CauseUnkillable || e.Session == nil || e.Session.ID != "id-stuck" || !alive(pid) {
 			t.Errorf("event %+v, report %+v", e, e.Report)
 		}
 

@@ -1,17 +1,14 @@
 package agent
 
 import (
-	"errors"
 	"fmt"
 	"log/slog"
 	"os"
 	"runtime"
-	"strconv"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
-
-	"rpcpool.dev/sidecar/supervise"
 )
 
 // launcher starts workers, one after another, on an OS thread of its own. The
@@ -21,22 +18,11 @@ type launcher struct {
 	children *children
 	root     *workRoot
 	groups   *groups // nil: none
-	grouped  bool    // cgroups work, as far as we know
 	null     *os.File
 	env      []string
 	log      *slog.Logger
 	requests chan func()
 	done     chan struct{}
-}
-
-// order says what to launch.
-type order struct {
-	worker  string
-	argv    []string
-	env     []string
-	limit   int64 // of each file written, in bytes; 0: none
-	session *supervise.Session
-	fd      int // the session's descriptor, which the order owns; -1 for a warm worker
 }
 
 // run does what do asks for, until stop.
@@ -64,7 +50,7 @@ func (l *launcher) launch(o order) (_ *child, err error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &child{dir: dir}
+	c := &child{dir: dir, begun: time.Now()}
 	theirs := make([]int, 0, 4) // the worker's ends, ours only until it has them
 	defer func() {
 		for _, fd := range theirs {
@@ -77,7 +63,14 @@ func (l *launcher) launch(o order) (_ *child, err error) {
 			}
 		}
 	}()
-	env := workerEnv(l.env, o.env, dir.path, o.session)
+	l.group(c, o)
+	if c.quota, err = newQuota(dir, o.start.Limits.WorkDir); err != nil {
+		return nil, err
+	}
+	if c.notify, err = newNotifier(); err != nil {
+		return nil, err
+	}
+	env := workerEnv(l.env, dir.path, c.notify.address, &o)
 	program, err := lookPath(o.argv[0], getenv(env, "PATH"))
 	if err != nil {
 		return nil, err
@@ -89,16 +82,32 @@ func (l *launcher) launch(o order) (_ *child, err error) {
 	if third < 0 {
 		third = theirs[2]
 	}
-	argv := append([]string{trampolineName, strconv.Itoa(os.Getpid()), strconv.FormatInt(max(o.limit, 0), 10), program}, o.argv...)
+	plan, err := encodeTrampoline(trampoline{
+		Agent: os.Getpid(), Program: program, Files: o.start.Limits.OpenFiles, FileSize: o.start.Limits.File,
+		Groups: c.group.joins(),
+	})
+	if err != nil {
+		return nil, err
+	}
+	argv := append([]string{trampolineName, plan}, o.argv...)
 	attr := &syscall.ProcAttr{
 		Dir: dir.path, Env: env,
 		Files: []uintptr{l.null.Fd(), uintptr(theirs[0]), uintptr(theirs[0]), uintptr(third), uintptr(theirs[1])},
 		Sys:   &syscall.SysProcAttr{Setsid: true, Pdeathsig: syscall.SIGKILL},
 	}
-	if err := l.fork(c, o.worker, argv, attr); err != nil {
+	if err := l.fork(c, argv, attr); err != nil {
 		return nil, err
 	}
 	return c, nil
+}
+
+// group makes the worker's control groups. Where that does not work although it
+// seemed to, the worker does without: a device that serves is worth more.
+func (l *launcher) group(c *child, o order) {
+	var err error
+	if c.group, err = l.groups.make(o.worker, o.start.Limits); err != nil {
+		l.log.Warn("control groups are not usable after all", "worker", o.worker, "error", err)
+	}
 }
 
 // plumb makes the pipes between agent and worker and, for a warm worker (no
@@ -130,31 +139,22 @@ func (c *child) plumb(session int, theirs []int) ([]int, error) {
 	return append(theirs, pair[1]), nil
 }
 
-// fork starts the trampoline, in a cgroup of its own where that works. The
-// first time that it does not, cgroups are given up.
-func (l *launcher) fork(c *child, worker string, argv []string, attr *syscall.ProcAttr) error {
-	start := func() (int, error) { return syscall.ForkExec("/proc/self/exe", argv, attr) }
-	var err error
-	if l.grouped {
-		if c.group, err = l.groups.make(worker); err == nil {
-			attr.Sys.UseCgroupFD, attr.Sys.CgroupFD = true, c.group.fd
-			c.pid, err = l.children.fork(start)
-			c.group.started()
-			if err == nil {
-				return nil
-			}
-			_ = c.group.remove()
-			c.group = nil
-			attr.Sys.UseCgroupFD = false
-		}
+// fork starts the trampoline, in a version 2 group if there is one. On kernels
+// that cannot (before 5.7, or under a filter of system calls) it goes there by
+// itself, like into the others.
+func (l *launcher) fork(c *child, argv []string, attr *syscall.ProcAttr) (err error) {
+	pidfd := -1
+	attr.Sys.PidFD = &pidfd
+	attr.Sys.CgroupFD, attr.Sys.UseCgroupFD = c.group.descriptor()
+	c.pid, err = l.children.fork(func() (int, error) {
+		return syscall.ForkExec("/proc/self/exe", argv, attr)
+	})
+	c.group.started()
+	if err != nil {
+		return fmt.Errorf("start process: %w", err)
 	}
-	groupErr := err
-	if c.pid, err = l.children.fork(start); err != nil {
-		return fmt.Errorf("start process: %w", errors.Join(err, groupErr))
-	}
-	if groupErr != nil {
-		l.log.Warn("cgroups are not usable after all", "error", groupErr)
-		l.grouped = false
+	if pidfd >= 0 {
+		c.exited = pollable(pidfd, "worker process")
 	}
 	return nil
 }
@@ -170,6 +170,9 @@ func (c *child) abandon() {
 	if c.control != nil {
 		_ = c.control.Close()
 	}
+	c.notify.close()
+	c.quota.stop()
+	_ = c.group.remove()
 }
 
 // pollable makes a file whose reads the runtime's poller waits for, so that it
@@ -177,10 +180,4 @@ func (c *child) abandon() {
 func pollable(fd int, name string) *os.File {
 	_ = unix.SetNonblock(fd, true)
 	return os.NewFile(uintptr(fd), name)
-}
-
-func closeFD(fd int) {
-	if fd >= 0 {
-		_ = unix.Close(fd)
-	}
 }

@@ -17,10 +17,16 @@ type link struct {
 	conn   *supervise.Conn
 	mu     sync.Mutex
 	cond   sync.Cond
-	queue  []supervise.Event // the first one may be on its way
-	ending bool              // the writer ends when the queue is empty
+	queue  []outgoing
+	ending bool // the writer ends when the queue is empty
 	closed bool
 	done   chan struct{} // the writer has ended
+}
+
+// outgoing is an event with a descriptor of its own, -1 if none goes along.
+type outgoing struct {
+	event supervise.Event
+	fd    int
 }
 
 func newLink(conn *supervise.Conn) *link {
@@ -29,12 +35,13 @@ func newLink(conn *supervise.Conn) *link {
 	return l
 }
 
-// push queues an event. It never blocks.
-func (l *link) push(e supervise.Event) {
+// push queues an event, with a duplicate of fd if that is not negative. It never
+// blocks.
+func (l *link) push(e supervise.Event, fd int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if !l.closed {
-		l.queue = append(l.queue, e)
+		l.queue = append(l.queue, outgoing{e, duplicateFD(fd)})
 		l.cond.Broadcast()
 	}
 }
@@ -43,33 +50,33 @@ func (l *link) push(e supervise.Event) {
 func (l *link) write() error {
 	defer close(l.done)
 	for {
-		e, ok := l.first()
+		next, ok := l.next()
 		if !ok {
 			return nil
 		}
-		if err := l.conn.Send(e, -1); err != nil {
+		err := l.conn.Send(next.event, next.fd)
+		closeFD(next.fd)
+		if err != nil {
 			return err //nolint:wrapcheck // says what it is
 		}
-		l.mu.Lock()
-		if len(l.queue) > 0 {
-			l.queue = l.queue[1:]
-		}
-		l.cond.Broadcast()
-		l.mu.Unlock()
 	}
 }
 
-// first waits for an event to send; ok is false if there will be none.
-func (l *link) first() (e supervise.Event, ok bool) {
+// next waits for an event to send, and takes it; ok is false if there will be
+// none.
+func (l *link) next() (next outgoing, ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for len(l.queue) == 0 && !l.closed && !l.ending {
 		l.cond.Wait()
 	}
 	if l.closed || len(l.queue) == 0 {
-		return supervise.Event{}, false
+		return outgoing{}, false
 	}
-	return l.queue[0], true
+	next = l.queue[0]
+	l.queue = l.queue[1:]
+	l.cond.Broadcast()
+	return next, true
 }
 
 // read gives the sidecar's commands to handle, which owns the descriptor. It
@@ -101,15 +108,16 @@ func (l *link) room() bool {
 	return !l.closed
 }
 
-// close ends the link at once and returns the events that were not sent.
-func (l *link) close() []supervise.Event {
+// close ends the link at once.
+func (l *link) close() {
+	_ = l.conn.Close()
 	l.mu.Lock()
-	queue := l.queue
+	for _, o := range l.queue {
+		closeFD(o.fd)
+	}
 	l.queue, l.closed = nil, true
 	l.cond.Broadcast()
 	l.mu.Unlock()
-	_ = l.conn.Close()
-	return queue
 }
 
 // finish lets the writer send what is queued, for a while, and closes the link.

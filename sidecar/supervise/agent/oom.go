@@ -3,8 +3,8 @@ package agent
 import (
 	"os"
 	"path/filepath"
-	"strconv"
-	"strings"
+
+	"rpcpool.dev/sidecar/supervise"
 )
 
 // oomCounter reads how often the kernel killed a process for lack of memory in
@@ -49,18 +49,5 @@ func (c oomCounter) read() (n uint64, ok bool) {
 	if err != nil {
 		return 0, false
 	}
-	return parseCounter(string(b), c.key)
-}
-
-// parseCounter finds a line "key number", as memory.events, memory.oom_control
-// and vmstat have them.
-func parseCounter(text, key string) (n uint64, ok bool) {
-	for line := range strings.Lines(text) {
-		fields := strings.Fields(line)
-		if len(fields) == 2 && fields[0] == key {
-			n, err := strconv.ParseUint(fields[1], 10, 64)
-			return n, err == nil
-		}
-	}
-	return 0, false
+	return supervise.ParseCounter(string(b), c.key)
 }

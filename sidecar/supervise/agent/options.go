@@ -8,11 +8,6 @@ import (
 
 // Defaults for what a start command leaves at zero.
 const (
-	// DefaultStartTimeout bounds the time until a warm worker is ready.
-	DefaultStartTimeout = 30 * time.Second
-	// DefaultReapTimeout is how long a tree may outlive SIGKILL before it is
-	// reported as unkillable.
-	DefaultReapTimeout = 10 * time.Second
 	// DefaultMaxWorkers bounds the workers of an agent, of any state.
 	DefaultMaxWorkers = 256
 )
@@ -20,11 +15,6 @@ const (
 // WorkDirPrefix begins the name of every work directory; the worker's id
 // follows. Everything in the work root that is named so is the agent's.
 const WorkDirPrefix = "rpcpool-work-"
-
-// lostGrace is how long a warm worker that closed its control socket may take
-// to end by itself before it is killed: a worker that is ending closes its
-// descriptors a moment before it is dead.
-const lostGrace = time.Second
 
 // Errors of [Run].
 var (
@@ -54,8 +44,14 @@ type Options struct {
 	// relative path is relative to the agent's working directory, not to the
 	// worker's.
 	Command []string
-	// NoCgroup leaves cgroups alone even where they could be used.
+	// NoCgroup leaves control groups alone even where they could be used.
 	NoCgroup bool
+	// DrainTimeout is how long sessions in progress may go on after Run's context
+	// has ended; 0: they are killed at once.
+	DrainTimeout time.Duration
+	// CoreDir is where core dumps of workers are kept, the latest [maxCores] of
+	// them; empty: they go with the work directory.
+	CoreDir string
 	// MaxWorkers bounds the workers of any state; 0: [DefaultMaxWorkers].
 	MaxWorkers int
 	// Logger gets the agent's own log; nil: none.

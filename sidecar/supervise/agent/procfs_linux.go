@@ -2,12 +2,12 @@ package agent
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -16,7 +16,8 @@ import (
 type procfs struct {
 	root    string // "/proc" but in tests
 	self    int
-	session int // the agent's
+	session int  // the agent's
+	all     bool // of processes in that session, too, snapshot tells
 	buf     [1024]byte
 }
 
@@ -26,6 +27,11 @@ func newProcfs() *procfs {
 		p.session = own.session
 	}
 	return p
+}
+
+// everything is a procfs whose snapshots leave nothing out.
+func (p *procfs) everything() *procfs {
+	return &procfs{root: p.root, self: p.self, session: p.session, all: true}
 }
 
 // orphaned tells whether p is a child of the agent that can be an orphan: the
@@ -91,25 +97,27 @@ func (p *procfs) snapshot(visit func(process)) (forest, error) {
 // it is in the agent's session or in none (the kernel's own threads). PID 1
 // looks at all, for it has to reap all.
 func (p *procfs) unrelated(pid int) bool {
+	if p.all || p.self == 1 {
+		return false
+	}
 	session, err := unix.Getsid(pid)
-	return err == nil && p.self != 1 && (session == 0 || session == p.session)
+	return err == nil && (session == 0 || session == p.session)
 }
 
-// children lists the agent's own children where the kernel can tell
-// (CONFIG_PROC_CHILDREN); ok is false elsewhere. The list is complete, because
-// no child leaves it but by being reaped, which the caller does not do
-// meanwhile.
-func (p *procfs) children() (pids []int, ok bool) {
-	files, err := filepath.Glob(p.root + "/self/task/*/children")
+// children lists the agent's own children; see childrenOf.
+func (p *procfs) children() (pids []int, ok bool) { return p.childrenOf("self") }
+
+// childrenOf lists a process's children where the kernel can tell
+// (CONFIG_PROC_CHILDREN); ok is false elsewhere. The list is complete if no child
+// is reaped meanwhile.
+func (p *procfs) childrenOf(name string) (pids []int, ok bool) {
+	files, err := filepath.Glob(p.root + "/" + name + "/task/*/children")
 	if err != nil || len(files) == 0 {
 		return nil, false
 	}
 	for _, file := range files {
 		b, err := os.ReadFile(file)
-		if errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ESRCH) {
-			return nil, false // a thread ended: its children are another's now
-		}
-		if err != nil {
+		if err != nil { // a thread ended: its children are another's now
 			return nil, false
 		}
 		for word := range bytes.FieldsSeq(b) {
@@ -121,6 +129,30 @@ func (p *procfs) children() (pids []int, ok bool) {
 		}
 	}
 	return pids, true
+}
+
+// hasChildren tells whether a process has children, zombies among them. Where
+// that cannot be told it has none.
+func (p *procfs) hasChildren(pid int) bool {
+	if pids, ok := p.childrenOf(strconv.Itoa(pid)); ok {
+		return len(pids) > 0
+	}
+	all, err := p.snapshot(func(process) {})
+	return err == nil && len(all.descendants(pid)) > 0
+}
+
+// usage reads what a process has used so far.
+func (p *procfs) usage(pid int) (usage, error) {
+	dir := p.root + "/" + strconv.Itoa(pid)
+	stat, err := os.ReadFile(dir + "/stat")
+	if err != nil {
+		return usage{}, fmt.Errorf("read usage: %w", err)
+	}
+	status, err := os.ReadFile(dir + "/status")
+	if err != nil {
+		return usage{}, fmt.Errorf("read usage: %w", err)
+	}
+	return parseUsage(stat, status)
 }
 
 // ownChildren lists the agent's children with their start times.
@@ -152,6 +184,31 @@ func (p *procfs) strays(prefix string) []int {
 			continue
 		}
 		if bytes.HasPrefix(env, []byte(prefix)) || bytes.Contains(env, []byte("\x00"+prefix)) {
+			out = append(out, pid)
+		}
+	}
+	return out
+}
+
+// settled lists the processes, but for the agent itself, whose current directory
+// is, or is below, one whose path begins with prefix. Those at a terminal are
+// somebody's who looks around.
+func (p *procfs) settled(prefix string) []int {
+	entries, err := os.ReadDir(p.root)
+	if err != nil {
+		return nil
+	}
+	var out []int
+	for _, e := range entries {
+		pid, err := strconv.Atoi(e.Name())
+		if err != nil || pid == p.self {
+			continue
+		}
+		dir, err := os.Readlink(filepath.Join(p.root, e.Name(), "cwd"))
+		if err != nil || !strings.HasPrefix(dir, prefix) {
+			continue
+		}
+		if found, err := p.stat(pid); err == nil && !found.terminal {
 			out = append(out, pid)
 		}
 	}

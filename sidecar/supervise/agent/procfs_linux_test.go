@@ -134,3 +134,40 @@ func (g *groupsOf) withProcess() *exec.Cmd {
 	}
 	return cmd
 }
+
+// A process with an empty environment is known by where it stands, even if
+// nothing stands there any more.
+func TestSettled(t *testing.T) {
+	root, err := filepath.EvalSymlinks(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	within := func(dir string) int {
+		c := exec.Command("/bin/sleep", "1000")
+		c.Dir, c.Env = dir, []string{}
+		c.SysProcAttr = &syscall.SysProcAttr{Setsid: true} // no terminal controls it
+		if err := c.Start(); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			_ = c.Process.Kill()
+			_ = c.Wait()
+		})
+		return c.Process.Pid
+	}
+	deep := filepath.Join(root, WorkDirPrefix+"1", "deep")
+	if err := os.MkdirAll(deep, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	within(root) // is none of it
+	want := []int{within(filepath.Dir(deep)), within(deep)}
+	if err := os.Remove(deep); err != nil {
+		t.Fatal(err)
+	}
+	got := newProcfs().settled(filepath.Join(root, WorkDirPrefix))
+	slices.Sort(got)
+	slices.Sort(want)
+	if !slices.Equal(got, want) {
+		t.Errorf("found %v, want %v", got, want)
+	}
+}

@@ -4,18 +4,20 @@ import (
 	"bytes"
 	"errors"
 	"strconv"
+	"time"
 )
 
 // process is what the agent wants to know of a process: fields of
 // /proc/PID/stat (proc(5)).
 type process struct {
-	pid     int
-	state   byte // 'Z': zombie
-	parent  int
-	group   int
-	session int
-	exiting bool   // its first thread is ending
-	start   uint64 // clock ticks since boot; with the pid, the identity of the process
+	pid      int
+	state    byte // 'Z': zombie
+	parent   int
+	group    int
+	session  int
+	terminal bool   // it has one that controls it
+	exiting  bool   // its first thread is ending
+	start    uint64 // clock ticks since boot; with the pid, the identity of the process
 }
 
 var errStat = errors.New("malformed /proc/PID/stat")
@@ -33,7 +35,7 @@ func parseStat(b []byte) (process, error) {
 		return process{}, errStat
 	}
 	// Fields count from the state, which is the third of the file.
-	const parent, group, session, flags, start = 1, 2, 3, 6, 19
+	const parent, group, session, terminal, flags, start = 1, 2, 3, 4, 6, 19
 	const exiting = 0x4 // PF_EXITING
 	field := 0
 	for rest := b[end+1:]; ; field++ {
@@ -55,6 +57,8 @@ func parseStat(b []byte) (process, error) {
 			p.group, err = strconv.Atoi(string(word))
 		case session:
 			p.session, err = strconv.Atoi(string(word))
+		case terminal:
+			p.terminal = string(word) != "0"
 		case flags:
 			var bits uint64
 			bits, err = strconv.ParseUint(string(word), 10, 64)
@@ -68,6 +72,42 @@ func parseStat(b []byte) (process, error) {
 			return process{}, errStat
 		}
 	}
+}
+
+// usage is what a process has used so far.
+type usage struct {
+	user, system time.Duration // to 10 ms, the kernel's clock tick
+	maxRSS       int64         // bytes
+}
+
+// clockTick is the unit of times in /proc (USER_HZ), the same on every
+// architecture that Go runs on.
+const clockTick = 10 * time.Millisecond
+
+// parseUsage reads the content of /proc/PID/stat and /proc/PID/status.
+func parseUsage(stat, status []byte) (u usage, err error) {
+	const user, system = 11, 12 // fields, counted from the state
+	fields := bytes.Fields(stat[bytes.LastIndexByte(stat, ')')+1:])
+	if len(fields) <= system {
+		return usage{}, errStat
+	}
+	for field, to := range map[int]*time.Duration{user: &u.user, system: &u.system} {
+		ticks, err := strconv.ParseUint(string(fields[field]), 10, 63)
+		if err != nil {
+			return usage{}, errStat
+		}
+		*to = time.Duration(ticks) * clockTick
+	}
+	for line := range bytes.Lines(status) {
+		if value, ok := bytes.CutPrefix(line, []byte("VmHWM:")); ok {
+			kib, err := strconv.ParseInt(string(bytes.TrimSpace(bytes.TrimSuffix(bytes.TrimSpace(value), []byte("kB")))), 10, 64)
+			if err != nil {
+				return usage{}, errStat
+			}
+			u.maxRSS = kib << 10
+		}
+	}
+	return u, nil
 }
 
 // forest is a snapshot of all processes, by pid.

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"rpcpool.dev/sidecar/supervise"
 )
@@ -45,17 +46,24 @@ func TestRingKeepsTheEnd(t *testing.T) {
 func TestWorkerEnvironment(t *testing.T) {
 	base := []string{"PATH=/bin", "A=1", "RPCPOOL_SESSION=old", "RPCPOOL_CLIENT=old", "RPCPOOL_KEY=old", "broken", "=x"}
 	t.Run("warm: nothing of an outer session, the start's own wins over the agent's", func(t *testing.T) {
-		got := workerEnv(base, []string{"A=2", "B=3", "B=4", "RPCPOOL_WORKDIR=/evil", "N=a\x00b"}, "/w/d", nil)
-		want := []string{"PATH=/bin", "A=2", "RPCPOOL_SESSION=unix", "TMPDIR=/w/d", "B=4", "RPCPOOL_WORKDIR=/w/d", "PWD=/w/d"}
+		got := workerEnv(base, "/w/d", "@n", &order{start: supervise.Start{
+			Env:       []string{"A=2", "B=3", "B=4", "RPCPOOL_WORKDIR=/evil", "N=a\x00b"},
+			Heartbeat: 3 * time.Second,
+			Budgets:   map[supervise.Phase]time.Duration{supervise.PhaseRun: 1, supervise.PhaseUpload: 1},
+		}})
+		want := []string{"PATH=/bin", "A=2", "RPCPOOL_SESSION=unix", "TMPDIR=/w/d", "B=4", "RPCPOOL_WORKDIR=/w/d", "PWD=/w/d",
+			"NOTIFY_SOCKET=@n", "WATCHDOG_USEC=3000000", "RPCPOOL_PHASES=upload,run"}
 		if !slices.Equal(got, want) {
 			t.Errorf("got  %q\nwant %q", got, want)
 		}
 	})
 	t.Run("cold: whose session it is", func(t *testing.T) {
-		got := workerEnv(base, nil, "/w/d", &supervise.Session{ID: "7", Key: "k", Client: "10.0.0.1:5"})
+		got := workerEnv(base, "/w/d", "@n", &order{session: &supervise.Session{
+			ID: "7", Key: "k", Client: "10.0.0.1:5", Timeout: 1500 * time.Millisecond,
+		}})
 		want := []string{
-			"PATH=/bin", "A=1", "RPCPOOL_SESSION=fd", "TMPDIR=/w/d", "RPCPOOL_WORKDIR=/w/d", "PWD=/w/d",
-			"RPCPOOL_SESSION_ID=7", "RPCPOOL_KEY=k", "RPCPOOL_CLIENT=10.0.0.1:5",
+			"PATH=/bin", "A=1", "RPCPOOL_SESSION=fd", "TMPDIR=/w/d", "RPCPOOL_WORKDIR=/w/d", "PWD=/w/d", "NOTIFY_SOCKET=@n",
+			"RPCPOOL_SESSION_ID=7", "RPCPOOL_KEY=k", "RPCPOOL_CLIENT=10.0.0.1:5", "RPCPOOL_TIMEOUT_S=1.5",
 		}
 		if !slices.Equal(got, want) {
 			t.Errorf("got  %q\nwant %q", got, want)
@@ -129,6 +137,10 @@ func TestParseStat(t *testing.T) {
 		if err != nil || got != want {
 			t.Errorf("%s: %+v, %v", name, got, err)
 		}
+	}
+	atTerminal, err := parseStat([]byte("77 (sh) S 12 34 56 34816 77 4194560 1 2 3 4 5 6 7 8 20 0 1 0 98765 1000 2\n"))
+	if err != nil || !atTerminal.terminal {
+		t.Errorf("at a terminal: %+v, %v", atTerminal, err)
 	}
 	dying, err := parseStat([]byte("77 (sh) Z 12 34 56 0 -1 4194564 1 2 3 4 5 6 7 8 20 0 1 0 98765 1000 2\n"))
 	if err != nil || !dying.exiting || dying.state != 'Z' {
@@ -220,27 +232,6 @@ func TestOrphanageBlamesOnlyTheDead(t *testing.T) {
 	o.update(nil)
 	if !o.empty() || o.blocks(0) {
 		t.Error("orphans that are gone are remembered")
-	}
-}
-
-func TestParseCounter(t *testing.T) {
-	cases := map[string]struct {
-		text string
-		want uint64
-		ok   bool
-	}{
-		"version 2":       {"low 0\nhigh 0\nmax 12\noom 3\noom_kill 2\noom_group_kill 0\n", 2, true},
-		"version 1":       {"oom_kill_disable 0\nunder_oom 0\noom_kill 5", 5, true},
-		"before 4.13":     {"oom_kill_disable 0\nunder_oom 0\n", 0, false},
-		"vmstat":          {"nr_free_pages 1\noom_kill 17\n", 17, true},
-		"not a number":    {"oom_kill many\n", 0, false},
-		"too many fields": {"oom_kill 1 2\n", 0, false},
-		"empty":           {"", 0, false},
-	}
-	for name, c := range cases {
-		if n, ok := parseCounter(c.text, "oom_kill"); n != c.want || ok != c.ok {
-			t.Errorf("%s: %d, %v; want %d, %v", name, n, ok, c.want, c.ok)
-		}
 	}
 }
 

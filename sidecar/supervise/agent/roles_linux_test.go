@@ -26,6 +26,12 @@ func play(role string, args []string) int {
 		return playAgent(args)
 	case "worker":
 		return playWorker(args)
+	case "long":
+		return playLong(args)
+	case "beater":
+		return playBeater()
+	case "limits":
+		return playLimits(args)
 	case "remove": // DIRECTORY NAME
 		dir, err := os.Open(args[0])
 		if err == nil {
@@ -55,8 +61,14 @@ func play(role string, args []string) int {
 	}
 }
 
-// playAgent: SOCKET WORKROOT [die-with-parent].
+// playAgent: SOCKET WORKROOT [die-with-parent|guarded].
 func playAgent(args []string) int {
+	if len(args) > 2 && args[2] == "guarded" {
+		if err := Guarded(LogOptions{Level: slog.LevelDebug}); err != nil {
+			fmt.Println(err)
+			return 1
+		}
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
 	if len(args) > 2 {
@@ -181,6 +193,26 @@ func behave(session *os.File, args []string) int {
 	case "middle": // N: the parent of grandchildren
 		for range number(1) {
 			c := exec.Command(os.Args[0], "sleeper")
+			c.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+			if err := c.Start(); err != nil {
+				return 70
+			}
+			fmt.Println(c.Process.Pid)
+		}
+		return 0
+	case "hidden": // N DIR: grandchildren in DIR whose environment is empty
+		out, err := exec.Command(os.Args[0], "middle-hidden", args[1], args[2]).Output()
+		if err != nil {
+			fmt.Fprint(session, err)
+			return 70
+		}
+		fmt.Fprintln(session, strings.Join(strings.Fields(string(out)), ","))
+		time.Sleep(time.Hour)
+		return 0
+	case "middle-hidden":
+		for range number(1) {
+			c := exec.Command("/bin/sh", "-c", `trap "" TERM HUP INT; exec sleep 1000`)
+			c.Env, c.Dir = []string{}, args[2]
 			c.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 			if err := c.Start(); err != nil {
 				return 70

@@ -2,12 +2,14 @@ package agent
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"net"
 	"os"
 	"os/signal"
 	"path/filepath"
+	"strconv"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -49,6 +51,7 @@ func Run(ctx context.Context, o Options) (err error) {
 	if err != nil {
 		return err
 	}
+	s.starts = s.countStart()
 	childSignals := make(chan os.Signal, 1)
 	signal.Notify(childSignals, syscall.SIGCHLD)
 	defer signal.Stop(childSignals)
@@ -60,9 +63,9 @@ func Run(ctx context.Context, o Options) (err error) {
 	defer signal.Stop(brokenPipes)
 	go s.launcher.run()
 	s.wait(func() { s.accept(listener) })
-	s.log.Info("agent listens", "socket", o.Socket, "workRoot", s.root.path, "cgroup", s.launcher.grouped)
+	s.log.Info("agent listens", "socket", o.Socket, "workRoot", s.root.path, "cgroups", s.launcher.groups != nil)
 	err = s.loop(ctx, childSignals)
-	s.end(listener)
+	s.shutdown(listener)
 	return err
 }
 
@@ -81,6 +84,7 @@ func newSupervisor(o Options) (*supervisor, error) {
 	s := &supervisor{
 		o: o, log: o.Logger, root: root, proc: newProcfs(), oom: newOOMCounter("/"),
 		children: &children{pids: map[int]struct{}{}}, workers: map[string]*worker{},
+		instance: rand.Text(), cores: newCores(o.CoreDir),
 		inbox: make(chan func()), ended: make(chan struct{}),
 		sweepTimer: time.NewTimer(0),
 	}
@@ -96,19 +100,37 @@ func newSupervisor(o Options) (*supervisor, error) {
 	if !o.NoCgroup {
 		groups, err := newGroups(s.proc)
 		if err != nil {
-			s.log.Info("agent works without cgroups", "reason", err)
+			s.log.Info("agent works without control groups", "reason", err)
 		}
-		s.launcher.groups, s.launcher.grouped = groups, err == nil
+		s.launcher.groups = groups
 	}
 	return s, nil
+}
+
+// countStart counts, in a file beside the socket, the agents that ever started
+// there, and returns this one's number, from 1 on; 0 if it cannot be kept.
+func (s *supervisor) countStart() uint64 {
+	path := s.o.Socket + ".starts"
+	b, _ := os.ReadFile(path)
+	n, _ := strconv.ParseUint(string(b), 10, 63) // of a damaged file: from the beginning
+	n++
+	if err := os.WriteFile(path, strconv.AppendUint(nil, n, 10), 0o600); err != nil {
+		s.log.Warn("agent's starts are not counted", "error", err)
+		return 0
+	}
+	return n
 }
 
 // removeLeftovers kills the processes and removes the directories of workers
 // whose agent died.
 func (s *supervisor) removeLeftovers() {
-	prefix := envWorkDir + "=" + filepath.Join(s.root.path, WorkDirPrefix)
+	prefix := filepath.Join(s.root.path, WorkDirPrefix)
+	resolved := prefix // as the kernel names it
+	if root, err := filepath.EvalSymlinks(s.root.path); err == nil {
+		resolved = filepath.Join(root, WorkDirPrefix)
+	}
 	for pause := time.Millisecond; pause < time.Second; pause *= 2 {
-		strays := s.proc.strays(prefix)
+		strays := append(s.proc.strays(envWorkDir+"="+prefix), s.proc.settled(resolved)...)
 		alive := 0
 		for _, pid := range strays {
 			if p, err := s.proc.stat(pid); err == nil && p.state != 'Z' && s.proc.sees(pid, s.root.path) {
@@ -186,8 +208,8 @@ func (s *supervisor) accept(l *net.UnixListener) {
 	}
 }
 
-// end ends everything that runs beside the loop, which has returned.
-func (s *supervisor) end(l *net.UnixListener) {
+// shutdown ends everything that runs beside the loop, which has returned.
+func (s *supervisor) shutdown(l *net.UnixListener) {
 	close(s.ended)
 	_ = l.Close()
 	s.launcher.stop()

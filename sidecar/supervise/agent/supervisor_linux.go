@@ -2,7 +2,6 @@ package agent
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -19,9 +18,6 @@ import (
 // outputWait bounds the wait for the rest of a dead worker's output.
 const outputWait = 200 * time.Millisecond
 
-// maxMissed bounds the ends of workers that are kept while no sidecar listens.
-const maxMissed = 64
-
 // supervisor is the agent: one goroutine ([supervisor.loop]) owns all of its
 // state; others only wait for the world and post what happened to the inbox.
 type supervisor struct {
@@ -32,6 +28,7 @@ type supervisor struct {
 	proc     *procfs
 	root     *workRoot
 	oom      oomCounter
+	cores    *cores
 	inbox    chan func()
 	ended    chan struct{} // closed when the loop no longer reads the inbox
 	waiters  sync.WaitGroup
@@ -40,28 +37,17 @@ type supervisor struct {
 	// process had before it became an agent: they are left alone.
 	strangers map[int]uint64
 
+	instance string // random, this agent's
+	starts   uint64 // agents that ever started on this work root
 	workers  map[string]*worker
 	link     *link
-	missed   []supervise.Event // ends that no sidecar was told of
+	ends     ends
 	stopping bool
 
 	orphans    orphanage
 	sweepDue   bool
 	sweepPause time.Duration
 	sweepTimer *time.Timer
-}
-
-// worker is one worker: its life, and what the shell holds for it.
-type worker struct {
-	id        string
-	life      *life
-	child     *child // nil: no process yet
-	sessionFD int    // of a session on its way to a warm worker; else -1
-	timer     *time.Timer
-	armed     time.Time // for when the timer is set
-	oomBefore uint64
-	aliveIn   int // the last round of sweeping after which it was alive and not ending
-	reapedIn  int // the round after which it was reaped
 }
 
 // post has the loop run f. It is false if the loop has ended.
@@ -100,19 +86,22 @@ func (s *supervisor) loop(ctx context.Context, childSignals <-chan os.Signal) er
 	}
 }
 
-// stop begins the agent's own end: every worker is killed, none is started.
+// stop begins the agent's own end: no worker is started any more, sessions in
+// progress may finish within the drain time, every other worker is killed.
 func (s *supervisor) stop() {
 	s.stopping = true
-	s.log.Info("agent stops", "workers", len(s.workers))
+	s.log.Info("agent stops", "workers", len(s.workers), "drain", s.o.DrainTimeout)
+	s.tell(supervise.Event{Kind: supervise.EventStopping})
+	now := time.Now()
 	for _, w := range s.sorted() {
-		s.act(w, w.life.kill(time.Now(), supervise.CauseKilledDrain, w.life.start.KillGrace))
+		s.act(w, w.life.Drain(now, now.Add(s.o.DrainTimeout)))
 	}
 }
 
 // idle tells whether there is nothing left to wait for.
 func (s *supervisor) idle() bool {
 	for _, w := range s.workers {
-		if !w.life.unkillable || w.life.phase == cleaning {
+		if !w.life.Unkillable() {
 			return false
 		}
 	}
@@ -140,25 +129,29 @@ func (s *supervisor) sorted() []*worker {
 }
 
 // act does what a worker's life asks for and sets its timer.
-func (s *supervisor) act(w *worker, effects []effect) {
+func (s *supervisor) act(w *worker, effects []supervise.Effect) {
 	for _, e := range effects {
 		switch e {
-		case emitStarted:
-			s.emit(supervise.Event{Kind: supervise.EventStarted, Worker: w.id, PID: w.child.pid})
-		case emitReady:
-			s.emit(supervise.Event{Kind: supervise.EventReady, Worker: w.id})
-		case emitUnkillable:
+		case supervise.EffectStarted:
+			s.tell(supervise.Event{Kind: supervise.EventStarted, Worker: w.id, PID: w.child.pid})
+		case supervise.EffectReady:
+			s.tell(supervise.Event{Kind: supervise.EventReady, Worker: w.id})
+		case supervise.EffectEnded:
+			s.sessionEnded(w)
+		case supervise.EffectUnkillable:
 			s.log.Error("worker outlives SIGKILL", "worker", w.id, "pid", w.child.pid)
-			s.emit(s.unkillable(w))
-		case handOver:
+			s.tell(s.unkillable(w))
+		case supervise.EffectHandOver:
 			s.handOver(w)
-		case sendTerm:
+		case supervise.EffectTerm:
 			s.sendTerm(w)
-		case sendKill:
+		case supervise.EffectDump:
+			_ = unix.Kill(-w.child.pid, w.life.Start().Dump)
+		case supervise.EffectKill:
 			s.sendKill(w)
-		case sweep:
+		case supervise.EffectSweep:
 			s.sweepDue, s.sweepPause = true, 0
-		case clean:
+		case supervise.EffectClean:
 			s.clean(w)
 		}
 	}
@@ -167,7 +160,7 @@ func (s *supervisor) act(w *worker, effects []effect) {
 
 // arm sets the worker's timer to what its life waits for.
 func (s *supervisor) arm(w *worker) {
-	switch wake := w.life.wake; {
+	switch wake := w.life.Wake(); {
 	case wake.Equal(w.armed):
 	case wake.IsZero():
 		w.armed = wake
@@ -183,135 +176,18 @@ func (s *supervisor) arm(w *worker) {
 
 func (s *supervisor) tick(w *worker) {
 	w.armed = time.Time{}
-	s.act(w, w.life.tick(time.Now()))
-}
-
-// launched continues a start: the process exists, or could not be made.
-func (s *supervisor) launched(w *worker, c *child, err error) {
-	if err != nil {
-		w.life.failure, w.life.phase = err.Error(), cleaning
-		s.gone(w, nil)
-		return
-	}
-	w.child = c
-	s.wait(c.output.collect)
-	s.wait(func() {
-		failure := c.execFailure()
-		s.post(func() { s.act(w, w.life.execResult(time.Now(), failure)) })
-	})
-	if c.control != nil {
-		s.wait(func() {
-			c.watchControl(func() { s.post(func() { s.act(w, w.life.signalReady()) }) })
-			s.post(func() { s.act(w, w.life.controlLost(time.Now())) })
-		})
-	}
-	s.log.Debug("worker started", "worker", w.id, "pid", c.pid)
-	s.act(w, w.life.forked(time.Now()))
-	s.reapWorkers() // its SIGCHLD may have come too early
-}
-
-// wait runs f, which waits for the world, beside the loop.
-func (s *supervisor) wait(f func()) { s.waiters.Go(f) }
-
-// handOver gives the worker its session.
-func (s *supervisor) handOver(w *worker) {
-	fd := w.sessionFD
-	w.sessionFD = -1
-	err := w.child.give(w.life.session, fd)
-	closeFD(fd)
-	if err != nil {
-		s.log.Warn("session not handed over", "worker", w.id, "error", err)
-		s.act(w, w.life.rejectSession(time.Now(), err.Error()))
-	}
-}
-
-// clean removes what a worker whose tree is gone has left, beside the loop: it
-// may take a while.
-func (s *supervisor) clean(w *worker) {
-	c := w.child
-	s.wait(func() {
-		c.output.stop(outputWait)
-		if c.control != nil {
-			_ = c.control.Close()
-		}
-		err := errors.Join(c.group.remove(), c.dir.remove())
-		output := c.output.tail()
-		s.post(func() {
-			if err != nil {
-				s.log.Error("worker leaves something behind", "worker", w.id, "error", err)
-			}
-			s.gone(w, output)
-		})
-	})
-}
-
-// gone reports a worker's end and forgets it.
-func (s *supervisor) gone(w *worker, output []byte) {
-	if w.timer != nil {
-		w.timer.Stop()
-	}
-	delete(s.workers, w.id)
-	report := w.life.report(time.Now(), output)
-	s.logEnd(w, report)
-	s.emit(supervise.Event{
-		Kind: supervise.EventExited, Worker: w.id, Session: sessionID(w.life.session), Report: report,
-	})
-}
-
-func (s *supervisor) logEnd(w *worker, r *supervise.Report) {
-	const tail = 2 << 10
-	attrs := []any{"worker", w.id, "cause", r.Cause, "code", r.Code, "signal", int(r.Signal), "wall", r.Wall}
-	if r.Error != "" {
-		attrs = append(attrs, "error", r.Error)
-	}
-	if r.Cause != supervise.CauseCompleted && len(r.Output) > 0 {
-		attrs = append(attrs, "output", string(r.Output[max(0, len(r.Output)-tail):]))
-	}
-	s.log.Debug("worker ended", attrs...)
-}
-
-func sessionID(session *supervise.Session) string {
-	if session == nil {
-		return ""
-	}
-	return session.ID
-}
-
-// unkillable is the event that says so.
-func (s *supervisor) unkillable(w *worker) supervise.Event {
-	return supervise.Event{
-		Kind: supervise.EventUnkillable, Worker: w.id, Session: sessionID(w.life.session),
-		Report: w.life.report(time.Now(), w.child.output.tail()),
-	}
-}
-
-// emit tells the sidecar; without one, the ends of workers are kept for the next.
-func (s *supervisor) emit(e supervise.Event) {
-	switch {
-	case s.link != nil:
-		s.link.push(e)
-	case e.Kind == supervise.EventExited:
-		s.keep(e)
-	}
-}
-
-func (s *supervisor) keep(events ...supervise.Event) {
-	for _, e := range events {
-		if e.Kind == supervise.EventExited {
-			s.missed = append(s.missed, e)
-		}
-	}
-	s.missed = s.missed[max(0, len(s.missed)-maxMissed):]
+	s.act(w, w.life.Tick(time.Now()))
 }
 
 // abandon lets go of the workers that could not be killed, so that the agent
 // can end.
 func (s *supervisor) abandon() {
+	s.ends.close()
 	for _, w := range s.workers {
+		w.forgetSession()
 		if w.timer != nil {
 			w.timer.Stop()
 		}
-		closeFD(w.sessionFD)
 		if w.child != nil {
 			w.child.close()
 		}
@@ -341,7 +217,7 @@ func (s *supervisor) sendTerm(w *worker) {
 // rest: descendants outside of the group.
 func (s *supervisor) sendKill(w *worker) {
 	w.child.group.kill()
-	if !w.life.reaped {
+	if !w.life.Reaped() {
 		_ = unix.Kill(-w.child.pid, unix.SIGKILL)
 		_ = unix.Kill(w.child.pid, unix.SIGKILL)
 	}

@@ -31,20 +31,35 @@ func (s *supervisor) childSignal() {
 // reapWorkers takes the ends of the workers that have ended.
 func (s *supervisor) reapWorkers() {
 	for _, w := range s.workers {
-		if w.child == nil || w.life.reaped {
-			continue
-		}
-		e, ok := s.children.reap(w.child.pid)
-		if !ok {
-			continue
-		}
-		w.reapedIn = s.orphans.round
-		if e.signal == unix.SIGKILL && w.life.killed == "" {
-			now, ok := s.oom.read()
-			e.oom = ok && now > w.oomBefore
-		}
-		s.act(w, w.life.exited(time.Now(), e))
+		s.reapWorker(w)
 	}
+}
+
+// reapWorker takes the end of a worker, if it has ended and nobody has noticed.
+func (s *supervisor) reapWorker(w *worker) {
+	if w.child == nil || w.life.Reaped() {
+		return
+	}
+	e, ok := s.children.reap(w.child.pid)
+	if !ok {
+		return
+	}
+	w.reapedIn = s.orphans.round
+	e.PeakMemory = w.child.group.peakMemory()
+	if e.Signal == unix.SIGKILL && w.life.Killed() == "" {
+		e.OOM = s.ranOut(w)
+	}
+	s.act(w, w.life.Exited(time.Now(), e))
+}
+
+// ranOut tells whether the kernel killed for lack of memory during a worker's
+// life: in its own group if it has one that counts, else in the agent's.
+func (s *supervisor) ranOut(w *worker) bool {
+	if kills, ok := w.child.group.oomKills(); ok {
+		return kills > 0 // others may have run out in the same moment
+	}
+	now, ok := s.oom.read()
+	return ok && now > w.oomBefore
 }
 
 // sweep kills and reaps orphans, kills what is below workers that are to die,
@@ -58,15 +73,15 @@ func (s *supervisor) sweep() {
 	s.reapWorkers()
 	waiting, patient := false, true
 	for _, w := range s.workers {
-		if w.life.phase != killing {
+		if !w.life.Dying() {
 			continue
 		}
 		if s.treeGone(w) {
-			s.act(w, w.life.treeGone())
+			s.act(w, w.life.TreeGone())
 			continue
 		}
 		waiting = true
-		patient = patient && w.life.unkillable
+		patient = patient && w.life.Unkillable()
 	}
 	s.planSweep(waiting || !s.orphans.empty() || !ok, patient)
 }
@@ -74,7 +89,7 @@ func (s *supervisor) sweep() {
 // treeGone tells whether nothing of a worker is left: it is reaped, a listing
 // that began later found no orphan that can be its own, and its group is empty.
 func (s *supervisor) treeGone(w *worker) bool {
-	if !w.life.reaped || w.reapedIn >= s.orphans.round || s.orphans.blocks(w.aliveIn) {
+	if !w.life.Reaped() || w.reapedIn >= s.orphans.round || s.orphans.blocks(w.aliveIn) {
 		return false
 	}
 	if w.child.group.populated() {
@@ -89,7 +104,7 @@ func (s *supervisor) treeGone(w *worker) bool {
 // may still be at it when its children have become orphans.
 func (s *supervisor) acquit() {
 	for _, w := range s.workers {
-		if w.child == nil || w.life.reaped {
+		if w.child == nil || w.life.Reaped() {
 			continue
 		}
 		if p, err := s.proc.stat(w.child.pid); err == nil && !p.exiting {
@@ -147,7 +162,7 @@ func (s *supervisor) sweepOrphans() (living []process, ok bool) {
 func (s *supervisor) dying() []int {
 	var out []int
 	for _, w := range s.workers {
-		if w.life.phase == killing && !w.life.reaped {
+		if w.life.Dying() && !w.life.Reaped() {
 			out = append(out, w.child.pid)
 		}
 	}

@@ -1,22 +1,41 @@
 package agent
 
 import (
+	"encoding/json"
 	"fmt"
 	"math"
 	"os"
 	"runtime"
 	"strconv"
 	"syscall"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
 
-// trampolineName is argv[0] of the trampoline. Its arguments: the agent's pid,
-// the file size limit (0: none), the worker's program, and the worker's argv.
+// trampolineName is argv[0] of the trampoline. Its arguments: a [trampoline] as
+// JSON, and the worker's argv.
 const trampolineName = "rpcpool-agent-trampoline"
 
+// trampoline says what is to be done between fork and exec of a worker.
+type trampoline struct {
+	Agent    int     `json:"agent"`              // pid
+	Program  string  `json:"program"`            // path
+	Files    int64   `json:"files,omitempty"`    // descriptors at most; 0: no limit
+	FileSize int64   `json:"fileSize,omitempty"` // bytes of each file at most; 0: no limit
+	Groups   []entry `json:"groups,omitempty"`   // what puts it under its control groups
+}
+
+func encodeTrampoline(t trampoline) (string, error) {
+	b, err := json.Marshal(t)
+	if err != nil {
+		return "", fmt.Errorf("encode trampoline: %w", err)
+	}
+	return string(b), nil
+}
+
 const (
-	trampolineArgs = 4 // with argv[0], without the worker's argv
+	trampolineArgs = 2 // with argv[0], without the worker's argv
 	trampolineExit = 127
 	// sessionFD is the worker's session or control socket; statusFD is where
 	// the trampoline says why it could not run the worker. It closes on exec.
@@ -29,22 +48,30 @@ const (
 const oomRaise = 500
 
 // MaybeExec turns the process into the worker if it was started as an agent's
-// trampoline, and returns at once if it was not. A program that calls [Run],
-// and a test binary that does, must call it first of all in main (TestMain):
-// Go cannot run code between fork and exec, so the agent starts its own program
-// anew, which prepares itself and then becomes the worker.
+// trampoline, or into the guard if as that (see [Guarded]), and returns at once
+// if it was not. A program that calls [Run], and a test binary that does, must
+// call it first of all in main (TestMain): Go cannot run code between fork and
+// exec, so the agent starts its own program anew, which prepares itself and then
+// becomes the worker.
 func MaybeExec() {
-	if len(os.Args) < trampolineArgs+1 || os.Args[0] != trampolineName {
+	switch {
+	case len(os.Args) > guardArgs && os.Args[0] == guardName:
+		os.Exit(runGuard(os.Args[1], os.Args[guardArgs:]))
+	case len(os.Args) <= trampolineArgs || os.Args[0] != trampolineName:
 		return
 	}
 	runtime.LockOSThread() // parent-death signal and signal mask are a thread's
-	err := becomeWorker(os.Args[1], os.Args[2], os.Args[3], os.Args[4:])
+	err := becomeWorker(os.Args[1], os.Args[trampolineArgs:])
 	_, _ = unix.Write(statusFD, []byte(err.Error()))
 	os.Exit(trampolineExit)
 }
 
 // becomeWorker returns only if it fails.
-func becomeWorker(agent, fileLimit, program string, argv []string) error {
+func becomeWorker(plan string, argv []string) error {
+	var t trampoline
+	if err := json.Unmarshal([]byte(plan), &t); err != nil {
+		return fmt.Errorf("decode trampoline: %w", err)
+	}
 	closeOnExecFrom(statusFD)
 	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
 		return fmt.Errorf("become a subreaper: %w", err)
@@ -52,25 +79,63 @@ func becomeWorker(agent, fileLimit, program string, argv []string) error {
 	if err := unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0, 0, 0); err != nil {
 		return fmt.Errorf("set parent-death signal: %w", err)
 	}
-	if pid, err := strconv.Atoi(agent); err != nil || pid != os.Getppid() {
-		return fmt.Errorf("the agent (pid %s) is gone", agent)
+	if t.Agent != os.Getppid() {
+		return fmt.Errorf("the agent (pid %d) is gone", t.Agent)
 	}
-	limit, err := strconv.ParseUint(fileLimit, 10, 63)
+	groups, err := openGroups(t.Groups) // before the limit on descriptors
 	if err != nil {
-		return fmt.Errorf("file size limit: %w", err)
+		return err
 	}
-	if limit > 0 {
-		if err := lowerLimit(unix.RLIMIT_FSIZE, limit); err != nil {
-			return fmt.Errorf("set file size limit: %w", err)
-		}
+	if err := limitResources(t); err != nil {
+		return err
 	}
 	raiseOOMScore()
 	var none unix.Sigset_t
 	if err := unix.PthreadSigmask(unix.SIG_SETMASK, &none, nil); err != nil {
 		return fmt.Errorf("clear signal mask: %w", err)
 	}
-	if err := syscall.Exec(program, argv, os.Environ()); err != nil { //nolint:gosec // running it is the purpose
-		return fmt.Errorf("run %s: %w", program, err)
+	if err := enterGroups(t.Groups, groups); err != nil {
+		return err
+	}
+	if err := syscall.Exec(t.Program, argv, os.Environ()); err != nil { //nolint:gosec // running it is the purpose
+		return fmt.Errorf("run %s: %w", t.Program, err)
+	}
+	return nil
+}
+
+// openGroups opens the files of entries.
+func openGroups(entries []entry) (fds []int, err error) {
+	for _, e := range entries {
+		fd, err := unix.Open(e.File, unix.O_WRONLY|unix.O_CLOEXEC, 0)
+		if err != nil {
+			return nil, fmt.Errorf("enter control group: open %s: %w", e.File, err)
+		}
+		fds = append(fds, fd)
+	}
+	return fds, nil
+}
+
+// enterGroups writes entries to their files. It must be followed by the exec,
+// and by nothing that Go might start a thread for: a limit on processes may be
+// so low that it could not, and that would be the end.
+func enterGroups(entries []entry, fds []int) error {
+	for i, e := range entries {
+		text := []byte(e.Text)
+		_, _, errno := unix.RawSyscall(unix.SYS_WRITE, uintptr(fds[i]), uintptr(unsafe.Pointer(&text[0])), uintptr(len(text))) //nolint:gosec // a system call that Go does not know to be one
+		if errno != 0 {
+			return fmt.Errorf("enter control group: write %s to %s: %w", e.Text, e.File, errno)
+		}
+	}
+	return nil
+}
+
+// limitResources sets the limits that each process has for itself.
+func limitResources(t trampoline) error {
+	if err := lowerLimit(unix.RLIMIT_FSIZE, t.FileSize); err != nil {
+		return fmt.Errorf("limit the size of files: %w", err)
+	}
+	if err := lowerLimit(unix.RLIMIT_NOFILE, t.Files); err != nil {
+		return fmt.Errorf("limit open files: %w", err)
 	}
 	return nil
 }
@@ -100,14 +165,18 @@ func closeOnExecListed(first uint) {
 	}
 }
 
-// lowerLimit sets both limits of a resource, within what is allowed.
-func lowerLimit(resource int, limit uint64) error {
+// lowerLimit sets both limits of a resource, within what is allowed; 0 leaves
+// them.
+func lowerLimit(resource int, limit int64) error {
+	if limit <= 0 {
+		return nil
+	}
 	var old unix.Rlimit
 	if err := unix.Getrlimit(resource, &old); err != nil {
 		return err //nolint:wrapcheck // named by the caller
 	}
-	limit = min(limit, old.Max)
-	return unix.Setrlimit(resource, &unix.Rlimit{Cur: limit, Max: limit}) //nolint:wrapcheck // named by the caller
+	most := min(uint64(limit), old.Max)
+	return unix.Setrlimit(resource, &unix.Rlimit{Cur: most, Max: most}) //nolint:wrapcheck // named by the caller
 }
 
 // raiseOOMScore is best effort: it fails only where /proc is not writable.
