@@ -88,8 +88,9 @@ func (c *core) finishLate(e supervise.Event, r supervise.Report, now time.Time) 
 }
 
 // lostAgent is the report of a session whose agent died. kills is what
-// [supervise.OOMKills] says now.
-func (s *session) lostAgent(kills uint64, known bool) supervise.Report {
+// [supervise.OOMKills] says now, limit the memory that the agent's container may
+// use.
+func (s *session) lostAgent(kills uint64, known bool, limit int64) supervise.Report {
 	r := supervise.Report{
 		Cause: supervise.CauseCrashSignal, Code: -1,
 		Error: "the process above the worker died, and the worker with it",
@@ -97,11 +98,13 @@ func (s *session) lostAgent(kills uint64, known bool) supervise.Report {
 	switch {
 	case s.overdue != "":
 		r.Cause, r.Error = s.overdue, "the process above the worker did not answer, and was given up"
-	case known && s.oomKnown && kills > s.oomBefore:
+	case limit > 0 && known && s.oomKnown && kills > s.oomBefore:
 		// Nothing is left in the device's container that could say so: where its
-		// memory group is killed as one, the agent dies with its worker.
+		// memory group is killed as one, the agent dies with its worker. Without a
+		// limit it cannot have been that: what runs out of the machine's memory
+		// is a worker, which is marked to be killed before the agent.
 		r.Cause, r.Limit = supervise.CauseOOM, supervise.LimitMemory
-		r.Error = fmt.Sprintf("everything in the device's container died while the kernel killed %d processes for lack of memory", kills-s.oomBefore)
+		r.Error = fmt.Sprintf("everything in the device's container, which may use %d MiB, died while the kernel killed for lack of memory", limit>>20)
 	}
 	return r
 }

@@ -127,18 +127,20 @@ func TestAContainerThatDiesAsOneForLackOfMemoryIsToldFromACrash(t *testing.T) {
 		session session
 		kills   uint64
 		known   bool
+		limit   int64
 		want    supervise.Cause
 	}{
-		"the kernel killed meanwhile":      {session{oomBefore: 3, oomKnown: true}, 5, true, supervise.CauseOOM},
-		"it did not":                       {session{oomBefore: 3, oomKnown: true}, 3, true, supervise.CauseCrashSignal},
-		"nobody knows":                     {session{oomBefore: 3, oomKnown: true}, 0, false, supervise.CauseCrashSignal},
-		"nobody knew when it began":        {session{}, 5, true, supervise.CauseCrashSignal},
-		"the agent was given up before":    {session{oomKnown: true, overdue: supervise.CauseTimeout}, 5, true, supervise.CauseTimeout},
-		"the agent was given up in a kill": {session{overdue: supervise.CauseClientGone}, 0, false, supervise.CauseClientGone},
+		"the kernel killed meanwhile":      {session{oomBefore: 3, oomKnown: true}, 5, true, 1 << 30, supervise.CauseOOM},
+		"the container has no limit":       {session{oomBefore: 3, oomKnown: true}, 5, true, 0, supervise.CauseCrashSignal},
+		"it did not":                       {session{oomBefore: 3, oomKnown: true}, 3, true, 1 << 30, supervise.CauseCrashSignal},
+		"nobody knows":                     {session{oomBefore: 3, oomKnown: true}, 0, false, 1 << 30, supervise.CauseCrashSignal},
+		"nobody knew when it began":        {session{}, 5, true, 1 << 30, supervise.CauseCrashSignal},
+		"the agent was given up before":    {session{oomKnown: true, overdue: supervise.CauseTimeout}, 5, true, 1 << 30, supervise.CauseTimeout},
+		"the agent was given up in a kill": {session{overdue: supervise.CauseClientGone}, 0, false, 0, supervise.CauseClientGone},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
-			r := c.session.lostAgent(c.kills, c.known)
+			r := c.session.lostAgent(c.kills, c.known, c.limit)
 			if r.Cause != c.want || r.Error == "" || (r.Limit == supervise.LimitMemory) != (c.want == supervise.CauseOOM) {
 				t.Errorf("report %+v, want %s", r, c.want)
 			}

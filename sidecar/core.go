@@ -46,6 +46,7 @@ type core struct {
 	flavour tvm.Flavour
 	probed  bool // the workers of this link have answered the probe
 	current *session
+	early   *admitted            // a client that has to wait for the end of a probe
 	started map[string]time.Time // warm workers that are not ready yet
 	drained bool                 // no more sessions
 	leaving bool                 // the agent is stopping: no more sessions until another one comes
@@ -138,8 +139,9 @@ func (c *core) run(ctx context.Context) {
 	var up linkUp
 	stop := ctx.Done()
 	for {
+		c.beginEarly(time.Now())
 		timer.Reset(c.settle(time.Now()))
-		if c.drained && c.current == nil {
+		if c.drained && c.current == nil && c.early == nil {
 			return
 		}
 		var events <-chan supervise.Event
@@ -305,12 +307,14 @@ func (c *core) connected(l *supervise.Link) {
 
 // disconnected ends the session whose worker died with the agent.
 func (c *core) disconnected(now time.Time) {
+	limit := c.link.Hello().MemoryLimit
 	c.link.Close()
 	c.link = nil
 	c.crew.Disconnected()
 	c.options.Logger.Warn("agent lost")
 	if c.current != nil && !c.current.handed.IsZero() {
-		c.finish(c.current.lostAgent(supervise.OOMKills()), now)
+		kills, known := supervise.OOMKills()
+		c.finish(c.current.lostAgent(kills, known, limit), now)
 	}
 }
 

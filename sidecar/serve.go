@@ -9,10 +9,15 @@ import (
 // This file is the path of one session: begin, assign, the ways it is ended
 // early, finish.
 
-// begin takes in a client that has the ticket.
+// begin takes in a client that has the ticket. It was told that it is in, so
+// from here on it is told how its session ended, whatever comes.
 func (c *core) begin(a admitted, now time.Time) {
+	if c.current != nil { // a probe, of an agent that is new since the ticket was claimed
+		c.early = &a
+		return
+	}
 	socket, err := newPeerSocket(a.conn)
-	if err != nil || c.drained || c.leaving || c.current != nil || socket.gone() {
+	if err != nil || socket.gone() {
 		if err == nil {
 			socket.Close()
 		}
@@ -27,7 +32,19 @@ func (c *core) begin(a admitted, now time.Time) {
 	}
 	c.current = s
 	c.meter.offer(offerUsed)
+	if c.drained || c.leaving {
+		c.finish(supervise.Report{Cause: supervise.CauseKilledDrain, Code: -1}, now)
+		return
+	}
 	c.assign(now)
+}
+
+// beginEarly takes in a client that came before the core was ready for it.
+func (c *core) beginEarly(now time.Time) {
+	if a := c.early; a != nil && c.current == nil {
+		c.early = nil
+		c.begin(*a, now)
+	}
 }
 
 // watch has the core told when the session's client goes away.
@@ -81,7 +98,7 @@ func (c *core) clientGone(id string, now time.Time) {
 	if s == nil || s.id != id {
 		return
 	}
-	s.gone = now
+	s.gone, s.leftFirst = now, s.socket.leftFirst()
 	if s.handed.IsZero() { // nobody to tell
 		c.finish(supervise.Report{Cause: supervise.CauseClientGone, Code: -1}, now)
 	}

@@ -209,7 +209,7 @@ func (s *testServer) finishSession(c scriptedCommand) {
 }
 
 func TestAWorkerWhoseClientWentAwayIsNotBlamed(t *testing.T) {
-	gone, stayed := &session{gone: time.Now()}, &session{}
+	gone, stayed := &session{gone: time.Now(), leftFirst: true}, &session{}
 	for _, cause := range supervise.Causes() {
 		want := cause
 		switch cause {
@@ -222,6 +222,9 @@ func TestAWorkerWhoseClientWentAwayIsNotBlamed(t *testing.T) {
 		}
 		if got := stayed.endOf(supervise.Report{Cause: cause}).cause; got != cause {
 			t.Errorf("client there, worker %s: cause %s", cause, got)
+		}
+		if got := (&session{gone: time.Now()}).endOf(supervise.Report{Cause: cause}).cause; got != cause {
+			t.Errorf("client left because the session was over, worker %s: cause %s", cause, got)
 		}
 	}
 }
@@ -537,4 +540,44 @@ func TestADirectClientThatLeftWhileItWaitedCostsNoSession(t *testing.T) {
 		t.Errorf("served %s, want %s", served.Session.Client, stays.LocalAddr())
 	}
 	s.finishSession(served)
+}
+
+// A client that has been let in is told, even if the server began to stop at
+// that moment.
+func TestAClientThatComesInAsTheServerStopsIsTold(t *testing.T) {
+	for name, stop := range map[string]func(*core){
+		"the server":  func(c *core) { c.drained = true },
+		"the agent":   func(c *core) { c.leaving = true },
+		"a new agent": func(c *core) { c.current = &session{probe: &probe{}} },
+	} {
+		t.Run(name, func(t *testing.T) {
+			listener, err := tcp.Listen("127.0.0.1:0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			o, err := Options{Key: "dev", Listener: listener, AgentSocket: "unused", Logger: quiet(), Flavour: tvm.FlavourC}.defaulted()
+			if err != nil {
+				t.Fatal(err)
+			}
+			core := newCore(o, newTickets(), func(device) {})
+			ts := &testServer{Server: &Server{options: o}}
+			c := ts.dial(t)
+			conn, err := listener.AcceptTCP()
+			if err != nil {
+				t.Fatal(err)
+			}
+			_ = listener.Close()
+			stop(core)
+			core.begin(admitted{conn: conn, client: "c"}, time.Now())
+			if core.early != nil { // until the probe is over
+				core.current, core.drained = nil, true
+				core.beginEarly(time.Now())
+			}
+			if text := c.exception(tvm.FlavourC); text != "killed-drain: the server is stopping" {
+				t.Errorf("client is told %q", text)
+			}
+			_ = c.Close()
+			core.farewells.Wait()
+		})
+	}
 }

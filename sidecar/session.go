@@ -21,14 +21,16 @@ type session struct {
 	socket  *peerSocket
 	unwatch func()
 	worker  string
-	gone    time.Time       // when the client closed its side; zero while it has not
-	drainAt time.Time       // when it is killed because the server stops; zero: not
-	killing time.Time       // when the agent was told to kill it; zero: it was not
-	why     supervise.Cause // of killing
-	overdue supervise.Cause // why it should have ended, if the agent was given up over it
-	probe   *probe          // not a client's session but our own question to a worker
-	foreign bool            // begun by an earlier sidecar
-	flavour tvm.Flavour     // of a foreign session
+	gone    time.Time // when the client closed its side; zero while it has not
+	// leftFirst is true if the worker had not ended its own side by then.
+	leftFirst bool
+	drainAt   time.Time       // when it is killed because the server stops; zero: not
+	killing   time.Time       // when the agent was told to kill it; zero: it was not
+	why       supervise.Cause // of killing
+	overdue   supervise.Cause // why it should have ended, if the agent was given up over it
+	probe     *probe          // not a client's session but our own question to a worker
+	foreign   bool            // begun by an earlier sidecar
+	flavour   tvm.Flavour     // of a foreign session
 	// What the kernel had killed for lack of memory when the session began.
 	oomBefore uint64
 	oomKnown  bool
@@ -46,12 +48,13 @@ type end struct {
 }
 
 // endOf judges the report of a session's worker. A worker whose client went
-// away first cannot be blamed for how it ended.
+// away first cannot be blamed for how it ended; nor a client that left because
+// the worker had ended the session.
 func (s *session) endOf(r supervise.Report) end {
 	cause := r.Cause
 	switch cause {
 	case supervise.CauseCrashExit, supervise.CauseCrashSignal, supervise.CauseProtocolError:
-		if !s.gone.IsZero() {
+		if !s.gone.IsZero() && s.leftFirst {
 			cause = supervise.CauseClientGone
 		}
 	default:

@@ -60,6 +60,27 @@ func (s *peerSocket) gone() bool {
 	return err == nil && n > 0
 }
 
+// leftFirst tells of a client that is gone whether it went by itself, and not
+// because our side, the worker's, had been ended before: TCP knows who was first.
+func (s *peerSocket) leftFirst() bool {
+	const (
+		finWait1 = 4
+		finWait2 = 5
+		timeWait = 6
+		closing  = 11
+	)
+	info, err := unix.GetsockoptTCPInfo(s.fd, unix.IPPROTO_TCP, unix.TCP_INFO)
+	if err != nil {
+		return true // not TCP: nobody ends one side alone
+	}
+	switch info.State {
+	case finWait1, finWait2, timeWait, closing:
+		return false
+	default:
+		return true
+	}
+}
+
 // hungUp tells whether the peer of c has closed its side, without waiting.
 func hungUp(c *net.TCPConn) bool {
 	raw, err := c.SyscallConn()

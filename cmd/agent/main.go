@@ -22,6 +22,7 @@ import (
 	"syscall"
 
 	"rpcpool.dev/internal/version"
+	"rpcpool.dev/sidecar/supervise"
 	"rpcpool.dev/sidecar/supervise/agent"
 )
 
@@ -69,6 +70,7 @@ const gcPercent = 25
 
 func main() {
 	agent.MaybeExec()
+	supervise.ShortTurns()
 	debug.SetGCPercent(gcPercent)
 	os.Exit(run(context.Background(), os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
 }

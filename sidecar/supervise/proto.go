@@ -186,6 +186,9 @@ type Hello struct {
 	Workers  []HelloWorker `json:"workers,omitempty"`
 	Command  []string      `json:"command,omitempty"` // the agent's default worker command
 	Stopping bool          `json:"stopping,omitempty"`
+	// MemoryLimit is that of the agent's own control group, the container's, in
+	// bytes; 0: none, or not known.
+	MemoryLimit int64 `json:"memoryLimit,omitempty"`
 	// Unbounded names the limits (of [Limits], by JSON name) that this agent
 	// cannot enforce, with the reason.
 	Unbounded map[string]string `json:"unbounded,omitempty"`

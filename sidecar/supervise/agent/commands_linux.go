@@ -97,7 +97,7 @@ func (s *supervisor) letGoLater(e end) {
 func (s *supervisor) hello() *supervise.Hello {
 	h := &supervise.Hello{
 		Version: supervise.ProtocolVersion, PID: os.Getpid(), Instance: s.instance, Starts: s.starts,
-		Command: s.o.Command, Stopping: s.stopping, Unbounded: s.launcher.groups.unbounded(),
+		MemoryLimit: s.memory, Command: s.o.Command, Stopping: s.stopping, Unbounded: s.launcher.groups.unbounded(),
 	}
 	for _, w := range s.sorted() {
 		known := supervise.HelloWorker{ID: w.id, State: w.life.State(), Session: w.life.Session()}

@@ -3,8 +3,6 @@ package agent
 import (
 	"os"
 	"path/filepath"
-	"strconv"
-	"strings"
 
 	"rpcpool.dev/sidecar/supervise"
 )
@@ -43,13 +41,4 @@ func (g *group) peakMemory() int64 {
 		}
 	}
 	return 0
-}
-
-func readNumber(path string) (n uint64, ok bool) {
-	b, err := os.ReadFile(path)
-	if err != nil {
-		return 0, false
-	}
-	n, err = strconv.ParseUint(strings.TrimSpace(string(b)), 10, 64)
-	return n, err == nil
 }

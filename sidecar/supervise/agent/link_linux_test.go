@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -121,4 +122,27 @@ func TestLinkStopsTakingCommandsFromOneWhoDoesNotListen(t *testing.T) {
 	}
 	l.close()
 	both.Wait()
+}
+
+// A connection that is closed with events unread is reset; what the sidecar said
+// before that is not lost.
+func TestWhatASidecarSaidBeforeItClosedCounts(t *testing.T) {
+	ours, theirs := seqpacketPair(t)
+	l := newLink(ours)
+	if err := ours.Send(supervise.Event{Kind: supervise.EventReady}, -1); err != nil { // unread
+		t.Fatal(err)
+	}
+	for seq := range uint64(3) {
+		if err := theirs.Send(supervise.Command{Op: supervise.OpAck, Seq: seq + 1}, -1); err != nil {
+			t.Fatal(err)
+		}
+	}
+	_ = theirs.Close()
+	var got []uint64
+	if err := l.read(func(c supervise.Command, _ int) { got = append(got, c.Seq) }, func(error) {}); err == nil {
+		t.Error("the link has no end")
+	}
+	if !slices.Equal(got, []uint64{1, 2, 3}) {
+		t.Errorf("acknowledged: %v, want all three", got)
+	}
 }

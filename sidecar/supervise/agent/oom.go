@@ -3,6 +3,8 @@ package agent
 import (
 	"os"
 	"path/filepath"
+	"strconv"
+	"strings"
 
 	"rpcpool.dev/sidecar/supervise"
 )
@@ -40,6 +42,26 @@ func oomCandidates(root string) []oomCounter {
 	return append(out, oomCounter{filepath.Join(root, "proc/vmstat"), "oom_kill"})
 }
 
+// memoryLimit is the most memory, in bytes, that the agent's control group, that
+// is the container, may use; 0 if there is no bound, or none that can be read.
+func memoryLimit(root string) int64 {
+	groups, err := readCgroups(root)
+	if err != nil {
+		return 0
+	}
+	for controller, file := range map[string]string{"": "memory.max", "memory": "memory.limit_in_bytes"} {
+		dir, ok := groups.dir(controller)
+		if !ok {
+			continue
+		}
+		const unlimited = 1 << 60 // version 1 has no word for it
+		if n, ok := readNumber(filepath.Join(root, dir, file)); ok && n < unlimited {
+			return int64(n)
+		}
+	}
+	return 0
+}
+
 // read returns the counter; ok is false if it cannot be read.
 func (c oomCounter) read() (n uint64, ok bool) {
 	if c.path == "" {
@@ -50,4 +72,14 @@ func (c oomCounter) read() (n uint64, ok bool) {
 		return 0, false
 	}
 	return supervise.ParseCounter(string(b), c.key)
+}
+
+// readNumber reads a file that holds one number.
+func readNumber(path string) (n uint64, ok bool) {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return 0, false
+	}
+	n, err = strconv.ParseUint(strings.TrimSpace(string(b)), 10, 64)
+	return n, err == nil
 }

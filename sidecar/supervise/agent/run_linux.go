@@ -84,7 +84,7 @@ func newSupervisor(o Options) (*supervisor, error) {
 	s := &supervisor{
 		o: o, log: o.Logger, root: root, proc: newProcfs(), oom: newOOMCounter("/"),
 		children: &children{pids: map[int]struct{}{}}, workers: map[string]*worker{},
-		instance: rand.Text(), cores: newCores(o.CoreDir),
+		memory: memoryLimit("/"), instance: rand.Text(), cores: newCores(o.CoreDir),
 		inbox: make(chan func()), ended: make(chan struct{}),
 		sweepTimer: time.NewTimer(0),
 	}

@@ -28,6 +28,7 @@ type supervisor struct {
 	proc     *procfs
 	root     *workRoot
 	oom      oomCounter
+	memory   int64 // that the agent's own group may use, in bytes; 0: no limit
 	cores    *cores
 	inbox    chan func()
 	ended    chan struct{} // closed when the loop no longer reads the inbox
@@ -198,6 +199,7 @@ func (s *supervisor) abandon() {
 // they could not.
 func (s *supervisor) sendTerm(w *worker) {
 	pid := w.child.pid
+	supervise.HurryUp(pid)
 	for _, signal := range []unix.Signal{unix.SIGTERM, unix.SIGCONT} {
 		_ = unix.Kill(-pid, signal)
 	}
@@ -218,6 +220,7 @@ func (s *supervisor) sendTerm(w *worker) {
 func (s *supervisor) sendKill(w *worker) {
 	w.child.group.kill()
 	if !w.life.Reaped() {
+		supervise.HurryUp(w.child.pid)
 		_ = unix.Kill(-w.child.pid, unix.SIGKILL)
 		_ = unix.Kill(w.child.pid, unix.SIGKILL)
 	}

@@ -1,0 +1,6 @@
+//go:build !linux
+
+package supervise
+
+// ShortTurns does nothing here.
+func ShortTurns() {}
