@@ -19,6 +19,8 @@ CONTAINER_TOOL ?= docker
 # How long `make soak` lasts, and how many trials `make demo` makes.
 SOAK ?= 10m
 TRIALS ?= 200
+# How many sessions `make chaos` makes.
+CHAOS ?= 2000
 
 # Tools are built from hack/tools, at the versions in its go.mod, into a cache
 # outside the tree: the next checkout finds them there.
@@ -94,6 +96,10 @@ fuzz: ## Run every fuzz target for FUZZTIME (30s).
 .PHONY: soak
 soak: build ## Throw random bytes at every port for SOAK (10m).
 	go run ./test/bench soak --duration $(SOAK)
+
+.PHONY: chaos
+chaos: build ## Kill every process at random while CHAOS (2000) sessions run, and check what everybody saw.
+	go run ./test/chaos -bin $(BIN) -sessions $(CHAOS)
 
 .PHONY: bench
 bench: build ## Measure, and print a table; JSON and table in out/bench.

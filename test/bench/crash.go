@@ -7,7 +7,10 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"strconv"
 	"time"
+
+	"rpcpool.dev/workers/go/client"
 )
 
 // crashScenario measures how soon the next client is served when a worker
@@ -48,7 +51,7 @@ func (s *crashScenario) run(ctx context.Context, l *lab) error {
 		{"exit 7", breather, "test.exit", []any{7}},
 		{"SIGSEGV in the first call of its session", 0, "test.segfault", nil},
 	} {
-		b := &crashBench{floor: floor.addr, pause: kind.pause, function: kind.function, args: kind.args}
+		b := &crashBench{key: benchKey, floor: floor.addr, pause: kind.pause, function: kind.function, args: kind.args}
 		if err := b.run(ctx, tracker.addr, s.n); err != nil {
 			return fmt.Errorf("%s: %w", kind.figure, err)
 		}
@@ -61,6 +64,7 @@ func (s *crashScenario) run(ctx context.Context, l *lab) error {
 
 // crashBench has one client's worker crash while another waits, again and again.
 type crashBench struct {
+	key      string
 	floor    string
 	pause    time.Duration // of the session, before it crashes
 	function string
@@ -68,20 +72,24 @@ type crashBench struct {
 	next     sample
 	told     sample
 	raw      sample
+
+	watch    bool   // measure how soon the agent notices
+	detected sample // from the worker's death
+	beside   func() error
 }
 
 func (b *crashBench) run(ctx context.Context, trackerAddr string, n int) error {
-	victim, err := newCustomer(ctx, trackerAddr, benchKey)
+	victim, err := newCustomer(ctx, trackerAddr, b.key)
 	if err != nil {
 		return err
 	}
 	defer victim.close()
-	heir, err := newCustomer(ctx, trackerAddr, benchKey)
+	heir, err := newCustomer(ctx, trackerAddr, b.key)
 	if err != nil {
 		return err
 	}
 	defer heir.close()
-	watcher, err := newCustomer(ctx, trackerAddr, benchKey)
+	watcher, err := newCustomer(ctx, trackerAddr, b.key)
 	if err != nil {
 		return err
 	}
@@ -90,11 +98,16 @@ func (b *crashBench) run(ctx context.Context, trackerAddr string, n int) error {
 		if err := b.one(ctx, victim, heir, watcher); err != nil {
 			return fmt.Errorf("crash %d: %w", i, err)
 		}
-		raw, err := rawSession(ctx, b.floor, benchKey)
+		raw, err := rawSession(ctx, b.floor, b.key)
 		if err != nil {
 			return err
 		}
 		b.raw.add(raw)
+		if b.beside != nil {
+			if err := b.beside(); err != nil {
+				return err
+			}
+		}
 	}
 	return nil
 }
@@ -121,6 +134,12 @@ func (b *crashBench) one(ctx context.Context, victim, heir, watcher *customer) e
 	if !waitUntil(ctx, time.Second, func() bool { return waiting(ctx, watcher) == 1 }) {
 		return errors.New("the next client's request did not reach the queue")
 	}
+	var watched *death
+	if b.watch {
+		if watched, err = watchWorker(ctx, doomed); err != nil {
+			return err
+		}
+	}
 	began := time.Now()
 	if err := crash(ctx, doomed, b.function, b.args...); err != nil {
 		return err
@@ -131,7 +150,25 @@ func (b *crashBench) one(ctx context.Context, victim, heir, watcher *customer) e
 		return fmt.Errorf("next client: %w", end.err)
 	}
 	b.next.add(end.at.Sub(began))
-	return nil
+	if watched == nil {
+		return nil
+	}
+	death := <-watched.result
+	b.detected.add(death.took)
+	return death.err
+}
+
+// watchWorker watches the session's worker die.
+func watchWorker(ctx context.Context, s *client.Session) (*death, error) {
+	pid, err := s.Call(ctx, "test.pid")
+	if err != nil {
+		return nil, fmt.Errorf("worker's process id: %w", err)
+	}
+	n, err := strconv.Atoi(fmt.Sprint(pid))
+	if err != nil {
+		return nil, fmt.Errorf("worker's process id: %w", err)
+	}
+	return watchDeath(n)
 }
 
 // inherit gets the device next and returns when its first call was answered.

@@ -67,7 +67,7 @@ func (s *deadlineScenario) run(ctx context.Context, l *lab) error {
 		{"three grandchildren in new sessions", "test.spin", nil, 3, s.grace},
 	} {
 		b := &deadlineBench{
-			timeout: s.timeout, allowed: kind.allowed, children: kind.children,
+			key: benchKey, timeout: s.timeout, allowed: kind.allowed, children: kind.children,
 			function: kind.function, args: kind.args, floor: floor.addr,
 		}
 		if err := b.run(ctx, tracker.addr, s.servers, s.n); err != nil {
@@ -84,6 +84,7 @@ func (s *deadlineScenario) run(ctx context.Context, l *lab) error {
 
 // deadlineBench runs sessions into their deadline.
 type deadlineBench struct {
+	key      string
 	timeout  time.Duration
 	allowed  time.Duration
 	children int
@@ -102,7 +103,7 @@ func (b *deadlineBench) run(ctx context.Context, trackerAddr string, clients, n 
 	group, ctx := errgroup.WithContext(ctx)
 	for range clients {
 		group.Go(func() error {
-			c, err := newCustomer(ctx, trackerAddr, benchKey)
+			c, err := newCustomer(ctx, trackerAddr, b.key)
 			if err != nil {
 				return err
 			}

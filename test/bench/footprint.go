@@ -6,6 +6,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+
+	"rpcpool.dev/test/internal/proc"
 )
 
 // What the programs of a device's pod may have in memory while nothing happens.
@@ -37,11 +39,11 @@ func footprint(ctx context.Context, l *lab, tracker *service) error {
 		{"a sidecar", p.sidecar.process, sidecarTarget},
 		{"an agent", p.agent, agentTarget},
 	} {
-		rss, err := residentBytes(program.of.pid())
+		rss, err := proc.ResidentBytes(program.of.pid())
 		if err != nil {
 			return err
 		}
-		private, err := fieldKiB(fmt.Sprintf("/proc/%d/status", program.of.pid()), "RssAnon:")
+		private, err := proc.FieldKiB(fmt.Sprintf("/proc/%d/status", program.of.pid()), "RssAnon:")
 		if err != nil {
 			return err
 		}

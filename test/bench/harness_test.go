@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"rpcpool.dev/test/internal/proc"
 	"rpcpool.dev/tracker"
 	"rpcpool.dev/tvm"
 )
@@ -297,18 +298,18 @@ func TestProcessThatDiesIsReportedWithItsLastWords(t *testing.T) {
 
 func TestMissingProgramsAreNamed(t *testing.T) {
 	dir := t.TempDir()
-	if err := os.WriteFile(filepath.Join(dir, programCLI), nil, 0o700); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, proc.CLI), nil, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	missing, err := missingPrograms(dir)
+	missing, err := proc.MissingPrograms(dir)
 	slices.Sort(missing)
-	if err != nil || !slices.Equal(missing, []string{programAgent, programSidecar, programWorker}) {
+	if err != nil || !slices.Equal(missing, []string{proc.Agent, proc.Sidecar, proc.Worker}) {
 		t.Errorf("missing are %v, %v", missing, err)
 	}
-	if err := os.Chmod(filepath.Join(dir, programCLI), 0o600); err != nil {
+	if err := os.Chmod(filepath.Join(dir, proc.CLI), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := missingPrograms(dir); err == nil {
+	if _, err := proc.MissingPrograms(dir); err == nil {
 		t.Error("a file that cannot be run is taken for a program")
 	}
 }

@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"rpcpool.dev/test/internal/proc"
 	"rpcpool.dev/tvm"
 )
 
@@ -41,7 +42,7 @@ func (s *idleScenario) register(flags *flag.FlagSet) {
 }
 
 func (s *idleScenario) run(ctx context.Context, l *lab) error {
-	limit, err := raiseFileLimit()
+	limit, err := proc.RaiseFileLimit()
 	if err != nil {
 		return err
 	}
@@ -177,7 +178,7 @@ func (s *idleScenario) latency(ctx context.Context, l *lab, paced *pacedGrants, 
 
 // busyShare is the share of a core that a process uses while a function runs.
 func busyShare(pid int, during func() error) (float64, error) {
-	before, err := cpuSeconds(pid)
+	before, err := proc.CPUSeconds(pid)
 	if err != nil {
 		return 0, err
 	}
@@ -186,7 +187,7 @@ func busyShare(pid int, during func() error) (float64, error) {
 		return 0, err
 	}
 	took := time.Since(began)
-	after, err := cpuSeconds(pid)
+	after, err := proc.CPUSeconds(pid)
 	return (after - before) / took.Seconds(), err
 }
 
@@ -197,7 +198,7 @@ func settledMemory(ctx context.Context, s *service) (float64, error) {
 	case <-ctx.Done():
 		return 0, ctx.Err()
 	}
-	return residentBytes(s.pid())
+	return proc.ResidentBytes(s.pid())
 }
 
 // registerIdle registers n servers, each with an offer, under a key that

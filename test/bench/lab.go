@@ -13,6 +13,8 @@ import (
 	"slices"
 	"syscall"
 	"time"
+
+	"rpcpool.dev/test/internal/proc"
 )
 
 // lab is where one scenario runs: it starts programs, and when the scenario is
@@ -78,17 +80,17 @@ func (l *lab) close() error {
 
 // killOrphans kills what lost its parent and became our child, and lists it.
 func killOrphans() ([]string, error) {
-	children, err := descendants(os.Getpid())
+	children, err := proc.Descendants(os.Getpid())
 	if err != nil {
 		return nil, err
 	}
 	var left []string
 	for _, c := range children {
-		left = append(left, fmt.Sprintf("%d (%s, %c)", c.pid, c.name, c.state))
-		_ = syscall.Kill(c.pid, syscall.SIGKILL)
+		left = append(left, fmt.Sprintf("%d (%s, %c)", c.PID, c.Name, c.State))
+		_ = syscall.Kill(c.PID, syscall.SIGKILL)
 		waitUntil(context.Background(), time.Second, func() bool {
-			reapOrphan(c.pid)
-			return syscall.Kill(c.pid, 0) != nil
+			proc.Reap(c.PID)
+			return syscall.Kill(c.PID, 0) != nil
 		})
 	}
 	return left, nil
@@ -124,7 +126,7 @@ func (l *lab) startService(ctx context.Context, name, program string, args ...st
 func (l *lab) tracker(ctx context.Context) (*service, error) { return l.trackerAt(ctx, anyPort) }
 
 func (l *lab) trackerAt(ctx context.Context, addr string) (*service, error) {
-	s, err := l.startService(ctx, "tracker", filepath.Join(l.bin, programCLI),
+	s, err := l.startService(ctx, "tracker", filepath.Join(l.bin, proc.CLI),
 		"tracker", "--listen", addr, "--metrics", anyPort)
 	if err != nil {
 		return nil, err
@@ -149,8 +151,8 @@ func (l *lab) serve(ctx context.Context, key, tracker string, flags ...string) (
 	if tracker != "" {
 		args = append(args, "--tracker", tracker)
 	}
-	args = append(args, "--", filepath.Join(l.bin, programWorker), "--test-functions")
-	s, err := l.startService(ctx, "serve", filepath.Join(l.bin, programCLI), args...)
+	args = append(args, "--", filepath.Join(l.bin, proc.Worker), "--test-functions")
+	s, err := l.startService(ctx, "serve", filepath.Join(l.bin, proc.CLI), args...)
 	if err != nil {
 		return nil, err
 	}
@@ -170,28 +172,29 @@ type pair struct {
 func (l *lab) startAgent() (*pair, error) {
 	p := &pair{socket: filepath.Join(l.dir, l.scenario+".sock")}
 	var err error
-	p.agent, err = l.start("agent", filepath.Join(l.bin, programAgent),
+	p.agent, err = l.start("agent", filepath.Join(l.bin, proc.Agent),
 		"--socket", p.socket, "--work-root", filepath.Join(l.dir, l.scenario+"-work"))
 	return p, err
 }
 
 // startSidecar starts the sidecar of a pair, and returns when its port is open.
 func (l *lab) startSidecar(ctx context.Context, p *pair, key, tracker string) (err error) {
-	p.sidecar, err = l.startService(ctx, "sidecar", filepath.Join(l.bin, programSidecar),
+	p.sidecar, err = l.startService(ctx, "sidecar", filepath.Join(l.bin, proc.Sidecar),
 		"--key", key, "--listen", anyPort, "--metrics", anyPort, "--tracker", tracker,
-		"--agent-socket", p.socket, "--", filepath.Join(l.bin, programWorker), "--test-functions")
+		"--agent-socket", p.socket, "--", filepath.Join(l.bin, proc.Worker), "--test-functions")
 	return err
 }
 
-// agentPid returns the process id of the server's agent.
+// agentPid returns the process id of the server's agent. The server's child is
+// the agent's guard, which has another name.
 func (s *server) agentPid() (int, error) {
-	below, err := descendants(s.pid())
+	below, err := proc.Descendants(s.pid())
 	if err != nil {
 		return 0, err
 	}
 	for _, d := range below {
-		if d.parent == s.pid() && d.state != 'Z' {
-			return d.pid, nil
+		if d.Name == proc.Agent && d.State != 'Z' {
+			return d.PID, nil
 		}
 	}
 	return 0, fmt.Errorf("%s has no agent", s.name)

@@ -13,6 +13,9 @@ import (
 	"path/filepath"
 	"syscall"
 	"time"
+
+	"rpcpool.dev/sidecar/supervise"
+	"rpcpool.dev/test/internal/proc"
 )
 
 // Exit statuses, those of all programs here.
@@ -23,6 +26,7 @@ const (
 )
 
 func main() {
+	supervise.ShortTurns() // a clock that is read late measures the reader
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
@@ -42,7 +46,7 @@ type scenario interface {
 func scenarios() []scenario {
 	return []scenario{
 		&grantScenario{}, &cyclesScenario{}, &idleScenario{}, &silentScenario{}, &stormScenario{}, &stockScenario{},
-		&sessionScenario{}, &crashScenario{}, &deadlineScenario{}, &sessionsScenario{}, &poolScenario{}, &restartScenario{},
+		&sessionScenario{}, &isolationScenario{}, &crashScenario{}, &deadlineScenario{}, &sessionsScenario{}, &poolScenario{}, &restartScenario{},
 	}
 }
 
@@ -58,6 +62,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return exitOK
 	case floorCommand:
 		err = runFloor(stdout)
+	case hogCommand:
+		err = runHog(ctx)
 	case "all":
 		err = runScenarios(ctx, name, scenarios(), true, args[1:], stdout, stderr)
 	case "soak":
@@ -165,10 +171,10 @@ func runScenarios(ctx context.Context, command string, chosen []scenario, all bo
 // runAll runs the scenarios one after another and prints their report, also if
 // one of them fails.
 func (o *settings) runAll(ctx context.Context, chosen []scenario, stdout, stderr io.Writer) (err error) {
-	if err := adoptOrphans(); err != nil {
+	if err := proc.AdoptOrphans(); err != nil {
 		return err
 	}
-	if _, err := raiseFileLimit(); err != nil {
+	if _, err := proc.RaiseFileLimit(); err != nil {
 		return err
 	}
 	scratch, err := os.MkdirTemp("", "rpcpool-bench-")
@@ -176,7 +182,7 @@ func (o *settings) runAll(ctx context.Context, chosen []scenario, stdout, stderr
 		return fmt.Errorf("scratch directory: %w", err)
 	}
 	defer func() { err = errors.Join(err, o.discard(scratch, stderr)) }()
-	bin, err := findPrograms(ctx, o.bin, scratch)
+	bin, err := proc.FindPrograms(ctx, o.bin, scratch)
 	if err != nil {
 		return err
 	}

@@ -14,6 +14,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"rpcpool.dev/test/internal/proc"
 )
 
 // Bounds of starting and stopping.
@@ -57,7 +59,7 @@ func startProcess(dir, name, program string, args ...string) (*process, error) {
 	p.cancel = cancel
 	p.cmd = exec.CommandContext(ctx, program, args...)
 	p.cmd.Stdout, p.cmd.Stderr = stdout, stderr
-	p.cmd.SysProcAttr = childAttr()
+	p.cmd.SysProcAttr = proc.ChildAttr()
 	p.cmd.Cancel = func() error { return p.cmd.Process.Signal(syscall.SIGTERM) }
 	p.cmd.WaitDelay = stopTime
 	if err := p.cmd.Start(); err != nil {

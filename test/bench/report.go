@@ -14,6 +14,8 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
+
+	"rpcpool.dev/test/internal/proc"
 )
 
 // report is what a run of the program measured, and on what.
@@ -42,7 +44,7 @@ func newReport() *report {
 		Started: time.Now(),
 		Machine: machine{
 			OS: runtime.GOOS, Arch: runtime.GOARCH, Go: runtime.Version(), Cores: runtime.NumCPU(),
-			Kernel: kernelVersion(),
+			Kernel: proc.KernelVersion(),
 			Load:   strings.Join(strings.Fields(string(load))[:3], " "),
 		},
 	}

@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"syscall"
 	"time"
+
+	"rpcpool.dev/test/internal/proc"
 )
 
 // restartScenario measures how soon every device is on offer again when a part
@@ -128,7 +130,7 @@ func (s *restartScenario) killSidecar(ctx context.Context, l *lab, p *pair, key,
 // killAgent kills the agent, whose workers must die with it, and starts another
 // when the tracker has seen that the device is not free.
 func (s *restartScenario) killAgent(ctx context.Context, l *lab, p *pair, key, tracker string) error {
-	workers, err := descendants(p.agent.pid())
+	workers, err := proc.Descendants(p.agent.pid())
 	if err != nil {
 		return err
 	}
@@ -151,13 +153,13 @@ func (s *restartScenario) killAgent(ctx context.Context, l *lab, p *pair, key, t
 
 // awaitDead waits until processes that became our children have died, and reaps
 // them, as init would.
-func awaitDead(ctx context.Context, all []stat) error {
+func awaitDead(ctx context.Context, all []proc.Stat) error {
 	for _, s := range all {
 		if !waitUntil(ctx, orphanTime, func() bool {
-			reapOrphan(s.pid)
-			return syscall.Kill(s.pid, 0) != nil
+			proc.Reap(s.PID)
+			return syscall.Kill(s.PID, 0) != nil
 		}) {
-			return fmt.Errorf("process %d (%s) outlived its agent by %s", s.pid, s.name, orphanTime)
+			return fmt.Errorf("process %d (%s) outlived its agent by %s", s.PID, s.Name, orphanTime)
 		}
 	}
 	return nil

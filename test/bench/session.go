@@ -79,6 +79,8 @@ type sessionBench struct {
 	again sample // close → next grant
 	turn  sample // close → next first call answered
 	raw   sample
+
+	beside func() error // after each session; nil: nothing
 }
 
 func (b *sessionBench) run(ctx context.Context, trackerAddr string, n int) error {
@@ -121,6 +123,11 @@ func (b *sessionBench) one(ctx context.Context, c *customer, last time.Time) (ti
 		return last, err
 	}
 	b.raw.add(raw)
+	if b.beside != nil {
+		if err := b.beside(); err != nil {
+			return last, err
+		}
+	}
 	time.Sleep(b.pause / 2)
 	closed := time.Now()
 	if err := s.Close(); err != nil {

@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"rpcpool.dev/test/internal/proc"
 )
 
 // vitals are what must not grow: how much of everything a set of programs holds.
@@ -56,11 +58,11 @@ func takeVitals(ctx context.Context, trackers []*service, servers []*server) (v 
 }
 
 func (v *vitals) addProcess(name string, pid int) error {
-	files, err := openFiles(pid)
+	files, err := proc.OpenFiles(pid)
 	if err != nil {
 		return err
 	}
-	rss, err := residentBytes(pid)
+	rss, err := proc.ResidentBytes(pid)
 	v.descriptors += len(files)
 	for _, file := range files {
 		kind, _, _ := strings.Cut(file, ":[") // socket:[123] and pipe:[123] are one kind each
@@ -83,13 +85,13 @@ func (v vitals) grown(before vitals) string {
 }
 
 func (v *vitals) addTree(s *server) error {
-	below, err := descendants(s.pid())
+	below, err := proc.Descendants(s.pid())
 	if err != nil {
 		return err
 	}
 	v.processes += len(below)
 	for _, d := range below {
-		if d.state == 'Z' {
+		if d.State == 'Z' {
 			v.zombies++
 		}
 	}

@@ -1,6 +1,6 @@
 //go:build linux
 
-package main
+package proc
 
 import (
 	"bytes"
@@ -14,26 +14,26 @@ import (
 
 // The programs under load, as `make build` names them.
 const (
-	programCLI     = "rpcpool"
-	programAgent   = "rpcpool-agent"
-	programSidecar = "rpcpool-sidecar"
-	programWorker  = "rpcpool-worker"
+	CLI     = "rpcpool"
+	Agent   = "rpcpool-agent"
+	Sidecar = "rpcpool-sidecar"
+	Worker  = "rpcpool-worker"
 )
 
 // packages of the programs.
 func packages() map[string]string {
 	return map[string]string{
-		programCLI:     "./cmd/rpcpool",
-		programAgent:   "./cmd/agent",
-		programSidecar: "./cmd/sidecar",
-		programWorker:  "./cmd/worker",
+		CLI:     "./cmd/rpcpool",
+		Agent:   "./cmd/agent",
+		Sidecar: "./cmd/sidecar",
+		Worker:  "./cmd/worker",
 	}
 }
 
-// findPrograms returns the directory of the programs: dir if it has them, or
+// FindPrograms returns the directory of the programs: dir if it has them, or
 // else scratch, into which they are built from the module that we are run in.
-func findPrograms(ctx context.Context, dir, scratch string) (string, error) {
-	missing, err := missingPrograms(dir)
+func FindPrograms(ctx context.Context, dir, scratch string) (string, error) {
+	missing, err := MissingPrograms(dir)
 	if err != nil {
 		return "", err
 	}
@@ -49,7 +49,8 @@ func findPrograms(ctx context.Context, dir, scratch string) (string, error) {
 	return scratch, nil
 }
 
-func missingPrograms(dir string) (missing []string, err error) {
+// MissingPrograms lists the programs that a directory lacks.
+func MissingPrograms(dir string) (missing []string, err error) {
 	for program := range packages() {
 		switch info, err := os.Stat(filepath.Join(dir, program)); {
 		case errors.Is(err, os.ErrNotExist):
