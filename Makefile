@@ -75,7 +75,7 @@ verify: $(CONTROLLER_GEN) ## Fail if a generated file is stale or a Go file is n
 ##@ Test
 
 .PHONY: test
-test: build ## Run all tests with the race detector, check coverage, then 20 s of soak.
+test: build ## Run all tests with the race detector, check coverage, then 20 s of soak and a little chaos.
 	hack/need.sh gcc gcc libc6-dev
 	hack/need.sh python3 python3
 	mkdir -p out
@@ -83,6 +83,7 @@ test: build ## Run all tests with the race detector, check coverage, then 20 s o
 		-covermode=atomic -coverpkg=$(shell hack/coverage.sh --packages) -coverprofile=out/coverage.out ./...
 	hack/coverage.sh out/coverage.out
 	go run ./test/bench soak --duration 20s
+	go run ./test/chaos -bin $(BIN) -sessions 400
 
 .PHONY: stress
 stress: ## Run the end-to-end tests at full length (1,000 crashes, 10,000 sessions).

@@ -171,3 +171,23 @@ func TestALongLivedWorkerServesOneClientAfterAnother(t *testing.T) {
 		}
 	}
 }
+
+func TestALongLivedWorkerThatFailsTheProbeIsReplacedWithPauses(t *testing.T) {
+	agent := newScriptedAgent(t) // whose workers speak flavour C
+	s := startServerOver(t, agent, func(o *Options) {
+		o.Isolation, o.Flavour, o.Quarantine.Failures = IsolationWatchdog, tvm.FlavourA, 2
+	})
+	seen := map[string]bool{}
+	for range 2 {
+		kill := agent.next(supervise.OpKill)
+		if seen[kill.Worker] {
+			t.Errorf("worker %s was asked again", kill.Worker)
+		}
+		seen[kill.Worker] = true
+		agent.exited(kill.Worker, supervise.Report{Cause: supervise.CauseKilledDrain})
+	}
+	eventually(t, "quarantine, with the reason", func() bool {
+		err := s.Ready()
+		return err != nil && strings.Contains(err.Error(), "quarantined") && strings.Contains(err.Error(), "flavour C, not A")
+	})
+}

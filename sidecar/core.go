@@ -422,6 +422,15 @@ func (c *core) answered(a answer) {
 	}
 }
 
+// dismiss ends a worker that is of no use, if it lives: a long-lived one that
+// failed the probe would be asked again at once, and fail again.
+func (c *core) dismiss(worker string) {
+	if c.link != nil && c.crew.Has(worker) {
+		c.crew.Terminating(worker)
+		_ = c.link.Kill(worker, supervise.Kill{Cause: supervise.CauseKilledDrain, Grace: c.options.KillGrace})
+	}
+}
+
 // judge decides by a probe whether the workers can serve.
 func (c *core) judge(s *session, r supervise.Report, now time.Time) {
 	if !s.probe.answered {
@@ -442,6 +451,7 @@ func (c *core) judge(s *session, r supervise.Report, now time.Time) {
 	if err != nil {
 		c.options.Logger.Warn("worker failed the probe", "error", err)
 		c.crew.Failed(now, err.Error())
+		c.dismiss(s.worker)
 		return
 	}
 	c.crew.Healthy()

@@ -101,6 +101,12 @@ func (c *Crew) Disconnected() {
 // Adopt takes over a worker that an earlier sidecar started.
 func (c *Crew) Adopt(worker string, s State) { c.workers[worker] = s }
 
+// Has tells whether a worker exists, as far as is known.
+func (c *Crew) Has(worker string) bool {
+	_, known := c.workers[worker]
+	return known
+}
+
 // Named tells whether this Crew gave a worker its name.
 func (c *Crew) Named(worker string) bool { return strings.HasPrefix(worker, c.prefix+"-") }
 
