@@ -141,7 +141,8 @@ func (c *core) run(ctx context.Context) {
 	for {
 		c.beginEarly(time.Now())
 		timer.Reset(c.settle(time.Now()))
-		if c.drained && c.current == nil && c.early == nil {
+		// Who has claimed the ticket will come, or its handshake fail.
+		if c.drained && c.current == nil && c.early == nil && !c.tickets.Claimed() {
 			return
 		}
 		var events <-chan supervise.Event
@@ -384,6 +385,7 @@ func reportOf(e supervise.Event) supervise.Report {
 // drain stops offering; a session in progress has DrainTimeout left.
 func (c *core) drain(now time.Time) {
 	c.drained = true
+	c.tickets.Retire()
 	if s := c.current; s != nil {
 		s.drainAt = now.Add(c.options.DrainTimeout)
 		c.options.Logger.Info("draining", "session", s.id, "at_most", c.options.DrainTimeout)

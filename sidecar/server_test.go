@@ -581,3 +581,28 @@ func TestAClientThatComesInAsTheServerStopsIsTold(t *testing.T) {
 		})
 	}
 }
+
+// Between the claim of the ticket and the admission lies the answer of the
+// handshake: who stops waits for that, so that the client is told, or was never
+// let in.
+func TestAServerThatStopsWaitsForTheClientThatHasTheTicket(t *testing.T) {
+	s := startServer(t, nil)
+	eventually(t, "the device is free", func() bool { return s.Ready() == nil })
+	if _, err := s.tickets.Claim("dev"); err != nil {
+		t.Fatal(err)
+	}
+	s.stop()
+	eventually(t, "the server drains", func() bool {
+		err := s.Ready()
+		return err != nil && strings.Contains(err.Error(), "draining")
+	})
+	select {
+	case <-s.core.done:
+		t.Error("the server ended although a client is on its way in")
+	default:
+	}
+	s.core.ticketLost()
+	if err := s.wait(); err != nil {
+		t.Error(err)
+	}
+}

@@ -62,11 +62,14 @@ func (s *peerSocket) gone() bool {
 
 // leftFirst tells of a client that is gone whether it went by itself, and not
 // because our side, the worker's, had been ended before: TCP knows who was first.
+// After our end and then the client's it is done with the connection without an
+// error; after a reset there is one, which is looked at and left to the worker.
 func (s *peerSocket) leftFirst() bool {
 	const (
 		finWait1 = 4
 		finWait2 = 5
 		timeWait = 6
+		closed   = 7
 		closing  = 11
 	)
 	info, err := unix.GetsockoptTCPInfo(s.fd, unix.IPPROTO_TCP, unix.TCP_INFO)
@@ -76,6 +79,10 @@ func (s *peerSocket) leftFirst() bool {
 	switch info.State {
 	case finWait1, finWait2, timeWait, closing:
 		return false
+	case closed:
+		fds := []unix.PollFd{{Fd: int32(s.fd)}}
+		_, err := unix.Poll(fds, 0)
+		return err != nil || fds[0].Revents&unix.POLLERR != 0
 	default:
 		return true
 	}

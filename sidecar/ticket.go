@@ -21,22 +21,39 @@ type tickets struct {
 	key     string
 	open    bool
 	claimed bool
+	retired bool          // there will be no more
 	changed chan struct{} // closed and replaced at every change
 }
 
 func newTickets() *tickets { return &tickets{changed: make(chan struct{})} }
 
 // Open puts matchKey on offer in place of any other. It fails if a client has
-// already claimed the one before.
+// already claimed the one before, or after Retire.
 func (t *tickets) Open(matchKey string) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.claimed {
+	if t.claimed || t.retired {
 		return false
 	}
 	t.key, t.open = matchKey, true
 	t.notify()
 	return true
+}
+
+// Retire withdraws the ticket, if one is on offer, and lets no other be put.
+func (t *tickets) Retire() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.key, t.open, t.retired = "", false, true
+	t.notify()
+}
+
+// Claimed tells whether a client has the ticket, from its claim to the end of
+// its session.
+func (t *tickets) Claimed() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.claimed
 }
 
 // Close withdraws the ticket, if one is on offer.

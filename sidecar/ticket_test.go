@@ -90,3 +90,15 @@ func TestOfManyThatRaceOneWins(t *testing.T) {
 		ts.Release()
 	}
 }
+
+func TestARetiredTicketIsTheLast(t *testing.T) {
+	ts := newTickets()
+	ts.Open("k:1")
+	ts.Retire()
+	if _, err := ts.Claim("k:1"); !errors.Is(err, errNoTicket) {
+		t.Errorf("claim of a retired ticket: %v", err)
+	}
+	if ts.Open("k:2") || ts.Claimed() {
+		t.Error("another ticket is put, or claimed")
+	}
+}
