@@ -35,6 +35,7 @@ func inherited(worker string, spec *supervise.Session, age time.Duration, now ti
 		id: spec.ID, client: spec.Client, timeout: spec.Timeout,
 		began: now.Add(-age), handed: now.Add(-age), worker: worker, foreign: true, unwatch: func() {},
 	}
+	s.oomBefore, s.oomKnown = supervise.OOMKills()
 	var m memo
 	if json.Unmarshal([]byte(spec.Memo), &m) == nil {
 		s.clamped = m.Clamped

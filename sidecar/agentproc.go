@@ -103,6 +103,10 @@ func mayRecover(err error) bool {
 }
 
 func runAgentOnce(ctx context.Context, o AgentOptions) error {
+	select {
+	case <-o.hung: // it was about the one before
+	default:
+	}
 	ctx, end := context.WithCancelCause(ctx)
 	defer end(nil)
 	go func() {

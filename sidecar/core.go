@@ -28,6 +28,11 @@ const probeClient = "probe"
 // about the end of a worker.
 const answerTime = 2 * time.Second
 
+// takeTime is how long an agent may take to say that a session was handed to its
+// worker. It is a matter of milliseconds, and a program under test can stop the
+// agent.
+const takeTime = 10 * time.Second
+
 // farewellTime bounds the goodbye to a client: long enough for it to read an
 // exception packet, and off the path of the next session.
 const farewellTime = 2 * time.Second
@@ -263,6 +268,9 @@ func (c *core) offerAgain() {
 func (c *core) untilNext(now, again time.Time) time.Duration {
 	next := now.Add(time.Hour)
 	due := []time.Time{again, c.crew.NotBefore()}
+	for _, began := range c.started {
+		due = append(due, began.Add(supervise.MaxStartExtension*c.options.StartTimeout+c.patience()+time.Millisecond))
+	}
 	if c.current != nil {
 		kill, _ := c.killTime()
 		giveUp, _ := c.giveUpTime()
@@ -293,6 +301,10 @@ func (c *core) connected(l *supervise.Link) {
 	c.meter.agentConnected()
 	c.crew.Connected()
 	for _, w := range hello.Workers {
+		if w.State == supervise.StateDeviceFault { // and its session is on record
+			c.crew.Adopt(w.ID, w.State)
+			continue
+		}
 		c.crew.Adopt(w.ID, supervise.StateBusy)
 		if w.Session != nil && c.current == nil && !c.crew.Named(w.ID) && w.Session.Client != probeClient {
 			c.current = adopted(w, time.Now())
@@ -313,6 +325,10 @@ func (c *core) disconnected(now time.Time) {
 	c.link = nil
 	c.crew.Disconnected()
 	c.options.Logger.Warn("agent lost")
+	if c.current != nil && c.current.probe != nil { // no fault of the worker's
+		c.current.socket.Close()
+		c.current = nil
+	}
 	if c.current != nil && !c.current.handed.IsZero() {
 		kills, known := supervise.OOMKills()
 		c.finish(c.current.lostAgent(kills, known, limit), now)
@@ -340,13 +356,28 @@ func (c *core) event(e supervise.Event, now time.Time) {
 			r := reportOf(e)
 			r.Cause = supervise.CauseUnkillable
 			c.finish(r, now)
+		} else if c.lateEnd(e) {
+			c.finishLate(e, reportOf(e), now)
+			return
 		}
+		closeFD(e.FD)
 	case supervise.EventStopping:
 		c.leaving = true
-	case supervise.EventHello, supervise.EventStarted:
+	case supervise.EventStarted, supervise.EventCleaning:
+		if s := c.current; s != nil && s.worker == e.Worker {
+			s.taken = true
+			s.cleaning = e.Kind == supervise.EventCleaning
+		}
+	case supervise.EventHello:
 	default:
 		c.options.Logger.Warn("unknown event of the agent", "kind", string(e.Kind))
 	}
+}
+
+// lateEnd tells whether an event is about a session of an earlier sidecar that
+// it could not put on record.
+func (c *core) lateEnd(e supervise.Event) bool {
+	return e.Session != nil && e.Session.Client != probeClient && !c.crew.Named(e.Worker)
 }
 
 // ended handles the end of a worker's tree, or of a session that its worker
@@ -357,14 +388,17 @@ func (c *core) ended(e supervise.Event, now time.Time) {
 	if e.Kind == supervise.EventEnded {
 		c.crew.Returned(e.Worker)
 	} else {
-		c.crew.Exited(now, e.Worker, r)
+		counted := c.crew.Exited(now, e.Worker, r)
 		c.meter.workerEnded(r)
+		if s := c.current; s != nil && s.worker == e.Worker && s.probe != nil {
+			s.probe.counted = counted
+		}
 	}
 	switch {
 	case c.current != nil && c.current.worker == e.Worker:
 		c.takeSocket(c.current, e.FD)
 		c.finish(r, now)
-	case e.Session != nil && e.Session.Client != probeClient && !c.crew.Named(e.Worker):
+	case c.lateEnd(e):
 		c.finishLate(e, r, now)
 	default:
 		closeFD(e.FD)
@@ -372,6 +406,9 @@ func (c *core) ended(e supervise.Event, now time.Time) {
 	}
 	if c.link != nil {
 		_ = c.link.Ack(e.Worker, e.Seq)
+	}
+	if e.Kind == supervise.EventEnded && !c.crew.Named(e.Worker) {
+		c.dismiss(e.Worker) // an earlier sidecar started it, by its own options
 	}
 }
 
@@ -452,7 +489,9 @@ func (c *core) judge(s *session, r supervise.Report, now time.Time) {
 	}
 	if err != nil {
 		c.options.Logger.Warn("worker failed the probe", "error", err)
-		c.crew.Failed(now, err.Error())
+		if !s.probe.counted {
+			c.crew.Failed(now, err.Error())
+		}
 		c.dismiss(s.worker)
 		return
 	}

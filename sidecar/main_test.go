@@ -41,6 +41,7 @@ func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
 // scriptedAgent is an agent without processes: it accepts one sidecar after the
 // other on a Unix socket and lets the test play the workers.
 type scriptedAgent struct {
+	deaf     atomic.Bool  // takes sessions without a word
 	acks     atomic.Int64 // ends that the sidecar has acknowledged
 	t        *testing.T
 	path     string
@@ -117,6 +118,9 @@ func (a *scriptedAgent) serve(conn *supervise.Conn) {
 			return
 		}
 		sc := scriptedCommand{Command: c}
+		if c.Session != nil && !a.deaf.Load() {
+			a.send(supervise.Event{Kind: supervise.EventStarted, Worker: c.Worker, PID: 7})
+		}
 		if fd >= 0 {
 			sc.session = os.NewFile(uintptr(fd), "session")
 		}

@@ -25,13 +25,14 @@ const maxProbeReply = 1 << 20
 // libraries and answers.
 type probe struct {
 	answered bool
+	counted  bool // the end of its worker has counted as a failure already
 	flavour  tvm.Flavour
 	err      error
 	report   *supervise.Report // how the worker ended, if it did before we had read its answer
 }
 
 // newProbe makes the pair. The worker's end is the session's socket; ours is
-// returned for [probe.ask].
+// returned for [askFlavour].
 func newProbe() (*peerSocket, net.Conn, error) {
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {

@@ -17,6 +17,9 @@ func (c *core) begin(a admitted, now time.Time) {
 		return
 	}
 	socket, err := newPeerSocket(a.conn)
+	if err != nil {
+		c.options.Logger.Error("client that was let in is lost", "client", a.client, "error", err)
+	}
 	if err != nil || socket.gone() {
 		if err == nil {
 			socket.Close()
@@ -126,13 +129,39 @@ func (c *core) killTime() (at time.Time, why supervise.Cause) {
 	return at, why
 }
 
+// patience is how long a kill may take until the agent has something to say.
+func (c *core) patience() time.Duration {
+	d := c.options.KillGrace + c.options.ReapTimeout + answerTime
+	if c.options.Dump != 0 {
+		d += supervise.DumpTime
+	}
+	return d
+}
+
+// startsHang tells whether the agent has been silent about a start for longer
+// than any may take. It is given up for that, too: nothing else would ever end
+// it.
+func (c *core) startsHang(now time.Time) bool {
+	most := supervise.MaxStartExtension*c.options.StartTimeout + c.patience()
+	for _, began := range c.started {
+		if now.Sub(began) > most {
+			return c.link != nil
+		}
+	}
+	return false
+}
+
 // giveUpTime is when the agent must have said how the session's worker ended,
 // or at least that it does not die. An agent that is silent then is hung: a
 // program under test can stop it.
 func (c *core) giveUpTime() (at time.Time, why supervise.Cause) {
 	s := c.current
-	patience := c.options.KillGrace + c.options.ReapTimeout + answerTime
+	patience := c.patience()
 	switch {
+	case s.cleaning: // which may take a while, and the tree is gone
+		return time.Time{}, ""
+	case c.link != nil && s.overdue == "" && !s.handed.IsZero() && !s.taken && !s.foreign:
+		return s.handed.Add(takeTime), supervise.CauseStartFailed
 	case s.handed.IsZero() || c.link == nil || s.overdue != "":
 		return time.Time{}, ""
 	case !s.killing.IsZero():
@@ -146,6 +175,10 @@ func (c *core) giveUpTime() (at time.Time, why supervise.Cause) {
 
 // endOverdue ends the session if its time has come.
 func (c *core) endOverdue(now time.Time) {
+	if c.startsHang(now) {
+		c.giveUpAgent(supervise.CauseStartFailed)
+		return
+	}
 	if c.current == nil {
 		return
 	}
@@ -174,8 +207,11 @@ func (c *core) endOverdue(now time.Time) {
 // it kills it, and its workers die with it; the end of the link ends the
 // session.
 func (c *core) giveUpAgent(why supervise.Cause) {
-	c.options.Logger.Error("agent does not answer: giving it up", "session", c.current.id)
-	c.current.overdue = why
+	c.options.Logger.Error("agent does not answer: giving it up")
+	clear(c.started)
+	if c.current != nil {
+		c.current.overdue = why
+	}
 	select {
 	case c.hung <- struct{}{}:
 	default:
@@ -193,7 +229,7 @@ func (c *core) finish(r supervise.Report, now time.Time) {
 		return
 	}
 	c.current = nil
-	if r.Cause != supervise.CauseStartFailed {
+	if served := !s.handed.IsZero() && c.link != nil; served && r.Cause != supervise.CauseStartFailed && r.Cause != supervise.CauseUnkillable {
 		c.crew.Healthy()
 		c.crew.Proved(s.worker)
 	}

@@ -606,3 +606,22 @@ func TestAServerThatStopsWaitsForTheClientThatHasTheTicket(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// A program under test can stop the agent. A client that is let in after that
+// does not wait for its whole timeout, and the device comes back.
+func TestAnAgentThatTakesNoSessionIsGivenUp(t *testing.T) {
+	s := startServer(t, nil)
+	eventually(t, "the device is free", func() bool { return s.Ready() == nil })
+	s.agent.deaf.Store(true)
+	c := s.dial(t)
+	c.handshake("dev", time.Hour)
+	cmd := s.agent.next(supervise.OpSession)
+	_ = cmd.session.Close()
+	if text := c.exception(tvm.FlavourC); !strings.HasPrefix(text, "start-failed: ") || !strings.Contains(text, "given up") {
+		t.Errorf("exception %q", text)
+	}
+	s.agent.deaf.Store(false)
+	next := s.dial(t)
+	next.handshake("dev", 0)
+	s.finishSession(s.agent.next(supervise.OpSession))
+}

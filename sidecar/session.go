@@ -27,6 +27,8 @@ type session struct {
 	drainAt   time.Time       // when it is killed because the server stops; zero: not
 	killing   time.Time       // when the agent was told to kill it; zero: it was not
 	why       supervise.Cause // of killing
+	taken     bool            // the agent has said that a worker has it
+	cleaning  bool            // its tree is gone, and the agent removes what is left
 	overdue   supervise.Cause // why it should have ended, if the agent was given up over it
 	probe     *probe          // not a client's session but our own question to a worker
 	foreign   bool            // begun by an earlier sidecar
@@ -115,13 +117,22 @@ func (s *session) farewellPacket(e end, f tvm.Flavour) []byte {
 	return tvm.AppendException(nil, f, text)
 }
 
+// outputInRecord is how much of a worker's output its session's record has, in
+// bytes; all that is kept is logged at level debug.
+const outputInRecord = 4 << 10
+
 // record logs the session: who, when, how long, how much, how it ended.
 func (s *session) record(log *slog.Logger, e end, t traffic, now time.Time) {
+	var output string // of an end that somebody will want to understand
+	if e.cause != supervise.CauseCompleted && e.cause != supervise.CauseClientGone {
+		output = string(e.report.Output[max(0, len(e.report.Output)-outputInRecord):])
+		log.Debug("output of the worker", "session", s.id, "output", string(e.report.Output))
+	}
 	log.Info("session ended",
 		"session", s.id, "client", s.client, "cause", string(e.cause), "how", e.report.String(),
 		"began", s.began, "duration", now.Sub(s.began), "timeout", s.timeout, "clamped", s.clamped,
 		"received_bytes", t.received, "sent_bytes", t.sent, "rtt", t.rtt, "retransmits", t.retransmits,
 		"limit", string(e.report.Limit), "exit_code", e.report.Code, "signal", int(e.report.Signal), "core", e.report.CorePath,
 		"worker", s.worker, "user_time", e.report.UserTime, "system_time", e.report.SysTime, "max_rss_bytes", e.report.MaxRSS,
-		"peak_memory_bytes", e.report.PeakMemory)
+		"peak_memory_bytes", e.report.PeakMemory, "output", output)
 }

@@ -22,7 +22,6 @@ import (
 	"syscall"
 
 	"rpcpool.dev/internal/version"
-	"rpcpool.dev/sidecar/supervise"
 	"rpcpool.dev/sidecar/supervise/agent"
 )
 
@@ -70,7 +69,6 @@ const gcPercent = 25
 
 func main() {
 	agent.MaybeExec()
-	supervise.ShortTurns()
 	debug.SetGCPercent(gcPercent)
 	os.Exit(run(context.Background(), os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
 }

@@ -69,7 +69,6 @@ used; no container is started. It runs until SIGINT or SIGTERM.`,
 }
 
 func (f *localFlags) run(cmd *cobra.Command) (err error) {
-	supervise.ShortTurns()
 	pools, err := manifest.Load(f.files, cmd.InOrStdin())
 	if err != nil {
 		return usageError{err}

@@ -14,7 +14,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"rpcpool.dev/sidecar"
-	"rpcpool.dev/sidecar/supervise"
 )
 
 // serveFlags are the flags of `rpcpool serve`.
@@ -91,7 +90,6 @@ func (f *serveFlags) run(cmd *cobra.Command, worker []string) (err error) {
 		return errors.Join(err, o.Listener.Close())
 	}
 	defer func() { err = errors.Join(err, cleanup()) }()
-	supervise.ShortTurns()
 	fmt.Fprintf(cmd.OutOrStdout(), "serving %s on %s\n", o.Key, server.Addr())
 	group, ctx := errgroup.WithContext(cmd.Context())
 	group.Go(func() error { return serveMetrics(ctx, f.metrics, server.registry, server.Ready, agent.Logger) })

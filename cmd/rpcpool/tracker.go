@@ -12,7 +12,6 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"rpcpool.dev/internal/tcp"
-	"rpcpool.dev/sidecar/supervise"
 	"rpcpool.dev/tracker"
 )
 
@@ -58,7 +57,6 @@ It prints the address that it listens on and runs until SIGINT or SIGTERM.`,
 }
 
 func (f *trackerFlags) run(cmd *cobra.Command) error {
-	supervise.ShortTurns()
 	o, err := f.options()
 	if err != nil {
 		return err

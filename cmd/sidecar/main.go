@@ -20,7 +20,6 @@ import (
 	"rpcpool.dev/internal/metrics"
 	"rpcpool.dev/internal/version"
 	"rpcpool.dev/sidecar"
-	"rpcpool.dev/sidecar/supervise"
 )
 
 // Exit statuses, those of all programs here.
@@ -41,7 +40,6 @@ type config struct {
 }
 
 func main() {
-	supervise.ShortTurns()
 	ctx, stop := signals(func(d time.Duration, f func()) { time.AfterFunc(d, f) })
 	defer stop()
 	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))

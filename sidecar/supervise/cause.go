@@ -15,7 +15,8 @@ const (
 	CauseCompleted Cause = "completed"
 	// CauseClientGone: the client went away and the worker did not end by itself.
 	CauseClientGone Cause = "client-gone"
-	// CauseTimeout: the session reached its deadline and was killed.
+	// CauseTimeout: the session reached its deadline, or another bound on time
+	// ([Limit]), and was killed.
 	CauseTimeout Cause = "timeout"
 	// CauseCrashSignal: the worker died of a signal that nobody here sent.
 	CauseCrashSignal Cause = "crash-signal"

@@ -231,12 +231,12 @@ func (c *Crew) Unkillable(worker string) {
 
 // Exited says that a worker and its tree are gone. A worker that dies before it
 // is given a session counts as a failure to start, unless it is long-lived and
-// has served before; one that dies in a session does not: that is what sessions
-// of a tuner do.
-func (c *Crew) Exited(now time.Time, worker string, r Report) {
+// has served before, or its agent was told to stop; one that dies in a session
+// does not: that is what sessions of a tuner do.
+func (c *Crew) Exited(now time.Time, worker string, r Report) (counted bool) {
 	state, known := c.workers[worker]
 	if !known {
-		return
+		return false
 	}
 	proved := c.proved[worker]
 	c.input(worker, InputExit)
@@ -245,9 +245,11 @@ func (c *Crew) Exited(now time.Time, worker string, r Report) {
 	delete(c.proved, worker)
 	c.refill = time.Time{}
 	unready := state == StateStarting || state == StateSpare || state == StateReady
-	if !proved && (unready || r.Cause == CauseStartFailed) {
-		c.Failed(now, r.String())
+	if proved || r.Cause == CauseKilledDrain || !unready && r.Cause != CauseStartFailed {
+		return false
 	}
+	c.Failed(now, r.String())
+	return true
 }
 
 // Health tells whether a session would be served now.
@@ -272,21 +274,24 @@ func (c *Crew) Health() (h Health, reason string) {
 // offerable tells whether a worker waits that a client may get.
 func (c *Crew) offerable() bool {
 	if !c.policy.LongLived {
-		return len(c.idle) > 0
+		return len(c.idle) > 0 && c.hold != StateCrashLoop
 	}
 	return slices.ContainsFunc(c.idle, func(w string) bool { return c.proved[w] })
 }
 
 // NeedsProbe tells whether a worker should be tried now, before any client is
-// let in: a long-lived one that has not served yet; and where none are started
-// ahead, after a start that failed, for nothing else would show that they start
-// again. A probe that goes well is [Crew.Healthy] and [Crew.Proved].
+// let in: a long-lived one that has not served yet, if there is no other; a spare
+// of a device that is withdrawn; and where none are started ahead, after a start
+// that failed, for nothing else would show that they start again. A probe that
+// goes well is [Crew.Healthy] and [Crew.Proved].
 func (c *Crew) NeedsProbe(now time.Time) bool {
 	switch {
 	case !c.connected || len(c.in(StateDeviceFault)) > 0:
 		return false
 	case c.policy.LongLived:
-		return slices.ContainsFunc(c.idle, func(w string) bool { return !c.proved[w] })
+		return len(c.idle) > 0 && !c.offerable()
+	case len(c.idle) > 0:
+		return c.hold == StateCrashLoop
 	default:
 		return c.policy.keep() == 0 && c.hold != StateStopped && !now.Before(c.notBefore)
 	}

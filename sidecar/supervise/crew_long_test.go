@@ -73,19 +73,23 @@ func TestALongLivedWorkerThatNeverProvesGoodIsBackedOff(t *testing.T) {
 
 func TestTheWorkerThatServedLastServesNextAndAStandbyTakesItsPlace(t *testing.T) {
 	s := newCrewStory(t, longPolicy(2))
-	first, second := s.startReady(), s.startReady()
+	first := s.startReady()
 	s.prove(first)
-	s.prove(second)
+	standby := s.startReady()
+	if s.crew.NeedsProbe(s.now) {
+		t.Fatal("a free device is withdrawn to ask a standby")
+	}
 	for range 3 {
-		if got, _, _ := s.crew.Take(s.now, false); got != second {
+		if got, _, _ := s.crew.Take(s.now, false); got != first {
 			t.Fatalf("Take = %q, want the one that served last", got)
 		}
-		s.crew.Returned(second)
+		s.crew.Returned(first)
 	}
 	s.crew.Take(s.now, false)
-	s.crew.Exited(s.now, second, Report{Cause: CauseCrashSignal})
-	s.wantHealth(HealthReady) // by the standby
-	if got, _, _ := s.crew.Take(s.now, false); got != first {
+	s.crew.Exited(s.now, first, Report{Cause: CauseCrashSignal})
+	s.prove(standby)
+	s.wantHealth(HealthReady)
+	if got, _, _ := s.crew.Take(s.now, false); got != standby {
 		t.Fatalf("Take = %q, want the standby", got)
 	}
 	s.wantStarts(1)
@@ -137,4 +141,14 @@ func TestTheHoldLastsUntilAWorkerHasServed(t *testing.T) {
 	s.startReady()
 	s.crew.Healthy()
 	s.wantHealth(HealthReady)
+}
+
+func TestTheEndOfAnAgentIsNoFailureOfItsWorkers(t *testing.T) {
+	s := newCrewStory(t, testPolicy)
+	for range 10 {
+		if s.crew.Exited(s.now, s.startReady(), Report{Cause: CauseKilledDrain}) {
+			t.Fatal("a spare that was dismissed counts as a failure")
+		}
+		s.wantStarts(1)
+	}
 }

@@ -124,7 +124,7 @@ func TestStartsThatFailAreBackedOffAndThenQuarantined(t *testing.T) {
 	}
 }
 
-func TestQuarantineEndsWhenASpareIsReadyAndTheBackoffWhenOneHasServed(t *testing.T) {
+func TestQuarantineAndBackoffEndWhenASpareHasPassedTheProbe(t *testing.T) {
 	s := newCrewStory(t, testPolicy)
 	for range 3 {
 		s.failStart()
@@ -132,10 +132,17 @@ func TestQuarantineEndsWhenASpareIsReadyAndTheBackoffWhenOneHasServed(t *testing
 	}
 	s.wantHealth(HealthQuarantined)
 	w := s.startReady()
-	s.wantHealth(HealthReady)
-	s.crew.Take(s.now, false)
+	s.wantHealth(HealthQuarantined) // to say that it is ready proves too little
+	if !s.crew.NeedsProbe(s.now) {
+		t.Fatal("no probe is due")
+	}
+	s.crew.Take(s.now, true)
 	s.crew.Exited(s.now, w, Report{Cause: CauseCompleted})
 	s.crew.Healthy()
+	s.startReady()
+	s.wantHealth(HealthReady)
+	s.crew.Take(s.now, false)
+	s.now = s.now.Add(time.Second)
 	s.failStart()
 	if got := s.crew.NotBefore().Sub(s.now); got != 100*time.Millisecond {
 		t.Fatalf("backoff after a good session begins at %s, want 100ms", got)
@@ -357,7 +364,7 @@ func mustRecover(t *rapid.T, l *Crew, now time.Time) {
 		l.Ready(w)
 		l.Proved(w)
 	}
-	if l.NeedsProbe(now) {
+	if l.NeedsProbe(now) || l.policy.Warm > 0 {
 		l.Healthy()
 	}
 	if h, reason := l.Health(); h != HealthReady {

@@ -25,9 +25,9 @@ const (
 	selfExitGrace = 40 * time.Millisecond
 	// selfExitEarly is by how much the worker's clock reading may be before ours.
 	selfExitEarly = time.Millisecond
-	// maxStartExtension bounds, in start timeouts, the time that a worker may
+	// MaxStartExtension bounds, in start timeouts, the time that a worker may
 	// take to become ready by asking for more again and again.
-	maxStartExtension = 10
+	MaxStartExtension = 10
 )
 
 // Effect is something that a [Life] asks of the shell around it.
@@ -252,6 +252,9 @@ func (l *Life) sessionOver(now time.Time) []Effect {
 	l.ended = now
 	draining := l.state == StateDraining
 	l.to(InputReady)
+	if l.lost {
+		l.due[timerLost] = now.Add(lostGrace)
+	}
 	if !draining {
 		return []Effect{EffectEnded}
 	}
@@ -295,7 +298,7 @@ func (l *Life) GiveSession(now time.Time, s *Session) ([]Effect, error) {
 	case l.lost:
 		return nil, errors.New("worker closed its control socket")
 	}
-	l.session, l.served, l.begun = s, true, now
+	l.session, l.served, l.begun, l.protocol = s, true, now, false
 	l.to(InputSession)
 	l.setDeadline(now)
 	return []Effect{EffectHandOver}, nil
@@ -333,7 +336,7 @@ func (l *Life) Trip(now time.Time) []Effect {
 func (l *Life) Extend(now time.Time, d time.Duration) {
 	switch {
 	case l.state == StateStarting && l.session == nil && d > 0:
-		most := l.created.Add(maxStartExtension * l.start.StartTimeout)
+		most := l.created.Add(MaxStartExtension * l.start.StartTimeout)
 		l.due[timerStart] = earlier(most, later(l.due[timerStart], now.Add(d)))
 	case l.due[timerHeartbeat].IsZero():
 	case d <= 0:

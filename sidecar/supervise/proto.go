@@ -144,7 +144,7 @@ const (
 	// EventAdopt hands the sidecar the descriptor of a session in progress that
 	// an earlier one began.
 	EventAdopt EventKind = "adopt"
-	// EventStarted: the process exists.
+	// EventStarted: the process exists; for a session, a worker has it.
 	EventStarted EventKind = "started"
 	// EventReady: a worker waits for its session.
 	EventReady EventKind = "ready"
@@ -155,8 +155,10 @@ const (
 	// directory is removed. Also the answer to a start that failed. If no sidecar
 	// was there when it happened, the session's descriptor comes with it.
 	EventExited EventKind = "exited"
+	// EventCleaning: the tree is gone, and to remove what it left takes a while.
+	EventCleaning EventKind = "cleaning"
 	// EventUnkillable: the tree outlived SIGKILL by ReapTimeout. EventExited
-	// still follows if it ever ends.
+	// still follows if it ever ends, without the session if a sidecar was told.
 	EventUnkillable EventKind = "unkillable"
 	// EventStopping: the agent was told to stop. Sessions in progress have its
 	// drain time left; no more are taken.

@@ -10,8 +10,6 @@ import (
 	"runtime"
 	"syscall"
 	"time"
-
-	"rpcpool.dev/sidecar/supervise"
 )
 
 // isolationScenario measures the same figures for every way to run a session: a
@@ -179,9 +177,6 @@ func startHogs(l *lab) (hogs []*process, err error) {
 const hogCommand = "hog"
 
 func runHog(ctx context.Context) error {
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	supervise.UsualTurns() // this program has asked for short ones
 	for ctx.Err() == nil {
 		for range 1 << 20 {
 		}

@@ -14,7 +14,6 @@ import (
 	"syscall"
 	"time"
 
-	"rpcpool.dev/sidecar/supervise"
 	"rpcpool.dev/test/internal/proc"
 )
 
@@ -26,7 +25,6 @@ const (
 )
 
 func main() {
-	supervise.ShortTurns() // a clock that is read late measures the reader
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))

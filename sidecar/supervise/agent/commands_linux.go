@@ -23,7 +23,7 @@ func (s *supervisor) connect(conn *supervise.Conn) {
 	s.link = l
 	l.push(supervise.Event{Kind: supervise.EventHello, Hello: s.hello()}, -1)
 	for _, w := range s.sorted() {
-		if w.sessionFD >= 0 {
+		if w.sessionFD >= 0 && !w.life.Unkillable() {
 			l.push(supervise.Event{Kind: supervise.EventAdopt, Worker: w.id, Session: w.life.Session()}, w.sessionFD)
 		}
 	}
@@ -32,10 +32,14 @@ func (s *supervisor) connect(conn *supervise.Conn) {
 	}
 	for _, w := range s.sorted() {
 		if w.life.Unkillable() {
-			l.push(s.unkillable(w), -1)
+			l.push(s.unkillable(w), w.sessionFD)
+			w.told = true
+			w.forgetSession()
 		}
 	}
-	s.wait(func() { s.disconnected(l, l.write()) })
+	// The end of a link is its reader's to tell: what a sidecar said before it
+	// died counts.
+	s.wait(func() { _ = l.write() })
 	s.wait(func() {
 		s.disconnected(l, l.read(
 			func(c supervise.Command, fd int) {
@@ -165,7 +169,14 @@ func (s *supervisor) start(c supervise.Command, fd int) {
 	s.workers[w.id] = w
 	w.oomBefore, _ = s.oom.read()
 	s.arm(w)
-	o := order{worker: w.id, argv: argv, start: *c.Start, session: c.Session, fd: duplicateFD(fd)}
+	kept := fd
+	fd = duplicateFD(kept)
+	if kept >= 0 && fd < 0 {
+		w.life.Refuse("no descriptor is left for the session")
+		s.gone(w, nil)
+		return
+	}
+	o := order{worker: w.id, argv: argv, start: *c.Start, session: c.Session, fd: fd}
 	s.launcher.do(func() {
 		child, err := s.launcher.launch(o)
 		s.post(func() { s.launched(w, child, err) })

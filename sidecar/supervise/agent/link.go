@@ -60,6 +60,9 @@ func (l *link) write() error {
 		err := l.conn.Send(next.event, next.fd)
 		closeFD(next.fd)
 		if err != nil {
+			if !errors.Is(err, unix.EPIPE) && !errors.Is(err, unix.ECONNRESET) {
+				_ = l.conn.Close() // so that the reader ends, too
+			}
 			return err //nolint:wrapcheck // says what it is
 		}
 	}

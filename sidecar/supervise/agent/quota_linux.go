@@ -27,7 +27,15 @@ type quota struct {
 	mu      sync.Mutex
 	own     int // descriptors; -1: none
 	session int
+	serial  int // counts sessions
 	stopped bool
+}
+
+// now is the number of the present session.
+func (q *quota) now() int {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.serial
 }
 
 // newQuota watches a work directory from now on, wherever it is moved to; nil if
@@ -73,6 +81,7 @@ func (q *quota) watchSession(dir *workDir) {
 	}
 	closeFD(q.session)
 	q.session = fd
+	q.serial++
 }
 
 // stop ends the watching.
@@ -91,18 +100,19 @@ func (q *quota) stop() {
 	closeFD(q.session)
 }
 
-// watch measures the directories every second or so until they hold more than
-// the limit, and says so once, or until stop.
-func (q *quota) watch(exceeded func(why string)) {
+// watch measures the directories every second or so, until stop, and says when
+// they hold more than the limit, and in which session that was.
+// A session that has ended meanwhile is not to blame the next one for.
+func (q *quota) watch(exceeded func(why string, serial int)) {
 	pause := quotaEvery
 	for q.sleep(pause) {
+		serial := q.now()
 		why, worked, ok := q.measure()
 		switch {
 		case !ok:
 			return
 		case why != "":
-			exceeded(why)
-			return
+			exceeded(why, serial)
 		}
 		pause = max(quotaEvery, quotaShare*worked)
 	}

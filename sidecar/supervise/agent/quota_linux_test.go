@@ -240,7 +240,7 @@ func TestQuotaEndsWithItsWorker(t *testing.T) {
 	must(t, err)
 	ended := make(chan struct{})
 	go func() {
-		q.watch(func(why string) { t.Error(why) })
+		q.watch(func(why string, _ int) { t.Error(why) })
 		close(ended)
 	}()
 	q.watchSession(dir)

@@ -142,6 +142,10 @@ func (s *supervisor) act(w *worker, effects []supervise.Effect) {
 		case supervise.EffectUnkillable:
 			s.log.Error("worker outlives SIGKILL", "worker", w.id, "pid", w.child.pid)
 			s.tell(s.unkillable(w))
+			if s.link != nil { // which puts the session on record
+				w.told = true
+				w.forgetSession()
+			}
 		case supervise.EffectHandOver:
 			s.handOver(w)
 		case supervise.EffectTerm:
@@ -199,7 +203,6 @@ func (s *supervisor) abandon() {
 // they could not.
 func (s *supervisor) sendTerm(w *worker) {
 	pid := w.child.pid
-	supervise.HurryUp(pid)
 	for _, signal := range []unix.Signal{unix.SIGTERM, unix.SIGCONT} {
 		_ = unix.Kill(-pid, signal)
 	}
@@ -220,7 +223,6 @@ func (s *supervisor) sendTerm(w *worker) {
 func (s *supervisor) sendKill(w *worker) {
 	w.child.group.kill()
 	if !w.life.Reaped() {
-		supervise.HurryUp(w.child.pid)
 		_ = unix.Kill(-w.child.pid, unix.SIGKILL)
 		_ = unix.Kill(w.child.pid, unix.SIGKILL)
 	}

@@ -11,8 +11,6 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
-
-	"rpcpool.dev/sidecar/supervise"
 )
 
 // trampolineName is argv[0] of the trampoline. Its arguments: a [trampoline] as
@@ -92,7 +90,6 @@ func becomeWorker(plan string, argv []string) error {
 		return err
 	}
 	raiseOOMScore()
-	supervise.UsualTurns()
 	var none unix.Sigset_t
 	if err := unix.PthreadSigmask(unix.SIG_SETMASK, &none, nil); err != nil {
 		return fmt.Errorf("clear signal mask: %w", err)

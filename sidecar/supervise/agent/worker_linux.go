@@ -21,7 +21,12 @@ type worker struct {
 	dir       *workDir // of a long-lived worker's session
 	aliveIn   int      // the last round of sweeping after which it was alive and not ending
 	reapedIn  int      // the round after which it was reaped
+	told      bool     // a sidecar knows that its session outlives SIGKILL
 }
+
+// cleanTime is how long the removal of what a worker left may take without a
+// word: a core is copied, or a directory of a million files removed.
+const cleanTime = time.Second
 
 // forgetSession closes our copy of the session's descriptor.
 func (w *worker) forgetSession() {
@@ -60,8 +65,12 @@ func (s *supervisor) launched(w *worker, c *child, err error) {
 	}
 	if c.quota != nil {
 		s.wait(func() {
-			c.quota.watch(func(why string) {
-				s.post(func() { s.act(w, w.life.Exceeded(time.Now(), supervise.LimitWorkDir, why)) })
+			c.quota.watch(func(why string, serial int) {
+				s.post(func() {
+					if c.quota.now() == serial {
+						s.act(w, w.life.Exceeded(time.Now(), supervise.LimitWorkDir, why))
+					}
+				})
 			})
 		})
 	}
@@ -134,7 +143,9 @@ func (s *supervisor) handOver(w *worker) {
 	if err != nil {
 		s.log.Warn("session not handed over", "worker", w.id, "error", err)
 		s.act(w, w.life.RejectSession(time.Now(), err.Error()))
+		return
 	}
+	s.tell(supervise.Event{Kind: supervise.EventStarted, Worker: w.id, PID: w.child.pid})
 }
 
 // prepare makes what each session of a long-lived worker has anew.
@@ -180,7 +191,11 @@ func (s *supervisor) remove(worker string, dir *workDir) {
 // clean removes what a worker whose tree is gone has left, beside the loop.
 func (s *supervisor) clean(w *worker) {
 	c := w.child
+	late := time.AfterFunc(cleanTime, func() {
+		s.post(func() { s.tell(supervise.Event{Kind: supervise.EventCleaning, Worker: w.id}) })
+	})
 	s.wait(func() {
+		defer late.Stop()
 		c.output.stop(outputWait)
 		c.closeSockets()
 		core, coreErr := s.cores.keep(w.id, c, w.life.Core())
@@ -208,9 +223,11 @@ func (s *supervisor) gone(w *worker, output []byte) {
 	report := w.life.Report(time.Now(), output)
 	w.life.Gone()
 	s.logEnd(w, report)
-	s.end(supervise.Event{
-		Kind: supervise.EventExited, Worker: w.id, Session: w.life.Session(), Report: report,
-	}, w.sessionFD)
+	session := w.life.Session()
+	if w.told {
+		session = nil
+	}
+	s.end(supervise.Event{Kind: supervise.EventExited, Worker: w.id, Session: session, Report: report}, w.sessionFD)
 	w.sessionFD = -1
 }
 
@@ -228,8 +245,12 @@ func (s *supervisor) logEnd(w *worker, r *supervise.Report) {
 
 // unkillable is the event that says so.
 func (s *supervisor) unkillable(w *worker) supervise.Event {
-	return supervise.Event{
+	e := supervise.Event{
 		Kind: supervise.EventUnkillable, Worker: w.id, Session: w.life.Session(),
 		Report: w.life.Report(time.Now(), w.child.output.tail()),
 	}
+	if w.told {
+		e.Session = nil
+	}
+	return e
 }

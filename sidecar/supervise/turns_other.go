@@ -1,6 +1,0 @@
-//go:build !linux
-
-package supervise
-
-// ShortTurns does nothing here.
-func ShortTurns() {}
