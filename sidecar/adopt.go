@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"rpcpool.dev/sidecar/supervise"
 	"rpcpool.dev/tvm"
 )
@@ -53,7 +51,7 @@ func adopted(w supervise.HelloWorker, now time.Time) *session {
 func (c *core) adopt(e supervise.Event) {
 	s := c.current
 	if s == nil || s.worker != e.Worker || !s.foreign {
-		closeFD(e.FD)
+		supervise.CloseFD(e.FD)
 		return
 	}
 	c.takeSocket(s, e.FD)
@@ -69,7 +67,7 @@ func (c *core) adopt(e supervise.Event) {
 // takeSocket gives an adopted session the descriptor that came for it.
 func (c *core) takeSocket(s *session, fd int) {
 	if fd < 0 || s.socket != nil {
-		closeFD(fd)
+		supervise.CloseFD(fd)
 		return
 	}
 	socket, err := takeSocket(fd)
@@ -108,10 +106,4 @@ func (s *session) lostAgent(kills uint64, known bool, limit int64) supervise.Rep
 		r.Error = fmt.Sprintf("everything in the device's container, which may use %d MiB, died while the kernel killed for lack of memory", limit>>20)
 	}
 	return r
-}
-
-func closeFD(fd int) {
-	if fd >= 0 {
-		_ = unix.Close(fd)
-	}
 }

@@ -3,8 +3,6 @@ package sidecar
 import (
 	"context"
 	"crypto/rand"
-	"fmt"
-	"net"
 	"sync"
 	"time"
 
@@ -269,7 +267,7 @@ func (c *core) untilNext(now, again time.Time) time.Duration {
 	next := now.Add(time.Hour)
 	due := []time.Time{again, c.crew.NotBefore()}
 	for _, began := range c.started {
-		due = append(due, began.Add(supervise.MaxStartExtension*c.options.StartTimeout+c.patience()+time.Millisecond))
+		due = append(due, began.Add(c.startPatience()+time.Millisecond))
 	}
 	if c.current != nil {
 		kill, _ := c.killTime()
@@ -360,7 +358,7 @@ func (c *core) event(e supervise.Event, now time.Time) {
 			c.finishLate(e, reportOf(e), now)
 			return
 		}
-		closeFD(e.FD)
+		supervise.CloseFD(e.FD)
 	case supervise.EventStopping:
 		c.leaving = true
 	case supervise.EventStarted, supervise.EventCleaning:
@@ -401,7 +399,7 @@ func (c *core) ended(e supervise.Event, now time.Time) {
 	case c.lateEnd(e):
 		c.finishLate(e, r, now)
 	default:
-		closeFD(e.FD)
+		supervise.CloseFD(e.FD)
 		c.options.Logger.Warn("worker ended without a session", "worker", e.Worker, "cause", string(r.Cause), "how", r.String())
 	}
 	if c.link != nil {
@@ -427,79 +425,4 @@ func (c *core) drain(now time.Time) {
 		s.drainAt = now.Add(c.options.DrainTimeout)
 		c.options.Logger.Info("draining", "session", s.id, "at_most", c.options.DrainTimeout)
 	}
-}
-
-// beginProbe asks a worker for its flavour before the device is offered.
-func (c *core) beginProbe(now time.Time) {
-	socket, ours, err := newProbe()
-	if err != nil {
-		c.crew.Failed(now, err.Error())
-		return
-	}
-	s := &session{
-		id: newID(), client: probeClient, timeout: c.options.StartTimeout,
-		began: now, socket: socket, unwatch: func() {}, probe: &probe{},
-	}
-	c.current = s
-	go func(conn net.Conn) {
-		flavour, err := askFlavour(conn, c.options.StartTimeout)
-		select {
-		case c.answers <- answer{session: s.id, flavour: flavour, err: err}:
-		case <-c.done:
-		}
-	}(ours)
-	c.assign(now)
-}
-
-// answered keeps the answer to a probe until its worker has ended.
-func (c *core) answered(a answer) {
-	if s := c.current; s != nil && s.id == a.session {
-		s.probe.flavour, s.probe.err, s.probe.answered = a.flavour, a.err, true
-		if s.probe.report != nil {
-			c.judge(s, *s.probe.report, time.Now())
-		}
-	}
-}
-
-// dismiss ends a worker that is of no use, if it lives: a long-lived one that
-// failed the probe would be asked again at once, and fail again.
-func (c *core) dismiss(worker string) {
-	if c.link != nil && c.crew.Has(worker) {
-		c.crew.Terminating(worker)
-		_ = c.link.Kill(worker, supervise.Kill{Cause: supervise.CauseKilledDrain, Grace: c.options.KillGrace})
-	}
-}
-
-// judge decides by a probe whether the workers can serve.
-func (c *core) judge(s *session, r supervise.Report, now time.Time) {
-	if !s.probe.answered {
-		s.probe.report = &r // our end of the socket pair sees its end at once
-		return
-	}
-	c.current = nil
-	s.socket.Close()
-	err := s.probe.err
-	switch {
-	case err == nil && r.Cause != supervise.CauseCompleted:
-		err = fmt.Errorf("probe answered, then %s: %s", r.Cause, r)
-	case err == nil && !compatible(c.options.Flavour, s.probe.flavour):
-		err = fmt.Errorf("worker speaks flavour %s, not %s as configured", s.probe.flavour, c.options.Flavour)
-	case err != nil && r.Cause != supervise.CauseCompleted:
-		err = fmt.Errorf("%w (worker: %s, %s)", err, r.Cause, r)
-	}
-	if err != nil {
-		c.options.Logger.Warn("worker failed the probe", "error", err)
-		if !s.probe.counted {
-			c.crew.Failed(now, err.Error())
-		}
-		c.dismiss(s.worker)
-		return
-	}
-	c.crew.Healthy()
-	c.crew.Proved(s.worker)
-	c.probed = true
-	if c.options.Flavour == tvm.FlavourAuto {
-		c.flavour = s.probe.flavour
-	}
-	c.options.Logger.Info("worker passed the probe", "flavour", c.flavour.String(), "took", now.Sub(s.began))
 }

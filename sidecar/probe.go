@@ -98,3 +98,78 @@ func askFlavour(c net.Conn, patience time.Duration) (tvm.Flavour, error) {
 func compatible(want, got tvm.Flavour) bool {
 	return want == tvm.FlavourAuto || (want == tvm.FlavourA) == (got == tvm.FlavourA)
 }
+
+// beginProbe asks a worker for its flavour before the device is offered.
+func (c *core) beginProbe(now time.Time) {
+	socket, ours, err := newProbe()
+	if err != nil {
+		c.crew.Failed(now, err.Error())
+		return
+	}
+	s := &session{
+		id: newID(), client: probeClient, timeout: c.options.StartTimeout,
+		began: now, socket: socket, unwatch: func() {}, probe: &probe{},
+	}
+	c.current = s
+	go func(conn net.Conn) {
+		flavour, err := askFlavour(conn, c.options.StartTimeout)
+		select {
+		case c.answers <- answer{session: s.id, flavour: flavour, err: err}:
+		case <-c.done:
+		}
+	}(ours)
+	c.assign(now)
+}
+
+// answered keeps the answer to a probe until its worker has ended.
+func (c *core) answered(a answer) {
+	if s := c.current; s != nil && s.id == a.session {
+		s.probe.flavour, s.probe.err, s.probe.answered = a.flavour, a.err, true
+		if s.probe.report != nil {
+			c.judge(s, *s.probe.report, time.Now())
+		}
+	}
+}
+
+// dismiss ends a worker that is of no use, if it lives: a long-lived one that
+// failed the probe would be asked again at once, and fail again.
+func (c *core) dismiss(worker string) {
+	if c.link != nil && c.crew.Has(worker) {
+		c.crew.Terminating(worker)
+		_ = c.link.Kill(worker, supervise.Kill{Cause: supervise.CauseKilledDrain, Grace: c.options.KillGrace})
+	}
+}
+
+// judge decides by a probe whether the workers can serve.
+func (c *core) judge(s *session, r supervise.Report, now time.Time) {
+	if !s.probe.answered {
+		s.probe.report = &r // our end of the socket pair sees its end at once
+		return
+	}
+	c.current = nil
+	s.socket.Close()
+	err := s.probe.err
+	switch {
+	case err == nil && r.Cause != supervise.CauseCompleted:
+		err = fmt.Errorf("probe answered, then %s: %s", r.Cause, r)
+	case err == nil && !compatible(c.options.Flavour, s.probe.flavour):
+		err = fmt.Errorf("worker speaks flavour %s, not %s as configured", s.probe.flavour, c.options.Flavour)
+	case err != nil && r.Cause != supervise.CauseCompleted:
+		err = fmt.Errorf("%w (worker: %s, %s)", err, r.Cause, r)
+	}
+	if err != nil {
+		c.options.Logger.Warn("worker failed the probe", "error", err)
+		if !s.probe.counted {
+			c.crew.Failed(now, err.Error())
+		}
+		c.dismiss(s.worker)
+		return
+	}
+	c.crew.Healthy()
+	c.crew.Proved(s.worker)
+	c.probed = true
+	if c.options.Flavour == tvm.FlavourAuto {
+		c.flavour = s.probe.flavour
+	}
+	c.options.Logger.Info("worker passed the probe", "flavour", c.flavour.String(), "took", now.Sub(s.began))
+}

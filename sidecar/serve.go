@@ -138,13 +138,17 @@ func (c *core) patience() time.Duration {
 	return d
 }
 
+// startPatience is how long the agent may be silent about a start.
+func (c *core) startPatience() time.Duration {
+	return supervise.MaxStartExtension*c.options.StartTimeout + c.patience()
+}
+
 // startsHang tells whether the agent has been silent about a start for longer
 // than any may take. It is given up for that, too: nothing else would ever end
 // it.
 func (c *core) startsHang(now time.Time) bool {
-	most := supervise.MaxStartExtension*c.options.StartTimeout + c.patience()
 	for _, began := range c.started {
-		if now.Sub(began) > most {
+		if now.Sub(began) > c.startPatience() {
 			return c.link != nil
 		}
 	}

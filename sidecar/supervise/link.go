@@ -44,7 +44,7 @@ func Dial(ctx context.Context, path string) (*Link, error) {
 func receiveHello(c *Conn) (Hello, error) {
 	var e Event
 	fd, err := c.Receive(&e)
-	closeFD(fd)
+	CloseFD(fd)
 	switch {
 	case err != nil:
 		return Hello{}, err
@@ -91,7 +91,7 @@ func (l *Link) Abandon() { _ = l.conn.Close() }
 func (l *Link) Close() {
 	_ = l.conn.Close()
 	for e := range l.events { // drained so that the reader can end
-		closeFD(e.FD)
+		CloseFD(e.FD)
 	}
 	<-l.done
 }

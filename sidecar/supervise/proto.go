@@ -299,7 +299,7 @@ func (c *Conn) Receive(message any) (fd int, err error) {
 		err = json.Unmarshal(c.buf[:n], message)
 	}
 	if err != nil {
-		closeFD(fd)
+		CloseFD(fd)
 		return -1, fmt.Errorf("%w: %w", errMalformed, err)
 	}
 	return fd, nil
@@ -321,7 +321,7 @@ func descriptor(oob []byte) (int, error) {
 			continue
 		}
 		for _, f := range fds {
-			closeFD(fd)
+			CloseFD(fd)
 			fd = f
 		}
 	}
@@ -331,7 +331,8 @@ func descriptor(oob []byte) (int, error) {
 	return fd, nil
 }
 
-func closeFD(fd int) {
+// CloseFD closes a descriptor; a negative one is none.
+func CloseFD(fd int) {
 	if fd >= 0 {
 		_ = syscall.Close(fd)
 	}

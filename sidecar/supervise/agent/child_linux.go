@@ -61,20 +61,6 @@ func (c *child) watchControl(said func(byte)) {
 	}
 }
 
-// waitExited waits until the process has ended; it is false if the agent lost
-// interest before.
-func (c *child) waitExited() bool {
-	raw, err := c.exited.SyscallConn()
-	if err != nil {
-		return false
-	}
-	return raw.Read(func(fd uintptr) bool {
-		poll := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
-		n, err := unix.Poll(poll, 0)
-		return err != nil && !errors.Is(err, unix.EINTR) || n > 0
-	}) == nil
-}
-
 // assignment is what a worker gets with its session's descriptor, after 'S'.
 type assignment struct {
 	ID      string  `json:"id"`

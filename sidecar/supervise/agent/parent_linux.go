@@ -60,22 +60,27 @@ func parentHandle() (*os.File, error) {
 	return f, nil
 }
 
-// waitReadable waits until a pidfd becomes readable, that is until the process
-// ends, and returns the reason to stop.
+// waitReadable waits until the process of a pidfd ends, and returns the reason to
+// stop.
 func waitReadable(f *os.File) error {
-	raw, err := f.SyscallConn()
-	if err != nil {
+	if err := waitEnded(f); err != nil {
 		return fmt.Errorf("watch the parent: %w", err)
 	}
-	err = raw.Read(func(fd uintptr) bool {
+	return errors.New("the parent process ended")
+}
+
+// waitEnded waits until a pidfd becomes readable, that is until the process
+// ends. It is an error if the descriptor is closed before.
+func waitEnded(pidfd *os.File) error {
+	raw, err := pidfd.SyscallConn()
+	if err != nil {
+		return err //nolint:wrapcheck // says what it is
+	}
+	return raw.Read(func(fd uintptr) bool { //nolint:wrapcheck // as above
 		poll := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
 		n, err := unix.Poll(poll, 0)
 		return err != nil && !errors.Is(err, unix.EINTR) || n > 0
 	})
-	if err != nil {
-		return fmt.Errorf("watch the parent: %w", err)
-	}
-	return errors.New("the parent process ended")
 }
 
 // duplicate makes a pollable copy of a pipe's or a socket's descriptor.

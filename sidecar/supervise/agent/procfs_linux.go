@@ -166,53 +166,41 @@ func (p *procfs) ownChildren() (map[int]uint64, error) {
 	return out, err
 }
 
-// strays lists the processes, but for the agent itself, whose environment at
-// their start had an entry that begins with prefix.
-func (p *procfs) strays(prefix string) []int {
+// others lists the processes, but for the agent itself, that match.
+func (p *procfs) others(match func(pid int, dir string) bool) (pids []int) {
 	entries, err := os.ReadDir(p.root)
 	if err != nil {
 		return nil
 	}
-	var out []int
 	for _, e := range entries {
 		pid, err := strconv.Atoi(e.Name())
-		if err != nil || pid == p.self {
-			continue
-		}
-		env, err := os.ReadFile(filepath.Join(p.root, e.Name(), "environ"))
-		if err != nil {
-			continue
-		}
-		if bytes.HasPrefix(env, []byte(prefix)) || bytes.Contains(env, []byte("\x00"+prefix)) {
-			out = append(out, pid)
+		if err == nil && pid != p.self && match(pid, filepath.Join(p.root, e.Name())) {
+			pids = append(pids, pid)
 		}
 	}
-	return out
+	return pids
 }
 
-// settled lists the processes, but for the agent itself, whose current directory
-// is, or is below, one whose path begins with prefix. Those at a terminal are
-// somebody's who looks around.
+// strays lists the processes whose environment at their start had an entry that
+// begins with prefix.
+func (p *procfs) strays(prefix string) []int {
+	return p.others(func(_ int, dir string) bool {
+		env, err := os.ReadFile(filepath.Join(dir, "environ"))
+		return err == nil && (bytes.HasPrefix(env, []byte(prefix)) || bytes.Contains(env, []byte("\x00"+prefix)))
+	})
+}
+
+// settled lists the processes whose current directory is, or is below, one whose
+// path begins with prefix. Those at a terminal are somebody's who looks around.
 func (p *procfs) settled(prefix string) []int {
-	entries, err := os.ReadDir(p.root)
-	if err != nil {
-		return nil
-	}
-	var out []int
-	for _, e := range entries {
-		pid, err := strconv.Atoi(e.Name())
-		if err != nil || pid == p.self {
-			continue
+	return p.others(func(pid int, dir string) bool {
+		at, err := os.Readlink(filepath.Join(dir, "cwd"))
+		if err != nil || !strings.HasPrefix(at, prefix) {
+			return false
 		}
-		dir, err := os.Readlink(filepath.Join(p.root, e.Name(), "cwd"))
-		if err != nil || !strings.HasPrefix(dir, prefix) {
-			continue
-		}
-		if found, err := p.stat(pid); err == nil && !found.terminal {
-			out = append(out, pid)
-		}
-	}
-	return out
+		found, err := p.stat(pid)
+		return err == nil && !found.terminal
+	})
 }
 
 // sees tells whether a process, which may be in another container, means the

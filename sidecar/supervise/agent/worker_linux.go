@@ -49,7 +49,7 @@ func (s *supervisor) launched(w *worker, c *child, err error) {
 	})
 	if c.exited != nil {
 		s.wait(func() {
-			if c.waitExited() {
+			if waitEnded(c.exited) == nil {
 				s.post(func() { s.reapWorker(w) })
 			}
 		})
