@@ -97,15 +97,20 @@ func (a *scriptedAgent) accept() {
 			return
 		}
 		conn := supervise.NewConn(c)
-		a.mu.Lock()
-		a.conn = conn
-		hello, more := a.hello, a.afterHello
-		a.mu.Unlock()
-		_ = conn.Send(supervise.Event{Kind: supervise.EventHello, Hello: &hello}, -1)
-		if more != nil {
-			more(conn)
-		}
+		a.greet(conn)
 		a.serve(conn)
+	}
+}
+
+// greet says hello and what comes right after it. A test that sees the server
+// react and sends its own event comes later: it waits for the lock.
+func (a *scriptedAgent) greet(conn *supervise.Conn) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.conn = conn
+	_ = conn.Send(supervise.Event{Kind: supervise.EventHello, Hello: &a.hello}, -1)
+	if a.afterHello != nil {
+		a.afterHello(conn)
 	}
 }
 
