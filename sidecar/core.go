@@ -55,6 +55,9 @@ type core struct {
 	leaving bool                 // the agent is stopping: no more sessions until another one comes
 	again   bool                 // the last offer came to nothing: make another
 	last    device
+	// unbounded is [device.unbounded] of the agent that was there last.
+	unbounded string
+	pulse     *pulse
 
 	admissions chan admitted
 	losses     chan struct{}
@@ -82,6 +85,7 @@ func newCore(o Options, t *tickets, publish func(device)) *core {
 	return &core{
 		options: o, meter: meter{Metrics: o.Metrics, key: o.Key}, tickets: t, publish: publish,
 		hung:       make(chan struct{}, 1),
+		pulse:      newPulse(),
 		crew:       supervise.NewCrew(o.policy(), "w"+newID()),
 		flavour:    o.Flavour,
 		started:    map[string]time.Time{},
@@ -173,6 +177,7 @@ func (c *core) run(ctx context.Context) {
 			c.clientGone(id, time.Now())
 		case a := <-c.answers:
 			c.answered(a)
+		case <-c.pulse.beat:
 		case <-timer.C:
 		}
 	}
@@ -189,6 +194,7 @@ func (c *core) hangUp() {
 // settle does what the present state asks for, tells the world about it, and
 // returns how long nothing needs to be done if nothing happens.
 func (c *core) settle(now time.Time) time.Duration {
+	c.dropUnserved(now)
 	c.endOverdue(now)
 	starts, again := c.crew.Plan(now)
 	if c.drained || c.leaving {
@@ -234,7 +240,7 @@ func (c *core) deviceNow(h supervise.Health, reason string) device {
 // announce publishes a change of state. Each time that the device becomes free
 // is an offer of its own, so that it gets a ticket of its own.
 func (c *core) announce(d device) {
-	d.offer = c.last.offer
+	d.offer, d.unbounded = c.last.offer, c.unbounded
 	if d.state == stateFree && (c.last.state != stateFree || c.again) {
 		d.offer++
 	}
@@ -312,7 +318,7 @@ func (c *core) connected(l *supervise.Link) {
 		_ = l.Kill(w.ID, supervise.Kill{Cause: supervise.CauseKilledDrain})
 	}
 	c.options.Logger.Info("agent connected", "agent_pid", hello.PID, "instance", hello.Instance, "starts", hello.Starts, "workers", len(hello.Workers))
-	c.options.warnUnbounded(hello.Unbounded)
+	c.unbounded = c.options.warnUnbounded(hello.Unbounded)
 	c.assign(time.Now())
 }
 
@@ -417,11 +423,16 @@ func reportOf(e supervise.Event) supervise.Report {
 	return *e.Report
 }
 
-// drain stops offering; a session in progress has DrainTimeout left.
+// drain stops offering; a session in progress has DrainTimeout left, a probe has
+// no use any more.
 func (c *core) drain(now time.Time) {
 	c.drained = true
 	c.tickets.Retire()
-	if s := c.current; s != nil {
+	switch s := c.current; {
+	case s == nil:
+	case s.probe != nil:
+		s.drainAt = now
+	default:
 		s.drainAt = now.Add(c.options.DrainTimeout)
 		c.options.Logger.Info("draining", "session", s.id, "at_most", c.options.DrainTimeout)
 	}

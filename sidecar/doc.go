@@ -30,6 +30,30 @@
 //
 //	any ── drain ──▶ draining (a session in progress may finish)
 //
+// # The tracker
+//
+// The offer loop holds one connection to the tracker. When it ends, the loop
+// dials again, by name, 50 to 100 ms later and then with pauses of up to a
+// second; a dial or a call is given up after 3 s. Each connection begins with the
+// whole truth: who the server is (its name and instance, such as a pod's), its
+// state, the session in progress with its client, which limits the machine does
+// not enforce, and a ticket that no other tracker has seen.
+//
+// # Probes
+//
+// [Server.Ready] is true while the device is offered (its ticket is with the
+// tracker) or in a session, one that is drained included. [Server.Alive] fails
+// only where a new process helps: the core's loop hangs, or no client can be
+// accepted.
+//
+// # The end of a pod
+//
+// Agent and sidecar may be told to stop in any order. Either withdraws the device
+// at once; a session may go on until the drain time of either is over, and its
+// end is on record before the sidecar ends. The agent ends when it has no more
+// sessions; the sidecar does not wait for another agent when it is told to stop
+// itself.
+//
 // What a crash of the sidecar loses: the exception packet of the session in
 // progress and the record of it. The session itself goes on (the worker holds
 // the socket, the agent the deadline), and the next sidecar waits for its end

@@ -20,6 +20,10 @@ import (
 // time, and the agent takes a bounded number of workers.
 const maxWarm = 64
 
+// maxName is the length of --name and --instance at most, in bytes: that of a
+// name in Kubernetes.
+const maxName = 253
+
 // maxHost is the length of a DNS name at most, in bytes.
 const maxHost = 253
 
@@ -40,6 +44,8 @@ func (f *Flags) Register(flags *flag.FlagSet) {
 	flags.StringVar(&f.listen, "listen", "0.0.0.0:9090", "`HOST:PORT` for clients; the port may be 0 or a range such as 9090-9199")
 	flags.StringVar(&o.Tracker, "tracker", "", "`HOST:PORT` of the tracker; empty: none, clients connect directly")
 	flags.StringVar(&o.Advertise, "advertise", "", "`HOST` that clients are told to connect to; empty: the address that the tracker sees")
+	flags.StringVar(&o.Name, "name", "", "what people call this `server`, for the tracker, such as its pod's name; empty: nothing")
+	flags.StringVar(&o.Instance, "instance", "", "`id` that no other server ever has, for the tracker, such as its pod's UID; empty: none")
 	flags.StringVar(&f.flavour, "flavour", "auto", "session `encoding` of the worker: auto (ask it), A (TVM v0.7 to v0.20), B (v0.21), C (v0.22 and later)")
 	flags.StringVar(&f.isolation, "isolation", string(IsolationFork), "`mode`: fork (a worker process for each session) or watchdog (a long-lived worker, restarted if a session hangs or kills it)")
 	flags.IntVar(&o.Warm, "warm", 1, "`workers` that wait, started ahead, for a session; at most 64; 0 starts one when a session begins (watchdog: keeps one)")
@@ -80,6 +86,12 @@ func (f *Flags) check() error {
 	}
 	if err := checkHost(o.Advertise); o.Advertise != "" && err != nil {
 		return fmt.Errorf("--advertise: %w", err)
+	}
+	if err := checkName(o.Name); err != nil {
+		return fmt.Errorf("--name: %w", err)
+	}
+	if err := checkName(o.Instance); err != nil {
+		return fmt.Errorf("--instance: %w", err)
 	}
 	flavour, err := tvm.ParseFlavour(f.flavour)
 	if err != nil {
@@ -133,6 +145,19 @@ func checkTracker(addr string) error {
 	}
 	if err := checkHost(host); err != nil {
 		return fmt.Errorf("address %q: %w", addr, err)
+	}
+	return nil
+}
+
+// checkName tells whether s can be shown to people in a line of text.
+func checkName(s string) error {
+	switch {
+	case len(s) > maxName:
+		return fmt.Errorf("%d bytes: want at most %d", len(s), maxName)
+	case !utf8.ValidString(s):
+		return fmt.Errorf("%q is not UTF-8", s)
+	case strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) }):
+		return fmt.Errorf("%q has characters that cannot be printed", s)
 	}
 	return nil
 }

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	mathrand "math/rand/v2"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -19,10 +20,10 @@ import (
 // stock servers.
 const (
 	pollPeriod    = 2 * time.Second
-	pollMisses    = 4 // polls without our ticket before we think that its client is lost
-	trackerCall   = 5 * time.Second
+	pollMisses    = 4               // polls without our ticket before we think that its client is lost
+	trackerCall   = 3 * time.Second // a tracker whose machine is gone says nothing
 	reconnectMin  = 100 * time.Millisecond
-	reconnectMax  = 5 * time.Second
+	reconnectMax  = time.Second
 	reconnectBase = 2
 )
 
@@ -31,6 +32,7 @@ type trackerConn interface {
 	UpdateInfo(context.Context, tvm.UpdateInfo) error
 	Put(context.Context, tvm.Put) error
 	Pending(context.Context) ([]string, error)
+	Gone() <-chan struct{}
 	Close() error
 }
 
@@ -42,17 +44,23 @@ type device struct {
 	session string // id of the session in progress
 	client  string
 	offer   uint64 // counts the times that the device became free
+	// unbounded names the limits that are asked for and not enforced, with commas
+	// between.
+	unbounded string
 }
 
 // offer keeps the device registered with the tracker, for ever: it connects,
 // says who we are and in what state, puts a ticket when the device is free,
 // renews it when a client took it and never came, and starts over with backoff
-// whenever anything fails.
+// whenever anything fails or the connection ends. The tracker's name is looked up
+// each time: another one may be behind it.
 type offer struct {
 	dial      func(context.Context) (trackerConn, error)
 	key       string
 	advertise string
 	port      int
+	name      string
+	instance  string
 	tickets   *tickets
 	log       *slog.Logger
 	count     func(result offerResult)
@@ -60,11 +68,29 @@ type offer struct {
 
 	mu      sync.Mutex
 	wanted  device
+	problem error         // why the device is not offered although it is free; nil: it is
 	changed chan struct{} // holds one value if wanted is news
 }
 
 func newOffer() *offer {
-	return &offer{wanted: device{state: stateStarting}, changed: make(chan struct{}, 1), poll: pollPeriod}
+	return &offer{
+		wanted: device{state: stateStarting}, changed: make(chan struct{}, 1), poll: pollPeriod,
+		problem: errors.New("not connected yet"),
+	}
+}
+
+// offered returns nil if the tracker has been told that the device is free, and
+// the connection has not failed since.
+func (o *offer) offered() error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.problem
+}
+
+func (o *offer) setProblem(err error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.problem = err
 }
 
 // publish sets the state to be told. It never blocks.
@@ -95,6 +121,7 @@ func (o *offer) run(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
+		o.setProblem(err)
 		if registered {
 			wait = reconnectMin
 		}
@@ -130,7 +157,7 @@ type registration struct {
 	misses int
 }
 
-// keep tells changes and polls until something fails.
+// keep tells changes and polls until something fails or the tracker is gone.
 func (r *registration) keep(ctx context.Context) error {
 	poll := time.NewTicker(r.poll)
 	defer poll.Stop()
@@ -139,6 +166,8 @@ func (r *registration) keep(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
+		case <-r.conn.Gone():
+			return errors.New("connection ended")
 		case <-r.changed:
 			if d := r.current(); d != r.told {
 				err = r.tell(ctx, d)
@@ -200,6 +229,7 @@ func (r *registration) put(ctx context.Context) error {
 		return fmt.Errorf("put: %w", err)
 	}
 	r.ticket, r.misses = ticket, 0
+	r.setProblem(nil)
 	r.count(offerPut)
 	return nil
 }
@@ -252,7 +282,7 @@ func (r *registration) pending(ctx context.Context) (bool, error) {
 	return r.ticket != "" && slices.Contains(keys, r.ticket), nil
 }
 
-// info is our UPDATE_INFO: what stock servers send, and the state.
+// info is our UPDATE_INFO: what stock servers send, the state, and who we are.
 func (r *registration) info(d device) (map[string]json.RawMessage, error) {
 	var host any // null: the tracker fills in the address that it sees
 	if r.advertise != "" {
@@ -260,16 +290,24 @@ func (r *registration) info(d device) (map[string]json.RawMessage, error) {
 	}
 	var session any
 	if d.session != "" {
-		session = map[string]string{"id": d.session, "client": d.client}
+		session = tvm.SessionInfo{ID: d.session, Client: d.client}
+	}
+	fields := map[string]any{
+		tvm.FieldKey:       tvm.ServerKeyPrefix + r.key,
+		tvm.FieldAddr:      []any{host, r.port},
+		tvm.FieldState:     d.state,
+		tvm.FieldReason:    d.reason,
+		tvm.FieldSession:   session,
+		tvm.FieldUnbounded: limitNames(d.unbounded),
+	}
+	if r.name != "" {
+		fields[tvm.FieldName] = r.name
+	}
+	if r.instance != "" {
+		fields[tvm.FieldInstance] = r.instance
 	}
 	info := map[string]json.RawMessage{}
-	for name, value := range map[string]any{
-		"key":     "server:" + r.key,
-		"addr":    []any{host, r.port},
-		"state":   d.state,
-		"reason":  d.reason,
-		"session": session,
-	} {
+	for name, value := range fields {
 		raw, err := json.Marshal(value)
 		if err != nil {
 			return nil, fmt.Errorf("encode %s: %w", name, err)
@@ -277,4 +315,13 @@ func (r *registration) info(d device) (map[string]json.RawMessage, error) {
 		info[name] = raw
 	}
 	return info, nil
+}
+
+// limitNames splits names with commas between; none are an empty list, so that
+// an earlier one does not stay with the tracker.
+func limitNames(unbounded string) []string {
+	if unbounded == "" {
+		return []string{}
+	}
+	return strings.Split(unbounded, ",")
 }

@@ -25,9 +25,18 @@ type fakeTracker struct {
 	conns   int
 	closed  int
 	happens chan struct{} // one value for each call
+	gone    chan struct{} // of the last connection
 }
 
 func newFakeTracker() *fakeTracker { return &fakeTracker{happens: make(chan struct{}, 10000)} }
+
+func (f *fakeTracker) Gone() <-chan struct{} { return f.current() }
+
+func (f *fakeTracker) current() chan struct{} {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.gone
+}
 
 func (f *fakeTracker) dial(context.Context) (trackerConn, error) {
 	f.mu.Lock()
@@ -37,6 +46,7 @@ func (f *fakeTracker) dial(context.Context) (trackerConn, error) {
 		return nil, f.down
 	}
 	f.conns++
+	f.gone = make(chan struct{})
 	return f, nil
 }
 
@@ -155,6 +165,54 @@ func TestAFreeDeviceIsRegisteredAndPut(t *testing.T) {
 	}
 }
 
+func TestTheTrackerIsToldWhoTheServerIsAndWhatIsNotEnforced(t *testing.T) {
+	for name, tc := range map[string]struct {
+		registration registration
+		device       device
+		want         map[string]string // empty: the field is not sent
+	}{
+		"a server in a pod": {
+			registration{offer: &offer{name: "rk-0", instance: "uid-0"}}, device{unbounded: "cpu,memory"},
+			map[string]string{"name": `"rk-0"`, "instance": `"uid-0"`, "unbounded": `["cpu","memory"]`},
+		},
+		"one on a bare machine": {
+			registration{offer: &offer{}}, device{},
+			map[string]string{"name": "", "instance": "", "unbounded": "[]"},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			info, err := tc.registration.info(tc.device)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for field, want := range tc.want {
+				if got := string(info[field]); got != want {
+					t.Errorf("%s = %s, want %s", field, got, want)
+				}
+			}
+		})
+	}
+}
+
+// Nothing but the end of the connection can tell: the next poll is an hour away.
+func TestATrackerThatIsGoneIsNoticedWhileNothingIsSaid(t *testing.T) {
+	f := newFakeTracker()
+	o, _ := startOffer(t, f, time.Hour)
+	o.publish(device{state: stateFree, offer: 1})
+	f.see(t, "PUT", func() bool { return len(f.puts) == 1 })
+	eventually(t, "it is offered", func() bool { return o.offered() == nil })
+	f.set(func() { f.down = errors.New("connection refused") })
+	close(f.current())
+	f.see(t, "connection given up", func() bool { return f.closed == 1 })
+	eventually(t, "it is not offered", func() bool { return o.offered() != nil })
+	f.set(func() { f.down = nil })
+	f.see(t, "registered again", func() bool { return f.conns == 2 && len(f.puts) == 2 })
+	eventually(t, "it is offered again", func() bool { return o.offered() == nil })
+	if f.puts[0].MatchKey == f.puts[1].MatchKey {
+		t.Error("the ticket that another client may have is put again")
+	}
+}
+
 func TestWithoutAnAdvertisedHostTheTrackerFillsItIn(t *testing.T) {
 	r := &registration{offer: &offer{key: "dev", port: 1}}
 	info, err := r.info(device{state: stateFree})
@@ -182,7 +240,7 @@ func TestEveryOfferHasATicketOfItsOwn(t *testing.T) {
 		f.set(func() { f.pending = nil }) // granted
 		o.publish(device{state: stateBusy, session: "s", client: "c", offer: uint64(i)})
 		f.see(t, "busy", func() bool { return string(f.infos[len(f.infos)-1]["state"]) == `"busy"` })
-		if got := string(f.infos[len(f.infos)-1]["session"]); got != `{"client":"c","id":"s"}` {
+		if got := string(f.infos[len(f.infos)-1]["session"]); got != `{"id":"s","client":"c"}` {
 			t.Fatalf("session = %s", got)
 		}
 		o.tickets.Release()

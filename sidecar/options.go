@@ -5,8 +5,10 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	mathrand "math/rand/v2"
 	"net"
 	"slices"
+	"strings"
 	"syscall"
 	"time"
 
@@ -27,6 +29,10 @@ type Options struct {
 	// Advertise is the host that clients are told to connect to. Empty: the
 	// address that the tracker sees.
 	Advertise string
+	// Name is what people call the server and Instance what no other server is
+	// ever called, such as its pod's name and UID; the tracker is told. Empty: it
+	// is not.
+	Name, Instance string
 	// AgentSocket is the path of the agent's Unix socket.
 	AgentSocket string
 	// Command is the worker's program and arguments. Empty: the agent's default.
@@ -103,6 +109,12 @@ func (o Options) defaulted() (Options, error) {
 	if o.AgentSocket == "" {
 		return o, errors.New("no agent socket")
 	}
+	if err := checkName(o.Name); err != nil {
+		return o, fmt.Errorf("name: %w", err)
+	}
+	if err := checkName(o.Instance); err != nil {
+		return o, fmt.Errorf("instance: %w", err)
+	}
 	setDefault(&o.SessionTimeout.Max, time.Hour)
 	setDefault(&o.SessionTimeout.Default, min(10*time.Minute, o.SessionTimeout.Max))
 	setDefault(&o.HandshakeTimeout, 5*time.Second)
@@ -146,6 +158,7 @@ func (o Options) policy() supervise.Policy {
 		BackoffMax:         30 * time.Second,
 		QuarantineFailures: o.Quarantine.Failures,
 		QuarantineWindow:   o.Quarantine.Window,
+		Random:             mathrand.Float64,
 	}
 }
 
@@ -164,13 +177,16 @@ func (o Options) start() supervise.Start {
 const refillPause = 5 * time.Millisecond
 
 // warnUnbounded says once a connection which of the limits that were asked for
-// the agent cannot enforce.
-func (o Options) warnUnbounded(unbounded map[string]string) {
+// the agent cannot enforce. It returns their names, sorted, with commas between.
+func (o Options) warnUnbounded(unbounded map[string]string) string {
+	var asked []string
 	for _, limit := range slices.Sorted(maps.Keys(unbounded)) {
 		if o.Limits.Has(limit) {
 			o.Logger.Warn("limit is not enforced here", "limit", limit, "reason", unbounded[limit])
+			asked = append(asked, limit)
 		}
 	}
+	return strings.Join(asked, ",")
 }
 
 // sessionTimeout is the session's length at most: what the client asked for,

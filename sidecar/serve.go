@@ -50,6 +50,19 @@ func (c *core) beginEarly(now time.Time) {
 	}
 }
 
+// dropUnserved ends a session that waits for a worker when none will come: its
+// agent is stopping, or is gone and need not be waited for because the server
+// stops as well.
+func (c *core) dropUnserved(now time.Time) {
+	s := c.current
+	if s == nil || s.probe != nil || !s.handed.IsZero() {
+		return
+	}
+	if c.leaving || c.drained && c.link == nil {
+		c.finish(supervise.Report{Cause: supervise.CauseKilledDrain, Code: -1}, now)
+	}
+}
+
 // watch has the core told when the session's client goes away.
 func (c *core) watch(s *session) error {
 	over := make(chan struct{})

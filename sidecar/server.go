@@ -2,8 +2,6 @@ package sidecar
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"net"
 	"sync"
 	"time"
@@ -26,8 +24,11 @@ type Server struct {
 	offer   *offer
 	core    *core
 
-	mu    sync.Mutex
-	ready error // nil while the device is free or busy
+	now func() time.Time
+
+	mu        sync.Mutex
+	published device // the device as the core last said
+	doorErr   error  // why no more clients are accepted, if they should be
 }
 
 // New makes a server; [Server.Run] runs it.
@@ -36,11 +37,13 @@ func New(o Options) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{options: o, tickets: newTickets(), offer: newOffer(), ready: errors.New("starting")}
-	s.core = newCore(o, s.tickets, s.published)
+	s := &Server{options: o, tickets: newTickets(), offer: newOffer(), now: time.Now}
+	s.published = device{state: stateStarting, reason: "the server has just started"}
+	s.core = newCore(o, s.tickets, s.publish)
 	m := meter{Metrics: o.Metrics, key: o.Key}
 	s.offer.dial = func(ctx context.Context) (trackerConn, error) { return tracker.Dial(ctx, o.Tracker) }
 	s.offer.key, s.offer.advertise, s.offer.port = o.Key, o.Advertise, s.Addr().Port
+	s.offer.name, s.offer.instance = o.Name, o.Instance
 	s.offer.tickets, s.offer.log, s.offer.count = s.tickets, o.Logger.With("tracker", o.Tracker), m.offer
 	return s, nil
 }
@@ -50,20 +53,10 @@ func (s *Server) Addr() *net.TCPAddr {
 	return s.options.Listener.Addr().(*net.TCPAddr) //nolint:forcetypeassert // of a *net.TCPListener
 }
 
-// Ready returns nil while the device is free or in a session, else why not.
-func (s *Server) Ready() error {
+// publish receives each change of the device's state from the core.
+func (s *Server) publish(d device) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.ready
-}
-
-// published receives each change of the device's state from the core.
-func (s *Server) published(d device) {
-	s.mu.Lock()
-	s.ready = nil
-	if d.state != stateFree && d.state != stateBusy {
-		s.ready = fmt.Errorf("device is %s: %s", d.state, d.reason)
-	}
+	s.published = d
 	s.mu.Unlock()
 	if s.options.Tracker == "" {
 		if d.state == stateFree {
@@ -78,17 +71,19 @@ func (s *Server) published(d device) {
 // DrainTimeout, and returns when everything that it started has ended. It
 // returns early, with an error, only if the listener fails.
 func (s *Server) Run(ctx context.Context) error {
-	inner, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
-	defer cancel(nil)
+	inner, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
 	drain, stopDrain := context.WithCancel(ctx)
 	defer stopDrain()
 
 	var group sync.WaitGroup
 	defer group.Wait()
-	defer cancel(nil)
+	defer cancel()
 	group.Go(func() {
 		if err := s.door().serve(inner); err != nil {
-			cancel(err)
+			s.mu.Lock()
+			s.doorErr = err
+			s.mu.Unlock()
 			stopDrain()
 		}
 	})
@@ -97,10 +92,15 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 	group.Go(func() { s.connectAgent(inner) })
 	s.core.run(drain)
-	if ctx.Err() == nil {
-		return context.Cause(inner)
-	}
-	return nil
+	return s.doorFailure()
+}
+
+// doorFailure is why no more clients are accepted although the server has not
+// ended; nil: they are.
+func (s *Server) doorFailure() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.doorErr
 }
 
 func (s *Server) door() *door {

@@ -406,7 +406,10 @@ func TestDrainLetsTheSessionFinish(t *testing.T) {
 	c.handshake("dev", 0)
 	cmd := s.agent.next(supervise.OpSession)
 	s.stop()
-	eventually(t, "it drains", func() bool { return s.Ready() != nil })
+	eventually(t, "it drains", func() bool { return s.device().state == stateDraining })
+	if err := s.Ready(); err != nil {
+		t.Errorf("in a session, and not ready: %v", err)
+	}
 	select {
 	case <-s.ended:
 		t.Fatal("the server did not wait for the session")
@@ -545,17 +548,22 @@ func TestADirectClientThatLeftWhileItWaitedCostsNoSession(t *testing.T) {
 // A client that has been let in is told, even if the server began to stop at
 // that moment.
 func TestAClientThatComesInAsTheServerStopsIsTold(t *testing.T) {
-	for name, stop := range map[string]func(*core){
-		"the server":  func(c *core) { c.drained = true },
-		"the agent":   func(c *core) { c.leaving = true },
-		"a new agent": func(c *core) { c.current = &session{probe: &probe{}} },
+	nothing := func(*core) {}
+	for name, tc := range map[string]struct{ before, after func(*core) }{
+		"the server":  {func(c *core) { c.drained = true }, nothing},
+		"the agent":   {func(c *core) { c.leaving = true }, nothing},
+		"a new agent": {func(c *core) { c.current = &session{probe: &probe{}} }, nothing},
+		"the server, while the client waits for an agent": {nothing, func(c *core) { c.drain(time.Now()) }},
+		"the agent, while the client waits for a worker":  {nothing, func(c *core) { c.leaving = true }},
 	} {
 		t.Run(name, func(t *testing.T) {
 			listener, err := tcp.Listen("127.0.0.1:0")
 			if err != nil {
 				t.Fatal(err)
 			}
-			o, err := Options{Key: "dev", Listener: listener, AgentSocket: "unused", Logger: quiet(), Flavour: tvm.FlavourC}.defaulted()
+			o, err := Options{
+				Key: "dev", Listener: listener, AgentSocket: "unused", Logger: quiet(), Flavour: tvm.FlavourC, DrainTimeout: time.Hour,
+			}.defaulted()
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -567,12 +575,14 @@ func TestAClientThatComesInAsTheServerStopsIsTold(t *testing.T) {
 				t.Fatal(err)
 			}
 			_ = listener.Close()
-			stop(core)
+			tc.before(core)
 			core.begin(admitted{conn: conn, client: "c"}, time.Now())
 			if core.early != nil { // until the probe is over
 				core.current, core.drained = nil, true
 				core.beginEarly(time.Now())
 			}
+			tc.after(core)
+			core.settle(time.Now())
 			if text := c.exception(tvm.FlavourC); text != "killed-drain: the server is stopping" {
 				t.Errorf("client is told %q", text)
 			}

@@ -23,16 +23,24 @@ var ErrClientClosed = errors.New("client is closed")
 
 // Client is a connection to a tracker, ours or a stock one. Calls from several
 // goroutines wait for each other. Messages go out in one piece each.
+//
+// A goroutine reads, always, so that the end of the connection is noticed at
+// once. [Client.Close] ends it.
 type Client struct {
-	nc *tcp.Conn
+	nc      *tcp.Conn
+	in      []byte                  // the reader's, for the next reply
+	expect  chan func([]byte) error // holds what the call in progress does with its reply
+	parsed  chan error              // holds what came of that
+	gone    chan struct{}           // closed when the reader has ended
+	readErr error                   // why it has
 
 	mu  sync.Mutex // held during a call
-	buf []byte
+	out []byte
 	err error // why the client is closed
 }
 
-// Dial connects to the tracker at addr ("host:port") and exchanges magics. ctx
-// bounds that, not the client's life.
+// Dial connects to the tracker at addr ("host:port"), whose name it looks up
+// each time, and exchanges magics. ctx bounds that, not the client's life.
 func Dial(ctx context.Context, addr string) (*Client, error) {
 	nc, err := new(net.Dialer).DialContext(ctx, "tcp", addr)
 	if err != nil {
@@ -43,11 +51,15 @@ func Dial(ctx context.Context, addr string) (*Client, error) {
 		_ = nc.Close()
 		return nil, fmt.Errorf("tracker %s: connection is a %T, not TCP", addr, nc)
 	}
-	c := &Client{nc: tcp.NewConn(tc)}
+	c := &Client{
+		nc: tcp.NewConn(tc), expect: make(chan func([]byte) error, 1), parsed: make(chan error, 1),
+		gone: make(chan struct{}),
+	}
 	if err := c.during(ctx, c.handshake); err != nil {
 		_ = c.nc.Close()
 		return nil, fmt.Errorf("tracker %s: handshake: %w", addr, err)
 	}
+	go c.read()
 	return c, nil
 }
 
@@ -65,9 +77,15 @@ func (c *Client) handshake() error {
 // LocalAddr returns the client's own address.
 func (c *Client) LocalAddr() net.Addr { return c.nc.LocalAddr() }
 
+// Gone is closed when the connection has ended, for whatever reason, also while
+// no call is in progress. A tracker whose machine is gone says nothing; it takes
+// a call, or the kernel's probes (see package tcp), to find out.
+func (c *Client) Gone() <-chan struct{} { return c.gone }
+
 // Close closes the connection. A call in progress fails.
 func (c *Client) Close() error {
 	err := c.nc.Close()
+	<-c.gone
 	if errors.Is(err, net.ErrClosed) {
 		return nil
 	}
@@ -138,15 +156,8 @@ func (c *Client) call(ctx context.Context, m tvm.Message, parse func(reply []byt
 		return fmt.Errorf("tracker: %s: %w: %w", m.Code(), ErrClientClosed, c.err)
 	}
 	err := c.during(ctx, func() error {
-		c.buf = tvm.AppendMessage(c.buf[:0], m)
-		if _, err := c.nc.Write(c.buf); err != nil {
-			return err
-		}
-		reply, err := c.readFrame()
-		if err != nil {
-			return err
-		}
-		return parse(reply)
+		c.out = tvm.AppendMessage(c.out[:0], m)
+		return c.exchange(c.out, parse)
 	})
 	if err == nil {
 		return nil
@@ -156,6 +167,50 @@ func (c *Client) call(ctx context.Context, m tvm.Message, parse func(reply []byt
 		_ = c.nc.Close()
 	}
 	return fmt.Errorf("tracker: %s: %w", m.Code(), err)
+}
+
+// exchange writes a frame and has the reader parse the reply.
+func (c *Client) exchange(frame []byte, parse func(reply []byte) error) error {
+	select {
+	case <-c.gone: // writing would say less about why
+		return c.readErr
+	default:
+	}
+	c.expect <- parse
+	if _, err := c.nc.Write(frame); err != nil {
+		return err
+	}
+	select {
+	case err := <-c.parsed:
+		return err
+	case <-c.gone:
+	}
+	select {
+	case err := <-c.parsed: // the reply was the last thing that came
+		return err
+	default:
+		return c.readErr
+	}
+}
+
+// read reads replies until the connection ends or the tracker says what nobody
+// asked for.
+func (c *Client) read() {
+	defer close(c.gone)
+	for {
+		reply, err := c.readFrame()
+		if err != nil {
+			c.readErr = err
+			return
+		}
+		select {
+		case parse := <-c.expect:
+			c.parsed <- parse(reply)
+		default:
+			c.readErr = fmt.Errorf("%w: a reply that nobody asked for", tvm.ErrMessage)
+			return
+		}
+	}
 }
 
 // during runs f, and closes the connection if ctx ends before f does.
@@ -176,7 +231,7 @@ func (c *Client) during(ctx context.Context, f func() error) error {
 
 // readFrame reads one reply, into memory that grows only as bytes come.
 func (c *Client) readFrame() ([]byte, error) {
-	buf := c.buf[:0]
+	buf := c.in[:0]
 	for {
 		if len(buf) == cap(buf) {
 			const least = 512
@@ -210,7 +265,7 @@ func (c *Client) readFrame() ([]byte, error) {
 func (c *Client) keep(buf []byte) {
 	const most = 64 << 10
 	if cap(buf) <= most {
-		c.buf = buf
+		c.in = buf
 	}
 }
 

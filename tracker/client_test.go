@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -117,8 +118,8 @@ func TestClientTakesLongReplies(t *testing.T) {
 	if err != nil || len(keys) != 1 || len(keys[0]) != 100_000 {
 		t.Errorf("%d keys, %v", len(keys), err)
 	}
-	if cap(c.buf) > 64<<10 {
-		t.Errorf("a buffer of %d bytes is kept", cap(c.buf))
+	if cap(c.in) > 64<<10 {
+		t.Errorf("a buffer of %d bytes is kept", cap(c.in))
 	}
 	if err := c.Ping(t.Context()); err != nil {
 		t.Error(err)
@@ -174,5 +175,49 @@ func TestClientWithAnEndedContext(t *testing.T) {
 	}
 	if c.LocalAddr() == nil {
 		t.Error("no local address")
+	}
+}
+
+func TestTheEndOfAnIdleConnectionIsNoticedAtOnce(t *testing.T) {
+	h := start(t, Options{})
+	c := dialClient(t, h.addr)
+	if err := c.Ping(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-c.Gone():
+		t.Fatal("gone while the tracker is there")
+	default:
+	}
+	h.stop()
+	<-c.Gone()
+	if err := c.Ping(t.Context()); !errors.Is(err, io.ErrUnexpectedEOF) {
+		t.Errorf("the next call: %v, want the reason", err)
+	}
+	if err := c.Ping(t.Context()); !errors.Is(err, ErrClientClosed) {
+		t.Errorf("the call after that: %v", err)
+	}
+}
+
+func TestAReplyThatNobodyAskedForEndsTheConnection(t *testing.T) {
+	c := dialClient(t, script(t, append(slices.Clone(magicBytes), frameOf("0")...)))
+	<-c.Gone()
+	if err := c.Ping(t.Context()); !errors.Is(err, tvm.ErrMessage) {
+		t.Errorf("error %v, want %v", err, tvm.ErrMessage)
+	}
+}
+
+func TestAClosedClientIsGone(t *testing.T) {
+	h := start(t, Options{})
+	c := dialClient(t, h.addr)
+	for range 2 {
+		if err := c.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	select {
+	case <-c.Gone(): // before Close returned: no goroutine is left
+	default:
+		t.Error("not gone")
 	}
 }

@@ -29,6 +29,8 @@
 //	                  │ │    had it: returned                           free
 //	    heard again ──┘ └── ours, or polled before: silent for HungAfter ──▶ hung
 //
+//	free ─ Hold ─▶ held (shown as draining) ─ released ─▶ free, or granted at once
+//
 // Servers of ours say free, busy, draining, quarantined or starting themselves;
 // any word but free withdraws what they offer. Of stock servers all this is
 // inferred from what they send: they poll every 2 s while they wait, and are
@@ -40,6 +42,17 @@
 // free then costs that device nothing. A client that dies later costs the time
 // until the server gives the ticket up, about 8 s. The door lets each ticket in
 // once, so that no mistake here can put two clients on one device.
+//
+// # What an operator does
+//
+// A server of ours may say which instance it is ("name" and "instance"); by it,
+// whoever embeds the package tells servers apart: [Server.ServersOf]. It can
+// hold some ([Server.Hold]): their offers stay, and their servers go on seeing
+// them as pending, but nobody is granted them, even those that come later, until
+// the hold is lifted. A hold and a hang are independent: an offer is given out
+// when its server is neither held nor hung. [Options.Changed] tells when to look
+// again. A tracker in place of one that ended grants nothing until
+// [Options.Settle] has passed.
 //
 // # Bounds
 //

@@ -48,7 +48,7 @@ func (s *Server) put(c *conn, m tvm.Put, now time.Time) error {
 	var few [fewHandoffs]handoff
 	s.mu.Lock()
 	out, err := s.registry.put(&c.peer, now, m, few[:0])
-	s.mu.Unlock()
+	s.unlock()
 	if err == nil {
 		c.status(tvm.CodeSuccess)
 	}
@@ -59,7 +59,7 @@ func (s *Server) request(c *conn, m tvm.Request, now time.Time) error {
 	var few [fewHandoffs]handoff
 	s.mu.Lock()
 	out, err := s.registry.request(&c.peer, now, m, few[:0])
-	s.mu.Unlock()
+	s.unlock()
 	return errors.Join(s.deliver(c, out, now), refusal("REQUEST", err))
 }
 
@@ -67,7 +67,7 @@ func (s *Server) update(c *conn, m tvm.UpdateInfo, now time.Time) error {
 	var few [fewHandoffs]handoff
 	s.mu.Lock()
 	out, registered, err := s.registry.update(&c.peer, now, m, few[:0])
-	s.mu.Unlock()
+	s.unlock()
 	if err == nil {
 		c.status(tvm.CodeSuccess)
 	}
@@ -81,7 +81,7 @@ func (s *Server) pending(c *conn, now time.Time) error {
 	var few [fewHandoffs]handoff
 	s.mu.Lock()
 	keys, out := s.registry.pending(&c.peer, now, few[:0])
-	s.mu.Unlock()
+	s.unlock()
 	b := c.gather()
 	start := len(b.b)
 	b.b = tvm.EndFrame(tvm.AppendMatchKeys(tvm.BeginFrame(b.b), keys), start)
@@ -92,7 +92,7 @@ func (s *Server) seen(c *conn, now time.Time) error {
 	var few [fewHandoffs]handoff
 	s.mu.Lock()
 	out := s.registry.seen(&c.peer, now, few[:0])
-	s.mu.Unlock()
+	s.unlock()
 	return s.deliver(c, out, now)
 }
 
@@ -137,12 +137,13 @@ func (s *Server) stopRequested(c *conn, m tvm.Stop, now time.Time) error {
 	return s.seen(c, now)
 }
 
-// deliver sends grants that c's frame caused. One whose client is gone goes on
-// to the next client. It fails only if c itself cannot be written to.
+// deliver sends grants that c's frame caused, if it was a frame (c may be nil).
+// One whose client is gone goes on to the next client. It fails only if c itself
+// cannot be written to.
 func (s *Server) deliver(c *conn, out []handoff, now time.Time) (err error) {
 	for i := 0; i < len(out); i++ {
 		h := out[i]
-		if h.to == &c.peer {
+		if c != nil && h.to == &c.peer {
 			err = errors.Join(err, c.flush()) // its earlier replies come first
 			c.wrote = true
 		}
@@ -152,7 +153,7 @@ func (s *Server) deliver(c *conn, out []handoff, now time.Time) (err error) {
 		}
 		s.mu.Lock()
 		out = s.registry.undelivered(h.offer, h.to.id, now, out)
-		s.mu.Unlock()
+		s.unlock()
 	}
 	return err
 }

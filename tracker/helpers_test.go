@@ -94,8 +94,13 @@ func startAt(t testing.TB, o Options, addr string) *harness {
 
 func serve(t testing.TB, o Options, l net.Listener, addr string) *harness {
 	t.Helper()
+	return serveIt(t, NewServer(o), l, addr)
+}
+
+func serveIt(t testing.TB, s *Server, l net.Listener, addr string) *harness {
+	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
-	h := &harness{Server: NewServer(o), t: t, addr: addr, done: make(chan struct{})}
+	h := &harness{Server: s, t: t, addr: addr, done: make(chan struct{})}
 	go func() {
 		defer close(h.done)
 		h.err = h.Serve(ctx, l)

@@ -21,7 +21,6 @@ var readFields = [...]string{tvm.FieldKey, tvm.FieldAddr, tvm.FieldState, tvm.Fi
 func (r *registry) update(
 	p *peer, now time.Time, m tvm.UpdateInfo, out []handoff,
 ) (more []handoff, registered bool, err error) {
-	out = r.seen(p, now, out)
 	info := maps.Clone(p.info)
 	if info == nil {
 		info = make(map[string]json.RawMessage, len(m.Info)+1)
@@ -31,21 +30,33 @@ func (r *registry) update(
 	if err := fit(info); err != nil {
 		return out, false, err
 	}
-	if err := r.charge(p, infoCost(info)-infoCost(p.info)); err != nil {
+	merged := tvm.UpdateInfo{Info: info}
+	said := identityOf(merged)
+	if err := r.charge(p, infoCost(info)+said.cost()-infoCost(p.info)-p.said.cost()); err != nil {
 		return out, false, err
 	}
 	p.info = info
-	p.key = tvm.UpdateInfo{Info: info}.Key()
+	p.key = merged.Key()
 	_, known := r.servers[p]
 	if p.isServer() {
 		r.servers[p] = struct{}{}
 	} else {
 		delete(r.servers, p)
 	}
-	if state := m.State(); state.Valid() {
+	r.identify(p, said)
+	state := m.State()
+	if state.Valid() || p.native != "" || said.instance != "" {
+		r.settle(p, now)
+	}
+	if state.Valid() {
 		r.declare(p, state, now)
 	}
-	return out, !known && p.isServer(), nil
+	if p.home != nil {
+		r.touch(p.home)
+	}
+	out = r.obeyHold(p, now, out)
+	// Last: what was withheld is given out by what the server says now.
+	return r.seen(p, now, out), !known && p.isServer(), nil
 }
 
 // fit drops fields that clients do not read, the largest first, until the others
@@ -83,7 +94,6 @@ func (r *registry) declare(p *peer, s tvm.NativeState, now time.Time) {
 		}
 	}
 	p.setNative(s, now)
-	r.settle(p, now)
 	if s == tvm.StateFree {
 		return
 	}
@@ -95,8 +105,9 @@ func (r *registry) declare(p *peer, s tvm.NativeState, now time.Time) {
 	}
 }
 
-// settle keeps the queue of a native server's key alive as long as the server
-// is connected, although it offers nothing while it is busy.
+// settle keeps the queue of a native server's key alive, and the server listed
+// there, as long as it is connected, although it offers nothing while it is
+// busy.
 func (r *registry) settle(p *peer, now time.Time) {
 	key := p.deviceKey()
 	if p.home != nil && p.home.key == key {
@@ -105,15 +116,20 @@ func (r *registry) settle(p *peer, now time.Time) {
 	r.unsettle(p, now)
 	if p.isServer() && len(key) <= maxKeyBytes {
 		p.home = r.queue(key)
-		p.home.homes++
+		p.homeIndex = len(p.home.homes)
+		p.home.homes = append(p.home.homes, p)
 		p.home.offered = true
 	}
 }
 
 func (r *registry) unsettle(p *peer, now time.Time) {
 	if q := p.home; q != nil {
-		p.home = nil
-		q.homes--
+		last := len(q.homes) - 1
+		moved := q.homes[last]
+		moved.homeIndex = p.homeIndex
+		q.homes[p.homeIndex], q.homes[last] = moved, nil
+		q.homes, p.home = q.homes[:last], nil
+		r.touch(q)
 		r.tidy(q, now)
 	}
 }

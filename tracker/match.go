@@ -44,10 +44,26 @@ func (r *registry) match(q *queue, now time.Time, out []handoff) []handoff {
 	return out
 }
 
+// open ends the time in which nothing is granted. All keys are touched, and the
+// empty one for those that are not known.
+func (r *registry) open(now time.Time, out []handoff) []handoff {
+	r.settling = false
+	for _, q := range r.queues {
+		r.touch(q)
+		out = r.match(q, now, out)
+	}
+	r.touch(newQueue("", r.fair))
+	return out
+}
+
 // usable returns the next free offer of q whose server is not hung, nil if
-// there is none. Those of hung servers are withheld on the way.
+// there is none, or while nothing is granted. Those of hung servers are withheld
+// on the way.
 func (r *registry) usable(q *queue, now time.Time) *offer {
 	for {
+		if r.settling {
+			return nil
+		}
 		o := q.free.front()
 		if o == nil || !r.silent(o.owner, now) {
 			return o
@@ -68,26 +84,35 @@ func (r *registry) grant(o *offer, p *peer, waited time.Duration, now time.Time,
 		r.resolve(owner.granted[0], handoffUnknown, now)
 	}
 	r.counts.granted++
+	r.moved(o)
 	return append(out, handoff{to: p, offer: o, waited: waited})
 }
 
-// free puts an offer in the free list, last.
+// free puts an offer in the free list, last, or keeps it out of there if its
+// server is held.
 func (r *registry) free(o *offer, now time.Time) {
 	p := o.owner
 	o.state, o.since = offerFree, now
-	o.queue.free.pushBack(&o.node)
+	if p.held {
+		o.state = offerHeld
+	} else {
+		o.queue.free.pushBack(&o.node)
+	}
+	r.moved(o)
 	if p.offers == nil {
 		p.offers = map[string]*offer{}
 	}
 	p.offers[o.matchKey] = o
 }
 
-// drop forgets an offer that is free or withheld.
+// drop forgets an offer that is free, withheld or held.
 func (r *registry) drop(o *offer, now time.Time) {
-	if o.state == offerWithheld {
+	switch o.state {
+	case offerWithheld:
 		o.owner.withheld--
-	} else {
+	case offerFree:
 		o.queue.free.remove(&o.node)
+	default:
 	}
 	delete(o.owner.offers, o.matchKey)
 	r.gone(o, now)
@@ -111,6 +136,7 @@ func (r *registry) unlist(o *offer) {
 func (r *registry) gone(o *offer, now time.Time) {
 	o.state = offerGone
 	o.queue.offers--
+	r.moved(o)
 	r.charge(o.owner, -o.cost()-int64(len(o.queue.key))) //nolint:errcheck // giving back cannot fail
 	r.tidy(o.queue, now)
 }
@@ -141,25 +167,15 @@ func (r *registry) endOfSession(p *peer, key, matchKey string, now time.Time) {
 
 // seen notes that a frame of p came: a server that was thought hung is back.
 func (r *registry) seen(p *peer, now time.Time, out []handoff) []handoff {
+	if p.home != nil && r.silent(p, now) {
+		r.touch(p.home)
+	}
 	p.lastSeen = now
 	if p.withheld == 0 {
 		return out
 	}
-	back := make([]*offer, 0, p.withheld)
-	for _, o := range p.offers {
-		if o.state == offerWithheld {
-			back = append(back, o)
-		}
-	}
 	p.withheld = 0
-	slices.SortFunc(back, func(a, b *offer) int { return compare(a.seq, b.seq) })
-	for _, o := range back {
-		r.free(o, now)
-	}
-	for _, o := range back {
-		out = r.match(o.queue, now, out)
-	}
-	return out
+	return r.giveBack(p, offerWithheld, now, out)
 }
 
 // withhold takes the free offers of a hung server out of their queues.
@@ -169,6 +185,7 @@ func (r *registry) withhold(p *peer, now time.Time) {
 			o.queue.free.remove(&o.node)
 			o.state, o.since = offerWithheld, now
 			p.withheld++
+			r.moved(o)
 		}
 	}
 }

@@ -23,8 +23,9 @@ const (
 // at each scrape, all of the same moment, so that sums are right and series of
 // keys that are gone are gone.
 type Metrics struct {
-	wait   prometheus.Histogram
-	server atomic.Pointer[Server]
+	wait       prometheus.Histogram
+	server     atomic.Pointer[Server]
+	registered prometheus.Registerer
 
 	servers     *prometheus.Desc
 	queue       *prometheus.Desc
@@ -38,12 +39,14 @@ type Metrics struct {
 var _ prometheus.Collector = (*Metrics)(nil)
 
 // NewMetrics registers the metrics of one server with reg. It fails if reg has
-// those of another one already.
+// those of another one already: several servers in one process need labels that
+// tell them apart ([prometheus.WrapRegistererWith]).
 func NewMetrics(reg prometheus.Registerer) (*Metrics, error) {
 	desc := func(name, help string, labels ...string) *prometheus.Desc {
 		return prometheus.NewDesc(name, help, labels, nil)
 	}
 	m := &Metrics{
+		registered: reg,
 		wait: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name:                            "rpcpool_request_wait_seconds",
 			Help:                            "Time from a client's REQUEST to its grant.",
@@ -64,6 +67,14 @@ func NewMetrics(reg prometheus.Registerer) (*Metrics, error) {
 		return nil, err
 	}
 	return m, nil
+}
+
+// Unregister takes the metrics out of where [NewMetrics] put them: no series is
+// left. It may be called on nil.
+func (m *Metrics) Unregister() {
+	if m != nil {
+		m.registered.Unregister(m)
+	}
 }
 
 func (m *Metrics) attach(s *Server) {

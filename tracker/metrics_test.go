@@ -195,3 +195,55 @@ func TestMetricsBelongToOneRegistry(t *testing.T) {
 		t.Error("registered twice")
 	}
 }
+
+// Several trackers in one process share a registry by labels of their own, and
+// one that ends leaves no series behind.
+func TestMetricsOfSeveralTrackersInOneProcess(t *testing.T) {
+	reg := prometheus.NewPedanticRegistry()
+	trackers := map[string]*Metrics{}
+	for _, namespace := range []string{"a", "b"} {
+		m, err := NewMetrics(prometheus.WrapRegistererWith(prometheus.Labels{"namespace": namespace, "tracker": "t"}, reg))
+		if err != nil {
+			t.Fatal(err)
+		}
+		trackers[namespace] = m
+		h := startFake(t, Options{Metrics: m})
+		h.register("k", "k:1")
+		h.take("k:1")
+	}
+	series := func() (of map[string]int) {
+		of = map[string]int{}
+		families, err := reg.Gather()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range families {
+			for _, m := range f.GetMetric() {
+				for _, l := range m.GetLabel() {
+					if l.GetName() == "namespace" {
+						of[l.GetValue()]++
+					}
+				}
+			}
+		}
+		return of
+	}
+	both := series()
+	if both["a"] == 0 || both["a"] != both["b"] {
+		t.Fatalf("series %v, want as many of each", both)
+	}
+	trackers["a"].Unregister()
+	if left := series(); left["a"] != 0 || left["b"] != both["b"] {
+		t.Errorf("series %v after a has ended, want %d of b", left, both["b"])
+	}
+	again, err := NewMetrics(prometheus.WrapRegistererWith(prometheus.Labels{"namespace": "a", "tracker": "t"}, reg))
+	if err != nil {
+		t.Errorf("a comes back: %v", err)
+	}
+	again.Unregister()
+	trackers["b"].Unregister()
+	if left := series(); len(left) != 0 {
+		t.Errorf("series %v after all have ended", left)
+	}
+	(*Metrics)(nil).Unregister()
+}

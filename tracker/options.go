@@ -52,6 +52,21 @@ type Options struct {
 	// whatever it does, a stock one if it is known to poll and has an offer to
 	// poll for.
 	HungAfter time.Duration
+	// Settle is how long after Serve has begun requests are queued and nothing is
+	// granted, so that the servers and clients of a tracker that was here before
+	// are back when priorities are compared. Default: none.
+	Settle time.Duration
+	// Changed is called with a device key after servers of the key registered,
+	// left or changed their state, and after the number of its waiting requests
+	// changed; when the tracker has settled, with each key that it knows and then
+	// with the empty one, which stands for all others. Default: nobody is told.
+	//
+	// It is called from one goroutine, without a lock, and never at the same time
+	// as itself. While it runs nothing waits for it; what changes meanwhile is told
+	// once afterwards; only Serve does not return before it has. It is not called when only time makes a difference: a
+	// server that has fallen silent becomes [StateHung], or a stock one busy after
+	// a grant. Who needs to know that looks again every few seconds.
+	Changed func(key string)
 }
 
 func (o Options) withDefaults() Options {

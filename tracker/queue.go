@@ -38,9 +38,10 @@ type queue struct {
 	all     source             // the one source without it
 	served  uint64             // counts grants
 
-	offers    int  // of this key that are not gone, granted ones included
-	homes     int  // native servers of this key, whether they offer or not
-	offered   bool // has ever had an offer or a home
+	offers    int     // of this key that are not gone, granted ones included
+	homes     []*peer // native servers of this key, whether they offer or not
+	offered   bool    // has ever had an offer or a home
+	touched   bool    // is in registry.touched
 	lingering *node[*queue]
 	until     time.Time // end of lingering
 }
@@ -153,7 +154,7 @@ func (q *queue) each(visit func(*request) bool) {
 
 // idle tells whether nothing depends on the queue.
 func (q *queue) idle() bool {
-	return q.waiting == 0 && q.offers == 0 && q.homes == 0
+	return q.waiting == 0 && q.offers == 0 && len(q.homes) == 0
 }
 
 func (q *queue) source(name string) *source {

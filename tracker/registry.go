@@ -51,6 +51,7 @@ type offerState uint8
 const (
 	offerFree     offerState = iota // in its queue's free list
 	offerWithheld                   // its server is hung: not given out, but not forgotten either
+	offerHeld                       // the same because somebody holds its server, see [registry.hold]
 	offerGranted                    // given to a client; its end is not known yet
 	offerGone
 )
@@ -90,7 +91,7 @@ type peer struct {
 	regular  int       // polls that came in the stock rhythm
 
 	requests []*request        // that wait
-	offers   map[string]*offer // free and withheld ones, by match key
+	offers   map[string]*offer // free, withheld and held ones, by match key
 	withheld int
 	granted  []*offer // by time of the grant
 
@@ -98,8 +99,11 @@ type peer struct {
 	key         string                     // its field "key"
 	native      tvm.NativeState            // its field "state", or free since a PUT; empty: a stock server
 	nativeSince time.Time
-	home        *queue // of a native server
-	bytes       int64  // what it makes the registry hold
+	home        *queue // of a native server, and of one that gave an instance
+	homeIndex   int    // its place in home.homes
+	said        identity
+	held        bool  // its instance is: see [registry.hold]
+	bytes       int64 // what it makes the registry hold
 }
 
 // handoff is a grant that is to be delivered.
@@ -119,16 +123,48 @@ type registry struct {
 	queues    map[string]*queue
 	servers   map[*peer]struct{} // those that SUMMARY lists
 	lingering fifo[*queue]
+	holds     holds
 	seq       uint64
 	bytes     int64
 	counts    counts
+	settling  bool     // nothing is granted yet
+	watched   bool     // somebody wants to know what is touched
+	touched   []*queue // what has changed since somebody was told
 }
 
 func newRegistry(fair bool, hungAfter time.Duration) *registry {
 	return &registry{
 		fair: fair, hungAfter: hungAfter,
-		queues: map[string]*queue{}, servers: map[*peer]struct{}{},
+		queues: map[string]*queue{}, servers: map[*peer]struct{}{}, holds: newHolds(),
 	}
+}
+
+// touch notes that the servers or the number of requests of a key changed.
+func (r *registry) touch(q *queue) {
+	if r.watched && !q.touched {
+		q.touched = true
+		r.touched = append(r.touched, q)
+	}
+}
+
+// moved notes that an offer changed, and so the server that made it.
+func (r *registry) moved(o *offer) {
+	r.touch(o.queue)
+	if home := o.owner.home; home != nil && home != o.queue {
+		r.touch(home)
+	}
+}
+
+// news returns the keys that were touched since it was called last.
+func (r *registry) news() []string {
+	keys := make([]string, len(r.touched))
+	for i, q := range r.touched {
+		q.touched = false
+		keys[i] = q.key
+	}
+	clear(r.touched)
+	r.touched = r.touched[:0]
+	return keys
 }
 
 // join makes p, whose address is set, known.
@@ -199,6 +235,7 @@ func (r *registry) request(p *peer, now time.Time, m tvm.Request, out []handoff)
 	rq.seq = r.seq
 	q.push(rq, p.host)
 	p.requests = append(p.requests, rq)
+	r.touch(q)
 	return r.match(q, now, out), nil
 }
 
@@ -212,6 +249,7 @@ func (r *registry) pending(p *peer, now time.Time, out []handoff) ([]string, []h
 	p.lastBeat = now
 	for _, o := range p.granted {
 		o.polls++
+		r.moved(o)
 	}
 	live := make([]*offer, 0, len(p.offers))
 	for _, o := range p.offers {
@@ -243,6 +281,7 @@ func (r *registry) leave(p *peer, now time.Time, undelivered []*offer, out []han
 		}
 		r.resolve(p.granted[0], result, now)
 	}
+	r.identify(p, identity{})
 	r.unsettle(p, now)
 	delete(r.servers, p)
 	r.charge(p, -p.bytes) //nolint:errcheck // giving back cannot fail
@@ -332,6 +371,7 @@ func (r *registry) charge(p *peer, n int64) error {
 func (r *registry) cancel(rq *request, now time.Time) {
 	q, p := rq.queue, rq.from
 	q.remove(rq)
+	r.touch(q)
 	last := len(p.requests) - 1
 	moved := p.requests[last]
 	moved.index = rq.index

@@ -23,12 +23,14 @@ type world struct {
 	offers   map[*offer]int // times granted less times returned
 	open     []handoff      // grants that may still turn out undelivered
 	requests uint64
+	before   map[string]string // shown at the last check
+	at       time.Time         // of the last check
 }
 
 func newWorld(fair bool) *world {
 	return &world{
 		r: newRegistry(fair, DefaultHungAfter), now: newFakeClock().now,
-		gone: map[*peer]bool{}, offers: map[*offer]int{},
+		gone: map[*peer]bool{}, offers: map[*offer]int{}, before: map[string]string{},
 	}
 }
 
@@ -37,6 +39,10 @@ func (w *world) took(t *rapid.T, out []handoff) {
 		switch {
 		case w.gone[h.to]:
 			t.Fatalf("granted to a client that is gone")
+		case w.r.settling:
+			t.Fatalf("granted while the tracker settles")
+		case h.offer.owner.held:
+			t.Fatalf("granted the ticket %s of a server that is held", h.offer.matchKey)
 		case w.gone[h.offer.owner]:
 			t.Fatalf("granted the ticket %s of a server that is gone", h.offer.matchKey)
 		}
@@ -101,6 +107,9 @@ func (w *world) update(t *rapid.T) {
 	if state != "" {
 		m.SetState(state, nil)
 	}
+	if instance := testInstances.Draw(t, "instance"); instance != "" {
+		m.Info[tvm.FieldInstance] = fmt.Appendf(nil, "%q", instance)
+	}
 	p := w.peer(t)
 	out, _, err := w.r.update(p, w.now, m, nil)
 	if err != nil {
@@ -111,6 +120,18 @@ func (w *world) update(t *rapid.T) {
 		t.Fatal("a busy server has offers")
 	}
 }
+
+var testInstances = rapid.SampledFrom([]string{"", "i1", "i2"})
+
+// hold changes what one of two owners holds.
+func (w *world) hold(t *rapid.T) {
+	owner := rapid.SampledFrom([]string{"o1", "o2"}).Draw(t, "owner")
+	instances := rapid.SliceOfNDistinct(testInstances, 0, 2, rapid.ID).Draw(t, "instances")
+	w.took(t, w.r.hold(owner, instances, w.now, nil))
+}
+
+// open ends the settling, if it has not ended.
+func (w *world) settled(t *rapid.T) { w.took(t, w.r.open(w.now, nil)) }
 
 // leave closes a connection. Some of the grants to it have not arrived.
 func (w *world) leave(t *rapid.T) {
@@ -163,8 +184,40 @@ func (w *world) look(t *rapid.T) {
 	}
 }
 
+// shown is what the operator sees of a key, but for what time alone changes.
+func (w *world) shown(key string) string {
+	q := w.r.queues[key]
+	if q == nil {
+		q = newQueue(key, false)
+	}
+	list := w.r.serversOf(q, w.now)
+	slices.SortFunc(list, func(a, b ServerStatus) int { return compare(a.id, b.id) })
+	text := fmt.Sprint(q.waiting)
+	for _, s := range list {
+		if s.State == StateGranted {
+			s.State = StateBusy // of stock servers, silence alone tells one from the other
+		}
+		text += fmt.Sprint(" ", s.id, s.Name, s.Instance, s.State, s.Client, s.Session, s.Reason)
+	}
+	return text
+}
+
+// checkNews checks that whatever changed was told.
+func (w *world) checkNews(t *rapid.T) {
+	told := w.r.news()
+	for _, key := range []string{"a", "b", ""} {
+		now := w.shown(key)
+		if w.at.Equal(w.now) && now != w.before[key] && !slices.Contains(told, key) {
+			t.Fatalf("key %q: nobody is told that %q became %q", key, w.before[key], now)
+		}
+		w.before[key] = now
+	}
+	w.at = w.now
+}
+
 // check checks everything that must hold between events.
 func (w *world) check(t *rapid.T) {
+	w.checkNews(t)
 	w.checkQueues(t)
 	var bytes int64
 	waiting, granted := 0, 0
@@ -191,9 +244,13 @@ func (w *world) check(t *rapid.T) {
 }
 
 func (w *world) checkOffers(t *rapid.T, p *peer) {
+	if held := w.r.holds.owners[p.said.instance] > 0; held != p.held {
+		t.Fatalf("instance %q: held %v, its server %v", p.said.instance, held, p.held)
+	}
 	withheld := 0
 	for mk, o := range p.offers {
-		if o.owner != p || o.matchKey != mk || (o.state != offerFree && o.state != offerWithheld) {
+		live := o.state == offerFree && !p.held || o.state == offerHeld && p.held || o.state == offerWithheld
+		if o.owner != p || o.matchKey != mk || !live {
 			t.Fatalf("offer %s is in state %d", mk, o.state)
 		}
 		if o.state == offerWithheld {
@@ -229,8 +286,8 @@ func (w *world) checkQueues(t *rapid.T) {
 				homes++
 			}
 		}
-		if free != q.free.n || offers != q.offers || homes != q.homes {
-			t.Fatalf("queue %q: %d free, %d offers, %d homes; %d, %d, %d are counted", key, free, offers, homes, q.free.n, q.offers, q.homes)
+		if free != q.free.n || offers != q.offers || homes != len(q.homes) {
+			t.Fatalf("queue %q: %d free, %d offers, %d homes; %d, %d, %d are counted", key, free, offers, homes, q.free.n, q.offers, len(q.homes))
 		}
 		if q.waiting > 0 && w.r.usable(q, w.now) != nil {
 			t.Fatalf("queue %q: %d wait although a device is free", key, q.waiting)
@@ -243,16 +300,23 @@ func TestRegistryHoldsItsInvariants(t *testing.T) {
 		t.Run(fmt.Sprintf("fair share %v", fair), func(t *testing.T) {
 			rapid.Check(t, func(t *rapid.T) {
 				w := newWorld(fair)
+				w.r.settling, w.r.watched = rapid.Bool().Draw(t, "settling"), true
 				t.Repeat(map[string]func(*rapid.T){
 					"join": w.join, "put": w.put, "put again": w.put, "request": w.request,
 					"poll": w.poll, "poll again": w.poll, "update": w.update, "leave": w.leave, "wait": w.wait,
-					"hang": w.hang, "look": w.look,
+					"hang": w.hang, "look": w.look, "hold": w.hold, "open": w.settled,
 					"": w.check,
 				})
 				for len(w.peers) > 0 {
 					w.leave(t)
 				}
 				w.check(t)
+				w.r.hold("o1", nil, w.now, nil)
+				w.r.hold("o2", nil, w.now, nil)
+				w.r.news()
+				if h := w.r.holds; len(h.byOwner)+len(h.owners)+len(h.peers)+len(w.r.touched) > 0 {
+					t.Fatalf("left behind: %+v, %d touched", h, len(w.r.touched))
+				}
 				w.r.expire(w.now.Add(lingerFor))
 				if len(w.r.queues) > 0 || w.r.lingering.n > 0 || len(w.r.servers) > 0 || w.r.bytes != 0 {
 					t.Fatalf("left behind: %d queues, %d servers, %d bytes", len(w.r.queues), len(w.r.servers), w.r.bytes)

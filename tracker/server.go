@@ -42,6 +42,9 @@ type Server struct {
 	started  bool
 	stopped  chan struct{} // closed when the server is to stop
 	stopping bool
+
+	news chan struct{} // holds one value if the registry was touched
+	wait func(d time.Duration, stop <-chan struct{}) bool
 }
 
 // NewServer returns a tracker that knows nobody. It starts nothing.
@@ -57,7 +60,11 @@ func NewServer(o Options) *Server {
 		backlogs:    newBacklogs(maxBacklogs),
 		conns:       map[*conn]struct{}{},
 		stopped:     make(chan struct{}),
+		news:        make(chan struct{}, 1),
+		wait:        waitFor,
 	}
+	s.registry.settling = o.Settle > 0
+	s.registry.watched = o.Changed != nil
 	o.Metrics.attach(s)
 	return s
 }
@@ -77,6 +84,12 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	if s.options.MaxConns < s.wantedConns {
 		s.options.Logger.Warn("fewer connections than allowed: the limit of open files is low",
 			"max_connections", s.options.MaxConns, "allowed", s.wantedConns)
+	}
+	if s.options.Changed != nil {
+		s.goroutines.Go(s.tell)
+	}
+	if s.options.Settle > 0 {
+		s.goroutines.Go(s.settle)
 	}
 	accepting := make(chan struct{})
 	s.goroutines.Go(func() {
@@ -183,7 +196,7 @@ func (s *Server) leave(c *conn, undelivered []*offer, why error) {
 	s.mu.Lock()
 	server, key := c.peer.isServer(), c.peer.key
 	out := s.registry.leave(&c.peer, now, undelivered, nil)
-	s.mu.Unlock()
+	s.unlock()
 	_ = s.deliver(c, out, now)
 	if server {
 		s.options.Logger.Info("server gone", "key", key, "peer", c.peer.addr, "cause", why)

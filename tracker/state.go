@@ -23,7 +23,8 @@ const (
 	// StateHung should be polling and does not: its offers are withheld until
 	// it is heard again.
 	StateHung State = "hung"
-	// StateDraining takes no new session, by its own word.
+	// StateDraining takes no new session, by its own word, or because somebody
+	// holds it ([Server.Hold]).
 	StateDraining State = "draining"
 	// StateQuarantined is broken, by its own word.
 	StateQuarantined State = "quarantined"
@@ -40,6 +41,9 @@ func (r *registry) state(p *peer, now time.Time) (State, time.Time) {
 	if o := p.newestOffer(); o != nil {
 		if o.state == offerWithheld || r.silent(p, now) {
 			return StateHung, p.lastSeen
+		}
+		if o.state == offerHeld {
+			return StateDraining, o.since
 		}
 		return StateFree, o.since
 	}

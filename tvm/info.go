@@ -19,6 +19,16 @@ const (
 	FieldSession = "session"
 	// FieldAge is ours, in summaries only: seconds in the present state.
 	FieldAge = "age_s"
+	// FieldName is ours: what people call the server, such as its pod's name.
+	FieldName = "name"
+	// FieldInstance is ours: what no other server is ever called, such as its
+	// pod's UID.
+	FieldInstance = "instance"
+	// FieldReason is ours: why the server is not free, for people.
+	FieldReason = "reason"
+	// FieldUnbounded is ours: the names of limits that were asked for and that the
+	// server's machine cannot enforce.
+	FieldUnbounded = "unbounded"
 )
 
 // ServerKeyPrefix is what the key of a server's info, and the server's answer
@@ -94,6 +104,24 @@ func (m UpdateInfo) Key() string { return infoString(m.Info, FieldKey) }
 // State returns the native state; empty if the peer says none, as stock servers
 // do.
 func (m UpdateInfo) State() NativeState { return NativeState(infoString(m.Info, FieldState)) }
+
+// Name returns what people call the server, empty if nothing.
+func (m UpdateInfo) Name() string { return infoString(m.Info, FieldName) }
+
+// Instance returns what no other server is called, empty if the peer says none.
+func (m UpdateInfo) Instance() string { return infoString(m.Info, FieldInstance) }
+
+// Reason returns why the server is not free, empty if it says nothing.
+func (m UpdateInfo) Reason() string { return infoString(m.Info, FieldReason) }
+
+// Session returns the session in progress, zero if the peer names none.
+func (m UpdateInfo) Session() SessionInfo {
+	var s SessionInfo
+	if raw := m.Info[FieldSession]; len(raw) == 0 || json.Unmarshal(raw, &s) != nil {
+		return SessionInfo{}
+	}
+	return s
+}
 
 // Addr returns the host, nil if it is null or absent, and the port as text,
 // empty if absent.

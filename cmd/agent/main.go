@@ -2,7 +2,8 @@
 // device container, or a child of the server on a bare machine. It starts
 // workers for the sidecar that connects to its socket, keeps their deadlines,
 // kills their whole process trees and reaps them; package
-// [rpcpool.dev/sidecar/supervise/agent] has the rest.
+// [rpcpool.dev/sidecar/supervise/agent] has the rest. As `rpcpool-agent install`
+// it copies itself to where such a container finds it.
 //
 // Exit status: 0 stopped in order, 1 failed, 2 wrong usage; of an agent below a
 // guard (--die-with-parent) 128 and the signal's number if a signal killed it.
@@ -30,9 +31,14 @@ that connects to its socket.
 
 Usage:
   rpcpool-agent --socket PATH --work-root DIR [flags] [-- CMD ARGS...]
+  rpcpool-agent install DIR [NAME...]
 
-Example:
+Examples:
   rpcpool-agent --socket /run/rpcpool/agent.sock --work-root /var/lib/rpcpool -- python3 /opt/worker.py
+  rpcpool-agent install /run/rpcpool rpcpool-worker
+
+install copies this program, and programs NAME beside it, into DIR and ends: for
+the init container of a device pod.
 
 CMD is the worker where the sidecar names none. A worker runs in a fresh work
 directory under DIR, so paths among its arguments should be absolute.
@@ -75,6 +81,9 @@ func main() {
 
 // run executes the command line and returns the exit status.
 func run(ctx context.Context, args []string, stdin *os.File, stdout, stderr io.Writer) int {
+	if len(args) > 0 && args[0] == installCommand {
+		return runInstall(args[1:], stderr)
+	}
 	c, err := parse(args)
 	switch {
 	case err != nil:
@@ -93,6 +102,18 @@ func run(ctx context.Context, args []string, stdin *os.File, stdout, stderr io.W
 		return exitFailed
 	}
 	return exitOK
+}
+
+func runInstall(args []string, stderr io.Writer) int {
+	err := install(args)
+	if err == nil {
+		return exitOK
+	}
+	fmt.Fprintf(stderr, "rpcpool-agent: %v\n", err)
+	if errors.As(err, new(usageError)) {
+		return exitUsage
+	}
+	return exitFailed
 }
 
 func serve(ctx context.Context, c config, stdin *os.File) error {

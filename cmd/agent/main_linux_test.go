@@ -81,7 +81,7 @@ func TestUsageErrorsAreOneLineAndStatusTwo(t *testing.T) {
 }
 
 func TestHelpAndVersionGoToStandardOutput(t *testing.T) {
-	for want, arg := range map[string]string{"Example:": "--help", "go1.": "--version"} {
+	for want, arg := range map[string]string{"Examples:": "--help", "go1.": "--version"} {
 		var stdout, stderr bytes.Buffer
 		status := run(t.Context(), []string{arg}, os.Stdin, &stdout, &stderr)
 		if status != exitOK || !strings.Contains(stdout.String(), want) || stderr.Len() > 0 {

@@ -20,6 +20,7 @@ import (
 
 	"rpcpool.dev/internal/local"
 	"rpcpool.dev/internal/manifest"
+	"rpcpool.dev/internal/metrics"
 	"rpcpool.dev/sidecar"
 	"rpcpool.dev/sidecar/supervise"
 	"rpcpool.dev/tracker"
@@ -98,7 +99,8 @@ func (f *localFlags) serve(cmd *cobra.Command, plan local.Plan, parts *localPart
 	group, ctx := errgroup.WithContext(cmd.Context())
 	ctx, stop := context.WithCancel(ctx)
 	group.Go(func() error {
-		return serveMetrics(ctx, f.metrics, parts.registry, func() error { return parts.ready(len(plan.Servers)) }, parts.log)
+		ready := func() error { return parts.ready(len(plan.Servers)) }
+		return serveMetrics(ctx, f.metrics, parts.registry, metrics.Probes{Ready: ready}, parts.log)
 	})
 	group.Go(func() error {
 		defer stop()

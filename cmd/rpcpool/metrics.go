@@ -17,9 +17,9 @@ func newRegistry() *prometheus.Registry {
 
 // serveMetrics serves /metrics, /healthz and /readyz on addr until ctx ends,
 // and then returns nil. It blocks; an empty addr serves nothing and waits for
-// ctx, so that callers need no special case. A nil ready is always ready.
+// ctx, so that callers need no special case.
 func serveMetrics(
-	ctx context.Context, addr string, reg *prometheus.Registry, ready func() error, log *slog.Logger,
+	ctx context.Context, addr string, reg *prometheus.Registry, probes metrics.Probes, log *slog.Logger,
 ) error {
-	return metrics.Serve(ctx, addr, reg, ready, log)
+	return metrics.Serve(ctx, addr, reg, probes, log)
 }

@@ -53,12 +53,16 @@ and server_info, each server with all fields that it told.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return f.run(cmd) },
 	}
-	flags := cmd.Flags()
-	flags.StringVar(&f.tracker, "tracker", "",
-		"`HOST:PORT`; default: $"+envTrackerHost+" and $"+envTrackerPort+", else "+net.JoinHostPort(defaultTrackerHost, defaultTrackerPort))
-	flags.DurationVar(&f.timeout, "timeout", 10*time.Second, "give up after this time")
+	addTrackerFlag(cmd, &f.tracker)
+	cmd.Flags().DurationVar(&f.timeout, "timeout", 10*time.Second, "give up after this time")
 	addOutputFlag(cmd, &f.output)
 	return cmd
+}
+
+// addTrackerFlag adds --tracker, whose value [trackerAddr] completes.
+func addTrackerFlag(cmd *cobra.Command, addr *string) {
+	cmd.Flags().StringVar(addr, "tracker", "",
+		"`HOST:PORT`; default: $"+envTrackerHost+" and $"+envTrackerPort+", else "+net.JoinHostPort(defaultTrackerHost, defaultTrackerPort))
 }
 
 func (f *queryFlags) run(cmd *cobra.Command) error {

@@ -116,6 +116,7 @@ func subcommands() []*cobra.Command {
 		server(newTrackerCommand()),
 		server(newServeCommand()),
 		checked(newQueryCommand()),
+		checked(newPingCommand()),
 		checked(newTuneCommand()),
 		newWorkerCommand(),
 	}

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
+	"rpcpool.dev/internal/metrics"
 	"rpcpool.dev/sidecar"
 )
 
@@ -92,7 +93,8 @@ func (f *serveFlags) run(cmd *cobra.Command, worker []string) (err error) {
 	defer func() { err = errors.Join(err, cleanup()) }()
 	fmt.Fprintf(cmd.OutOrStdout(), "serving %s on %s\n", o.Key, server.Addr())
 	group, ctx := errgroup.WithContext(cmd.Context())
-	group.Go(func() error { return serveMetrics(ctx, f.metrics, server.registry, server.Ready, agent.Logger) })
+	probes := metrics.Probes{Alive: server.Alive, Ready: server.Ready}
+	group.Go(func() error { return serveMetrics(ctx, f.metrics, server.registry, probes, agent.Logger) })
 	group.Go(func() error { return sidecar.RunWithAgent(ctx, server.Server, agent) })
 	if err := group.Wait(); err != nil && !errors.Is(err, context.Canceled) {
 		return err

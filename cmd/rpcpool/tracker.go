@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 
+	"rpcpool.dev/internal/metrics"
 	"rpcpool.dev/internal/tcp"
 	"rpcpool.dev/tracker"
 )
@@ -75,7 +76,7 @@ func (f *trackerFlags) run(cmd *cobra.Command) error {
 	// can say so.
 	group, ctx := errgroup.WithContext(cmd.Context())
 	ctx, stop := context.WithCancel(ctx)
-	group.Go(func() error { return serveMetrics(ctx, f.metrics, registry, nil, o.Logger) })
+	group.Go(func() error { return serveMetrics(ctx, f.metrics, registry, metrics.Probes{}, o.Logger) })
 	group.Go(func() error {
 		defer stop() // a peer may stop the tracker, and then the metrics end too
 		return tracker.NewServer(o).Serve(ctx, listener)

@@ -149,18 +149,21 @@ func (c *config) serve(ctx context.Context, o sidecar.Options, stdout, stderr io
 		return errors.Join(err, o.Listener.Close())
 	}
 	_, _ = fmt.Fprintf(stdout, "serving %s on %s\n", o.Key, server.Addr())
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	// Probes and scrapes are answered as long as the server drains.
+	serving, stopServing := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopServing()
 	var group sync.WaitGroup
-	defer group.Wait()
 	var metricsErr error
 	group.Go(func() {
-		if metricsErr = metrics.Serve(ctx, c.metrics, registry, server.Ready, log); metricsErr != nil {
-			cancel()
+		probes := metrics.Probes{Alive: server.Alive, Ready: server.Ready}
+		if metricsErr = metrics.Serve(serving, c.metrics, registry, probes, log); metricsErr != nil {
+			stop()
 		}
 	})
 	err = server.Run(ctx)
-	cancel()
+	stopServing()
 	group.Wait()
 	return errors.Join(err, metricsErr)
 }

@@ -56,9 +56,17 @@ func buildInfo(info version.Info) prometheus.Collector {
 	return gauge
 }
 
-// Handler serves /metrics, /healthz and /readyz. A nil ready means: ready as
-// soon as the process answers.
-func Handler(reg *prometheus.Registry, ready func() error, log *slog.Logger) http.Handler {
+// Probes are what is behind /healthz and /readyz: each returns nil, or why not,
+// and must not block. A nil one never has a reason.
+type Probes struct {
+	// Alive is /healthz: only a new process helps where it fails.
+	Alive func() error
+	// Ready is /readyz: what the process is there for can be had from it now.
+	Ready func() error
+}
+
+// Handler serves /metrics, /healthz and /readyz.
+func Handler(reg *prometheus.Registry, probes Probes, log *slog.Logger) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(reg, promhttp.HandlerOpts{
 		Registry:            reg,
@@ -68,28 +76,24 @@ func Handler(reg *prometheus.Registry, ready func() error, log *slog.Logger) htt
 		MaxRequestsInFlight: maxScrapes,
 		Timeout:             ScrapeTimeout,
 	}))
-	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
-		answer(w, nil)
-	})
-	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
-		if ready == nil {
-			answer(w, nil)
-			return
-		}
-		answer(w, ready())
-	})
+	mux.HandleFunc("GET /healthz", answer("not alive", probes.Alive))
+	mux.HandleFunc("GET /readyz", answer("not ready", probes.Ready))
 	return mux
 }
 
-func answer(w http.ResponseWriter, err error) {
-	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-	w.Header().Set("Cache-Control", "no-store")
-	if err != nil {
-		w.WriteHeader(http.StatusServiceUnavailable)
-		fmt.Fprintf(w, "not ready: %v\n", err)
-		return
+func answer(bad string, probe func() error) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+		w.Header().Set("Cache-Control", "no-store")
+		if probe != nil {
+			if err := probe(); err != nil {
+				w.WriteHeader(http.StatusServiceUnavailable)
+				fmt.Fprintf(w, "%s: %v\n", bad, err)
+				return
+			}
+		}
+		fmt.Fprintln(w, "ok")
 	}
-	fmt.Fprintln(w, "ok")
 }
 
 // CheckAddr tells whether addr has a form that [Serve] takes: HOST:PORT,
@@ -119,7 +123,7 @@ func CheckAddr(addr string) error {
 // Serve listens on addr (HOST:PORT, see [tcp.Listen]) and serves [Handler]
 // until ctx ends, then stops and returns nil. An empty addr serves nothing and
 // waits for ctx. An address that cannot be bound is an error at once.
-func Serve(ctx context.Context, addr string, reg *prometheus.Registry, ready func() error, log *slog.Logger) error {
+func Serve(ctx context.Context, addr string, reg *prometheus.Registry, probes Probes, log *slog.Logger) error {
 	if addr == "" {
 		<-ctx.Done()
 		return nil
@@ -128,15 +132,15 @@ func Serve(ctx context.Context, addr string, reg *prometheus.Registry, ready fun
 	if err != nil {
 		return fmt.Errorf("metrics: %w", err)
 	}
-	return ServeListener(ctx, listener, reg, ready, log)
+	return ServeListener(ctx, listener, reg, probes, log)
 }
 
 // ServeListener is [Serve] on a listener that is open already; it closes it.
 func ServeListener(
-	ctx context.Context, listener net.Listener, reg *prometheus.Registry, ready func() error, log *slog.Logger,
+	ctx context.Context, listener net.Listener, reg *prometheus.Registry, probes Probes, log *slog.Logger,
 ) error {
 	server := &http.Server{
-		Handler:           Handler(reg, ready, log),
+		Handler:           Handler(reg, probes, log),
 		ReadHeaderTimeout: readHeaderTimeout,
 		ReadTimeout:       readHeaderTimeout,
 		WriteTimeout:      ScrapeTimeout + readHeaderTimeout,

@@ -37,7 +37,7 @@ func TestRegistryIsLintedAndHasTheBuild(t *testing.T) {
 
 // serve runs Serve on a free port until the test ends, and returns its address
 // and how to stop it.
-func serve(t *testing.T, reg *prometheus.Registry, ready func() error) (address string, stop func() error) {
+func serve(t *testing.T, reg *prometheus.Registry, probes Probes) (address string, stop func() error) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -45,7 +45,7 @@ func serve(t *testing.T, reg *prometheus.Registry, ready func() error) (address 
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
-	go func() { done <- ServeListener(ctx, l, reg, ready, slog.New(slog.DiscardHandler)) }()
+	go func() { done <- ServeListener(ctx, l, reg, probes, slog.New(slog.DiscardHandler)) }()
 	stop = func() error {
 		cancel()
 		err := <-done
@@ -80,8 +80,10 @@ func TestServe(t *testing.T) {
 	sessions := prometheus.NewCounter(prometheus.CounterOpts{Name: "rpcpool_test_sessions_total", Help: "Sessions."})
 	reg.MustRegister(sessions)
 	sessions.(prometheus.ExemplarAdder).AddWithExemplar(1, prometheus.Labels{"session": "s1"})
-	var notReady error
-	address, stop := serve(t, reg, func() error { return notReady })
+	var notAlive, notReady error
+	address, stop := serve(t, reg, Probes{
+		Alive: func() error { return notAlive }, Ready: func() error { return notReady },
+	})
 	client := &http.Client{Transport: &http.Transport{}}
 	defer client.CloseIdleConnections()
 	url := "http://" + address
@@ -95,6 +97,16 @@ func TestServe(t *testing.T) {
 	notReady = errors.New("1 of 4 servers started")
 	if status, _, body := get(t, client, url+"/readyz", ""); status != http.StatusServiceUnavailable || body != "not ready: 1 of 4 servers started\n" {
 		t.Errorf("/readyz: %d %q", status, body)
+	}
+	if status, _, body := get(t, client, url+"/healthz", ""); status != http.StatusOK {
+		t.Errorf("/healthz while it is not ready: %d %q", status, body)
+	}
+	notAlive, notReady = errors.New("a loop hangs"), nil
+	if status, _, body := get(t, client, url+"/healthz", ""); status != http.StatusServiceUnavailable || body != "not alive: a loop hangs\n" {
+		t.Errorf("/healthz: %d %q", status, body)
+	}
+	if status, _, body := get(t, client, url+"/readyz", ""); status != http.StatusOK {
+		t.Errorf("/readyz while it is not alive: %d %q", status, body)
 	}
 	status, header, body := get(t, client, url+"/metrics", "application/openmetrics-text; version=1.0.0")
 	if status != http.StatusOK || !strings.HasPrefix(header.Get("Content-Type"), "application/openmetrics-text") {
@@ -120,11 +132,13 @@ func TestServe(t *testing.T) {
 	}
 }
 
-func TestServeWithoutReadyIsReady(t *testing.T) {
-	address, _ := serve(t, NewRegistry(), nil)
+func TestServeWithoutProbesIsWell(t *testing.T) {
+	address, _ := serve(t, NewRegistry(), Probes{})
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
-	if status, _, _ := get(t, client, "http://"+address+"/readyz", ""); status != http.StatusOK {
-		t.Errorf("/readyz: %d", status)
+	for _, path := range []string{"/healthz", "/readyz"} {
+		if status, _, _ := get(t, client, "http://"+address+path, ""); status != http.StatusOK {
+			t.Errorf("%s: %d", path, status)
+		}
 	}
 }
 
@@ -139,7 +153,7 @@ func TestServeStopsAlthoughAScraperHangs(t *testing.T) {
 		<-release
 		return 1
 	}))
-	address, stop := serve(t, reg, nil)
+	address, stop := serve(t, reg, Probes{})
 	c, err := net.Dial("tcp", address)
 	if err != nil {
 		t.Fatal(err)
@@ -160,7 +174,7 @@ func TestServeReportsAPortInUse(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	err = Serve(context.Background(), l.Addr().String(), NewRegistry(), nil, slog.New(slog.DiscardHandler))
+	err = Serve(context.Background(), l.Addr().String(), NewRegistry(), Probes{}, slog.New(slog.DiscardHandler))
 	if err == nil || !strings.Contains(err.Error(), l.Addr().String()) {
 		t.Errorf("got %v, want an error that names %s", err, l.Addr())
 	}
@@ -169,7 +183,7 @@ func TestServeReportsAPortInUse(t *testing.T) {
 func TestServeWithoutAddressWaits(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
-	go func() { done <- Serve(ctx, "", NewRegistry(), nil, nil) }()
+	go func() { done <- Serve(ctx, "", NewRegistry(), Probes{}, nil) }()
 	cancel()
 	if err := <-done; err != nil {
 		t.Error(err)
@@ -180,7 +194,7 @@ func TestServeLogsWhereItListens(t *testing.T) {
 	var log bytes.Buffer
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
-	if err := Serve(ctx, "127.0.0.1:0", NewRegistry(), nil, slog.New(slog.NewTextHandler(&log, nil))); err != nil {
+	if err := Serve(ctx, "127.0.0.1:0", NewRegistry(), Probes{}, slog.New(slog.NewTextHandler(&log, nil))); err != nil {
 		t.Fatal(err)
 	}
 	if !strings.Contains(log.String(), "addr=127.0.0.1:") {

@@ -19,8 +19,11 @@ type Policy struct {
 	// slow down the beginning of what the device was asked for.
 	RefillPause time.Duration
 	// BackoffMin is the pause after the first start that failed; it doubles up
-	// to BackoffMax.
+	// to BackoffMax. Each is made up to a fifth longer or shorter by Random, so
+	// that servers which failed together do not try again together.
 	BackoffMin, BackoffMax time.Duration
+	// Random returns a number in [0, 1); nil: pauses are exact.
+	Random func() float64
 	// QuarantineFailures starts that failed within QuarantineWindow, with none
 	// that succeeded between, withdraw the device until a start succeeds.
 	QuarantineFailures int
@@ -33,6 +36,16 @@ func (p Policy) keep() int {
 		return max(p.Warm, 1)
 	}
 	return p.Warm
+}
+
+// jitter is how far a pause may be from what it should be, as a share of it.
+const jitter = 0.2
+
+func (p Policy) jittered(pause time.Duration) time.Duration {
+	if p.Random == nil {
+		return pause
+	}
+	return time.Duration(float64(pause) * (1 + jitter*(2*p.Random()-1)))
 }
 
 // Health says whether the device can serve a session now, and if not, why.
@@ -190,7 +203,7 @@ func (c *Crew) Failed(now time.Time, reason string) {
 		pause = c.policy.BackoffMax
 	}
 	c.streak++
-	c.notBefore = now.Add(pause)
+	c.notBefore = now.Add(c.policy.jittered(pause))
 	c.hold, _ = c.hold.On(InputFailed)
 	if c.policy.QuarantineFailures > 0 && len(c.failures) >= c.policy.QuarantineFailures {
 		c.hold, _ = c.hold.On(InputHold)

@@ -371,3 +371,21 @@ func mustRecover(t *rapid.T, l *Crew, now time.Time) {
 		t.Fatalf("device is %s (%s) after everything went well", h, reason)
 	}
 }
+
+// Servers that failed together do not try again together.
+func TestPausesAreJittered(t *testing.T) {
+	for random, want := range map[float64]time.Duration{
+		0: 80 * time.Millisecond, 0.5: 100 * time.Millisecond, 0.75: 110 * time.Millisecond, 1: 120 * time.Millisecond,
+	} {
+		p := Policy{BackoffMin: 100 * time.Millisecond, BackoffMax: time.Hour, Random: func() float64 { return random }}
+		c, now := NewCrew(p, "w"), time.Unix(0, 0)
+		c.Failed(now, "it failed")
+		if got := c.NotBefore().Sub(now); got.Round(time.Microsecond) != want {
+			t.Errorf("random %v: a pause of %s, want %s", random, got, want)
+		}
+		c.Failed(now, "and again")
+		if got := c.NotBefore().Sub(now); got.Round(time.Microsecond) != 2*want {
+			t.Errorf("random %v: then a pause of %s, want %s", random, got, 2*want)
+		}
+	}
+}
