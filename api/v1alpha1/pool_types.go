@@ -1,6 +1,7 @@
 package v1alpha1
 
 import (
+	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 )
@@ -65,24 +66,68 @@ type RolloutSpec struct {
 	MaxUnavailable *intstr.IntOrString `json:"maxUnavailable,omitempty"`
 
 	// drainTimeout is how long a server that must go may finish its session,
-	// before the session is killed. A duration of at least 0, such as 10m.
+	// before the session is killed. A duration from 0 to 168h, such as 10m.
 	// +optional
 	// +kubebuilder:default="10m"
 	// +kubebuilder:validation:Type=string
 	// +kubebuilder:validation:MaxLength=32
-	// +kubebuilder:validation:XValidation:rule=`self.matches('^([0-9]{1,5}([.][0-9]{1,9})?(h|m|s|ms|us|µs|ns)){1,4}$') && duration(self) <= duration('99999h')`,message="must be a duration of at least 0, such as 10m or 1h30m"
+	// +kubebuilder:validation:XValidation:rule=`self.matches('^([0-9]{1,5}([.][0-9]{1,9})?(h|m|s|ms|us|µs|ns)){1,4}$') && duration(self) <= duration('168h')`,message="must be a duration from 0 to 168h, such as 10m or 1h30m"
 	DrainTimeout *metav1.Duration `json:"drainTimeout,omitempty"`
+}
+
+// DisruptionBudget says which evictions of a pool's pods are refused.
+//
+// +kubebuilder:validation:Enum=Busy;None
+type DisruptionBudget string
+
+// Disruption budgets.
+const (
+	// DisruptionBudgetBusy protects sessions.
+	DisruptionBudgetBusy DisruptionBudget = "Busy"
+	// DisruptionBudgetNone protects nothing.
+	DisruptionBudgetNone DisruptionBudget = "None"
+)
+
+// NetworkPolicySpec says who may connect to a pool's servers. What the servers
+// connect to is not restricted.
+type NetworkPolicySpec struct {
+	// clients may connect to the servers' port. Default: all pods of the pool's
+	// namespace.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=16
+	// +kubebuilder:validation:XValidation:rule="self.all(p, has(p.ipBlock) != (has(p.podSelector) || has(p.namespaceSelector)))",message="must each have either ipBlock, or podSelector and namespaceSelector or one of them"
+	// +kubebuilder:validation:XValidation:rule="self.all(p, !has(p.ipBlock) || isCIDR(p.ipBlock.cidr))",message="must each have a network for an ipBlock's cidr, such as 10.0.0.0/8"
+	Clients []networkingv1.NetworkPolicyPeer `json:"clients,omitempty"`
+
+	// metrics may connect to the sidecars' metrics port. Default: everybody; the
+	// kubelet's probes need no rule.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=16
+	// +kubebuilder:validation:XValidation:rule="self.all(p, has(p.ipBlock) != (has(p.podSelector) || has(p.namespaceSelector)))",message="must each have either ipBlock, or podSelector and namespaceSelector or one of them"
+	// +kubebuilder:validation:XValidation:rule="self.all(p, !has(p.ipBlock) || isCIDR(p.ipBlock.cidr))",message="must each have a network for an ipBlock's cidr, such as 10.0.0.0/8"
+	Metrics []networkingv1.NetworkPolicyPeer `json:"metrics,omitempty"`
 }
 
 // RPCPoolStatus is what was observed last.
 type RPCPoolStatus struct {
+	// conditions are Ready, Progressing, TrackerReady and RDMAReady.
+	// +optional
+	// +listType=map
+	// +listMapKey=type
+	// +kubebuilder:validation:MaxItems=16
+	Conditions []metav1.Condition `json:"conditions,omitempty"`
+
 	// observedGeneration is the metadata.generation that this status is about.
 	// +optional
-	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Minimum=1
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
 
 	// key is the device key in force: spec.key, or the pool's name.
 	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=128
 	Key string `json:"key,omitempty"`
 
 	// replicas is the number of pods that exist.
@@ -111,6 +156,24 @@ type RPCPoolStatus struct {
 	// +kubebuilder:validation:Minimum=0
 	Quarantined *int32 `json:"quarantined,omitempty"`
 
+	// draining is the number of pods that finish their sessions and then go.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	Draining *int32 `json:"draining,omitempty"`
+
+	// revision of the pods that are wanted: the value of their label
+	// rpcpool.dev/revision.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=63
+	Revision string `json:"revision,omitempty"`
+
+	// updatedReplicas is the number of pods of that revision. A rollout is over
+	// when it is replicas and spec.replicas.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	UpdatedReplicas *int32 `json:"updatedReplicas,omitempty"`
+
 	// pendingRequests is the number of clients that wait for a server.
 	// +optional
 	// +kubebuilder:validation:Minimum=0
@@ -122,22 +185,17 @@ type RPCPoolStatus struct {
 
 	// selector finds the pool's pods, for the scale subresource.
 	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=256
 	Selector string `json:"selector,omitempty"`
-
-	// conditions are Ready, Progressing, TrackerReady and RDMAReady.
-	// +optional
-	// +listType=map
-	// +listMapKey=type
-	// +patchStrategy=merge
-	// +patchMergeKey=type
-	// +kubebuilder:validation:MaxItems=16
-	Conditions []metav1.Condition `json:"conditions,omitempty" patchStrategy:"merge" patchMergeKey:"type"`
 }
 
 // TrackerStatus says where the tracker is.
 type TrackerStatus struct {
 	// address that clients connect to, as HOST:PORT.
 	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=320
 	Address string `json:"address,omitempty"`
 }
 

@@ -31,12 +31,12 @@ type RPCPool struct {
 
 	// spec is what is wanted.
 	// +required
-	Spec RPCPoolSpec `json:"spec"`
+	Spec RPCPoolSpec `json:"spec,omitzero"`
 
 	// status is what was observed last. It is written by the operator, at most
 	// once a second.
 	// +optional
-	Status RPCPoolStatus `json:"status,omitempty"`
+	Status RPCPoolStatus `json:"status,omitzero"`
 }
 
 // RPCPoolList is a list of pools.
@@ -51,7 +51,8 @@ type RPCPoolList struct {
 // RPCPoolSpec is what a pool should be.
 //
 // +kubebuilder:validation:XValidation:rule="has(self.key) == has(oldSelf.key) && (!has(self.key) || self.key == oldSelf.key)",message="is immutable: clients and the tracker know the servers by it",fieldPath=".key",reason=FieldValueForbidden
-// +kubebuilder:validation:XValidation:rule="has(self.server.command) || (has(self.template) && has(self.template.spec) && self.template.spec.containers.exists(c, (c.name == 'device' || size(self.template.spec.containers) == 1) && has(c.command)))",message="is required where the template's device container has no command",fieldPath=".server.command",reason=FieldValueRequired
+// +kubebuilder:validation:XValidation:rule="has(self.server.command) || (has(self.template) && has(self.template.spec) && self.template.spec.containers.exists(c, (c.name == 'device' || size(self.template.spec.containers) == 1) && has(c.command) && size(c.command) > 0))",message="is required where the template's device container has no command",fieldPath=".server.command",reason=FieldValueRequired
+// +kubebuilder:validation:XValidation:rule=`!has(self.template) || !has(self.template.spec) || !has(self.template.spec.terminationGracePeriodSeconds) || [self.rollout.drainTimeout, self.server.killGracePeriod].exists(d, !d.matches('^([0-9]{1,5}([.][0-9]{1,9})?(h|m|s|ms|us|µs|ns)){1,4}$')) || self.template.spec.terminationGracePeriodSeconds >= (duration(self.rollout.drainTimeout) + duration(self.server.killGracePeriod) + duration('5.999999999s')).getSeconds()`,message="must be at least rollout.drainTimeout + server.killGracePeriod + 5s; without it, that is what pods get",fieldPath=".template.spec.terminationGracePeriodSeconds"
 type RPCPoolSpec struct {
 	// key is the device key that clients ask the tracker for: letters, digits
 	// and . _ : $ [ ] - only, at most 128 characters. It cannot be changed.
@@ -72,12 +73,12 @@ type RPCPoolSpec struct {
 	// tracker says which tracker the servers register with.
 	// +optional
 	// +kubebuilder:default={}
-	Tracker TrackerSpec `json:"tracker,omitempty"`
+	Tracker TrackerSpec `json:"tracker,omitzero"`
 
 	// server says how each server runs its sessions.
 	// +optional
 	// +kubebuilder:default={}
-	Server ServerSpec `json:"server,omitempty"`
+	Server ServerSpec `json:"server,omitzero"`
 
 	// rdma gives the servers RDMA devices. Default: none.
 	// +optional
@@ -86,15 +87,42 @@ type RPCPoolSpec struct {
 	// rollout says how a changed template reaches the pods.
 	// +optional
 	// +kubebuilder:default={}
-	Rollout RolloutSpec `json:"rollout,omitempty"`
+	Rollout RolloutSpec `json:"rollout,omitzero"`
+
+	// disruptionBudget says which evictions (a node's drain, a descheduler) are
+	// refused: Busy makes a PodDisruptionBudget by which a pod can be evicted when
+	// its node is cordoned and its session is over, and not before; None makes
+	// none.
+	// +optional
+	// +kubebuilder:default=Busy
+	DisruptionBudget DisruptionBudget `json:"disruptionBudget,omitempty"`
+
+	// networkPolicy restricts who can connect to the servers. Default: nothing
+	// does.
+	// +optional
+	NetworkPolicy *NetworkPolicySpec `json:"networkPolicy,omitempty"`
 
 	// template is the pod that holds a device. Its container named "device", or
 	// its only one, is the device container: the worker runs there. Default: a
 	// pod with rpcpool's own image, which has the worker rpcpool-worker.
 	// `rpcpool local` starts no containers: of the template it uses the device
 	// container's command and args only.
+	//
+	// What the template says stays. The operator adds containers and volumes,
+	// whose names begin with rpcpool-, labels and annotations that begin with
+	// rpcpool.dev/, and has the agent start the device container's command.
+	// terminationGracePeriodSeconds is rollout.drainTimeout +
+	// server.killGracePeriod + 5s unless the template says more.
 	// +optional
 	// +kubebuilder:validation:XValidation:rule="!has(self.spec) || size(self.spec.containers) == 1 || self.spec.containers.exists_one(c, c.name == 'device')",message="must have one container, or one named device",fieldPath=".spec.containers"
+	// +kubebuilder:validation:XValidation:rule="!has(self.spec) || self.spec.containers.all(c, !c.name.startsWith('rpcpool-'))",message="must not have names that begin with rpcpool-: they are the operator's",fieldPath=".spec.containers",reason=FieldValueForbidden
+	// +kubebuilder:validation:XValidation:rule="!has(self.spec) || !has(self.spec.initContainers) || self.spec.initContainers.all(c, !c.name.startsWith('rpcpool-'))",message="must not have names that begin with rpcpool-: they are the operator's",fieldPath=".spec.initContainers",reason=FieldValueForbidden
+	// +kubebuilder:validation:XValidation:rule="!has(self.spec) || !has(self.spec.volumes) || self.spec.volumes.all(v, !v.name.startsWith('rpcpool-'))",message="must not have names that begin with rpcpool-: they are the operator's",fieldPath=".spec.volumes",reason=FieldValueForbidden
+	// +kubebuilder:validation:XValidation:rule="!has(self.spec) || !has(self.spec.restartPolicy) || self.spec.restartPolicy == 'Always'",message="must be Always: a device's container is started again when it ends",fieldPath=".spec.restartPolicy"
+	// +kubebuilder:validation:XValidation:rule="!has(self.spec) || !has(self.spec.os) || self.spec.os.name == 'linux'",message="must be linux",fieldPath=".spec.os.name"
+	// +kubebuilder:validation:XValidation:rule="!has(self.metadata) || !has(self.metadata.labels) || self.metadata.labels.all(k, !k.startsWith('rpcpool.dev/'))",message="must not have keys that begin with rpcpool.dev/: they are the operator's",fieldPath=".metadata.labels",reason=FieldValueForbidden
+	// +kubebuilder:validation:XValidation:rule="!has(self.metadata) || !has(self.metadata.annotations) || self.metadata.annotations.all(k, !k.startsWith('rpcpool.dev/'))",message="must not have keys that begin with rpcpool.dev/: they are the operator's",fieldPath=".metadata.annotations",reason=FieldValueForbidden
+	// +kubebuilder:validation:XValidation:rule="!has(self.metadata) || !(has(self.metadata.name) || has(self.metadata.namespace) || has(self.metadata.finalizers))",message="must have no name, namespace or finalizers: pods get labels and annotations from it",fieldPath=".metadata",reason=FieldValueForbidden
 	Template *corev1.PodTemplateSpec `json:"template,omitempty"`
 }
 
@@ -104,6 +132,7 @@ type TrackerSpec struct {
 	// share it. It cannot be changed.
 	// +optional
 	// +kubebuilder:default=rpcpool-tracker
+	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=63
 	// +kubebuilder:validation:XValidation:rule="self.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",message="must be the name of a Service: lower-case letters, digits and -, beginning with a letter"
 	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="is immutable: make a new pool to move its devices to another tracker",reason=FieldValueForbidden

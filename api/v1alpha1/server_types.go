@@ -56,11 +56,12 @@ const (
 type ServerSpec struct {
 	// port that a server listens on. On a cluster every pod uses it; on one
 	// machine (`rpcpool local`) the first server does and the others take the
-	// ports that follow.
+	// ports that follow. Not 9191, where a pod has its metrics and health.
 	// +optional
 	// +kubebuilder:default=9090
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=65535
+	// +kubebuilder:validation:XValidation:rule="self != 9191",message="must not be 9191: metrics and health are there"
 	Port int32 `json:"port,omitempty"`
 
 	// isolation is Fork (a worker process for each session) or Watchdog (a
@@ -76,6 +77,8 @@ type ServerSpec struct {
 	// +listType=atomic
 	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=256
+	// +kubebuilder:validation:items:MaxLength=131071
+	// +kubebuilder:validation:XValidation:rule="self.size() == 0 || self[0] != ''",message="must begin with a program"
 	Command []string `json:"command,omitempty"`
 
 	// flavour is the encoding of the sessions' packets: A (TVM v0.8 to v0.20), B
@@ -97,7 +100,7 @@ type ServerSpec struct {
 	// sessionTimeout bounds the length of a session.
 	// +optional
 	// +kubebuilder:default={}
-	SessionTimeout SessionTimeout `json:"sessionTimeout,omitempty"`
+	SessionTimeout SessionTimeout `json:"sessionTimeout,omitzero"`
 
 	// handshakeTimeout bounds the time from a client's connect to the end of its
 	// handshake. A duration above 0, such as 5s.
@@ -109,13 +112,13 @@ type ServerSpec struct {
 	HandshakeTimeout *metav1.Duration `json:"handshakeTimeout,omitempty"`
 
 	// killGracePeriod is the time between asking a worker to end (SIGTERM) and
-	// killing its whole process tree (SIGKILL). A duration of at least 0, such
-	// as 2s.
+	// killing its whole process tree (SIGKILL). A duration from 0 to 10m, such as
+	// 2s.
 	// +optional
 	// +kubebuilder:default="2s"
 	// +kubebuilder:validation:Type=string
 	// +kubebuilder:validation:MaxLength=32
-	// +kubebuilder:validation:XValidation:rule=`self.matches('^([0-9]{1,5}([.][0-9]{1,9})?(h|m|s|ms|us|µs|ns)){1,4}$') && duration(self) <= duration('99999h')`,message="must be a duration of at least 0, such as 2s or 500ms"
+	// +kubebuilder:validation:XValidation:rule=`self.matches('^([0-9]{1,5}([.][0-9]{1,9})?(h|m|s|ms|us|µs|ns)){1,4}$') && duration(self) <= duration('10m')`,message="must be a duration from 0 to 10m, such as 2s or 500ms"
 	KillGracePeriod *metav1.Duration `json:"killGracePeriod,omitempty"`
 
 	// killDump is what a worker that ignores SIGTERM is told to leave before it
@@ -149,13 +152,13 @@ type ServerSpec struct {
 	// workDir is the directory that each session has for itself.
 	// +optional
 	// +kubebuilder:default={}
-	WorkDir WorkDir `json:"workDir,omitempty"`
+	WorkDir WorkDir `json:"workDir,omitzero"`
 
 	// quarantine says when a server is no longer offered because its workers
 	// cannot become ready.
 	// +optional
 	// +kubebuilder:default={}
-	Quarantine Quarantine `json:"quarantine,omitempty"`
+	Quarantine Quarantine `json:"quarantine,omitzero"`
 }
 
 // SessionTimeout bounds the length of a session. At the deadline the worker is

@@ -22,9 +22,14 @@ pods: 512Mi, 1Gi. Defaults are filled in when a manifest is read.
 
 `
 
-// document writes the reference of spec and status as Markdown.
-func document(definition node) ([]byte, error) {
-	s, err := schema(definition)
+// document writes the reference of spec and status as Markdown. Conditions and
+// reasons are explained by the comments of the Go files in api.
+func document(definition node, api string) ([]byte, error) {
+	version, err := firstVersion(definition)
+	if err != nil {
+		return nil, err
+	}
+	s, err := schema(version)
 	if err != nil {
 		return nil, err
 	}
@@ -42,7 +47,39 @@ func document(definition node) ([]byte, error) {
 	for _, rule := range rules {
 		fmt.Fprintf(&out, "- %s\n", rule)
 	}
+	out.WriteString("\n## Columns\n\n`kubectl get rp` shows; the last ones with `-o wide`:\n\n| column | meaning |\n|---|---|\n")
+	for _, row := range columns(version) {
+		out.WriteString(row)
+	}
+	for _, list := range []struct{ title, head, prefix string }{
+		{"Conditions", "condition", "Condition"}, {"Reasons of conditions and events", "reason", "Reason"},
+	} {
+		found, err := words(api, list.prefix)
+		if err != nil {
+			return nil, err
+		}
+		fmt.Fprintf(&out, "\n## %s\n\n| %s | meaning |\n|---|---|\n", list.title, list.head)
+		for _, w := range found {
+			fmt.Fprintf(&out, "| `%s` | %s |\n", w.value, w.meaning)
+		}
+	}
 	return out.Bytes(), nil
+}
+
+// columns lists what kubectl shows of a version, the wide ones last.
+func columns(version node) []string {
+	list, _ := version["additionalPrinterColumns"].([]any)
+	var always, wide []string
+	for _, entry := range list {
+		column := entry.(node)
+		row := fmt.Sprintf("| %s | `%s` %s |\n", column["name"], column["jsonPath"], describe(column))
+		if column["priority"] == nil {
+			always = append(always, row)
+		} else {
+			wide = append(wide, row)
+		}
+	}
+	return append(always, wide...)
 }
 
 // rows lists the fields below s, depth first, in alphabetical order.
@@ -75,6 +112,12 @@ func kind(s node) string {
 	}
 	if items, ok := s["items"].(node); ok {
 		name = "list of " + kind(items)
+	}
+	if most, ok := s["maxLength"]; ok {
+		name += fmt.Sprintf(", at most %s characters", number(most))
+	}
+	if most, ok := s["maxItems"]; ok {
+		name += fmt.Sprintf("; at most %s of them", number(most))
 	}
 	low, hasLow := s["minimum"]
 	high, hasHigh := s["maximum"]

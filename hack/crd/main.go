@@ -1,12 +1,14 @@
 // Command crd finishes what controller-gen wrote.
 //
 //	go run ./hack/crd trim IN.yaml OUT.yaml   drops what makes the definition large
-//	go run ./hack/crd doc  IN.yaml OUT.md     writes the reference of the manifest
+//	go run ./hack/crd doc  IN.yaml OUT.md     writes the reference of the manifest,
+//	                                          with the words of api/v1alpha1
 //
 // trim removes the descriptions of Kubernetes' own types below spec.template.
 // They are three quarters of the definition, and with them it does not fit in
 // the annotation that `kubectl apply` keeps (256 KiB). Every description of
-// ours stays.
+// ours stays. It also removes spec.template.spec.ephemeralContainers, a fifth of
+// the rest: no pod can be made with them, so in a template they are an error.
 package main
 
 import (
@@ -41,7 +43,7 @@ func run(args []string) error {
 	case "trim":
 		out, err = trim(definition)
 	case "doc":
-		out, err = document(definition)
+		out, err = document(definition, apiDirectory)
 	default:
 		err = fmt.Errorf("unknown command %q", args[0])
 	}
@@ -51,17 +53,25 @@ func run(args []string) error {
 	return os.WriteFile(args[2], out, 0o644) //nolint:gosec // the Makefile names it
 }
 
+// apiDirectory has the types, below the directory that the Makefile is in.
+const apiDirectory = "api/v1alpha1"
+
 // node is an object of the definition.
 type node = map[string]any
 
-// schema returns the schema of the definition's first version.
-func schema(definition node) (node, error) {
+// firstVersion returns the definition's first version: it has no other.
+func firstVersion(definition node) (node, error) {
 	spec, _ := definition["spec"].(node)
 	versions, _ := spec["versions"].([]any)
 	if len(versions) == 0 {
 		return nil, errors.New("not a CustomResourceDefinition with a version")
 	}
 	version, _ := versions[0].(node)
+	return version, nil
+}
+
+// schema returns the schema of a version.
+func schema(version node) (node, error) {
 	outer, _ := version["schema"].(node)
 	s, ok := outer["openAPIV3Schema"].(node)
 	if !ok {
@@ -80,7 +90,11 @@ func field(s node, path ...string) node {
 }
 
 func trim(definition node) ([]byte, error) {
-	s, err := schema(definition)
+	version, err := firstVersion(definition)
+	if err != nil {
+		return nil, err
+	}
+	s, err := schema(version)
 	if err != nil {
 		return nil, err
 	}
@@ -90,6 +104,9 @@ func trim(definition node) ([]byte, error) {
 	}
 	for _, child := range template["properties"].(node) {
 		dropDescriptions(child)
+	}
+	if pod, ok := field(template, "spec")["properties"].(node); ok {
+		delete(pod, "ephemeralContainers")
 	}
 	body, err := yaml.Marshal(definition)
 	if err != nil {

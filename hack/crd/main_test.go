@@ -16,6 +16,9 @@ const definitionYAML = `
 spec:
   versions:
   - name: v1alpha1
+    additionalPrinterColumns:
+    - {name: Wide, jsonPath: .b, priority: 1, description: what b is}
+    - {name: Always, jsonPath: .a, description: what a is}
     schema:
       openAPIV3Schema:
         properties:
@@ -25,7 +28,8 @@ spec:
               mode: {type: string, enum: ["Off", Auto], default: Auto, description: mode.}
               names:
                 type: array
-                items: {type: string}
+                maxItems: 9
+                items: {type: string, maxLength: 63}
                 x-kubernetes-validations: [{rule: "true", message: must be names}]
               nested: {type: object, default: {}, properties: {limit: {x-kubernetes-int-or-string: true}}}
               template:
@@ -33,6 +37,7 @@ spec:
                 description: the pod
                 properties:
                   description: {type: string, description: a field of that name}
+                  spec: {type: object, properties: {ephemeralContainers: {type: array}, containers: {type: array}}}
                   list: {type: array, items: {description: an item, type: object, properties: {a: {description: deep, type: string}}}}
             x-kubernetes-validations: [{rule: "true", message: is required, fieldPath: .count}]
           status: {properties: {free: {type: integer, minimum: 0}}}
@@ -56,14 +61,18 @@ func finish(t *testing.T, command string) string {
 	return string(body)
 }
 
-// TestTrim: below the template only texts go; ours stay, and so does a field
-// whose name is "description".
+// TestTrim: below the template only texts go, and what no pod can be made with;
+// ours stay, and so does a field whose name is "description".
 func TestTrim(t *testing.T) {
 	var got node
 	if err := yaml.Unmarshal([]byte(finish(t, "trim")), &got); err != nil {
 		t.Fatal(err)
 	}
-	s, err := schema(got)
+	version, err := firstVersion(got)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := schema(version)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -73,6 +82,9 @@ func TestTrim(t *testing.T) {
 	if f := field(s, "spec", "template", "description"); f["type"] != "string" || f["description"] != nil {
 		t.Errorf("the field called description is %v", f)
 	}
+	if pod := field(s, "spec", "template", "spec"); field(pod, "containers") == nil || field(pod, "ephemeralContainers") != nil {
+		t.Errorf("a pod's spec has %v", pod["properties"])
+	}
 	list := field(s, "spec", "template", "list")
 	if items := list["items"].(node); items["description"] != nil || field(items, "a")["description"] != nil || field(items, "a")["type"] != "string" {
 		t.Errorf("items are %v", items)
@@ -80,17 +92,21 @@ func TestTrim(t *testing.T) {
 }
 
 func TestDocument(t *testing.T) {
+	t.Chdir("../..")
 	got := finish(t, "doc")
 	for _, want := range []string{
 		"| `spec.count` | integer, 1 to 10000 | `3` | count of a\\|b |\n",
 		"| `spec.mode` | Off \\| Auto | `Auto` | mode. |\n",
-		"| `spec.names` | list of string |  |  |\n",
+		"| `spec.names` | list of string, at most 63 characters; at most 9 of them |  |  |\n",
 		"| `spec.nested` | object |  |  |\n",
 		"| `spec.nested.limit` | integer or string |  |  |\n",
 		"| `spec.template` | object |  | the pod |\n",
 		"| `status.free` | integer, at least 0 |  |  |\n",
 		"- `spec.count` is required\n",
 		"- `spec.names` must be names\n",
+		"| Always | `.a` what a is |\n| Wide | `.b` what b is |\n",
+		"| `TrackerReady` | the tracker takes requests. |\n",
+		"| `ScalingUp` | pods are being made. |\n",
 	} {
 		if !strings.Contains(got, want) {
 			t.Errorf("lacks %q in:\n%s", want, got)
@@ -98,6 +114,49 @@ func TestDocument(t *testing.T) {
 	}
 	if strings.Contains(got, "spec.template.") {
 		t.Error("documents Kubernetes' own types")
+	}
+}
+
+// TestTheReferenceIsUpToDate, as `make verify` has it, without its tools.
+func TestTheReferenceIsUpToDate(t *testing.T) {
+	t.Chdir("../..")
+	out := filepath.Join(t.TempDir(), "manifest.md")
+	if err := run([]string{"doc", "config/crd/bases/rpcpool.dev_rpcpools.yaml", out}); err != nil {
+		t.Fatal(err)
+	}
+	got, err := os.ReadFile(out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	committed, err := os.ReadFile("docs/manifest.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if string(got) != string(committed) {
+		t.Error("docs/manifest.md is stale: run `make manifests`")
+	}
+}
+
+func TestWordsSayWhatTheyMean(t *testing.T) {
+	cases := map[string]string{
+		"none":              "package a",
+		"not Go":            "const",
+		"no comment":        `package a; const ReasonA = "A"`,
+		"another's comment": "package a\n\nconst (\n// ReasonB: b.\nReasonA = \"A\"\n)",
+		"no value":          "package a\n\nconst (\nX = 1\n// ReasonA: a.\nReasonA\n)",
+		"no literal":        "package a\n\nconst (\n// ReasonA: a.\nReasonA = \"a\" + \"b\"\n)",
+		"no string":         "package a\n\nconst (\n// ReasonA: a.\nReasonA = 1\n)",
+	}
+	for name, source := range cases {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			if err := os.WriteFile(filepath.Join(dir, "a.go"), []byte(source), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if found, err := words(dir, "Reason"); err == nil {
+				t.Errorf("found %v", found)
+			}
+		})
 	}
 }
 
