@@ -1,0 +1,120 @@
+package plan
+
+import (
+	"fmt"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"rpcpool.dev/api/v1alpha1"
+)
+
+// verdict is a condition without the fields that all have alike.
+type verdict struct {
+	status          metav1.ConditionStatus
+	reason, message string
+}
+
+func yes(reason, format string, args ...any) verdict {
+	return verdict{metav1.ConditionTrue, reason, fmt.Sprintf(format, args...)}
+}
+
+func no(reason, format string, args ...any) verdict {
+	return verdict{metav1.ConditionFalse, reason, fmt.Sprintf(format, args...)}
+}
+
+// conditions are always in the same order.
+func (p *planning) conditions() []metav1.Condition {
+	out := []metav1.Condition{
+		p.ready(),
+		p.condition(v1alpha1.ConditionProgressing, p.progress()),
+		p.condition(v1alpha1.ConditionTrackerReady, p.trackerReady()),
+	}
+	if rdma := p.in.Pool.Spec.RDMA; rdma != nil && rdma.Mode != v1alpha1.RDMAOff {
+		out = append(out, p.condition(v1alpha1.ConditionRDMAReady, verdict{
+			metav1.ConditionUnknown, v1alpha1.ReasonNotChecked,
+			"RDMA devices are requested; nothing has checked them yet",
+		}))
+	}
+	return out
+}
+
+func (p *planning) condition(kind string, v verdict) metav1.Condition {
+	return condition(p.in.Pool.Status.Conditions, metav1.Condition{
+		Type: kind, Status: v.status, Reason: v.reason, Message: clip(v.message),
+		ObservedGeneration: p.in.Pool.Generation,
+	}, p.in.Now)
+}
+
+// ready keeps its last word, if that was about the same manifest, until the
+// tracker has settled.
+func (p *planning) ready() metav1.Condition {
+	const kind = v1alpha1.ConditionReady
+	if p.replicas == 0 {
+		return p.condition(kind, yes(v1alpha1.ReasonAllServersReady, "no servers are asked for"))
+	}
+	if !p.in.Tracker.Settled {
+		old := meta.FindStatusCondition(p.in.Pool.Status.Conditions, kind)
+		if old != nil && old.ObservedGeneration == p.in.Pool.Generation {
+			return *old
+		}
+		t := p.trackerReady()
+		return p.condition(kind, verdict{metav1.ConditionUnknown, t.reason, "which servers are ready is not known: " + t.message})
+	}
+	ready := min(p.replicas, p.count(func(m *member) bool { return m.active() && m.serving() }))
+	message := fmt.Sprintf("%d of %d servers are ready", ready, p.replicas)
+	switch rest := p.notReady(); {
+	case ready == p.replicas:
+		return p.condition(kind, yes(v1alpha1.ReasonAllServersReady, "%s", message))
+	case p.servers(ServerQuarantined) > 0:
+		return p.condition(kind, no(v1alpha1.ReasonQuarantined, "%s; %s", message, rest))
+	default:
+		return p.condition(kind, no(v1alpha1.ReasonServersMissing, "%s; %s", message, rest))
+	}
+}
+
+// notReady says where the servers are that are not ready.
+func (p *planning) notReady() string {
+	running := func(state ServerState) func(*member) bool {
+		return func(m *member) bool { return m.active() && m.started() && m.state() == state }
+	}
+	kinds := []struct {
+		word  string
+		match func(*member) bool
+	}{
+		{"quarantined", func(m *member) bool { return m.active() && m.state() == ServerQuarantined }},
+		{"failed", func(m *member) bool { return m.role == roleFailed }},
+		{"not heard of", running(ServerLost)},
+		{"not registered", running("")},
+		{"starting", running(ServerStarting)},
+		{"not started", func(m *member) bool {
+			return m.active() && !m.started() && !m.serving() && m.state() != ServerQuarantined
+		}},
+		{"held back", running(ServerDraining)},
+		{"terminating", func(m *member) bool { return m.role == roleTerminating }},
+	}
+	var parts []string
+	for _, k := range kinds {
+		if which := p.with(k.match); len(which) > 0 {
+			parts = append(parts, fmt.Sprintf("%d %s (%s)", len(which), k.word, list(which, podAndProblem)))
+		}
+	}
+	if n := p.missing(); n > 0 {
+		parts = append(parts, fmt.Sprintf("%d to be made", n))
+	}
+	return strings.Join(parts, ", ")
+}
+
+func (p *planning) trackerReady() verdict {
+	switch t := p.in.Tracker; {
+	case t.Reason != "":
+		return no(t.Reason, "%s", t.Message)
+	case t.Address == "":
+		return no(v1alpha1.ReasonNotListening, "the tracker does not listen yet")
+	case !t.Settled:
+		return no(v1alpha1.ReasonSettling, "the tracker has just started and waits for servers and clients to come back")
+	default:
+		return yes(v1alpha1.ReasonListening, "clients connect to %s", t.Address)
+	}
+}

@@ -1,0 +1,75 @@
+package plan
+
+import (
+	"fmt"
+	"strings"
+	"time"
+	"unicode/utf8"
+)
+
+const (
+	// listed is how many names a list of pods has at most.
+	listed = 3
+	// maxMessage is the longest message, in bytes: an event can hold 1 KiB.
+	maxMessage = 1000
+)
+
+// list names the first members: "a, b, c and 7 more".
+func list(members []*member, name func(*member) string) string {
+	var b strings.Builder
+	for i, m := range members {
+		switch {
+		case i == listed:
+			fmt.Fprintf(&b, " and %d more", len(members)-listed)
+			return b.String()
+		case i > 0:
+			b.WriteString(", ")
+		}
+		b.WriteString(name(m))
+	}
+	return b.String()
+}
+
+func podName(m *member) string { return m.Name }
+
+// podAndProblem names a pod and what is wrong with it, if that is known.
+func podAndProblem(m *member) string {
+	switch {
+	case m.Problem != "":
+		return m.Name + ": " + m.Problem
+	case m.NodeGone:
+		return m.Name + ": its node " + m.Node + " does not exist any more"
+	case m.NodeNotReady:
+		return m.Name + ": its node " + m.Node + " is not ready"
+	case m.NodeCordoned:
+		return m.Name + ": its node " + m.Node + " is cordoned"
+	case m.Server != nil && m.Server.Reason != "":
+		return m.Name + ": " + m.Server.Reason
+	default:
+		return m.Name
+	}
+}
+
+// clip shortens a message that is too long.
+func clip(s string) string {
+	if len(s) <= maxMessage {
+		return s
+	}
+	const more = "…"
+	cut := maxMessage - len(more)
+	for !utf8.RuneStart(s[cut]) {
+		cut--
+	}
+	return s[:cut] + more
+}
+
+// clock is how a time is written.
+func clock(t time.Time) string { return t.UTC().Format(time.RFC3339) }
+
+// plural is the word for n things: "1 server", "2 servers".
+func plural(n int, word string) string {
+	if n == 1 {
+		return "1 " + word
+	}
+	return fmt.Sprintf("%d %ss", n, word)
+}
