@@ -1,0 +1,70 @@
+package build
+
+import (
+	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	policyv1 "k8s.io/api/policy/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
+
+	"rpcpool.dev/api/v1alpha1"
+)
+
+// DisruptionBudget forbids the eviction of pods that are not marked as
+// evictable; nil: the pool wants none. That mark follows sessions only where a
+// node is about to lose its pods, and there the offer has been withdrawn before:
+// anywhere else, a session could begin between the mark and the eviction. Pods
+// that are not ready serve nobody and may always go.
+func DisruptionBudget(pool *v1alpha1.RPCPool) *policyv1.PodDisruptionBudget {
+	if pool.Spec.DisruptionBudget == v1alpha1.DisruptionBudgetNone {
+		return nil
+	}
+	none, unhealthy := intstr.FromInt32(0), policyv1.AlwaysAllow
+	return &policyv1.PodDisruptionBudget{
+		TypeMeta:   metav1.TypeMeta{APIVersion: "policy/v1", Kind: "PodDisruptionBudget"},
+		ObjectMeta: ownedMeta(pool),
+		Spec: policyv1.PodDisruptionBudgetSpec{
+			MaxUnavailable:             &none,
+			UnhealthyPodEvictionPolicy: &unhealthy,
+			Selector: &metav1.LabelSelector{MatchLabels: map[string]string{
+				v1alpha1.LabelPool: pool.Name, v1alpha1.LabelEvictable: v1alpha1.NotEvictable,
+			}},
+		},
+	}
+}
+
+// NetworkPolicy restricts who connects to the pool's servers; nil: the pool
+// wants none.
+func NetworkPolicy(pool *v1alpha1.RPCPool) *networkingv1.NetworkPolicy {
+	wanted := pool.Spec.NetworkPolicy
+	if wanted == nil {
+		return nil
+	}
+	clients := wanted.Clients
+	if len(clients) == 0 { // all pods of the namespace
+		clients = []networkingv1.NetworkPolicyPeer{{PodSelector: &metav1.LabelSelector{}}}
+	}
+	return &networkingv1.NetworkPolicy{
+		TypeMeta:   metav1.TypeMeta{APIVersion: "networking.k8s.io/v1", Kind: "NetworkPolicy"},
+		ObjectMeta: ownedMeta(pool),
+		Spec: networkingv1.NetworkPolicySpec{
+			PodSelector: metav1.LabelSelector{MatchLabels: map[string]string{v1alpha1.LabelPool: pool.Name}},
+			PolicyTypes: []networkingv1.PolicyType{networkingv1.PolicyTypeIngress},
+			Ingress:     []networkingv1.NetworkPolicyIngressRule{from(clients, pool.Spec.Server.Port), from(wanted.Metrics, MetricsPort)},
+		},
+	}
+}
+
+// from lets peers (none: everybody) connect to a port.
+func from(peers []networkingv1.NetworkPolicyPeer, port int32) networkingv1.NetworkPolicyIngressRule {
+	protocol, number := corev1.ProtocolTCP, intstr.FromInt32(port)
+	return networkingv1.NetworkPolicyIngressRule{
+		From: peers, Ports: []networkingv1.NetworkPolicyPort{{Protocol: &protocol, Port: &number}},
+	}
+}
+
+func ownedMeta(pool *v1alpha1.RPCPool) metav1.ObjectMeta {
+	return metav1.ObjectMeta{
+		Namespace: pool.Namespace, Name: pool.Name, Labels: poolLabels(pool), OwnerReferences: controlledBy(pool),
+	}
+}
