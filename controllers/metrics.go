@@ -52,7 +52,7 @@ func NewMetrics(reg prometheus.Registerer, pools client.Reader, elected <-chan s
 		count:     prometheus.NewDesc("rpcpool_pools", "Pools that the operator looks after.", nil, nil),
 		desired:   desc("rpcpool_pool_desired_servers", "Servers asked for (spec.replicas), by pool."),
 		pods:      desc("rpcpool_pool_pods", "Pods that exist, by pool."),
-		servers:   desc("rpcpool_pool_servers", "Servers by pool and state; those that are in none of the states are starting or gone.", "state"),
+		servers:   desc("rpcpool_pool_servers", "Servers by pool: free, busy or quarantined, or draining (told to go; it may be busy yet, too). The others are starting or lost.", "state"),
 		pending:   desc("rpcpool_pool_pending_requests", "Clients that wait for a server, by pool. Pools of one key and tracker share the queue."),
 		condition: desc("rpcpool_pool_condition", "Conditions of a pool: 1 if true, 0 if false, -1 if not known.", "type"),
 	}

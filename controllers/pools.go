@@ -92,6 +92,9 @@ func (r *Pools) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, e
 	} else if err != nil {
 		return ctrl.Result{}, fmt.Errorf("get pool: %w", err)
 	}
+	if pool.DeletionTimestamp == nil && !r.Addresses.looked(pool) {
+		return ctrl.Result{RequeueAfter: lookSoon}, nil // the operator, or the pool, is new
+	}
 	m := r.remember(pool)
 	in, err := r.observe(ctx, pool, m)
 	if err != nil {

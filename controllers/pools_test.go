@@ -11,6 +11,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	eventsv1 "k8s.io/api/events/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	policyv1 "k8s.io/api/policy/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -139,6 +140,20 @@ func TestAScaleDownTakesFreeServersAndDrainsBusyOnes(t *testing.T) {
 	if _, ok := c.pods()[stays.name]; !ok {
 		t.Errorf("%s was not to go", stays.name)
 	}
+	c.eventually("the events", func(ctx context.Context) error {
+		events := &eventsv1.EventList{}
+		if err := c.api.List(ctx, events); err != nil {
+			return err
+		}
+		told := map[string]int{}
+		for i := range events.Items {
+			told[events.Items[i].Reason]++
+		}
+		if told[v1alpha1.ReasonDraining] == 0 || told[v1alpha1.ReasonScalingDown] == 0 || told[v1alpha1.ReasonUpToDate] == 0 {
+			return fmt.Errorf("told %v", told)
+		}
+		return nil
+	})
 }
 
 func TestARolloutWaitsForSessionsUntilTheirTimeIsUp(t *testing.T) {

@@ -151,6 +151,15 @@ func (a *Addresses) set(id trackers.ID, now address) {
 	}
 }
 
+// looked tells whether somebody has looked after the pool's tracker yet. It is
+// not for long that nobody has, and not worth telling.
+func (a *Addresses) looked(pool *v1alpha1.RPCPool) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	_, known := a.known[trackerOf(pool)]
+	return known
+}
+
 // of returns what a pool needs to know of its tracker's address.
 func (a *Addresses) of(pool *v1alpha1.RPCPool) plan.Tracker {
 	id := trackerOf(pool)
@@ -159,7 +168,7 @@ func (a *Addresses) of(pool *v1alpha1.RPCPool) plan.Tracker {
 	a.mu.Unlock()
 	switch {
 	case !known:
-		return plan.Tracker{Reason: v1alpha1.ReasonNotListening, Message: "the tracker is being started"}
+		return plan.Tracker{}
 	case at.problem != "":
 		return plan.Tracker{Reason: v1alpha1.ReasonNotListening, Message: at.problem}
 	}

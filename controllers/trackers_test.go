@@ -75,7 +75,7 @@ rpcpool_pool_desired_servers{namespace=%[1]q,pool="cpu"} 2
 # HELP rpcpool_pool_pods_created_total Pods made, by pool.
 # TYPE rpcpool_pool_pods_created_total counter
 rpcpool_pool_pods_created_total{namespace=%[1]q,pool="cpu"} 2
-# HELP rpcpool_servers Registered servers by device key and state.
+# HELP rpcpool_servers Registered servers, by device key and state: free, busy, draining, quarantined, starting or lost (registered and silent).
 # TYPE rpcpool_servers gauge
 rpcpool_servers{key="cpu",namespace=%[1]q,state="busy",tracker="rpcpool-tracker"} 0
 rpcpool_servers{key="cpu",namespace=%[1]q,state="draining",tracker="rpcpool-tracker"} 0

@@ -55,13 +55,13 @@ func NewMetrics(reg prometheus.Registerer) (*Metrics, error) {
 			NativeHistogramMaxBucketNumber:  100,
 			NativeHistogramMinResetDuration: time.Hour,
 		}),
-		servers:     desc("rpcpool_servers", "Registered servers by device key and state.", "key", "state"),
+		servers:     desc("rpcpool_servers", "Registered servers, by device key and state: free, busy, draining, quarantined, starting or lost (registered and silent).", "key", "state"),
 		queue:       desc("rpcpool_queue_length", "Requests that wait, by device key.", "key"),
 		requests:    desc("rpcpool_requests_total", "Requests that ended: granted, abandoned by their client while they waited, or refused.", "outcome"),
-		handoffs:    desc("rpcpool_handoffs_total", "Grants by what became of them.", "result"),
+		handoffs:    desc("rpcpool_handoffs_total", "What became of grants: used, expired (the client never came), returned (the client was gone before it got the grant) or unknown (the server went away, or does not tell).", "result"),
 		connections: desc("rpcpool_tracker_connections", "Open connections to the tracker."),
 		frames:      desc("rpcpool_tracker_frames_total", "Frames from peers, by message.", "code"),
-		rejections:  desc("rpcpool_protocol_errors_total", "Connections that the tracker closed because of what the peer did, by reason.", "reason"),
+		rejections:  desc("rpcpool_protocol_errors_total", "Connections that the tracker closed because of what the peer did: connection-limit, bad-magic, handshake-timeout, frame-length, frame-timeout, bad-message, unknown-code, memory-limit or slow-reader.", "reason"),
 	}
 	if err := reg.Register(m); err != nil {
 		return nil, err

@@ -73,6 +73,7 @@ type life struct {
 	node     string // that it was bound to
 	written  *Fate  // last
 	deleting time.Time
+	removed  bool // we have asked for it; the API server says so a little later
 }
 
 // StartKubelet starts a simulated kubelet. ctx is for the start only: call
@@ -288,8 +289,8 @@ func (k *Kubelet) terminate(ctx context.Context, pod *corev1.Pod, l *life) (afte
 	if first && k.o.OnDeleting != nil {
 		k.o.OnDeleting(pod)
 	}
-	if left > 0 {
-		return left, nil
+	if left > 0 || l.removed {
+		return max(0, left), nil
 	}
 	now := int64(0)
 	err = k.client.Pods(pod.Namespace).Delete(ctx, pod.Name, metav1.DeleteOptions{
@@ -298,6 +299,7 @@ func (k *Kubelet) terminate(ctx context.Context, pod *corev1.Pod, l *life) (afte
 	if err != nil && !apierrors.IsConflict(err) { // conflict: another one has its name by now
 		return 0, fmt.Errorf("remove: %w", err)
 	}
+	l.removed = true
 	return 0, nil
 }
 

@@ -140,14 +140,18 @@ func Poll(ctx context.Context, within time.Duration, check func(context.Context)
 	const pause = 25 * time.Millisecond
 	tick := time.NewTicker(pause)
 	defer tick.Stop()
+	var last error
 	for {
 		err := check(ctx)
 		if err == nil {
 			return nil
 		}
+		if last == nil || ctx.Err() == nil { // that time is up is no news
+			last = err
+		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("not within %s: %w", within, err)
+			return fmt.Errorf("not within %s: %w", within, last)
 		case <-tick.C:
 		}
 	}

@@ -1,6 +1,8 @@
 package metrics
 
 import (
+	"flag"
+	"fmt"
 	"os"
 	"regexp"
 	"strings"
@@ -8,22 +10,35 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"rpcpool.dev/controllers"
 	"rpcpool.dev/sidecar"
 	"rpcpool.dev/tracker"
 )
 
-// described is a registerer that keeps what collectors say about themselves.
-type described struct{ docs map[string]string }
+const reference = "../../docs/metrics.md"
+
+var update = flag.Bool("update", false, "write docs/metrics.md")
+
+// described is a registerer that writes a row of the reference for each metric
+// of a collector.
+type described struct{ rows *strings.Builder }
+
+var description = regexp.MustCompile(`fqName: "([^"]*)", help: "((?:[^"\\\\]|\\\\.)*)".*variableLabels: \{([^}]*)\}`)
 
 func (d described) Register(c prometheus.Collector) error {
 	ch := make(chan *prometheus.Desc, 100)
 	c.Describe(ch)
 	close(ch)
-	name := regexp.MustCompile(`fqName: "([^"]*)"`)
-	labels := regexp.MustCompile(`variableLabels: \{([^}]*)\}`)
 	for desc := range ch {
-		text := desc.String()
-		d.docs[name.FindStringSubmatch(text)[1]] = labels.FindStringSubmatch(text)[1]
+		m := description.FindStringSubmatch(desc.String())
+		if m == nil {
+			return fmt.Errorf("description %s", desc)
+		}
+		labels := ""
+		if m[3] != "" {
+			labels = "`" + strings.ReplaceAll(m[3], ",", "`, `") + "`"
+		}
+		fmt.Fprintf(d.rows, "| `%s` | %s | %s | %s |\n", m[1], kind(m[1]), labels, strings.ReplaceAll(m[2], "|", "\\|"))
 	}
 	return nil
 }
@@ -31,34 +46,51 @@ func (d described) Register(c prometheus.Collector) error {
 func (d described) MustRegister(...prometheus.Collector) {}
 func (d described) Unregister(prometheus.Collector) bool { return false }
 
-// TestTheReferenceListsEveryMetricWithItsLabels holds docs/metrics.md to the
-// code, in both directions.
-func TestTheReferenceListsEveryMetricWithItsLabels(t *testing.T) {
-	d := described{docs: map[string]string{}}
-	if _, err := tracker.NewMetrics(d); err != nil {
-		t.Fatal(err)
+// kind of a metric, which its name tells here.
+func kind(name string) string {
+	switch {
+	case strings.HasSuffix(name, "_total"):
+		return "counter"
+	case strings.HasSuffix(name, "_seconds"):
+		return "histogram"
+	default:
+		return "gauge"
 	}
-	if _, err := sidecar.NewMetrics(d); err != nil {
-		t.Fatal(err)
-	}
-	page, err := os.ReadFile("../../docs/metrics.md")
+}
+
+// TestMetricsReference: the tables of docs/metrics.md are what the code says.
+// With -update it writes them.
+func TestMetricsReference(t *testing.T) {
+	page, err := os.ReadFile(reference)
 	if err != nil {
 		t.Fatal(err)
 	}
-	rows := map[string]string{}
-	for _, m := range regexp.MustCompile("(?m)^\\| `(rpcpool_\\w+)` \\| \\w+ \\|([^|]*)\\|").FindAllStringSubmatch(string(page), -1) {
-		rows[m[1]] = strings.NewReplacer("`", "", " ", "").Replace(m[2])
-	}
-	for name, labels := range d.docs {
-		row, ok := rows[name]
-		if !ok {
-			t.Errorf("docs/metrics.md lacks %s{%s}", name, labels)
-		} else if row != labels {
-			t.Errorf("docs/metrics.md gives %s the labels %q, the code %q", name, row, labels)
+	text := string(page)
+	for name, register := range map[string]func(prometheus.Registerer) error{
+		"tracker":  func(r prometheus.Registerer) error { _, err := tracker.NewMetrics(r); return err },
+		"server":   func(r prometheus.Registerer) error { _, err := sidecar.NewMetrics(r); return err },
+		"operator": func(r prometheus.Registerer) error { _, err := controllers.NewMetrics(r, nil, nil); return err },
+	} {
+		d := described{rows: &strings.Builder{}}
+		d.rows.WriteString("| metric | type | labels | meaning |\n|---|---|---|---|\n")
+		if err := register(d); err != nil {
+			t.Fatal(err)
 		}
-		delete(rows, name)
+		begin, end := "<!-- generated: "+name+" -->\n", "<!-- end -->"
+		before, rest, found := strings.Cut(text, begin)
+		_, after, closed := strings.Cut(rest, end)
+		if !found || !closed {
+			t.Fatalf("%s has no place for the metrics of the %s", reference, name)
+		}
+		text = before + begin + d.rows.String() + end + after
 	}
-	for name := range rows {
-		t.Errorf("docs/metrics.md has %s, the code has not", name)
+	if *update {
+		if err := os.WriteFile(reference, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	if text != string(page) {
+		t.Errorf("%s is stale: run make generate", reference)
 	}
 }
