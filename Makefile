@@ -28,28 +28,40 @@ CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/rpcpool
 TOOLS := $(CACHE)/tools-$(shell cat hack/tools/go.mod hack/tools/go.sum | sha256sum | cut -c1-16)
 CONTROLLER_GEN := $(TOOLS)/controller-gen
 GOLANGCI_LINT := $(TOOLS)/golangci-lint
+# So are the programs that tests run the operator against, from hack/kube.
+KUBE := $(CACHE)/kube-$(shell cat hack/kube/go.mod hack/kube/go.sum hack/kube/main.go | sha256sum | cut -c1-16)
+# What deploys, likewise: it follows Kubernetes' libraries, not the linters'.
+DEPLOY_TOOLS := $(CACHE)/deploy-$(shell cat hack/tools/deploy/go.mod hack/tools/deploy/go.sum | sha256sum | cut -c1-16)
+HELM := $(DEPLOY_TOOLS)/helm
+KUSTOMIZE := $(DEPLOY_TOOLS)/kustomize
+KUBECTL ?= kubectl
 
 CRD := config/crd/bases/rpcpool.dev_rpcpools.yaml
+CHART := charts/rpcpool
 
 ##@ General
 
 .PHONY: help
 help: ## Show this help.
-	@awk 'BEGIN {FS = ":.*##"; printf "\nUsage:\n  make \033[36m<target>\033[0m\n"} /^[a-zA-Z_0-9-]+:.*?##/ { printf "  \033[36m%-14s\033[0m %s\n", $$1, $$2 } /^##@/ { printf "\n\033[1m%s\033[0m\n", substr($$0, 5) }' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*##"; printf "\nUsage:\n  make \033[36m<target>\033[0m\n"} /^[a-zA-Z_0-9-]+:.*?##/ { printf "  \033[36m%-15s\033[0m %s\n", $$1, $$2 } /^##@/ { printf "\n\033[1m%s\033[0m\n", substr($$0, 5) }' $(MAKEFILE_LIST)
 
 ##@ Development
 
 .PHONY: manifests
-manifests: $(CONTROLLER_GEN) ## Generate the custom resource definition and its reference from api/.
+manifests: $(CONTROLLER_GEN) ## Generate the custom resource definition, its reference and the operator's role, and the chart's copies.
 	@scratch=$$(mktemp -d); trap 'rm -rf "$$scratch"' EXIT; \
 	$(CONTROLLER_GEN) crd:generateEmbeddedObjectMeta=true paths=./api/... output:crd:dir="$$scratch"; \
 	go run ./hack/crd trim "$$scratch/$(notdir $(CRD))" $(CRD)
 	go run ./hack/crd doc $(CRD) docs/manifest.md
+	$(CONTROLLER_GEN) rbac:roleName=manager-role paths=./controllers/... output:rbac:dir=config/rbac
+	go run ./hack/chart crd $(CRD) $(CHART)/templates/crds/rpcpools.yaml
+	go run ./hack/chart role config/rbac/role.yaml $(CHART)/templates/_rules.tpl
 
 .PHONY: generate
-generate: $(CONTROLLER_GEN) ## Generate DeepCopy methods and the reference of the command line.
+generate: $(CONTROLLER_GEN) ## Generate DeepCopy methods, and the references of the command line and of the metrics.
 	$(CONTROLLER_GEN) object paths=./api/...
 	go test -vet=off ./cmd/rpcpool -run '^TestReference$$' -update
+	go test -vet=off ./internal/metrics -run '^TestMetricsReference$$' -update
 
 .PHONY: fmt
 fmt: ## Format the Go files.
@@ -60,9 +72,14 @@ vet: ## Run go vet.
 	go vet ./...
 
 .PHONY: lint
-lint: $(GOLANGCI_LINT) ## Run golangci-lint, and check the shell scripts.
+lint: $(GOLANGCI_LINT) ## Run golangci-lint, kube-api-linter on api/, and check the shell scripts.
 	$(GOLANGCI_LINT) run --allow-parallel-runners ./...
+	$(GOLANGCI_LINT) run --allow-parallel-runners --config .golangci-api.yml ./api/...
 	hack/lint-scripts.sh
+
+.PHONY: helm-lint
+helm-lint: $(HELM) ## Check the chart with the values of its ci/ directory.
+	@for values in $(CHART)/ci/*-values.yaml; do $(HELM) lint --strict --quiet $(CHART) --values "$$values"; done
 
 .PHONY: lint-fix
 lint-fix: $(GOLANGCI_LINT) ## Run golangci-lint and let it mend what it can.
@@ -74,12 +91,16 @@ verify: $(CONTROLLER_GEN) ## Fail if a generated file is stale or a Go file is n
 
 ##@ Test
 
+.PHONY: kube
+kube: ## Build etcd and Kubernetes' API server for the tests, unless KUBEBUILDER_ASSETS names others.
+	@hack/kube.sh "$(KUBE)"
+
 .PHONY: test
-test: build ## Run all tests with the race detector, check coverage, then 20 s of soak and a little chaos.
+test: build kube $(HELM) $(KUSTOMIZE) ## Run all tests with the race detector, check coverage, then 20 s of soak and a little chaos.
 	hack/need.sh gcc gcc libc6-dev
 	hack/need.sh python3 python3
 	mkdir -p out
-	CGO_ENABLED=1 go test -vet=off -race -timeout 25m \
+	KUBEBUILDER_ASSETS="$${KUBEBUILDER_ASSETS:-$(KUBE)}" HELM=$(HELM) KUSTOMIZE=$(KUSTOMIZE) CGO_ENABLED=1 go test -vet=off -race -timeout 25m \
 		-covermode=atomic -coverpkg=$(shell hack/coverage.sh --packages) -coverprofile=out/coverage.out ./...
 	hack/coverage.sh out/coverage.out
 	go run ./test/bench soak --duration 20s
@@ -101,6 +122,10 @@ soak: build ## Throw random bytes at every port for SOAK (10m).
 .PHONY: chaos
 chaos: build ## Kill every process at random while CHAOS (2000) sessions run, and check what everybody saw.
 	go run ./test/chaos -bin $(BIN) -sessions $(CHAOS)
+
+.PHONY: scale
+scale: kube ## Measure the operator with 1,000 and 5,000 pods against a real API server, beside a Deployment.
+	KUBEBUILDER_ASSETS="$${KUBEBUILDER_ASSETS:-$(KUBE)}" go run ./test/scale
 
 .PHONY: bench
 bench: build ## Measure, and print a table; JSON and table in out/bench.
@@ -124,7 +149,30 @@ docker-build: ## Build the image IMG, with CONTAINER_TOOL (docker).
 
 .PHONY: clean
 clean: ## Remove what the other targets made (not the cache of tools).
-	rm -rf $(BIN) out
+	rm -rf $(BIN) out dist
+
+.PHONY: build-installer
+build-installer: $(KUSTOMIZE) ## Write dist/install.yaml: definition and operator, with the image IMG, for kubectl apply.
+	@mkdir -p dist
+	@hack/kustomize.sh $(KUSTOMIZE) $(IMG) >dist/install.yaml
+
+##@ Deploy
+
+.PHONY: install
+install: $(KUSTOMIZE) ## Install the custom resource definition into the current cluster.
+	$(KUSTOMIZE) build config/crd | $(KUBECTL) apply --server-side -f -
+
+.PHONY: uninstall
+uninstall: $(KUSTOMIZE) ## Remove the custom resource definition, and with it every pool.
+	$(KUSTOMIZE) build config/crd | $(KUBECTL) delete --ignore-not-found -f -
+
+.PHONY: deploy
+deploy: $(KUSTOMIZE) ## Install definition and operator, with the image IMG, into the current cluster.
+	hack/kustomize.sh $(KUSTOMIZE) $(IMG) | $(KUBECTL) apply --server-side -f -
+
+.PHONY: undeploy
+undeploy: $(KUSTOMIZE) ## Remove the operator and the definition, and with it every pool.
+	$(KUSTOMIZE) build config/default | $(KUBECTL) delete --ignore-not-found -f -
 
 ##@ Run
 
@@ -140,6 +188,29 @@ $(CONTROLLER_GEN):
 	@cd hack/tools && CGO_ENABLED=0 go build -o $@ sigs.k8s.io/controller-tools/cmd/controller-gen
 
 $(GOLANGCI_LINT):
-	@echo "building golangci-lint (once, some minutes; kept in $(TOOLS))"
+	@echo "building golangci-lint with kube-api-linter in it (once, some minutes; kept in $(TOOLS))"
 	@mkdir -p $(TOOLS)
-	@cd hack/tools && CGO_ENABLED=0 go build -o $@ github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+	@cd hack/tools && CGO_ENABLED=0 go build -o $@ sigs.k8s.io/kube-api-linter/cmd/golangci-lint-kube-api-linter
+
+##@ Tools
+
+.PHONY: helm kustomize
+helm: $(HELM) ## Build Helm, if it is not there, and say where it is.
+	@echo $(HELM)
+kustomize: $(KUSTOMIZE) ## Build kustomize, if it is not there, and say where it is.
+	@echo $(KUSTOMIZE)
+
+# Without these, Helm takes itself for one of Kubernetes 1.20.
+HELM_MODULE := helm.sh/helm/v3
+HELM_LDFLAGS = -s -w -X $(HELM_MODULE)/internal/version.version=$(shell cd hack/tools/deploy && go list -m -f '{{.Version}}' $(HELM_MODULE)) \
+	$(foreach package,chartutil lint/rules,-X $(HELM_MODULE)/pkg/$(package).k8sVersionMajor=1 -X $(HELM_MODULE)/pkg/$(package).k8sVersionMinor=37)
+
+$(HELM):
+	@echo "building helm (once, some minutes; kept in $(DEPLOY_TOOLS))" >&2
+	@mkdir -p $(DEPLOY_TOOLS)
+	@cd hack/tools/deploy && CGO_ENABLED=0 go build -ldflags '$(HELM_LDFLAGS)' -o $@ $(HELM_MODULE)/cmd/helm
+
+$(KUSTOMIZE):
+	@echo "building kustomize (once; kept in $(DEPLOY_TOOLS))" >&2
+	@mkdir -p $(DEPLOY_TOOLS)
+	@cd hack/tools/deploy && CGO_ENABLED=0 go build -o $@ sigs.k8s.io/kustomize/kustomize/v5

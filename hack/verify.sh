@@ -9,9 +9,13 @@ cd "$(dirname "$0")/.."
 
 generated=(
 	api/v1alpha1/zz_generated.deepcopy.go
+	charts/rpcpool/templates/_rules.tpl
+	charts/rpcpool/templates/crds/rpcpools.yaml
 	config/crd/bases/rpcpool.dev_rpcpools.yaml
+	config/rbac/role.yaml
 	docs/cli.md
 	docs/manifest.md
+	docs/metrics.md
 )
 
 before=$(mktemp -d)
