@@ -24,6 +24,11 @@ import (
 // gone: caches of pods and of nodes do not advance together.
 const nodeSettled = time.Minute
 
+// betweenSessions is how long the next worker of a server may take to start
+// before the server counts as one that is not offered. It is what the kubelet
+// waits before the pod is not ready any more (package build).
+const betweenSessions = 15 * time.Second
+
 // observe gathers what a plan is made from. Whatever cannot be read is an
 // error: a failed list is never an empty one.
 func (r *Pools) observe(ctx context.Context, pool *v1alpha1.RPCPool, m *memory) (plan.Input, error) {
@@ -65,7 +70,7 @@ func (r *Pools) observe(ctx context.Context, pool *v1alpha1.RPCPool, m *memory) 
 		}
 		for _, s := range servers[string(p.UID)] { // the last that registered counts
 			if speaksFor(s, pod) {
-				p.Server = serverOf(s)
+				p.Server = serverOf(s, p.Ready, in.Now)
 			}
 		}
 		in.Pods = append(in.Pods, p)
@@ -245,17 +250,22 @@ func speaksFor(s tracker.ServerStatus, pod *corev1.Pod) bool {
 	})
 }
 
-func serverOf(s tracker.ServerStatus) *plan.Server {
-	return &plan.Server{State: stateOf(s.State), Since: s.Since, Client: s.Client, Reason: s.Reason}
+func serverOf(s tracker.ServerStatus, ready bool, now time.Time) *plan.Server {
+	return &plan.Server{State: stateOf(s, ready, now), Since: s.Since, Client: s.Client, Reason: s.Reason}
 }
 
-func stateOf(s tracker.State) plan.ServerState {
-	switch s {
-	case tracker.StateGranted, tracker.StateBusy:
+// stateOf is the state of a server whose pod is ready, by the kubelet's word, or
+// not. Between two sessions a server starts a worker, and is as good as busy: it
+// is neither news that it is not offered for a moment, nor a time to delete it.
+func stateOf(s tracker.ServerStatus, ready bool, now time.Time) plan.ServerState {
+	switch {
+	case s.State == tracker.StateGranted || s.State == tracker.StateBusy:
 		return plan.ServerBusy
-	case tracker.StateHung:
+	case s.State == tracker.StateStarting && ready && now.Sub(s.Since) < betweenSessions:
+		return plan.ServerBusy
+	case s.State == tracker.StateHung:
 		return plan.ServerLost
 	default: // the others have the same names
-		return plan.ServerState(s)
+		return plan.ServerState(s.State)
 	}
 }

@@ -37,6 +37,7 @@ type Trackers struct {
 
 // +kubebuilder:rbac:groups="",resources=services,verbs=get;list;watch;create;patch;delete
 // +kubebuilder:rbac:groups=discovery.k8s.io,resources=endpointslices,verbs=get;list;watch;create;patch;delete
+// +kubebuilder:rbac:groups=discovery.k8s.io,resources=endpointslices/restricted,verbs=create
 
 // Reconcile brings one tracker, named by the request, to what its pools ask for.
 func (r *Trackers) Reconcile(ctx context.Context, id ctrl.Request) (ctrl.Result, error) {

@@ -25,6 +25,7 @@ type config struct {
 	metricsSecure  bool
 	metricsCertDir string
 	probes         string
+	pprof          string
 
 	elect         bool
 	leaseName     string
@@ -77,6 +78,7 @@ func (c *config) register(flags *flag.FlagSet) {
 	flags.BoolVar(&c.metricsSecure, "metrics-secure", true, "serve metrics by HTTPS, to those whom the API server lets read /metrics")
 	flags.StringVar(&c.metricsCertDir, "metrics-cert-dir", "", "`directory` of tls.crt and tls.key for metrics; default: a certificate made at start")
 	flags.StringVar(&c.probes, "health-probe-bind-address", ":8081", "`HOST:PORT` of /healthz and /readyz; 0: none")
+	flags.StringVar(&c.pprof, "pprof-bind-address", "0", "`HOST:PORT` of Go's profiles, which tell a lot: for loopback; 0: none")
 	flags.BoolVar(&c.elect, "leader-elect", true, "let one of several operators lead")
 	flags.StringVar(&c.leaseName, "leader-elect-resource-name", "rpcpool-operator", "`name` of the Lease")
 	flags.StringVar(&c.namespace, "leader-elect-resource-namespace", os.Getenv("POD_NAMESPACE"), "`namespace` of the Lease; default: the pod's")
@@ -114,7 +116,7 @@ func (c *config) check() error {
 	default:
 		return fmt.Errorf("--sidecar-image-pull-policy: %q: want Always, IfNotPresent or Never", c.pullPolicy)
 	}
-	for name, address := range map[string]string{"metrics-bind-address": c.metrics, "health-probe-bind-address": c.probes} {
+	for name, address := range map[string]string{"metrics-bind-address": c.metrics, "health-probe-bind-address": c.probes, "pprof-bind-address": c.pprof} {
 		if _, _, err := net.SplitHostPort(address); address != "0" && err != nil {
 			return fmt.Errorf("--%s: %q: want HOST:PORT, or 0", name, address)
 		}

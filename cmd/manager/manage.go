@@ -21,7 +21,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 	crmetrics "sigs.k8s.io/controller-runtime/pkg/metrics"
-	"sigs.k8s.io/controller-runtime/pkg/metrics/filters"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"rpcpool.dev/controllers"
@@ -74,6 +73,7 @@ func (c *config) options() manager.Options {
 	o := controllers.ManagerOptions(c.watchNamespaces)
 	o.Metrics = c.metricsOptions()
 	o.HealthProbeBindAddress = c.probes
+	o.PprofBindAddress = c.pprof
 	o.LeaderElection = c.elect
 	o.LeaderElectionID, o.LeaderElectionNamespace = c.leaseName, c.namespace
 	o.LeaderElectionReleaseOnCancel = true // main ends the process at once
@@ -85,7 +85,7 @@ func (c *config) options() manager.Options {
 func (c *config) metricsOptions() metricsserver.Options {
 	o := metricsserver.Options{BindAddress: c.metrics, SecureServing: c.metricsSecure, CertDir: c.metricsCertDir}
 	if c.metricsSecure {
-		o.FilterProvider = filters.WithAuthenticationAndAuthorization
+		o.FilterProvider = guarded
 		// HTTP/2 lets an unauthenticated peer make more work than it has: nothing
 		// here needs it.
 		o.TLSOpts = []func(*tls.Config){func(t *tls.Config) { t.NextProtos = []string{"http/1.1"} }}

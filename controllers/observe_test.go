@@ -1,0 +1,163 @@
+package controllers
+
+import (
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"rpcpool.dev/api/v1alpha1"
+	"rpcpool.dev/controllers/plan"
+	"rpcpool.dev/tracker"
+)
+
+var now = time.Date(2026, 11, 26, 12, 0, 0, 0, time.UTC)
+
+func TestStatesOfServers(t *testing.T) {
+	for name, test := range map[string]struct {
+		state tracker.State
+		ready bool
+		since time.Duration
+		want  plan.ServerState
+	}{
+		"granted is busy: the client may come at any moment": {tracker.StateGranted, true, 0, plan.ServerBusy},
+		"in a session": {tracker.StateBusy, true, time.Hour, plan.ServerBusy},
+		"between two sessions is as good as busy": {tracker.StateStarting, true, time.Second, plan.ServerBusy},
+		"a start that takes too long":             {tracker.StateStarting, true, time.Minute, plan.ServerStarting},
+		"the first start":                         {tracker.StateStarting, false, time.Second, plan.ServerStarting},
+		"silent":                                  {tracker.StateHung, true, 0, plan.ServerLost},
+		"free":                                    {tracker.StateFree, false, 0, plan.ServerFree},
+		"held, or by its own word":                {tracker.StateDraining, true, 0, plan.ServerDraining},
+		"broken":                                  {tracker.StateQuarantined, false, 0, plan.ServerQuarantined},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := tracker.ServerStatus{State: test.state, Since: now.Add(-test.since)}
+			if got := serverOf(s, test.ready, now).State; got != test.want {
+				t.Errorf("%s, want %s", got, test.want)
+			}
+		})
+	}
+}
+
+func TestAServerIsBelievedFromItsPodsAddressOnly(t *testing.T) {
+	pod := &corev1.Pod{Status: corev1.PodStatus{PodIPs: []corev1.PodIP{{IP: "192.0.2.7"}, {IP: "2001:db8::7"}}}}
+	for host, want := range map[string]bool{"192.0.2.7": true, "2001:db8::7": true, "2001:db8:0::7": true, "192.0.2.8": false, "::ffff:192.0.2.7": true} {
+		if got := speaksFor(tracker.ServerStatus{Host: host}, pod); got != want {
+			t.Errorf("from %s: believed is %t", host, got)
+		}
+	}
+}
+
+func examplePod(pool *v1alpha1.RPCPool, change func(*corev1.Pod)) (plan.Pod, bool) {
+	yes := true
+	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{
+		Name: "cpu-3", UID: "p", Labels: map[string]string{v1alpha1.LabelRevision: "r"},
+		OwnerReferences: []metav1.OwnerReference{{Kind: v1alpha1.Kind, Name: pool.Name, UID: pool.UID, Controller: &yes}},
+	}}
+	if change != nil {
+		change(pod)
+	}
+	return podOf(pool, pod)
+}
+
+func TestWhosePodItIs(t *testing.T) {
+	pool := &v1alpha1.RPCPool{ObjectMeta: metav1.ObjectMeta{Name: "cpu", UID: "u"}}
+	if p, ours := examplePod(pool, nil); !ours || p.Ordinal != 3 || p.Terminating || p.Revision != "r" {
+		t.Errorf("%+v, %t", p, ours)
+	}
+	for name, change := range map[string]func(*corev1.Pod){
+		"nobody's":          func(p *corev1.Pod) { p.OwnerReferences = nil },
+		"somebody else's":   func(p *corev1.Pod) { p.OwnerReferences[0].Kind = "ReplicaSet" },
+		"of another name":   func(p *corev1.Pod) { p.Name = "cpu-x" },
+		"of another pool":   func(p *corev1.Pod) { p.OwnerReferences[0].Name = "gpu" },
+		"with a bad number": func(p *corev1.Pod) { p.Name = "cpu-03" },
+	} {
+		if _, ours := examplePod(pool, change); ours {
+			t.Errorf("a pod that is %s is taken for the pool's", name)
+		}
+	}
+	p, ours := examplePod(pool, func(p *corev1.Pod) { p.OwnerReferences[0].UID = types.UID("an earlier pool") })
+	if !ours || !p.Terminating {
+		t.Error("the pod of an earlier pool of the same name still has its device")
+	}
+}
+
+func TestWhatIsWrongWithAPod(t *testing.T) {
+	waiting := func(reason, message string) []corev1.ContainerStatus {
+		return []corev1.ContainerStatus{{Name: "device", State: corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: reason, Message: message}}}}
+	}
+	for name, test := range map[string]struct {
+		status        corev1.PodStatus
+		want          string
+		unschedulable bool
+	}{
+		"nothing":           {corev1.PodStatus{Phase: corev1.PodRunning}, "", false},
+		"it just starts":    {corev1.PodStatus{ContainerStatuses: waiting("ContainerCreating", "")}, "", false},
+		"an image":          {corev1.PodStatus{ContainerStatuses: waiting("ImagePullBackOff", "no such tag")}, "container device: ImagePullBackOff: no such tag", false},
+		"an init container": {corev1.PodStatus{InitContainerStatuses: waiting("CrashLoopBackOff", "")}, "container device: CrashLoopBackOff", false},
+		"no room": {corev1.PodStatus{Conditions: []corev1.PodCondition{{
+			Type: corev1.PodScheduled, Status: corev1.ConditionFalse, Reason: corev1.PodReasonUnschedulable, Message: "0/3 nodes"}}}, "0/3 nodes", true},
+		"evicted":         {corev1.PodStatus{Phase: corev1.PodFailed, Reason: "Evicted", Message: "disk"}, "Evicted: disk", false},
+		"failed, no word": {corev1.PodStatus{Phase: corev1.PodFailed}, "Failed", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got, unschedulable := problem(&corev1.Pod{Status: test.status})
+			if got != test.want || unschedulable != test.unschedulable {
+				t.Errorf("%q, %t; want %q, %t", got, unschedulable, test.want, test.unschedulable)
+			}
+		})
+	}
+}
+
+func TestPodsThatFailAgainAndAgainAreReplacedLaterAndLater(t *testing.T) {
+	m := &memory{retries: map[string]retry{}}
+	at := now
+	var waits []time.Duration
+	for n := range 12 {
+		p := &plan.Pod{Name: "cpu-0", UID: types.UID(rune('a' + n))}
+		when := m.retryAt(p, at)
+		if again := m.retryAt(p, at.Add(time.Second)); again != when {
+			t.Fatalf("asked twice, %s and %s", when, again)
+		}
+		waits = append(waits, when.Sub(at))
+		at = when.Add(time.Second)
+	}
+	if waits[0] != 0 || waits[1] != time.Second || waits[2] != 2*time.Second || waits[11] != failedMax {
+		t.Errorf("waits %v", waits)
+	}
+	if wait := m.retryAt(&plan.Pod{Name: "cpu-0", UID: "much later"}, at.Add(time.Hour)).Sub(at.Add(time.Hour)); wait != 0 {
+		t.Errorf("after an hour without failure, the wait is %s", wait)
+	}
+}
+
+func TestATrimmedPodTellsThePlanTheSame(t *testing.T) {
+	pool := &v1alpha1.RPCPool{ObjectMeta: metav1.ObjectMeta{Name: "cpu", UID: "u"}}
+	var whole *corev1.Pod
+	before, _ := examplePod(pool, func(p *corev1.Pod) {
+		p.Annotations = map[string]string{v1alpha1.AnnotationDraining: "2026-11-26T12:00:00Z", "note": "x"}
+		p.Labels[v1alpha1.LabelEvictable] = v1alpha1.Evictable
+		p.Spec.NodeName = "n"
+		p.Spec.Containers = []corev1.Container{{Name: "device"}}
+		p.Status = corev1.PodStatus{
+			Phase: corev1.PodRunning, PodIP: "192.0.2.7", PodIPs: []corev1.PodIP{{IP: "192.0.2.7"}},
+			Conditions: []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue}, {Type: corev1.PodScheduled, Status: corev1.ConditionTrue}},
+			ContainerStatuses: []corev1.ContainerStatus{
+				{Name: "device", State: corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "CrashLoopBackOff"}}}, {Name: "other"},
+			},
+		}
+		whole = p
+	})
+	trimmed, err := trimPod(whole)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pod, _ := trimmed.(*corev1.Pod)
+	if after, _ := podOf(pool, pod); after != before {
+		t.Errorf("trimmed %+v, whole %+v", after, before)
+	}
+	if len(pod.Spec.Containers) > 0 || len(pod.Status.ContainerStatuses) != 1 || pod.Annotations["note"] != "" {
+		t.Errorf("what nobody reads is kept: %+v", pod)
+	}
+}
