@@ -68,10 +68,9 @@ func (r *Pools) observe(ctx context.Context, pool *v1alpha1.RPCPool, m *memory) 
 		if p.Phase == corev1.PodFailed || p.Phase == corev1.PodSucceeded {
 			p.RetryAt = m.retryAt(&p, in.Now)
 		}
-		for _, s := range servers[string(p.UID)] { // the last that registered counts
-			if speaksFor(s, pod) {
-				p.Server = serverOf(s, p.Ready, in.Now)
-			}
+		if s := speaker(servers[string(p.UID)], pod); s != nil {
+			p.Server = serverOf(*s, p.Ready, in.Now)
+			r.warnOfTranslation(pool, m, s, pod)
 		}
 		in.Pods = append(in.Pods, p)
 	}
@@ -241,13 +240,38 @@ func (m *memory) retryAt(p *plan.Pod, now time.Time) time.Time {
 	return next.at
 }
 
-// speaksFor tells whether the server that says it is in this pod is: whoever
-// can connect to a tracker can say anything, but only from its own address.
-func speaksFor(s tracker.ServerStatus, pod *corev1.Pod) bool {
+// speaker returns which of the servers that say they are in a pod is: the one
+// that comes from the pod's address. Whoever can connect to a tracker can say
+// anything, but only from an address of its own. Where addresses are translated
+// on the way no server comes from its pod's, and the last that registered counts.
+func speaker(servers []tracker.ServerStatus, pod *corev1.Pod) (speaks *tracker.ServerStatus) {
+	for i := range servers {
+		if fromPod(&servers[i], pod) || speaks == nil || !fromPod(speaks, pod) {
+			speaks = &servers[i]
+		}
+	}
+	return speaks
+}
+
+func fromPod(s *tracker.ServerStatus, pod *corev1.Pod) bool {
 	host := net.ParseIP(s.Host)
 	return host == nil || slices.ContainsFunc(pod.Status.PodIPs, func(ip corev1.PodIP) bool {
 		return host.Equal(net.ParseIP(ip.IP))
 	})
+}
+
+// warnOfTranslation tells once a pool that addresses are translated between pods
+// and trackers.
+func (r *Pools) warnOfTranslation(pool *v1alpha1.RPCPool, m *memory, s *tracker.ServerStatus, pod *corev1.Pod) {
+	if m.warned || len(pod.Status.PodIPs) == 0 || fromPod(s, pod) {
+		return
+	}
+	m.warned = true
+	r.tell(pool, []plan.Event{{
+		Type: corev1.EventTypeWarning, Reason: v1alpha1.ReasonAddressTranslated, Action: "Observe",
+		Message: fmt.Sprintf("the server of pod %s comes from %s, not from the pod's address %s: fair share takes clients that come by one address for one",
+			pod.Name, s.Host, pod.Status.PodIPs[0].IP),
+	}})
 }
 
 func serverOf(s tracker.ServerStatus, ready bool, now time.Time) *plan.Server {

@@ -41,12 +41,30 @@ func TestStatesOfServers(t *testing.T) {
 	}
 }
 
-func TestAServerIsBelievedFromItsPodsAddressOnly(t *testing.T) {
+func TestWhoSpeaksForAPod(t *testing.T) {
 	pod := &corev1.Pod{Status: corev1.PodStatus{PodIPs: []corev1.PodIP{{IP: "192.0.2.7"}, {IP: "2001:db8::7"}}}}
-	for host, want := range map[string]bool{"192.0.2.7": true, "2001:db8::7": true, "2001:db8:0::7": true, "192.0.2.8": false, "::ffff:192.0.2.7": true} {
-		if got := speaksFor(tracker.ServerStatus{Host: host}, pod); got != want {
-			t.Errorf("from %s: believed is %t", host, got)
-		}
+	for name, test := range map[string]struct {
+		hosts []string
+		want  int // index in hosts
+	}{
+		"its own server":                           {[]string{"192.0.2.7"}, 0},
+		"one that came back":                       {[]string{"192.0.2.7", "192.0.2.7"}, 1},
+		"by its other address":                     {[]string{"192.0.2.9", "2001:db8:0::7"}, 1},
+		"not who lies about it later":              {[]string{"::ffff:192.0.2.7", "192.0.2.8"}, 0},
+		"the last, where addresses are translated": {[]string{"198.51.100.1", "198.51.100.2"}, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var servers []tracker.ServerStatus
+			for _, host := range test.hosts {
+				servers = append(servers, tracker.ServerStatus{Host: host})
+			}
+			if got := speaker(servers, pod); got != &servers[test.want] {
+				t.Errorf("%+v", got)
+			}
+		})
+	}
+	if got := speaker(nil, pod); got != nil {
+		t.Errorf("nobody: %+v", got)
 	}
 }
 

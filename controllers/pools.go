@@ -71,6 +71,7 @@ type memory struct {
 	wrote   time.Time // the status
 	refused string    // why the API server refused the last pod
 	heldAt  *tracker.Server
+	warned  bool // of addresses that are translated
 	retries map[string]retry
 }
 

@@ -8,6 +8,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	corev1 "k8s.io/api/core/v1"
+	eventsv1 "k8s.io/api/events/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -96,6 +97,28 @@ rpcpool_servers{key="cpu",namespace=%[1]q,state="starting",tracker="rpcpool-trac
 			"rpcpool_pool_pods_deleted_total", "rpcpool_servers", "rpcpool_tracker_connections")
 		if err != nil || n > 0 {
 			return fmt.Errorf("%d series are left: %w", n, err)
+		}
+		return nil
+	})
+}
+
+func TestAddressesThatAreTranslatedAreWarnedOf(t *testing.T) {
+	c := start(t, kubetest.KubeletOptions{PodIP: func(*corev1.Pod) string { return "198.51.100.9" }}, nil)
+	c.create(pool("cpu", 2))
+	c.awaitFree("cpu", 2)
+	c.eventually("the warning", func(ctx context.Context) error {
+		events := &eventsv1.EventList{}
+		if err := c.api.List(ctx, events); err != nil {
+			return err
+		}
+		warnings := 0
+		for i := range events.Items {
+			if e := &events.Items[i]; e.Reason == v1alpha1.ReasonAddressTranslated && strings.Contains(e.Note, "127.0.0.1") {
+				warnings++
+			}
+		}
+		if warnings != 1 {
+			return fmt.Errorf("%d warnings", warnings)
 		}
 		return nil
 	})

@@ -74,6 +74,10 @@ const (
 	ReasonNotListening = "NotListening"
 	// ReasonPortConflict: an older pool of the same tracker asks for another port.
 	ReasonPortConflict = "PortConflict"
+	// ReasonAddressTranslated: a server's connection does not come from its pod's
+	// address, so clients' may not come from theirs either: fair share takes all
+	// that come by one address for one client.
+	ReasonAddressTranslated = "AddressTranslated"
 	// ReasonNotChecked: nothing has looked yet.
 	ReasonNotChecked = "NotChecked"
 	// ReasonForbidden: the API server refuses what the pool asks for (a quota, an

@@ -29,7 +29,7 @@ const (
 
 // gcPercent lets the heap grow less between two collections than Go's default:
 // it is the pods of the caches, which stay, and nobody waits for this process.
-const gcPercent = 40
+const gcPercent = 25
 
 func main() {
 	if os.Getenv("GOGC") == "" {
