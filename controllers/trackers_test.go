@@ -102,7 +102,7 @@ rpcpool_servers{key="cpu",namespace=%[1]q,state="starting",tracker="rpcpool-trac
 	})
 }
 
-func TestAddressesThatAreTranslatedAreWarnedOf(t *testing.T) {
+func TestRow060_AddressesThatAreTranslatedAreWarnedOf(t *testing.T) {
 	c := start(t, kubetest.KubeletOptions{PodIP: func(*corev1.Pod) string { return "198.51.100.9" }}, nil)
 	c.create(pool("cpu", 2))
 	c.awaitFree("cpu", 2)
