@@ -19,8 +19,9 @@ CONTAINER_TOOL ?= docker
 # How long `make soak` lasts, and how many trials `make demo` makes.
 SOAK ?= 10m
 TRIALS ?= 200
-# How many sessions `make chaos` makes.
+# How many sessions `make chaos` makes, and how many leaders `make failover` kills.
 CHAOS ?= 2000
+KILLS ?= 50
 
 # Tools are built from hack/tools, at the versions in its go.mod, into a cache
 # outside the tree: the next checkout finds them there.
@@ -122,6 +123,10 @@ soak: build ## Throw random bytes at every port for SOAK (10m).
 .PHONY: chaos
 chaos: build ## Kill every process at random while CHAOS (2000) sessions run, and check what everybody saw.
 	go run ./test/chaos -bin $(BIN) -sessions $(CHAOS)
+
+.PHONY: failover
+failover: kube ## Kill the leading operator KILLS (50) times under load, and check what everybody saw.
+	KUBEBUILDER_ASSETS="$${KUBEBUILDER_ASSETS:-$(KUBE)}" go run ./test/failover -kills $(KILLS)
 
 .PHONY: scale
 scale: kube ## Measure the operator with 1,000 and 5,000 pods against a real API server, beside a Deployment.

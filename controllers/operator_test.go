@@ -52,14 +52,14 @@ type cluster struct {
 
 	mu      sync.Mutex
 	servers map[types.UID]*server
-	deaf    map[string]bool // pods whose servers do not register
+	left    bool // the test is over
 }
 
 // start makes a cluster. change may change the operator's options, and how it
 // is known to the API server.
 func start(t *testing.T, kubelet kubetest.KubeletOptions, change func(*controllers.Options, *rest.Config)) *cluster {
 	t.Helper()
-	c := &cluster{t: t, server: suite.Server(t), servers: map[types.UID]*server{}, deaf: map[string]bool{}}
+	c := &cluster{t: t, server: suite.Server(t), servers: map[types.UID]*server{}}
 	c.namespace = c.server.Namespace(t)
 	api, err := client.New(c.server.Admin.Config, client.Options{Scheme: controllers.ManagerOptions(nil).Scheme})
 	if err != nil {
@@ -117,7 +117,7 @@ func (c *cluster) operate(change func(*controllers.Options, *rest.Config)) {
 func (c *cluster) running(pod *corev1.Pod) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.deaf[pod.Name] || c.servers[pod.UID] != nil {
+	if c.left || c.servers[pod.UID] != nil {
 		return
 	}
 	s := newServer(pod, c.dial)
@@ -139,6 +139,7 @@ func (c *cluster) deleting(pod *corev1.Pod) {
 func (c *cluster) leave() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.left = true
 	for _, s := range c.servers {
 		s.stop()
 	}

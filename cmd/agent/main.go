@@ -40,8 +40,9 @@ Examples:
 install copies this program, and programs NAME beside it, into DIR and ends: for
 the init container of a device pod.
 
-CMD is the worker where the sidecar names none. A worker runs in a fresh work
-directory under DIR, so paths among its arguments should be absolute.
+CMD is the worker where the sidecar names none. Its program is looked for in PATH,
+and then beside the agent's. A worker runs in a fresh work directory under DIR, so
+paths among its arguments should be absolute.
 
 Flags:
   --socket PATH            Unix socket (SOCK_SEQPACKET) for the sidecar

@@ -135,6 +135,21 @@ func (c *config) check() error {
 		return fmt.Errorf("--leader-elect-lease-duration %s, --leader-elect-renew-deadline %s, --leader-elect-retry-period %s: want each longer than the next",
 			c.leaseDuration, c.renewDeadline, c.retryPeriod)
 	}
+	return c.checkLease()
+}
+
+// checkLease refuses leases by which two operators could lead at a time. A Lease
+// has its duration in whole seconds, and the others see a renewal in whole
+// seconds too: one may come to lead a second before the lease is over.
+func (c *config) checkLease() error {
+	switch {
+	case !c.elect:
+		return nil
+	case c.leaseDuration%time.Second != 0:
+		return fmt.Errorf("--leader-elect-lease-duration: %s is not a number of whole seconds", c.leaseDuration)
+	case c.leaseDuration-c.renewDeadline <= time.Second:
+		return fmt.Errorf("--leader-elect-renew-deadline: %s: want more than a second less than the lease's %s", c.renewDeadline, c.leaseDuration)
+	}
 	return nil
 }
 

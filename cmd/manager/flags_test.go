@@ -20,20 +20,22 @@ func TestWrongUsageIsOneLineThatNamesTheFlag(t *testing.T) {
 		args []string
 		want string
 	}{
-		"no image":                    {[]string{"--tracker-host", "192.0.2.1"}, "--sidecar-image"},
-		"a name for a tracker's host": {append(good, "--tracker-host", "me"), "--tracker-host"},
-		"no tracker host":             {[]string{"--sidecar-image", "x", "--tracker-host="}, "--tracker-host"},
-		"ports the wrong way round":   {append(good, "--tracker-ports", "2-1"), "-tracker-ports"},
-		"a pull policy that is none":  {append(good, "--sidecar-image-pull-policy", "Often"), "--sidecar-image-pull-policy"},
-		"metrics without a port":      {append(good, "--metrics-bind-address", "here"), "--metrics-bind-address"},
-		"probes without a port":       {append(good, "--health-probe-bind-address", "8081"), "--health-probe-bind-address"},
-		"a lease as short as renewal": {append(good, "--leader-elect-lease-duration", "10s"), "--leader-elect-lease-duration"},
-		"a retry longer than renewal": {append(good, "--leader-elect-retry-period", "11s"), "--leader-elect-retry-period"},
-		"a negative time to settle":   {append(good, "--tracker-settle", "-1s"), "--tracker-settle"},
-		"a format of logs":            {append(good, "--log-format", "xml"), "--log-format"},
-		"a level of logs":             {append(good, "--log-level", "loud"), "-log-level"},
-		"an argument":                 {append(good, "pool.yaml"), "pool.yaml"},
-		"a flag that is none":         {append(good, "--workers", "3"), "-workers"},
+		"no image":                       {[]string{"--tracker-host", "192.0.2.1"}, "--sidecar-image"},
+		"a name for a tracker's host":    {append(good, "--tracker-host", "me"), "--tracker-host"},
+		"no tracker host":                {[]string{"--sidecar-image", "x", "--tracker-host="}, "--tracker-host"},
+		"ports the wrong way round":      {append(good, "--tracker-ports", "2-1"), "-tracker-ports"},
+		"a pull policy that is none":     {append(good, "--sidecar-image-pull-policy", "Often"), "--sidecar-image-pull-policy"},
+		"metrics without a port":         {append(good, "--metrics-bind-address", "here"), "--metrics-bind-address"},
+		"probes without a port":          {append(good, "--health-probe-bind-address", "8081"), "--health-probe-bind-address"},
+		"a lease as short as renewal":    {append(good, "--leader-elect-lease-duration", "10s"), "--leader-elect-lease-duration"},
+		"a lease of a second and a half": {append(good, "--leader-elect-lease-duration", "14500ms"), "--leader-elect-lease-duration"},
+		"a lease that just outlasts it":  {append(good, "--leader-elect-renew-deadline", "14s"), "--leader-elect-renew-deadline"},
+		"a retry longer than renewal":    {append(good, "--leader-elect-retry-period", "11s"), "--leader-elect-retry-period"},
+		"a negative time to settle":      {append(good, "--tracker-settle", "-1s"), "--tracker-settle"},
+		"a format of logs":               {append(good, "--log-format", "xml"), "--log-format"},
+		"a level of logs":                {append(good, "--log-level", "loud"), "-log-level"},
+		"an argument":                    {append(good, "pool.yaml"), "pool.yaml"},
+		"a flag that is none":            {append(good, "--workers", "3"), "-workers"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			status, _, stderr := runArgs(test.args...)

@@ -145,7 +145,7 @@ func (i *installation) operate(host string) *operator {
 		i.t.Fatal(err)
 	}
 	o.Cmd = exec.Command(self, "--kubeconfig", i.user.Kubeconfig, "--watch-namespaces", i.namespace,
-		"--leader-elect-resource-namespace", i.namespace, "--leader-elect-lease-duration", "3s",
+		"--leader-elect-resource-namespace", i.namespace, "--leader-elect-lease-duration", "4s",
 		"--leader-elect-renew-deadline", "2s", "--leader-elect-retry-period", "500ms",
 		"--metrics-bind-address", o.metrics, "--health-probe-bind-address", o.probes,
 		"--tracker-bind-host", "127.0.0.1", "--tracker-host", host, "--sidecar-image", "rpcpool:test", "--log-format", "text")

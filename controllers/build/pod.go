@@ -3,6 +3,7 @@ package build
 import (
 	"errors"
 	"maps"
+	"math"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -20,6 +21,8 @@ const (
 	// endMargin is what is left of a pod's grace period when its session has been
 	// drained and killed: for reports, and for the sidecar's own end.
 	endMargin = 5 * time.Second
+	// keptCores is how many dumps the agent keeps.
+	keptCores = 4
 	// defaultContainer names the container that kubectl logs and exec mean.
 	defaultContainer = "kubectl.kubernetes.io/default-container"
 )
@@ -43,52 +46,48 @@ func Pod(pool *v1alpha1.RPCPool, s Settings, ordinal int) (*corev1.Pod, error) {
 
 // render makes what the pods of a pool have in common.
 func render(pool *v1alpha1.RPCPool, s Settings) (*corev1.Pod, error) {
+	pool = withDefaults(pool)
 	template := templateOf(pool, s)
 	pod := &corev1.Pod{
-		TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Pod"},
-		ObjectMeta: metav1.ObjectMeta{
-			Namespace: pool.Namespace, Labels: copied(template.Labels), Annotations: copied(template.Annotations),
-		},
-		Spec: template.Spec,
+		TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "Pod"},
+		ObjectMeta: metav1.ObjectMeta{Namespace: pool.Namespace, Labels: poolLabels(pool)},
+		Spec:       template.Spec,
 	}
 	device := deviceOf(&pod.Spec)
 	if device == nil {
 		return nil, errNoDevice
 	}
-	maps.Copy(pod.Labels, poolLabels(pool))
-	pod.Labels[v1alpha1.LabelTracker] = pool.Spec.Tracker.Name
+	maps.Copy(pod.Labels, template.Labels) // those that are not of our domain are the user's
+	pod.Labels[v1alpha1.LabelPool] = pool.Name
 	pod.Labels[v1alpha1.LabelEvictable] = v1alpha1.NotEvictable
-	pod.Annotations[defaultContainer] = device.Name
+	pod.Annotations = map[string]string{defaultContainer: device.Name}
+	maps.Copy(pod.Annotations, template.Annotations)
 	wrap(pool, device)
 	sidecar := sidecarContainer(pool, s)
-	addRDMA(pool.Spec.RDMA, pod, &sidecar)
+	if err := addRDMA(pool.Spec.RDMA, pod, &sidecar); err != nil {
+		return nil, err
+	}
 	pod.Spec.InitContainers = append([]corev1.Container{agentContainer(s), sidecar}, pod.Spec.InitContainers...)
 	pod.Spec.Volumes = append(pod.Spec.Volumes, volumes(pool)...)
 	settle(pool, &pod.Spec)
 	return pod, nil
 }
 
-// templateOf is a copy of the pool's template, or the default one: our own
-// image, which has the built-in worker.
+// templateOf is the pool's template, or the default one: our own image, which
+// has the built-in worker.
 func templateOf(pool *v1alpha1.RPCPool, s Settings) *corev1.PodTemplateSpec {
-	if pool.Spec.Template != nil && len(pool.Spec.Template.Spec.Containers) > 0 {
-		return pool.Spec.Template.DeepCopy()
-	}
-	template := &corev1.PodTemplateSpec{}
-	if pool.Spec.Template != nil {
-		template = pool.Spec.Template.DeepCopy()
+	template := pool.Spec.Template
+	switch {
+	case template == nil:
+		template = &corev1.PodTemplateSpec{}
+	case len(template.Spec.Containers) > 0:
+		return template
 	}
 	template.Spec.Containers = []corev1.Container{{
 		Name: v1alpha1.DeviceContainerName, Image: s.Image, ImagePullPolicy: s.PullPolicy,
 		Command: []string{imageBin + "/" + workerProgram}, SecurityContext: restricted(),
 	}}
 	return template
-}
-
-func copied(m map[string]string) map[string]string {
-	c := make(map[string]string, len(m))
-	maps.Copy(c, m)
-	return c
 }
 
 // deviceOf returns the container named "device", or the only one, or nil.
@@ -107,7 +106,11 @@ func settle(pool *v1alpha1.RPCPool, spec *corev1.PodSpec) {
 	if spec.AutomountServiceAccountToken == nil {
 		spec.AutomountServiceAccountToken = new(bool) // false: nothing of ours has a use for it
 	}
-	grace := seconds(drainTimeout(pool) + killGrace(pool) + endMargin)
+	if spec.HostNetwork && spec.DNSPolicy == "" {
+		// What Kubernetes makes of it otherwise knows no Services, and the tracker is one.
+		spec.DNSPolicy = corev1.DNSClusterFirstWithHostNet
+	}
+	grace := seconds(pool.Spec.Rollout.DrainTimeout.Duration + pool.Spec.Server.KillGracePeriod.Duration + endMargin)
 	if spec.TerminationGracePeriodSeconds == nil || *spec.TerminationGracePeriodSeconds < grace {
 		spec.TerminationGracePeriodSeconds = &grace
 	}
@@ -123,27 +126,12 @@ func settle(pool *v1alpha1.RPCPool, spec *corev1.PodSpec) {
 // seconds rounds up.
 func seconds(d time.Duration) int64 { return int64((d + time.Second - 1) / time.Second) }
 
-func duration(d *metav1.Duration, otherwise time.Duration) time.Duration {
-	if d == nil {
-		return otherwise
-	}
-	return d.Duration
-}
-
-func drainTimeout(pool *v1alpha1.RPCPool) time.Duration {
-	return duration(pool.Spec.Rollout.DrainTimeout, 10*time.Minute)
-}
-
-func killGrace(pool *v1alpha1.RPCPool) time.Duration {
-	return duration(pool.Spec.Server.KillGracePeriod, 2*time.Second)
-}
-
 // wrap puts the agent above the device container's program. Its images, devices,
 // resources, probes and environment stay as they are.
 func wrap(pool *v1alpha1.RPCPool, device *corev1.Container) {
 	command := []string{
 		binDir + "/" + agentName, "--socket", socket, "--work-root", workDir,
-		"--drain-timeout", drainTimeout(pool).String(), "--log-format", "json",
+		"--drain-timeout", pool.Spec.Rollout.DrainTimeout.Duration.String(), "--log-format", "json",
 	}
 	if pool.Spec.Server.KillDump == v1alpha1.KillDumpAbort {
 		command = append(command, "--core-dir", coreDir)
@@ -167,27 +155,27 @@ func agentContainer(s Settings) corev1.Container {
 		Command:         []string{imageBin + "/" + agentName, "install", binDir, workerProgram},
 		SecurityContext: restricted(),
 		VolumeMounts:    []corev1.VolumeMount{{Name: runVolume, MountPath: runDir}},
-		Resources: corev1.ResourceRequirements{
-			Requests: corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("10m"), corev1.ResourceMemory: resource.MustParse("16Mi")},
-			Limits:   corev1.ResourceList{corev1.ResourceMemory: resource.MustParse("64Mi")},
-		},
+		Resources:       s.resources(),
 	}
 }
 
-// volumes are those that our containers and the device container share. A work
-// directory is for one session, but the next worker has its own before the last
-// one's is removed: the volume has room for both, and for cores.
+// volumes are those that our containers and the device container share. The
+// first holds two programs of a few MiB. In the second, a work directory is
+// for one session, but the next worker has its own before the last one's is
+// removed. The kubelet evicts a pod whose volume is over its limit: it must have
+// room for both, and for the cores that the agent keeps, none of which is larger
+// than a work directory may be.
 func volumes(pool *v1alpha1.RPCPool) []corev1.Volume {
-	run, work := resource.MustParse("64Mi"), resource.Quantity{}
-	volume := corev1.EmptyDirVolumeSource{}
-	if limit := pool.Spec.Server.WorkDir.SizeLimit; limit != nil {
-		const directories = 2
-		work = *resource.NewQuantity(directories*limit.Value(), limit.Format)
-		volume.SizeLimit = &work
+	run := resource.MustParse("64Mi")
+	directories := int64(2)
+	if pool.Spec.Server.KillDump == v1alpha1.KillDumpAbort {
+		directories += keptCores + 1 // one that is still where it was dumped
 	}
+	limit := pool.Spec.Server.WorkDir.SizeLimit
+	work := resource.NewQuantity(directories*min(limit.Value(), math.MaxInt64/directories), limit.Format)
 	return []corev1.Volume{
 		{Name: runVolume, VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{SizeLimit: &run}}},
-		{Name: workVolume, VolumeSource: corev1.VolumeSource{EmptyDir: &volume}},
+		{Name: workVolume, VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{SizeLimit: work}}},
 	}
 }
 

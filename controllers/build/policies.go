@@ -33,13 +33,15 @@ func DisruptionBudget(pool *v1alpha1.RPCPool) *policyv1.PodDisruptionBudget {
 	}
 }
 
-// NetworkPolicy restricts who connects to the pool's servers; nil: the pool
-// wants none.
+// NetworkPolicy restricts who connects to the pool's pods, to the servers' port
+// and to that of the metrics; nil: the pool wants none. Whoever has other ports
+// in his template opens them by another policy: they add up.
 func NetworkPolicy(pool *v1alpha1.RPCPool) *networkingv1.NetworkPolicy {
-	wanted := pool.Spec.NetworkPolicy
-	if wanted == nil {
+	if pool.Spec.NetworkPolicy == nil {
 		return nil
 	}
+	pool = withDefaults(pool)
+	wanted := pool.Spec.NetworkPolicy
 	clients := wanted.Clients
 	if len(clients) == 0 { // all pods of the namespace
 		clients = []networkingv1.NetworkPolicyPeer{{PodSelector: &metav1.LabelSelector{}}}

@@ -1,7 +1,8 @@
 package build
 
 import (
-	"slices"
+	"encoding/json"
+	"fmt"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -21,29 +22,57 @@ const networksAnnotation = "k8s.v1.cni.cncf.io/networks"
 // container is in the bounding set of a process that is not root, and of no use
 // to it; so the sidecar of such a pool is root, with this one capability. No
 // Pod Security level but privileged allows IPC_LOCK.
-func addRDMA(rdma *v1alpha1.RDMASpec, pod *corev1.Pod, sidecar *corev1.Container) {
+//
+// It fails for a template whose annotation of networks is not JSON although it
+// begins so.
+func addRDMA(rdma *v1alpha1.RDMASpec, pod *corev1.Pod, sidecar *corev1.Container) error {
 	if rdma == nil || rdma.Mode == v1alpha1.RDMAOff {
-		return
+		return nil
 	}
-	count := *resource.NewQuantity(max(int64(rdma.Count), 1), resource.DecimalSI)
-	name := corev1.ResourceName(rdma.ResourceName)
-	r := sidecar.Resources.DeepCopy()
-	if r.Requests == nil {
-		r.Requests = corev1.ResourceList{}
+	for _, list := range []*corev1.ResourceList{&sidecar.Resources.Requests, &sidecar.Resources.Limits} {
+		if *list == nil {
+			*list = corev1.ResourceList{}
+		}
+		(*list)[corev1.ResourceName(rdma.ResourceName)] = *resource.NewQuantity(int64(rdma.Count), resource.DecimalSI)
 	}
-	if r.Limits == nil {
-		r.Limits = corev1.ResourceList{}
-	}
-	r.Requests[name], r.Limits[name] = count, count
-	sidecar.Resources = *r
-
 	root, no := int64(0), false
 	sidecar.SecurityContext.Capabilities.Add = []corev1.Capability{"IPC_LOCK"}
 	sidecar.SecurityContext.RunAsUser, sidecar.SecurityContext.RunAsNonRoot = &root, &no
-
-	networks := slices.DeleteFunc(append([]string{pod.Annotations[networksAnnotation]}, rdma.Networks...),
-		func(n string) bool { return n == "" })
-	if len(networks) > 0 {
-		pod.Annotations[networksAnnotation] = strings.Join(networks, ",")
+	if len(rdma.Networks) == 0 {
+		return nil
 	}
+	networks, err := addNetworks(pod.Annotations[networksAnnotation], rdma.Networks)
+	if err != nil {
+		return fmt.Errorf("annotation %s: %w", networksAnnotation, err)
+	}
+	pod.Annotations[networksAnnotation] = networks
+	return nil
+}
+
+// addNetworks adds networks to those that a template asks for, in the
+// template's notation: names with commas between, or a list in JSON.
+func addNetworks(present string, names []string) (string, error) {
+	present = strings.TrimSpace(present)
+	if !strings.HasPrefix(present, "[") {
+		if present != "" {
+			names = append([]string{present}, names...)
+		}
+		return strings.Join(names, ","), nil
+	}
+	var list []any
+	if err := json.Unmarshal([]byte(present), &list); err != nil {
+		return "", fmt.Errorf("not a list in JSON: %w", err)
+	}
+	for _, name := range names {
+		network := map[string]string{"name": name}
+		if namespace, name, found := strings.Cut(name, "/"); found {
+			network = map[string]string{"namespace": namespace, "name": name}
+		}
+		list = append(list, network)
+	}
+	text, err := json.Marshal(list)
+	if err != nil {
+		return "", fmt.Errorf("encode: %w", err)
+	}
+	return string(text), nil
 }

@@ -14,34 +14,21 @@ import (
 	"rpcpool.dev/api/v1alpha1"
 )
 
-// DefaultSidecarResources are enough for a sidecar with every feature on: it
-// holds no session's bytes.
-func DefaultSidecarResources() corev1.ResourceRequirements {
-	return corev1.ResourceRequirements{
-		Requests: corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("20m"), corev1.ResourceMemory: resource.MustParse("32Mi")},
-		Limits:   corev1.ResourceList{corev1.ResourceMemory: resource.MustParse("128Mi")},
-	}
-}
-
 // sidecarContainer is the RPC server. It is a native sidecar: it starts before
 // the device container and ends after it, so that it is there to tell a client
 // how its session ended.
 func sidecarContainer(pool *v1alpha1.RPCPool, s Settings) corev1.Container {
 	always := corev1.ContainerRestartPolicyAlways
-	resources := s.Resources
-	if resources.Requests == nil && resources.Limits == nil {
-		resources = DefaultSidecarResources()
-	}
 	command := append([]string{imageBin + "/" + sidecarName}, flags(pool)...)
 	if len(pool.Spec.Server.Command) > 0 {
 		command = append(command, "--")
 		for _, arg := range pool.Spec.Server.Command {
-			command = append(command, strings.ReplaceAll(arg, "$(", "$$(")) // the worker's, not ours to expand
+			command = append(command, literal(arg))
 		}
 	}
 	return corev1.Container{
 		Name: sidecarName, Image: s.Image, ImagePullPolicy: s.PullPolicy, RestartPolicy: &always,
-		Command: command, Env: env(), Resources: resources, SecurityContext: restricted(),
+		Command: command, Env: env(), Resources: s.resources(), SecurityContext: restricted(),
 		Ports: []corev1.ContainerPort{
 			{Name: "rpc", ContainerPort: pool.Spec.Server.Port, Protocol: corev1.ProtocolTCP},
 			{Name: "metrics", ContainerPort: MetricsPort, Protocol: corev1.ProtocolTCP},
@@ -52,6 +39,9 @@ func sidecarContainer(pool *v1alpha1.RPCPool, s Settings) corev1.Container {
 		ReadinessProbe: probe("/readyz", 5, 3),
 	}
 }
+
+// literal is how arg gets past the kubelet, which replaces $(NAME) and $$.
+func literal(arg string) string { return strings.ReplaceAll(arg, "$", "$$") }
 
 func probe(path string, period, failures int32) *corev1.Probe {
 	return &corev1.Probe{
@@ -67,35 +57,39 @@ func env() []corev1.EnvVar {
 	}
 	return []corev1.EnvVar{
 		from("POD_NAME", "metadata.name"), from("POD_UID", "metadata.uid"),
-		from("POD_IP", "status.podIP"), from("NODE_NAME", "spec.nodeName"),
+		from("POD_IP", "status.podIP"),
 	}
 }
 
-// flags are the sidecar's, from the manifest.
+// flags are the sidecar's, from a manifest with its defaults.
 func flags(pool *v1alpha1.RPCPool) []string {
-	s := &pool.Spec.Server
-	warm := int32(1)
-	if s.WarmWorkers != nil {
-		warm = *s.WarmWorkers
-	}
+	s, t := &pool.Spec.Server, &pool.Spec.Tracker
 	f := []string{
-		"--key", pool.DeviceKey(),
+		"--key", literal(pool.DeviceKey()),
 		"--name", "$(POD_NAME)", "--instance", "$(POD_UID)",
-		"--listen", ":" + strconv.Itoa(int(s.Port)), "--advertise", "$(POD_IP)",
-		"--tracker", fmt.Sprintf("%s.%s.svc:%d", pool.Spec.Tracker.Name, pool.Namespace, pool.Spec.Tracker.Port),
-		"--agent-socket", socket, "--metrics", ":" + strconv.Itoa(MetricsPort),
+		"--listen", port(s.Port), "--advertise", "$(POD_IP)",
+		"--tracker", fmt.Sprintf("%s.%s.svc:%d", t.Name, pool.Namespace, t.Port),
+		"--agent-socket", socket, "--metrics", port(MetricsPort),
 		"--isolation", strings.ToLower(string(s.Isolation)), "--flavour", strings.ToLower(string(s.Flavour)),
-		"--warm", strconv.Itoa(int(warm)),
-		"--session-timeout-default", duration(s.SessionTimeout.Default, 10*time.Minute).String(),
-		"--session-timeout-max", duration(s.SessionTimeout.Max, time.Hour).String(),
-		"--handshake-timeout", duration(s.HandshakeTimeout, 5*time.Second).String(),
-		"--kill-grace", killGrace(pool).String(),
-		"--drain-timeout", drainTimeout(pool).String(),
+		"--warm", strconv.Itoa(int(*s.WarmWorkers)),
+		"--session-timeout-default", s.SessionTimeout.Default.Duration.String(),
+		"--session-timeout-max", s.SessionTimeout.Max.Duration.String(),
+		"--handshake-timeout", s.HandshakeTimeout.Duration.String(),
+		"--kill-grace", max(s.KillGracePeriod.Duration, time.Nanosecond).String(), // the sidecar wants one; none is next to none
+		"--kill-dump", strings.ToLower(string(s.KillDump)),
+		"--drain-timeout", pool.Spec.Rollout.DrainTimeout.Duration.String(),
 		"--quarantine-failures", strconv.Itoa(int(s.Quarantine.Failures)),
-		"--quarantine-window", duration(s.Quarantine.Window, time.Minute).String(),
+		"--quarantine-window", s.Quarantine.Window.Duration.String(),
+		"--limit-work-dir", inBytes(s.WorkDir.SizeLimit), "--file-limit", inBytes(s.WorkDir.SizeLimit),
 	}
 	return append(f, bounds(s)...)
 }
+
+// port is all addresses of the pod, of both families, with this port.
+func port(n int32) string { return ":" + strconv.Itoa(int(n)) }
+
+// inBytes rounds up.
+func inBytes(q *resource.Quantity) string { return strconv.FormatInt(q.Value(), 10) }
 
 // bounds are the flags of what a manifest may leave out.
 func bounds(s *v1alpha1.ServerSpec) (f []string) {
@@ -105,19 +99,11 @@ func bounds(s *v1alpha1.ServerSpec) (f []string) {
 			set(flag, d.Duration.String())
 		}
 	}
-	if s.KillDump != "" && s.KillDump != v1alpha1.KillDumpNone {
-		set("kill-dump", strings.ToLower(string(s.KillDump)))
-	}
 	optional("heartbeat", s.Heartbeat)
 	if b := s.Budgets; b != nil {
 		optional("budget-upload", b.Upload)
 		optional("budget-load", b.Load)
 		optional("budget-run", b.Run)
-	}
-	if l := s.WorkDir.SizeLimit; l != nil {
-		bytes := strconv.FormatInt(l.Value(), 10)
-		set("limit-work-dir", bytes)
-		set("file-limit", bytes)
 	}
 	l := s.Limits
 	if l == nil {
@@ -127,7 +113,7 @@ func bounds(s *v1alpha1.ServerSpec) (f []string) {
 		set("limit-cpu", strconv.FormatInt(l.CPU.MilliValue(), 10)+"m")
 	}
 	if l.Memory != nil {
-		set("limit-memory", strconv.FormatInt(l.Memory.Value(), 10))
+		set("limit-memory", inBytes(l.Memory))
 	}
 	if l.Processes != nil {
 		set("limit-processes", strconv.Itoa(int(*l.Processes)))

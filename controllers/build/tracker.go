@@ -32,8 +32,12 @@ func TrackerService(namespace, name string, port int32, owners []*v1alpha1.RPCPo
 func TrackerEndpoints(namespace, name, address string, listenerPort int32, owners []*v1alpha1.RPCPool) *discoveryv1.EndpointSlice {
 	portName, protocol, yes := trackerPort, corev1.ProtocolTCP, true
 	kind := discoveryv1.AddressTypeIPv4
-	if ip, err := netip.ParseAddr(address); err == nil && ip.Unmap().Is6() {
-		kind = discoveryv1.AddressTypeIPv6
+	if ip, err := netip.ParseAddr(address); err == nil {
+		ip = ip.Unmap() // the API server takes no IPv4 address in IPv6 notation
+		address = ip.String()
+		if ip.Is6() {
+			kind = discoveryv1.AddressTypeIPv6
+		}
 	}
 	slice := &discoveryv1.EndpointSlice{
 		TypeMeta:    metav1.TypeMeta{APIVersion: "discovery.k8s.io/v1", Kind: "EndpointSlice"},

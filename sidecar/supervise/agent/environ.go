@@ -123,9 +123,10 @@ func getenv(env []string, name string) string {
 }
 
 // lookPath finds the program that name means: as a path if it has a slash,
-// relative to the current directory, else in pathList. The result is absolute,
-// for the worker runs elsewhere.
-func lookPath(name, pathList string) (string, error) {
+// relative to the current directory, else in pathList, and last in own, the
+// directory of the agent's program: the worker of our own image is installed
+// there with the agent. The result is absolute, for the worker runs elsewhere.
+func lookPath(name, pathList, own string) (string, error) {
 	if name == "" {
 		return "", errors.New("the worker's program has no name")
 	}
@@ -140,7 +141,11 @@ func lookPath(name, pathList string) (string, error) {
 		return abs, nil
 	}
 	denied := false
-	for _, dir := range filepath.SplitList(pathList) {
+	dirs := filepath.SplitList(pathList)
+	if own != "" {
+		dirs = append(dirs, own)
+	}
+	for _, dir := range dirs {
 		abs, err := filepath.Abs(filepath.Join(dir, name)) // an empty element is the current directory
 		if err != nil {
 			continue
@@ -155,6 +160,15 @@ func lookPath(name, pathList string) (string, error) {
 		return "", fmt.Errorf("worker %q: found in PATH, but not executable", name)
 	}
 	return "", fmt.Errorf("worker %q: not found in PATH (%s)", name, pathList)
+}
+
+// ownDir is the directory of the running program; empty if it is not known.
+func ownDir() string {
+	self, err := os.Executable()
+	if err != nil {
+		return ""
+	}
+	return filepath.Dir(self)
 }
 
 func executable(path string) error {

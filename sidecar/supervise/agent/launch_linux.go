@@ -71,7 +71,7 @@ func (l *launcher) launch(o order) (_ *child, err error) {
 		return nil, err
 	}
 	env := workerEnv(l.env, dir.path, c.notify.address, &o)
-	program, err := lookPath(o.argv[0], getenv(env, "PATH"))
+	program, err := lookPath(o.argv[0], getenv(env, "PATH"), ownDir())
 	if err != nil {
 		return nil, err
 	}

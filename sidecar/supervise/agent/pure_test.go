@@ -90,7 +90,10 @@ func TestLookPath(t *testing.T) {
 	write("a/plain", 0o644)
 	t.Chdir(dir)
 	pathList := strings.Join([]string{filepath.Join(dir, "a"), filepath.Join(dir, "b")}, ":")
+	third := write("own/only-own", 0o755)
+	write("own/tool", 0o755)
 	cases := map[string]struct{ name, path, want, failure string }{
+		"beside the agent":       {"only-own", pathList, third, ""},
 		"first in PATH":          {"tool", pathList, tool, ""},
 		"later in PATH":          {"only-b", pathList, second, ""},
 		"relative PATH":          {"tool", "a", tool, ""},
@@ -105,7 +108,7 @@ func TestLookPath(t *testing.T) {
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
-			got, err := lookPath(c.name, c.path)
+			got, err := lookPath(c.name, c.path, filepath.Join(dir, "own"))
 			if c.failure == "" && (err != nil || got != c.want) {
 				t.Errorf("got %q, %v; want %q", got, err, c.want)
 			}
