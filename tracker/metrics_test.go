@@ -56,7 +56,7 @@ func TestMetricsOfServers(t *testing.T) {
 	client.send(`[4, "a", "", 1]`)
 	h.wantQueue("a", 0, 1)
 	wantMetrics(t, reg, `
-# HELP rpcpool_servers Registered servers by device key and state.
+# HELP rpcpool_servers Registered servers, by device key and state: free, busy, draining, quarantined, starting or lost (registered and silent).
 # TYPE rpcpool_servers gauge
 rpcpool_servers{key="a",state="busy"} 1
 rpcpool_servers{key="a",state="draining"} 0
@@ -109,7 +109,7 @@ func TestMetricsOfRequests(t *testing.T) {
 rpcpool_requests_total{outcome="abandoned"} 1
 rpcpool_requests_total{outcome="granted"} 2
 rpcpool_requests_total{outcome="refused"} 0
-# HELP rpcpool_handoffs_total Grants by what became of them.
+# HELP rpcpool_handoffs_total What became of grants: used, expired (the client never came), returned (the client was gone before it got the grant) or unknown (the server went away, or does not tell).
 # TYPE rpcpool_handoffs_total counter
 rpcpool_handoffs_total{result="expired"} 0
 rpcpool_handoffs_total{result="returned"} 0
