@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+
+	"rpcpool.dev/test/internal/program"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -57,7 +59,7 @@ func TestBadFlagsAreRefused(t *testing.T) {
 		{"-kills", "0", "-stops", "0", "-freezes", "0"}, {"-kills", "-1"}, {"-kills", "1000"}, {"-devices", "0"}, {"-clients", "many"}, {"-limit", "0s"}, {"now"},
 	} {
 		var errors bytes.Buffer
-		if status := run(t.Context(), args, io.Discard, &errors); status != exitUsage || errors.Len() == 0 {
+		if status := run(t.Context(), args, io.Discard, &errors); status != program.Usage || errors.Len() == 0 {
 			t.Errorf("%q: status %d, %s", args, status, errors.String())
 		}
 	}
@@ -146,7 +148,7 @@ func TestLeadersGoUnderLoad(t *testing.T) {
 	var out, progress bytes.Buffer
 	status := run(t.Context(), []string{"-kills", "5", "-stops", "1", "-freezes", "1", "-devices", "4", "-clients", "12", "-json", file}, &out, &progress)
 	t.Logf("%s\n%s", progress.String(), out.String())
-	if status != exitOK {
+	if status != program.OK {
 		t.Fatalf("status %d", status)
 	}
 	for _, want := range []string{"5 leaders killed, 1 stopped, 1 frozen", "0 double grants, 0 lost devices", " 0 violations"} {

@@ -20,13 +20,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"rpcpool.dev/test/internal/proc"
-)
-
-// Exit statuses, those of all programs here.
-const (
-	exitOK     = 0
-	exitFailed = 1
-	exitUsage  = 2
+	"rpcpool.dev/test/internal/program"
 )
 
 func main() {
@@ -48,7 +42,8 @@ type settings struct {
 	keep                  bool
 }
 
-func (o *settings) register(flags *flag.FlagSet) {
+// Register implements [program.Settings].
+func (o *settings) Register(flags *flag.FlagSet) {
 	flags.IntVar(&o.kills, "kills", 50, "`number` of leaders to kill")
 	flags.IntVar(&o.stops, "stops", 8, "`number` of leaders to stop in order")
 	flags.IntVar(&o.freezes, "freezes", 4, "`number` of leaders to freeze until another one leads")
@@ -65,7 +60,8 @@ func (o *settings) register(flags *flag.FlagSet) {
 	flags.BoolVar(&o.keep, "keep", false, "keep the logs")
 }
 
-func (o *settings) check() error {
+// Check implements [program.Settings].
+func (o *settings) Check() error {
 	total := o.kills + o.stops + o.freezes
 	switch {
 	case o.kills < 0 || o.stops < 0 || o.freezes < 0 || total == 0 || total+2 > maxOperators:
@@ -79,37 +75,15 @@ func (o *settings) check() error {
 }
 
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	var o settings
-	flags := flag.NewFlagSet("failover", flag.ContinueOnError)
-	flags.SetOutput(stderr)
-	o.register(flags)
-	switch err := flags.Parse(args); {
-	case errors.Is(err, flag.ErrHelp):
-		return exitOK
-	case err != nil:
-		return exitUsage
-	}
-	err := o.check()
-	if err == nil && flags.NArg() > 0 {
-		err = fmt.Errorf("unexpected argument %q", flags.Arg(0))
-	}
-	if err != nil {
-		fmt.Fprintf(stderr, "failover: %v\n", err)
-		return exitUsage
-	}
 	log.SetLogger(logr.Discard())
-	if err := o.run(ctx, stdout, stderr); err != nil {
-		fmt.Fprintf(stderr, "failover: %v\n", err)
-		return exitFailed
-	}
-	return exitOK
+	return program.Run(ctx, "failover", &settings{}, args, stdout, stderr)
 }
 
 // errBroken says that promises were broken; which is printed already.
 var errBroken = errors.New("promises were broken")
 
-// run does everything, and prints what came of it.
-func (o *settings) run(ctx context.Context, stdout, stderr io.Writer) (err error) {
+// Run does everything, and prints what came of it.
+func (o *settings) Run(ctx context.Context, stdout, stderr io.Writer) (err error) {
 	ctx, cancel := context.WithTimeout(ctx, o.limit)
 	defer cancel()
 	if err := proc.AdoptOrphans(); err != nil {

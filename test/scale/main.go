@@ -19,13 +19,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"rpcpool.dev/test/internal/proc"
-)
-
-// Exit statuses, those of all programs here.
-const (
-	exitOK     = 0
-	exitFailed = 1
-	exitUsage  = 2
+	"rpcpool.dev/test/internal/program"
 )
 
 func main() {
@@ -49,7 +43,8 @@ type settings struct {
 	keep     bool
 }
 
-func (o *settings) register(flags *flag.FlagSet) {
+// Register implements [program.Settings].
+func (o *settings) Register(flags *flag.FlagSet) {
 	flags.StringVar(&o.manager, "manager", "", "`FILE` of rpcpool-manager; default: it is built")
 	flags.IntVar(&o.pods, "pods", 1000, "pods of the pool, and of the Deployment beside it")
 	flags.IntVar(&o.large, "large", 5000, "pods when the operator's memory is measured")
@@ -63,7 +58,8 @@ func (o *settings) register(flags *flag.FlagSet) {
 	flags.BoolVar(&o.keep, "keep", false, "keep the operator's log")
 }
 
-func (o *settings) check() error {
+// Check implements [program.Settings].
+func (o *settings) Check() error {
 	for name, n := range map[string]int{"pods": o.pods, "large": o.large, "sessions": o.sessions, "clients": o.clients} {
 		if n < 1 {
 			return fmt.Errorf("-%s: %d: want at least 1", name, n)
@@ -73,35 +69,13 @@ func (o *settings) check() error {
 }
 
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	var o settings
-	flags := flag.NewFlagSet("scale", flag.ContinueOnError)
-	flags.SetOutput(stderr)
-	o.register(flags)
-	switch err := flags.Parse(args); {
-	case errors.Is(err, flag.ErrHelp):
-		return exitOK
-	case err != nil:
-		return exitUsage
-	}
-	err := o.check()
-	if err == nil && flags.NArg() > 0 {
-		err = fmt.Errorf("unexpected argument %q", flags.Arg(0))
-	}
-	if err != nil {
-		fmt.Fprintf(stderr, "scale: %v\n", err)
-		return exitUsage
-	}
 	log.SetLogger(logr.Discard())
-	if err := o.measure(ctx, stdout, stderr); err != nil {
-		fmt.Fprintf(stderr, "scale: %v\n", err)
-		return exitFailed
-	}
-	return exitOK
+	return program.Run(ctx, "scale", &settings{}, args, stdout, stderr)
 }
 
-// measure runs everything and prints what was measured, also if something
+// Run runs everything and prints what was measured, also if something
 // fails on the way.
-func (o *settings) measure(ctx context.Context, stdout, stderr io.Writer) (err error) {
+func (o *settings) Run(ctx context.Context, stdout, stderr io.Writer) (err error) {
 	ctx, cancel := context.WithTimeout(ctx, o.limit)
 	defer cancel()
 	if _, err := proc.RaiseFileLimit(); err != nil {

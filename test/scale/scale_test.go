@@ -20,6 +20,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"rpcpool.dev/internal/kubetest"
+	"rpcpool.dev/test/internal/program"
 	"rpcpool.dev/tracker"
 )
 
@@ -104,7 +105,7 @@ func TestRequestsAreCountedByKind(t *testing.T) {
 func TestBadFlagsAreRefused(t *testing.T) {
 	for _, args := range [][]string{{"-pods", "0"}, {"-pods", "many"}, {"pool"}} {
 		var errors bytes.Buffer
-		if status := run(t.Context(), args, io.Discard, &errors); status != exitUsage || errors.Len() == 0 {
+		if status := run(t.Context(), args, io.Discard, &errors); status != program.Usage || errors.Len() == 0 {
 			t.Errorf("%q: status %d, %s", args, status, errors.String())
 		}
 	}
@@ -117,7 +118,7 @@ func TestAllOfItAtASmallSize(t *testing.T) {
 	status := run(t.Context(), []string{
 		"-pods", "20", "-large", "30", "-sessions", "200", "-clients", "10", "-session", "10ms", "-quiet", "2s", "-json", file,
 	}, &out, &errors)
-	if status != exitOK {
+	if status != program.OK {
 		t.Fatalf("status %d\n%s%s", status, errors.String(), out.String())
 	}
 	for _, want := range []string{"pool of 20 ready", "Deployment of 20 ready", "writes in 2s of nothing", "200 sessions over", "memory with 30 pods"} {
