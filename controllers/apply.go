@@ -28,12 +28,20 @@ const writers = 16
 // anything is written: who is told to go is not given a client any more. What
 // the API server refuses is tried again later, like what fails.
 func (r *Pools) apply(ctx context.Context, pool *v1alpha1.RPCPool, p plan.Plan, now time.Time, m *memory) error {
+	// Who is offered again must not be evictable any more by then.
+	if err := inParallel(ctx, p.NotEvictable, func(ctx context.Context, ref plan.Ref) error {
+		return r.label(ctx, pool, ref, v1alpha1.LabelEvictable, v1alpha1.NotEvictable)
+	}); err != nil {
+		return err
+	}
 	if t := r.Trackers.Get(trackerOf(pool)); t != nil {
 		t.Hold(string(pool.UID), instances(p.Hold))
 		m.heldAt = t
 	}
 	since := now.UTC().Format(time.RFC3339)
-	if err := errors.Join(
+	// One part that fails does not keep the others from being done.
+	return errors.Join(
+		r.applyOwned(ctx, pool),
 		inParallel(ctx, p.Drain, func(ctx context.Context, ref plan.Ref) error {
 			return r.annotate(ctx, pool, ref, v1alpha1.AnnotationDraining, &since)
 		}),
@@ -43,17 +51,9 @@ func (r *Pools) apply(ctx context.Context, pool *v1alpha1.RPCPool, p plan.Plan, 
 		inParallel(ctx, p.Evictable, func(ctx context.Context, ref plan.Ref) error {
 			return r.label(ctx, pool, ref, v1alpha1.LabelEvictable, v1alpha1.Evictable)
 		}),
-		inParallel(ctx, p.NotEvictable, func(ctx context.Context, ref plan.Ref) error {
-			return r.label(ctx, pool, ref, v1alpha1.LabelEvictable, v1alpha1.NotEvictable)
-		}),
 		inParallel(ctx, p.Delete, func(ctx context.Context, d plan.Deletion) error { return r.remove(ctx, pool, d) }),
-	); err != nil {
-		return err
-	}
-	if err := r.createAll(ctx, pool, p.Create, m); err != nil {
-		return err
-	}
-	return r.applyOwned(ctx, pool)
+		r.createAll(ctx, pool, p.Create, m),
+	)
 }
 
 // createAll makes pods. After the first refusal no more are tried: a thousand
@@ -106,10 +106,19 @@ func (r *Pools) create(ctx context.Context, pool *v1alpha1.RPCPool, ordinal int)
 		return fmt.Errorf("pod %d: %w", ordinal, err)
 	}
 	if err := r.Client.Create(ctx, pod, fieldOwner); err != nil {
+		if apierrors.IsAlreadyExists(err) && r.made(ctx, pool, pod.Name) {
+			return nil // by us, and the cache has not seen it yet
+		}
 		return fmt.Errorf("create pod %s: %w", pod.Name, err)
 	}
 	r.Metrics.created(pool)
 	return nil
+}
+
+// made tells whether a pod that exists is the pool's.
+func (r *Pools) made(ctx context.Context, pool *v1alpha1.RPCPool, name string) bool {
+	pod := podNamed(pool, name)
+	return r.Live.Get(ctx, client.ObjectKeyFromObject(pod), pod) == nil && metav1.IsControlledBy(pod, pool)
 }
 
 // remove deletes one pod, and no later one of the same name.

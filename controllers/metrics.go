@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/prometheus/client_golang/prometheus"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -24,6 +25,9 @@ const maxPools = 1000
 type Metrics struct {
 	pools   client.Reader
 	elected <-chan struct{}
+
+	mu      sync.Mutex
+	counted map[types.NamespacedName]struct{} // pools that have counters
 
 	creations *prometheus.CounterVec
 	deletions *prometheus.CounterVec
@@ -46,7 +50,7 @@ func NewMetrics(reg prometheus.Registerer, pools client.Reader, elected <-chan s
 		return prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, append([]string{"namespace", "pool"}, labels...))
 	}
 	m := &Metrics{
-		pools: pools, elected: elected,
+		pools: pools, elected: elected, counted: map[types.NamespacedName]struct{}{},
 		creations: counter("rpcpool_pool_pods_created_total", "Pods made, by pool."),
 		deletions: counter("rpcpool_pool_pods_deleted_total", "Pods deleted, by pool and reason.", "reason"),
 		count:     prometheus.NewDesc("rpcpool_pools", "Pools that the operator looks after.", nil, nil),
@@ -132,16 +136,37 @@ func truth(s metav1.ConditionStatus) float64 {
 	}
 }
 
+// counts tells whether a pool has counters: the first [maxPools] do.
+func (m *Metrics) counts(pool *v1alpha1.RPCPool) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	key := client.ObjectKeyFromObject(pool)
+	if _, ok := m.counted[key]; !ok && len(m.counted) >= maxPools {
+		return false
+	}
+	m.counted[key] = struct{}{}
+	return true
+}
+
 func (m *Metrics) created(pool *v1alpha1.RPCPool) {
+	if !m.counts(pool) {
+		return
+	}
 	m.creations.WithLabelValues(pool.Namespace, pool.Name).Inc()
 }
 
 func (m *Metrics) deleted(pool *v1alpha1.RPCPool, reason string) {
+	if !m.counts(pool) {
+		return
+	}
 	m.deletions.WithLabelValues(pool.Namespace, pool.Name, reason).Inc()
 }
 
 // forget removes a pool's series.
 func (m *Metrics) forget(pool types.NamespacedName) {
+	m.mu.Lock()
+	delete(m.counted, pool)
+	m.mu.Unlock()
 	labels := prometheus.Labels{"namespace": pool.Namespace, "pool": pool.Name}
 	m.creations.DeletePartialMatch(labels)
 	m.deletions.DeletePartialMatch(labels)

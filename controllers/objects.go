@@ -4,12 +4,14 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"sync"
 
 	networkingv1 "k8s.io/api/networking/v1"
 	policyv1 "k8s.io/api/policy/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
@@ -61,9 +63,14 @@ func (a *applied) forget(name types.NamespacedName) {
 	}
 }
 
+// errTaken: somebody else's object has the name of one of ours.
+var errTaken = errors.New("exists and is somebody else's: it is left alone")
+
 // apply makes the object in the cluster what wanted says, by server-side apply,
-// unless it is already. current is of the same type and gets the cached object.
-func (a *applied) apply(ctx context.Context, c client.Client, wanted, current client.Object) error {
+// unless it is already. current is of the same type and gets the present object.
+// The cache has ours only, by a label; what is not in there is asked for at the
+// API server, so that nobody else's object of the same name is taken over.
+func (a *applied) apply(ctx context.Context, c client.Client, live client.Reader, wanted, current client.Object, label string) error {
 	gvk, err := c.GroupVersionKindFor(wanted)
 	if err != nil {
 		return fmt.Errorf("apply %T: %w", wanted, err)
@@ -77,7 +84,15 @@ func (a *applied) apply(ctx context.Context, c client.Client, wanted, current cl
 	switch err := c.Get(ctx, name, current); {
 	case err == nil && a.holds(gvk.Kind, current, content):
 		return nil
-	case err != nil && !apierrors.IsNotFound(err):
+	case apierrors.IsNotFound(err):
+		err = live.Get(ctx, name, current)
+		if err == nil && current.GetLabels()[label] != wanted.GetLabels()[label] {
+			return fmt.Errorf("%s %s %w", gvk.Kind, name, errTaken)
+		}
+		if client.IgnoreNotFound(err) != nil {
+			return fmt.Errorf("get %s %s: %w", gvk.Kind, name, err)
+		}
+	case err != nil:
 		return fmt.Errorf("get %s %s: %w", gvk.Kind, name, err)
 	}
 	// The cache of typed objects is not the one that would have to see this
@@ -147,14 +162,18 @@ func orNil(o client.Object, isNil bool) client.Object {
 // empty object of the type; of the pool's name there is at most one.
 func (r *Pools) keep(ctx context.Context, pool *v1alpha1.RPCPool, wanted, current client.Object) error {
 	if wanted != nil {
-		return r.applied.apply(ctx, r.Client, wanted, current)
+		return r.applied.apply(ctx, r.Client, r.Live, wanted, current, v1alpha1.LabelPool)
 	}
 	err := r.Client.Get(ctx, client.ObjectKeyFromObject(pool), current)
 	if apierrors.IsNotFound(err) {
 		return nil
 	}
+	if err == nil && !metav1.IsControlledBy(current, pool) {
+		return nil
+	}
 	if err == nil {
-		err = r.Client.Delete(ctx, current)
+		uid := current.GetUID()
+		err = r.Client.Delete(ctx, current, client.Preconditions{UID: &uid})
 	}
 	if client.IgnoreNotFound(err) != nil {
 		return fmt.Errorf("remove %T %s: %w", current, pool.Name, err)

@@ -20,13 +20,12 @@ import (
 	"rpcpool.dev/tracker"
 )
 
-// nodeSettled is how long a pod must be bound before its node can count as
-// gone: caches of pods and of nodes do not advance together.
+// nodeSettled is how long a node must have been missing before its pods are
+// given up: a node may be registered anew, and its containers run on meanwhile.
 const nodeSettled = time.Minute
 
 // betweenSessions is how long the next worker of a server may take to start
-// before the server counts as one that is not offered. It is what the kubelet
-// waits before the pod is not ready any more (package build).
+// before the server counts as one that is not offered.
 const betweenSessions = 15 * time.Second
 
 // observe gathers what a plan is made from. Whatever cannot be read is an
@@ -41,10 +40,12 @@ func (r *Pools) observe(ctx context.Context, pool *v1alpha1.RPCPool, m *memory) 
 	t := r.Trackers.Get(id)
 	in.Tracker = r.Addresses.of(pool)
 	servers := map[string][]tracker.ServerStatus{}
-	if t != nil {
+	if t == nil {
+		in.Tracker.Settled = false
+	} else {
 		// A tracker that has just started does not know yet who is to be held: what
 		// it says counts after it has been told.
-		in.Tracker.Settled = t.Settled() && m.heldAt == t
+		in.Tracker.Settled = in.Tracker.Settled && t.Settled() && m.heldAt == t
 		in.Tracker.Pending = t.Pending(pool.DeviceKey())
 		for _, s := range t.ServersOf(pool.DeviceKey()) {
 			servers[s.Instance] = append(servers[s.Instance], s)
@@ -180,9 +181,29 @@ func (r *nodeReader) observe(ctx context.Context, p *plan.Pod) error {
 		}
 		r.known[p.Node] = state
 	}
-	p.NodeGone = state.gone && r.now.Sub(p.Created) > nodeSettled
+	p.NodeGone = state.gone && r.missing(p.Node) > nodeSettled
 	p.NodeCordoned, p.NodeNotReady = state.cordoned, state.silent
 	return nil
+}
+
+// missing tells for how long a node has been missing.
+func (r *nodeReader) missing(node string) time.Duration {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.absent == nil {
+		r.absent = map[string]time.Time{}
+	}
+	if _, ok := r.absent[node]; !ok {
+		r.absent[node] = r.now
+	}
+	return r.now.Sub(r.absent[node])
+}
+
+// present notes that a node is there.
+func (r *nodeReader) present(node string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.absent, node)
 }
 
 func (r *nodeReader) read(ctx context.Context, p *plan.Pod) (nodeState, error) {
@@ -197,6 +218,7 @@ func (r *nodeReader) read(ctx context.Context, p *plan.Pod) (nodeState, error) {
 	case err != nil:
 		return nodeState{}, err
 	}
+	r.present(p.Node)
 	return nodeState{cordoned: cordoned(node), silent: silent(node)}, nil
 }
 
@@ -268,10 +290,10 @@ func (r *Pools) warnOfTranslation(pool *v1alpha1.RPCPool, m *memory, s *tracker.
 	}
 	m.warned = true
 	r.tell(pool, []plan.Event{{
-		Type: corev1.EventTypeWarning, Reason: v1alpha1.ReasonAddressTranslated, Action: "Observe",
+		Done: true, Type: corev1.EventTypeWarning, Reason: v1alpha1.ReasonAddressTranslated, Action: "Observe",
 		Message: fmt.Sprintf("the server of pod %s comes from %s, not from the pod's address %s: fair share takes clients that come by one address for one",
 			pod.Name, s.Host, pod.Status.PodIPs[0].IP),
-	}})
+	}}, true)
 }
 
 func serverOf(s tracker.ServerStatus, ready bool, now time.Time) *plan.Server {

@@ -13,6 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	eventsv1 "k8s.io/api/events/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
@@ -212,6 +213,24 @@ func (c *cluster) awaitFree(name string, n int32) *v1alpha1.RPCPool {
 	return c.await(name, fmt.Sprintf("%d free servers", n), func(s *v1alpha1.RPCPoolStatus) bool {
 		return is(s.Free, n) && is(s.Replicas, n) && is(s.ReadyReplicas, n) && holds(s, v1alpha1.ConditionReady, v1alpha1.ReasonAllServersReady) &&
 			holds(s, v1alpha1.ConditionProgressing, v1alpha1.ReasonUpToDate)
+	})
+}
+
+// awaitEvent waits for an event, with which those of the same reconcile have
+// come.
+func (c *cluster) awaitEvent(reason string) {
+	c.t.Helper()
+	c.eventually("the event "+reason, func(ctx context.Context) error {
+		events := &eventsv1.EventList{}
+		if err := c.api.List(ctx, events); err != nil {
+			return err
+		}
+		for i := range events.Items {
+			if events.Items[i].Reason == reason {
+				return nil
+			}
+		}
+		return fmt.Errorf("%d others", len(events.Items))
 	})
 }
 

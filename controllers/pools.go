@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
@@ -62,6 +63,7 @@ type Pools struct {
 	applied applied
 	mu      sync.Mutex
 	memory  map[types.NamespacedName]*memory
+	absent  map[string]time.Time // nodes that are missing, and since when
 }
 
 // memory is what is remembered of a pool between two reconciles. Losing it costs
@@ -71,12 +73,13 @@ type memory struct {
 	wrote   time.Time // the status
 	refused string    // why the API server refused the last pod
 	heldAt  *tracker.Server
-	warned  bool // of addresses that are translated
+	warned  bool   // of addresses that are translated
+	taken   string // what was said of somebody else's objects
 	retries map[string]retry
 }
 
 // +kubebuilder:rbac:groups=rpcpool.dev,resources=rpcpools,verbs=get;list;watch
-// +kubebuilder:rbac:groups=rpcpool.dev,resources=rpcpools/status,verbs=get;patch;update
+// +kubebuilder:rbac:groups=rpcpool.dev,resources=rpcpools/status,verbs=patch
 // +kubebuilder:rbac:groups=rpcpool.dev,resources=rpcpools/finalizers,verbs=update
 // +kubebuilder:rbac:groups="",resources=pods,verbs=get;list;watch;create;patch;delete
 // +kubebuilder:rbac:groups="",resources=nodes,verbs=get;list;watch
@@ -103,12 +106,15 @@ func (r *Pools) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, e
 	}
 	p := plan.Next(in)
 	failed := r.apply(ctx, pool, p, in.Now, m)
-	if in.Refused != m.refused { // news for the status
+	r.warnOfTaken(pool, m, failed)
+	if in.Refused != m.refused { // news
 		in.Refused = m.refused
-		p.Status = plan.Next(in).Status
+		again := plan.Next(in)
+		p.Status, p.Events = again.Status, again.Events
 	}
-	r.tell(pool, p.Events)
 	wait, err := r.writeStatus(ctx, pool, p.Status, m)
+	// What a condition tells is found anew as long as the status is not written.
+	r.tell(pool, p.Events, wait == 0 && err == nil)
 	if err := errors.Join(failed, err); err != nil {
 		return ctrl.Result{}, err
 	}
@@ -117,6 +123,19 @@ func (r *Pools) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, e
 		next = min(next, lookSoon)
 	}
 	return ctrl.Result{RequeueAfter: next}, nil
+}
+
+// warnOfTaken tells, once, that somebody else's object has the name of one that
+// the pool would have.
+func (r *Pools) warnOfTaken(pool *v1alpha1.RPCPool, m *memory, err error) {
+	var text string
+	if errors.Is(err, errTaken) {
+		text = err.Error()
+	}
+	if text != "" && text != m.taken {
+		r.tell(pool, []plan.Event{{Done: true, Type: corev1.EventTypeWarning, Reason: v1alpha1.ReasonForbidden, Action: "Apply", Message: text}}, true)
+	}
+	m.taken = text
 }
 
 // writeStatus patches the status if it has changed, and not sooner than
@@ -155,9 +174,13 @@ func (r *Pools) wake(at time.Time, wait time.Duration) time.Duration {
 	return next
 }
 
-// tell records events on the pool.
-func (r *Pools) tell(pool *v1alpha1.RPCPool, events []plan.Event) {
+// tell records events on the pool: what was done and, if the status was written,
+// what has changed in it.
+func (r *Pools) tell(pool *v1alpha1.RPCPool, events []plan.Event, written bool) {
 	for _, e := range events {
+		if !written && !e.Done {
+			continue
+		}
 		r.Recorder.Eventf(pool, nil, e.Type, e.Reason, e.Action, "%s", e.Message)
 	}
 }
@@ -170,6 +193,7 @@ func (r *Pools) remember(pool *v1alpha1.RPCPool) *memory {
 	key := client.ObjectKeyFromObject(pool)
 	m := r.memory[key]
 	if m == nil || m.uid != pool.UID {
+		m.release()
 		m = &memory{uid: pool.UID, retries: map[string]retry{}}
 		if r.memory == nil {
 			r.memory = map[types.NamespacedName]*memory{}
@@ -179,8 +203,16 @@ func (r *Pools) remember(pool *v1alpha1.RPCPool) *memory {
 	return m
 }
 
+// release forgets, at the tracker, whom the pool held.
+func (m *memory) release() {
+	if m != nil && m.heldAt != nil {
+		m.heldAt.Hold(string(m.uid), nil)
+	}
+}
+
 func (r *Pools) forget(key types.NamespacedName) {
 	r.mu.Lock()
+	r.memory[key].release()
 	delete(r.memory, key)
 	r.mu.Unlock()
 	r.applied.forget(key)

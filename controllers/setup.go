@@ -74,7 +74,10 @@ func Setup(ctx context.Context, mgr manager.Manager, o Options) error {
 	if err := mgr.Add(set); err != nil {
 		return fmt.Errorf("trackers: %w", err)
 	}
-	addresses := &Addresses{Changed: func(id trackers.ID) { pace.notify(keyAt{id: id}) }}
+	addresses := &Addresses{
+		Changed: func(id trackers.ID) { pace.notify(keyAt{id: id}) },
+		Settle:  o.Trackers.Settle, Now: o.Now,
+	}
 	metrics, err := NewMetrics(o.Registerer, mgr.GetClient(), mgr.Elected())
 	if err != nil {
 		return fmt.Errorf("metrics: %w", err)

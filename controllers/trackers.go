@@ -8,10 +8,10 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -35,8 +35,8 @@ type Trackers struct {
 	applied applied
 }
 
-// +kubebuilder:rbac:groups="",resources=services,verbs=get;list;watch;create;patch;delete
-// +kubebuilder:rbac:groups=discovery.k8s.io,resources=endpointslices,verbs=get;list;watch;create;patch;delete
+// +kubebuilder:rbac:groups="",resources=services,verbs=get;list;watch;create;patch
+// +kubebuilder:rbac:groups=discovery.k8s.io,resources=endpointslices,verbs=get;list;watch;create;patch
 // +kubebuilder:rbac:groups=discovery.k8s.io,resources=endpointslices/restricted,verbs=create
 
 // Reconcile brings one tracker, named by the request, to what its pools ask for.
@@ -51,19 +51,19 @@ func (r *Trackers) Reconcile(ctx context.Context, id ctrl.Request) (ctrl.Result,
 		r.applied.forget(id.NamespacedName)
 		return ctrl.Result{}, nil
 	}
-	a := address{port: pools[0].Spec.Tracker.Port, owner: pools[0].Name}
-	err = r.listen(ctx, id.NamespacedName, a.port, pools)
+	a := address{listens: true}
+	err = r.listen(ctx, id.NamespacedName, pools)
 	if errors.Is(err, trackers.ErrClosed) {
 		return ctrl.Result{}, nil // the operator does not lead any more
 	}
 	if err != nil {
-		a.problem = err.Error()
+		a = address{problem: err.Error()}
 	}
 	r.Addresses.set(id.NamespacedName, a)
 	return ctrl.Result{}, err
 }
 
-// poolsOf returns the pools of a tracker, the oldest first: its port counts.
+// poolsOf returns the pools of a tracker, the oldest first.
 func (r *Trackers) poolsOf(ctx context.Context, id trackers.ID) ([]*v1alpha1.RPCPool, error) {
 	list := &v1alpha1.RPCPoolList{}
 	if err := r.Client.List(ctx, list, client.InNamespace(id.Namespace), client.MatchingFields{indexTracker: id.Name}); err != nil {
@@ -82,69 +82,53 @@ func (r *Trackers) poolsOf(ctx context.Context, id trackers.ID) ([]*v1alpha1.RPC
 }
 
 // listen makes the tracker reachable.
-func (r *Trackers) listen(ctx context.Context, id trackers.ID, port int32, pools []*v1alpha1.RPCPool) error {
-	if err := r.notOurs(ctx, id); err != nil {
-		return err
-	}
+func (r *Trackers) listen(ctx context.Context, id trackers.ID, pools []*v1alpha1.RPCPool) error {
 	listener, err := r.Set.Ensure(ctx, id)
 	if err != nil {
 		return fmt.Errorf("listen: %w", err)
 	}
-	service := build.TrackerService(id.Namespace, id.Name, port, pools)
-	if err := r.applied.apply(ctx, r.Client, service, &corev1.Service{}); err != nil {
+	service := build.TrackerService(id.Namespace, id.Name, pools)
+	if err := r.applied.apply(ctx, r.Client, r.Live, service, &corev1.Service{}, v1alpha1.LabelTracker); err != nil {
 		return err
 	}
 	slice := build.TrackerEndpoints(id.Namespace, id.Name, r.Host, int32(listener), pools)
-	return r.applied.apply(ctx, r.Client, slice, &discoveryv1.EndpointSlice{})
-}
-
-// notOurs fails if somebody else has a Service of the tracker's name. The cache
-// has ours only, so what is not in there is asked for.
-func (r *Trackers) notOurs(ctx context.Context, id trackers.ID) error {
-	service := &corev1.Service{}
-	err := r.Client.Get(ctx, id, service)
-	if apierrors.IsNotFound(err) {
-		err = r.Live.Get(ctx, id, service)
-	}
-	switch {
-	case apierrors.IsNotFound(err):
-		return nil
-	case err != nil:
-		return fmt.Errorf("get service %s: %w", id, err)
-	case service.Labels[v1alpha1.LabelTracker] != id.Name:
-		return fmt.Errorf("service %s exists and is not a tracker's: name another one in spec.tracker.name", id.Name)
-	default:
-		return nil
-	}
+	return r.applied.apply(ctx, r.Client, r.Live, slice, &discoveryv1.EndpointSlice{}, v1alpha1.LabelTracker)
 }
 
 // Addresses tells pools where their trackers are.
 type Addresses struct {
-	// Changed is called when a tracker's address or its problem has changed. It
-	// must not block.
+	// Changed is called when a tracker can be reached, or not any more. It must
+	// not block.
 	Changed func(trackers.ID)
+	// Settle is how long servers may take to find a tracker that can be reached.
+	Settle time.Duration
+	Now    func() time.Time
 
 	mu    sync.Mutex
 	known map[trackers.ID]address
+	since map[trackers.ID]time.Time // when it began to be reachable
 }
 
-// address of a tracker; the zero value: it is not known.
+// address says whether a tracker can be reached; the zero value: that is not
+// known.
 type address struct {
-	port    int32
-	owner   string // the pool that says which port
+	listens bool
 	problem string // why it cannot be reached
 }
 
 func (a *Addresses) set(id trackers.ID, now address) {
 	a.mu.Lock()
 	changed := a.known[id] != now
-	switch {
-	case now == address{}:
+	if a.known == nil {
+		a.known, a.since = map[trackers.ID]address{}, map[trackers.ID]time.Time{}
+	}
+	if changed {
+		a.since[id] = a.Now()
+	}
+	a.known[id] = now
+	if now == (address{}) {
 		delete(a.known, id)
-	case a.known == nil:
-		a.known = map[trackers.ID]address{id: now}
-	default:
-		a.known[id] = now
+		delete(a.since, id)
 	}
 	a.mu.Unlock()
 	if changed {
@@ -165,18 +149,16 @@ func (a *Addresses) looked(pool *v1alpha1.RPCPool) bool {
 func (a *Addresses) of(pool *v1alpha1.RPCPool) plan.Tracker {
 	id := trackerOf(pool)
 	a.mu.Lock()
-	at, known := a.known[id]
-	a.mu.Unlock()
-	switch {
-	case !known:
-		return plan.Tracker{}
+	defer a.mu.Unlock()
+	switch at := a.known[id]; {
 	case at.problem != "":
 		return plan.Tracker{Reason: v1alpha1.ReasonNotListening, Message: at.problem}
+	case !at.listens:
+		return plan.Tracker{}
 	}
-	t := plan.Tracker{Address: fmt.Sprintf("%s.%s.svc:%d", id.Name, id.Namespace, at.port)}
-	if at.port != pool.Spec.Tracker.Port {
-		t.Reason = v1alpha1.ReasonPortConflict
-		t.Message = fmt.Sprintf("the tracker's port is %d, as pool %s asked for first; this pool asks for %d", at.port, at.owner, pool.Spec.Tracker.Port)
+	return plan.Tracker{
+		Address: fmt.Sprintf("%s.%s.svc:%d", id.Name, id.Namespace, pool.Spec.Tracker.Port),
+		// Its servers can have come back only after they could reach it.
+		Settled: a.Now().Sub(a.since[id]) >= a.Settle,
 	}
-	return t
 }

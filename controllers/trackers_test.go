@@ -9,6 +9,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	corev1 "k8s.io/api/core/v1"
 	eventsv1 "k8s.io/api/events/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -19,25 +20,23 @@ import (
 
 func quantity(s string) resource.Quantity { return resource.MustParse(s) }
 
-func TestPoolsOfOneTrackerShareItAndTheOldestSaysThePort(t *testing.T) {
+func TestPoolsOfOneTrackerShareItEachByItsPort(t *testing.T) {
 	c := start(t, kubetest.KubeletOptions{}, nil)
 	c.create(pool("a", 1))
 	c.awaitFree("a", 1)
 	b := pool("b", 1)
 	b.Spec.Tracker.Port = 9999
 	c.create(b)
-	p := c.await("b", "the conflict", func(s *v1alpha1.RPCPoolStatus) bool {
-		return holds(s, v1alpha1.ConditionTrackerReady, v1alpha1.ReasonPortConflict)
-	})
-	if text := message(&p.Status, v1alpha1.ConditionTrackerReady); !strings.Contains(text, "pool a") || !strings.Contains(text, "9190") {
-		t.Errorf("what is wrong is not told: %q", text)
+	p := c.awaitFree("b", 1)
+	if want := "rpcpool-tracker." + c.namespace + ".svc:9999"; p.Status.Tracker.Address != want {
+		t.Errorf("address %s, want %s", p.Status.Tracker.Address, want)
 	}
 	service := &corev1.Service{}
 	c.eventually("the common service", func(ctx context.Context) error {
 		if err := c.api.Get(ctx, client.ObjectKey{Name: "rpcpool-tracker"}, service); err != nil {
 			return err
 		}
-		if len(service.OwnerReferences) != 2 || service.Spec.Ports[0].Port != 9190 {
+		if len(service.OwnerReferences) != 2 || len(service.Spec.Ports) != 2 || service.Spec.Ports[0].Port != 9190 || service.Spec.Ports[1].Port != 9999 {
 			return fmt.Errorf("owners %v, ports %v", service.OwnerReferences, service.Spec.Ports)
 		}
 		return nil
@@ -55,7 +54,7 @@ func TestAServiceOfSomebodyElseIsLeftAlone(t *testing.T) {
 	c.create(pool("cpu", 1))
 	p := c.await("cpu", "the complaint", func(s *v1alpha1.RPCPoolStatus) bool {
 		return holds(s, v1alpha1.ConditionTrackerReady, v1alpha1.ReasonNotListening) &&
-			strings.Contains(message(s, v1alpha1.ConditionTrackerReady), "is not a tracker's")
+			strings.Contains(message(s, v1alpha1.ConditionTrackerReady), "somebody else's")
 	})
 	_ = p
 	if err := c.api.Get(t.Context(), client.ObjectKeyFromObject(theirs), theirs); err != nil || theirs.Spec.Ports[0].Port != 80 || len(theirs.OwnerReferences) > 0 {
@@ -122,4 +121,25 @@ func TestRow060_AddressesThatAreTranslatedAreWarnedOf(t *testing.T) {
 		}
 		return nil
 	})
+}
+
+func TestAPolicyOfSomebodyElseIsLeftAlone(t *testing.T) {
+	c := start(t, kubetest.KubeletOptions{}, nil)
+	theirs := &networkingv1.NetworkPolicy{ObjectMeta: metav1.ObjectMeta{Name: "cpu"}}
+	theirs.Spec.PolicyTypes = []networkingv1.PolicyType{networkingv1.PolicyTypeIngress, networkingv1.PolicyTypeEgress}
+	c.create(theirs)
+	p := pool("cpu", 1)
+	p.Spec.NetworkPolicy = &v1alpha1.NetworkPolicySpec{}
+	c.create(p)
+	c.eventually("a pod all the same", func(context.Context) error {
+		if len(c.pods()) != 1 {
+			return fmt.Errorf("%d pods", len(c.pods()))
+		}
+		return nil
+	})
+	c.change("cpu", func(s *v1alpha1.RPCPoolSpec) { s.NetworkPolicy = nil })
+	c.awaitFree("cpu", 1)
+	if err := c.api.Get(t.Context(), client.ObjectKeyFromObject(theirs), theirs); err != nil || len(theirs.Spec.PolicyTypes) != 2 || len(theirs.OwnerReferences) > 0 {
+		t.Errorf("the policy was changed: %+v %v", theirs, err)
+	}
 }

@@ -72,8 +72,6 @@ const (
 	ReasonSettling = "Settling"
 	// ReasonNotListening: the tracker's listener or its Service cannot be made.
 	ReasonNotListening = "NotListening"
-	// ReasonPortConflict: an older pool of the same tracker asks for another port.
-	ReasonPortConflict = "PortConflict"
 	// ReasonAddressTranslated: a server's connection does not come from its pod's
 	// address, so clients' may not come from theirs either: fair share takes all
 	// that come by one address for one client.

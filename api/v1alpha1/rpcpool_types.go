@@ -138,11 +138,12 @@ type TrackerSpec struct {
 	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="is immutable: make a new pool to move its devices to another tracker",reason=FieldValueForbidden
 	Name string `json:"name,omitempty"`
 
-	// port that clients and servers connect to. Pools that share a tracker give
-	// the same port.
+	// port that clients and servers connect to. It cannot be changed. Of pools
+	// that share a tracker, each can be given another one.
 	// +optional
 	// +kubebuilder:default=9190
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=65535
+	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="is immutable: servers that are in a session would lose the tracker",reason=FieldValueForbidden
 	Port int32 `json:"port,omitempty"`
 }

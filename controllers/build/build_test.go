@@ -81,7 +81,7 @@ func TestObjectsAreTheGoldenOnes(t *testing.T) {
 				address = "2001:db8::1"
 			}
 			objects := []any{
-				podOf(t, pool), TrackerService(pool.Namespace, id.Name, id.Port, owners),
+				podOf(t, pool), TrackerService(pool.Namespace, id.Name, owners),
 				TrackerEndpoints(pool.Namespace, id.Name, address, 20007, owners),
 			}
 			if b := DisruptionBudget(pool); b != nil {
@@ -328,7 +328,7 @@ func TestOwnersAreInAnOrderThatDoesNotChange(t *testing.T) {
 	a, b := &v1alpha1.RPCPool{}, &v1alpha1.RPCPool{}
 	a.UID, b.UID = "a", "b"
 	for _, owners := range [][]*v1alpha1.RPCPool{{a, b}, {b, a}} {
-		got := TrackerService("n", "t", 9190, owners).OwnerReferences
+		got := TrackerService("n", "t", owners).OwnerReferences
 		if got[0].UID != "a" || got[1].UID != "b" || got[0].Controller != nil {
 			t.Errorf("%+v", got)
 		}

@@ -13,13 +13,14 @@ import (
 // DisruptionBudget forbids the eviction of pods that are not marked as
 // evictable; nil: the pool wants none. That mark follows sessions only where a
 // node is about to lose its pods, and there the offer has been withdrawn before:
-// anywhere else, a session could begin between the mark and the eviction. Pods
-// that are not ready serve nobody and may always go.
+// anywhere else, a session could begin between the mark and the eviction. A pod that is not
+// ready may be in a session all the same (the template has probes of its own):
+// it is no exception.
 func DisruptionBudget(pool *v1alpha1.RPCPool) *policyv1.PodDisruptionBudget {
 	if pool.Spec.DisruptionBudget == v1alpha1.DisruptionBudgetNone {
 		return nil
 	}
-	none, unhealthy := intstr.FromInt32(0), policyv1.AlwaysAllow
+	none, unhealthy := intstr.FromInt32(0), policyv1.IfHealthyBudget
 	return &policyv1.PodDisruptionBudget{
 		TypeMeta:   metav1.TypeMeta{APIVersion: "policy/v1", Kind: "PodDisruptionBudget"},
 		ObjectMeta: ownedMeta(pool),

@@ -36,7 +36,7 @@ func sidecarContainer(pool *v1alpha1.RPCPool, s Settings) corev1.Container {
 		VolumeMounts:   []corev1.VolumeMount{{Name: runVolume, MountPath: runDir}},
 		StartupProbe:   probe("/healthz", 1, 30),
 		LivenessProbe:  probe("/healthz", 10, 3),
-		ReadinessProbe: probe("/readyz", 5, 3),
+		ReadinessProbe: probe("/readyz", 5, 6),
 	}
 }
 

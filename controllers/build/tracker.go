@@ -3,6 +3,7 @@ package build
 import (
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -13,24 +14,37 @@ import (
 	"rpcpool.dev/api/v1alpha1"
 )
 
-const trackerPort = "tracker" // the port's name
+// trackerPorts are the ports that a tracker's pools ask for, and their names in
+// Service and EndpointSlice. They all lead to the one listener.
+func trackerPorts(owners []*v1alpha1.RPCPool) (ports []int32) {
+	for _, o := range owners {
+		ports = append(ports, withDefaults(o).Spec.Tracker.Port)
+	}
+	slices.Sort(ports)
+	return slices.Compact(ports)
+}
 
-// TrackerService is where clients and sidecars find a tracker. It has no
-// selector: which operator leads is not a matter of labels.
-func TrackerService(namespace, name string, port int32, owners []*v1alpha1.RPCPool) *corev1.Service {
-	return &corev1.Service{
+func trackerPortName(port int32) string { return "tracker-" + strconv.Itoa(int(port)) }
+
+// TrackerService is where clients and sidecars of its owners find a tracker. It
+// has no selector: which operator leads is not a matter of labels.
+func TrackerService(namespace, name string, owners []*v1alpha1.RPCPool) *corev1.Service {
+	service := &corev1.Service{
 		TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "Service"},
 		ObjectMeta: trackerMeta(namespace, name, owners),
-		Spec: corev1.ServiceSpec{Ports: []corev1.ServicePort{{
-			Name: trackerPort, Protocol: corev1.ProtocolTCP, Port: port, TargetPort: intstr.FromInt32(port),
-		}}},
 	}
+	for _, port := range trackerPorts(owners) {
+		service.Spec.Ports = append(service.Spec.Ports, corev1.ServicePort{
+			Name: trackerPortName(port), Protocol: corev1.ProtocolTCP, Port: port, TargetPort: intstr.FromInt32(port),
+		})
+	}
+	return service
 }
 
 // TrackerEndpoints points the Service of a tracker at the operator that runs it:
 // at address, an IP address, where the tracker listens on listenerPort.
 func TrackerEndpoints(namespace, name, address string, listenerPort int32, owners []*v1alpha1.RPCPool) *discoveryv1.EndpointSlice {
-	portName, protocol, yes := trackerPort, corev1.ProtocolTCP, true
+	protocol, yes := corev1.ProtocolTCP, true
 	kind := discoveryv1.AddressTypeIPv4
 	if ip, err := netip.ParseAddr(address); err == nil {
 		ip = ip.Unmap() // the API server takes no IPv4 address in IPv6 notation
@@ -44,7 +58,10 @@ func TrackerEndpoints(namespace, name, address string, listenerPort int32, owner
 		ObjectMeta:  trackerMeta(namespace, name, owners),
 		AddressType: kind,
 		Endpoints:   []discoveryv1.Endpoint{{Addresses: []string{address}, Conditions: discoveryv1.EndpointConditions{Ready: &yes}}},
-		Ports:       []discoveryv1.EndpointPort{{Name: &portName, Protocol: &protocol, Port: &listenerPort}},
+	}
+	for _, port := range trackerPorts(owners) {
+		name := trackerPortName(port)
+		slice.Ports = append(slice.Ports, discoveryv1.EndpointPort{Name: &name, Protocol: &protocol, Port: &listenerPort})
 	}
 	slice.Labels[discoveryv1.LabelServiceName] = name
 	slice.Labels[discoveryv1.LabelManagedBy] = v1alpha1.Group

@@ -180,7 +180,12 @@ func TestARolloutKeepsServersOffered(t *testing.T) {
 			in: aPool(3, pods(1, old), these(aPod(1, old, busy, draining(0)), aPod(2, old, busy, draining(0)))), wantWake: 10 * time.Minute},
 		"a template that was changed back keeps what drains": {
 			in: aPool(2, pods(2, busy, draining(time.Minute))), want: names{Undrain: []string{"rk-0", "rk-1"}}},
-		"none while the tracker settles": {in: aPool(4, pods(4, old)).but(unsettled)},
+		"none while the tracker settles":                               {in: aPool(4, pods(4, old)).but(unsettled)},
+		"none that are ready, while the tracker has not heard of them": {in: aPool(8, pods(8, old, unknown))},
+		"nor as long as it has heard of too few": {
+			in: aPool(4, these(aPod(0, old), aPod(1, old), aPod(2, old), aPod(3, old, is(ServerLost))))},
+		"of those that it has not heard of, as many as may be missing, and free ones first": {
+			in: aPool(8, pods(7, old), these(aPod(7, old, unknown))), want: names{Drain: []string{"rk-6"}}, wantWake: again},
 	})
 }
 

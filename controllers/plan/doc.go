@@ -29,6 +29,9 @@
 // So is an idle one: it may have been granted since it was observed, and only the
 // next observation, after the hold, tells.
 //
+// A server of which the tracker has not heard, although its kubelet says that it
+// is ready, counts as busy where pods are chosen: the tracker may be new.
+//
 // A rollout keeps at most maxUnavailable servers from being offered. Old pods
 // that serve nobody anyway (quarantined, not ready) are replaced without regard
 // to it.

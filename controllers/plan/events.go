@@ -26,7 +26,7 @@ func action(reason string) string {
 		return "Drain"
 	case v1alpha1.ReasonDrainTimeout:
 		return "Kill"
-	case v1alpha1.ReasonListening, v1alpha1.ReasonNotListening, v1alpha1.ReasonPortConflict:
+	case v1alpha1.ReasonListening, v1alpha1.ReasonNotListening:
 		return "Listen"
 	default:
 		return "Observe"
@@ -34,7 +34,8 @@ func action(reason string) string {
 }
 
 func (p *planning) event(kind, reason, message string) {
-	p.plan.Events = append(p.plan.Events, Event{Type: kind, Reason: reason, Action: action(reason), Message: clip(message)})
+	done := reason == v1alpha1.ReasonPodReplaced || reason == v1alpha1.ReasonDraining || reason == v1alpha1.ReasonDrainTimeout
+	p.plan.Events = append(p.plan.Events, Event{Type: kind, Reason: reason, Action: action(reason), Message: clip(message), Done: done})
 }
 
 // tell lists the events: what the plan does to pods, in one event each whatever

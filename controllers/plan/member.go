@@ -80,6 +80,11 @@ func (m *member) serving() bool { return m.state() == ServerFree || m.state() ==
 // unheard servers may be in a session of which the tracker does not know.
 func (m *member) unheard() bool { return m.Server == nil || m.state() == ServerLost }
 
+// perhapsServing servers are unheard, and yet ready by their kubelet's word, for
+// which they must be offered or in a session: the tracker is new, or cannot be
+// reached from there.
+func (m *member) perhapsServing() bool { return m.unheard() && m.Ready }
+
 // idle servers are not offered and in no session. A server that the tracker has
 // not heard of is idle if its kubelet says that the pod is not ready; the word of
 // a kubelet that is silent itself is not its own.

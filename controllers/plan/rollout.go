@@ -11,16 +11,19 @@ func (p *planning) chooseOutdated() {
 	available := 0
 	for i := range p.members {
 		m := &p.members[i]
-		serves := m.serving() && m.Draining.IsZero()
+		stays := m.Draining.IsZero()
+		serves := m.serving() && stays
 		switch {
 		case m.role != roleKept:
-		case m.outdated && !serves:
+		case m.outdated && !serves && (!stays || !m.perhapsServing()):
 			m.role = roleOutdated
 		case serves:
 			available++
 			if m.outdated {
 				rest = append(rest, m)
 			}
+		case m.outdated: // as missing as others, but not to be taken for that
+			rest = append(rest, m)
 		}
 	}
 	budget := p.maxUnavailable() - (p.replicas - available)

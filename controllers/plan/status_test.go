@@ -164,8 +164,8 @@ func TestTrackerReadySaysHowTheTrackerIs(t *testing.T) {
 		"listening": {aPool(0), "True Listening: clients connect to rpcpool-tracker.tuning.svc:9190"},
 		"settling":  {aPool(0).but(unsettled), "False Settling: the tracker has just started and waits for servers and clients to come back"},
 		"not yet":   {aPool(0).but(func(in *Input) { in.Tracker = Tracker{} }), "False NotListening: the tracker does not listen yet"},
-		"port conflict": {aPool(0).but(func(in *Input) { in.Tracker = Tracker{Reason: "PortConflict", Message: "pool a asks for port 9191"} }),
-			"False PortConflict: pool a asks for port 9191"},
+		"no port": {aPool(0).but(func(in *Input) { in.Tracker = Tracker{Reason: "NotListening", Message: "no port is free"} }),
+			"False NotListening: no port is free"},
 	})
 }
 

@@ -142,6 +142,9 @@ type Event struct {
 	Reason  string
 	Action  string // what was done or tried, in UpperCamelCase, for events.k8s.io
 	Message string
+	// Done: the event is of what the plan does; else of what has changed in the
+	// status, and worth telling only when the status is written.
+	Done bool
 }
 
 // Condition sets one condition, keeping its transition time if its status has

@@ -35,6 +35,9 @@ func (m *member) class() int {
 		class = 6
 	default:
 		class = 2
+		if m.perhapsServing() {
+			class = 6
+		}
 	}
 	if m.Draining.IsZero() {
 		class += 8

@@ -186,7 +186,7 @@ func TestImmutable(t *testing.T) {
 		"a key where none was":     {"", "key: b", keyIsImmutable},
 		"no key where one was":     {"key: a", "", keyIsImmutable},
 		"another tracker":          {"tracker: {name: a}", "tracker: {name: b}", "spec.tracker.name: Forbidden: is immutable: make a new pool to move its devices to another tracker"},
-		"another port, same place": {"tracker: {name: a, port: 1}", "tracker: {name: a, port: 2}", ""},
+		"another port, same place": {"tracker: {name: a, port: 1}", "tracker: {name: a, port: 2}", "spec.tracker.port: Forbidden: is immutable: servers that are in a session would lose the tracker"},
 	}
 	r := newTestReader(t)
 	for name, tc := range cases {

@@ -19,11 +19,11 @@ type rights map[string]string
 var (
 	onPools = rights{
 		"rpcpool.dev/rpcpools":                       "get list watch",
-		"rpcpool.dev/rpcpools/status":                "get patch update",
+		"rpcpool.dev/rpcpools/status":                "patch",
 		"rpcpool.dev/rpcpools/finalizers":            "update",
 		"/pods":                                      "create delete get list patch watch",
-		"/services":                                  "create delete get list patch watch",
-		"discovery.k8s.io/endpointslices":            "create delete get list patch watch",
+		"/services":                                  "create get list patch watch",
+		"discovery.k8s.io/endpointslices":            "create get list patch watch",
 		"discovery.k8s.io/endpointslices/restricted": "create",
 		"policy/poddisruptionbudgets":                "create delete get list patch watch",
 		"networking.k8s.io/networkpolicies":          "create delete get list patch watch",

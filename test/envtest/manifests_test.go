@@ -245,6 +245,7 @@ func TestDefaultsOfWhatIsAskedFor(t *testing.T) {
 func TestWhatCannotBeChanged(t *testing.T) {
 	const (
 		key     = "spec.key: Forbidden: is immutable: clients and the tracker know the servers by it"
+		port    = "spec.tracker.port: Forbidden: is immutable: servers that are in a session would lose the tracker"
 		tracker = "spec.tracker.name: Forbidden: is immutable: make a new pool to move its devices to another tracker"
 	)
 	cases := map[string]struct{ before, after, want string }{
@@ -252,8 +253,9 @@ func TestWhatCannotBeChanged(t *testing.T) {
 		"a key where the name was it":      {"{}", "{key: l}", key},
 		"no key where one was":             {"{key: k}", "{key: null}", key},
 		"another tracker":                  {"{tracker: {name: s}}", "{tracker: {name: t}}", tracker},
+		"another port of the tracker":      {"{tracker: {port: 9191}}", "{tracker: {port: 9192}}", port},
 		"the default tracker":              {"{tracker: {name: s}}", "{tracker: null}", tracker},
-		"everything else can be":           {"{key: k}", "{replicas: 7, server: {port: 1, command: [v]}, tracker: {port: 1}, disruptionBudget: None}", ""},
+		"everything else can be":           {"{key: k}", "{replicas: 7, server: {port: 1, command: [v]}, disruptionBudget: None}", ""},
 		"a default, said instead of meant": {"{}", "{tracker: {name: rpcpool-tracker}}", ""},
 	}
 	client := pools(t)

@@ -4,10 +4,19 @@
   - ""
   resources:
   - pods
-  - services
   verbs:
   - create
   - delete
+  - get
+  - list
+  - patch
+  - watch
+- apiGroups:
+  - ""
+  resources:
+  - services
+  verbs:
+  - create
   - get
   - list
   - patch
@@ -18,7 +27,6 @@
   - endpointslices
   verbs:
   - create
-  - delete
   - get
   - list
   - patch
@@ -77,9 +85,7 @@
   resources:
   - rpcpools/status
   verbs:
-  - get
   - patch
-  - update
 {{- end }}
 {{- define "rpcpool.rules.cluster" -}}
 - apiGroups:
