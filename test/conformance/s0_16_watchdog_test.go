@@ -47,21 +47,37 @@ func TestS0_16_OneProcessServesAll(t *testing.T) {
 
 // The deadline is the worker's own: it is over at the time, with status 0, and
 // the client is told by who is left.
+//
+// On a machine that is busy twice over, the thread that ends the worker may get
+// no processor before the kernel's timer behind it, 25 ms later: then the end is
+// as timely and as true, but not by exit. So it is given a few chances.
 func TestS0_18_WorkerEndsItselfAtTheDeadline(t *testing.T) {
 	t.Parallel()
+	const chances = 3
 	tr := startTracker(t)
 	s := startServer(t, tr, watchdogged).ready()
-	session := tr.open(client.Options{Timeout: limit})
-	began := time.Now()
-	_, err := tryCall(session, "test.spin")
-	took := time.Since(began)
-	if !errors.Is(err, client.ErrSessionTimeout) || took > limit+slack || took < limit-slack {
-		t.Errorf("client got %v after %v, want a session timeout after %v", err, took, limit)
+	for chance := 1; ; chance++ {
+		session := tr.open(client.Options{Timeout: limit})
+		began := time.Now()
+		_, err := tryCall(session, "test.spin")
+		took := time.Since(began)
+		if !errors.Is(err, client.ErrSessionTimeout) || took > limit+slack || took < limit-slack {
+			t.Errorf("client got %v after %v, want a session timeout after %v", err, took, limit)
+		}
+		e := s.log.nextEnd(t)
+		if e.cause != "timeout" || e.limit != "session" {
+			t.Errorf("recorded %s, limit %q: %s", e.cause, e.limit, e.how)
+		}
+		tr.works()
+		s.log.nextEnd(t)
+		if e.how == "exit status 0" {
+			return
+		}
+		if chance == chances {
+			t.Fatalf("the worker did not end by itself, %d times: %s", chances, e.how)
+		}
+		t.Logf("not by itself, for once: %s", e.how)
 	}
-	if e := s.log.nextEnd(t); e.cause != "timeout" || e.how != "exit status 0" || e.limit != "session" {
-		t.Errorf("recorded %s, limit %q: %s", e.cause, e.limit, e.how)
-	}
-	tr.works()
 }
 
 // However the worker ends, it is started again.
