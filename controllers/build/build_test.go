@@ -335,6 +335,51 @@ func TestOwnersAreInAnOrderThatDoesNotChange(t *testing.T) {
 	}
 }
 
+func TestTheBudgetHasNoneToSpareOfThePodsThatThereAre(t *testing.T) {
+	number := func(n int32) *int32 { return &n }
+	for name, c := range map[string]struct {
+		wanted, present *int32
+		want            int32
+	}{
+		"nothing is said":        {nil, nil, 1},
+		"nobody has looked yet":  {number(4), nil, 4},
+		"the pool grows":         {number(4), number(1), 4},
+		"it shrinks":             {number(1), number(4), 4},
+		"the last finish":        {number(0), number(2), 2},
+		"there is none, nor any": {number(0), number(0), 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			pool := example(t, "least")
+			pool.Spec.Replicas, pool.Status.Replicas = c.wanted, c.present
+			budget := DisruptionBudget(pool).Spec
+			if budget.MinAvailable.IntVal != c.want || budget.MaxUnavailable != nil {
+				t.Errorf("available: %v, or unavailable: %v; want %d available", budget.MinAvailable, budget.MaxUnavailable, c.want)
+			}
+		})
+	}
+}
+
+// TestPoolsOfOneTrackerEachHaveTheirPort: all of them lead to the one listener.
+func TestPoolsOfOneTrackerEachHaveTheirPort(t *testing.T) {
+	var owners []*v1alpha1.RPCPool
+	for _, port := range []int32{9999, 0, 9190, 9999} { // 0: 9190
+		pool := &v1alpha1.RPCPool{}
+		pool.Spec.Tracker.Port = port
+		owners = append(owners, pool)
+	}
+	service, slice := TrackerService("n", "t", owners), TrackerEndpoints("n", "t", "192.0.2.1", 20000, owners)
+	var ports []int32
+	for i, p := range service.Spec.Ports {
+		ports = append(ports, p.Port)
+		if e := slice.Ports[i]; *e.Name != p.Name || *e.Port != 20000 {
+			t.Errorf("port %d is %q, its endpoint %q of port %d", p.Port, p.Name, *e.Name, *e.Port)
+		}
+	}
+	if !slices.Equal(ports, []int32{9190, 9999}) || len(slice.Ports) != len(ports) {
+		t.Errorf("service %v, endpoints %v", ports, slice.Ports)
+	}
+}
+
 func TestNamesOfPodsAreReadBack(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		pool := rapid.StringMatching(`[a-z]([-a-z0-9]{0,10}[a-z0-9])?`).Draw(t, "pool")

@@ -1,6 +1,7 @@
 // Package build makes the Kubernetes objects of a pool and of a tracker from the
 // manifest. It is pure: the same manifest and [Settings] give the same objects,
-// to the byte, so that a changed object means a changed wish.
+// to the byte, so that a changed object means a changed wish. Of the status, the
+// budget alone looks at replicas.
 //
 // A device pod:
 //

@@ -13,19 +13,33 @@ import (
 // DisruptionBudget forbids the eviction of pods that are not marked as
 // evictable; nil: the pool wants none. That mark follows sessions only where a
 // node is about to lose its pods, and there the offer has been withdrawn before:
-// anywhere else, a session could begin between the mark and the eviction. A pod that is not
-// ready may be in a session all the same (the template has probes of its own):
-// it is no exception.
+// anywhere else, a session could begin between the mark and the eviction. A pod
+// that is not ready may be in a session all the same (the template has probes of
+// its own): it is no exception.
+//
+// All that there are must be available, so that none is to spare. It would not
+// do to say that none may be unavailable: Kubernetes counts that from
+// spec.replicas, and of a pool that shrinks it would let go as many as are too
+// many, in a session or not. So this object, alone of all, follows
+// status.replicas. While that is out of date it is mostly too high, which
+// forbids no less.
 func DisruptionBudget(pool *v1alpha1.RPCPool) *policyv1.PodDisruptionBudget {
 	if pool.Spec.DisruptionBudget == v1alpha1.DisruptionBudgetNone {
 		return nil
 	}
-	none, unhealthy := intstr.FromInt32(0), policyv1.IfHealthyBudget
+	wanted := int32(1)
+	if pool.Spec.Replicas != nil {
+		wanted = *pool.Spec.Replicas
+	}
+	if present := pool.Status.Replicas; present != nil {
+		wanted = max(wanted, *present)
+	}
+	all, unhealthy := intstr.FromInt32(wanted), policyv1.IfHealthyBudget
 	return &policyv1.PodDisruptionBudget{
 		TypeMeta:   metav1.TypeMeta{APIVersion: "policy/v1", Kind: "PodDisruptionBudget"},
 		ObjectMeta: ownedMeta(pool),
 		Spec: policyv1.PodDisruptionBudgetSpec{
-			MaxUnavailable:             &none,
+			MinAvailable:               &all,
 			UnhealthyPodEvictionPolicy: &unhealthy,
 			Selector: &metav1.LabelSelector{MatchLabels: map[string]string{
 				v1alpha1.LabelPool: pool.Name, v1alpha1.LabelEvictable: v1alpha1.NotEvictable,

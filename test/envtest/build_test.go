@@ -2,13 +2,18 @@ package envtest_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
+	autoscalingv1 "k8s.io/api/autoscaling/v1"
 	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -16,6 +21,12 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/dynamic"
+	clientscheme "k8s.io/client-go/kubernetes/scheme"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"rpcpool.dev/api/v1alpha1"
+	"rpcpool.dev/controllers/build"
+	"rpcpool.dev/internal/kubetest"
 )
 
 // kinds are the resources of what the operator makes.
@@ -167,5 +178,87 @@ func TestATemplateWithAMountInPlaceOfOursIsRefused(t *testing.T) {
 	}
 	if _, err := tryOut(t, client, namespaces["privileged"], pod); !apierrors.IsInvalid(err) || !strings.Contains(err.Error(), "mountPath") {
 		t.Errorf("got %v", err)
+	}
+}
+
+// typed is a client for a namespace of the test's own.
+func typed(t *testing.T) (api client.Client, namespace string) {
+	t.Helper()
+	scheme := runtime.NewScheme()
+	for _, add := range []func(*runtime.Scheme) error{clientscheme.AddToScheme, v1alpha1.AddToScheme} {
+		if err := add(scheme); err != nil {
+			t.Fatal(err)
+		}
+	}
+	server := suite.Server(t)
+	namespace = server.Namespace(t)
+	api, err := client.New(server.Admin.Config, client.Options{Scheme: scheme})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return client.NewNamespacedClient(api, namespace), namespace
+}
+
+// devices makes a pool of n servers as the operator does, with its budget, on
+// simulated nodes where all are ready.
+func devices(t *testing.T, api client.Client, namespace string, n int32) (pool *v1alpha1.RPCPool, pods []*corev1.Pod, nodes *kubetest.Kubelet) {
+	t.Helper()
+	pool = &v1alpha1.RPCPool{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "npu"}}
+	pool.Spec.Replicas, pool.Spec.Server.Command = &n, []string{"w"}
+	create := func(o client.Object) {
+		if err := api.Create(t.Context(), o); err != nil {
+			t.Fatal(err)
+		}
+	}
+	create(pool)
+	nodes = suite.Server(t).Kubelet(t, kubetest.KubeletOptions{Namespace: namespace})
+	for i := range int(n) {
+		pod, err := build.Pod(pool, build.Settings{Image: "registry.example.com/rpcpool:v1"}, i)
+		if err != nil {
+			t.Fatal(err)
+		}
+		create(pod)
+		pods = append(pods, pod)
+	}
+	pool.Status.Replicas = &n
+	if err := api.Status().Update(t.Context(), pool); err != nil {
+		t.Fatal(err)
+	}
+	create(build.DisruptionBudget(pool))
+	return pool, pods, nodes
+}
+
+// TestNoServerIsEvictedWhileItsPoolShrinks: Kubernetes counts a budget of what
+// may be unavailable from spec.replicas, and the servers above it finish their
+// sessions still.
+func TestNoServerIsEvictedWhileItsPoolShrinks(t *testing.T) {
+	api, namespace := typed(t)
+	pool, pods, nodes := devices(t, api, namespace, 4)
+	suite.Server(t).ControllerManager(t, kubetest.ControllerManagerOptions{Controllers: []string{"disruption-controller"}})
+	counted := func(healthy int32) {
+		t.Helper()
+		kubetest.Eventually(t, time.Minute, func(ctx context.Context) error {
+			budget := &policyv1.PodDisruptionBudget{}
+			err := api.Get(ctx, client.ObjectKey{Name: pool.Name}, budget)
+			if err == nil && (budget.Status.CurrentHealthy != healthy || budget.Status.ObservedGeneration != budget.Generation) {
+				err = fmt.Errorf("want %d healthy pods: %+v", healthy, budget.Status)
+			}
+			return err
+		})
+	}
+	evict := func(pod *corev1.Pod) error {
+		return api.SubResource("eviction").Create(t.Context(), pod, &policyv1.Eviction{}, client.DryRunAll)
+	}
+	counted(4)
+	scale := &autoscalingv1.Scale{Spec: autoscalingv1.ScaleSpec{Replicas: 1}}
+	if err := api.SubResource("scale").Update(t.Context(), pool, client.WithSubResourceBody(scale)); err != nil {
+		t.Fatal(err)
+	}
+	nodes.Set(pods[3], kubetest.Fate{State: kubetest.NotReady}) // so that it is counted anew
+	counted(3)
+	for what, pod := range map[string]*corev1.Pod{"a ready server": pods[0], "one whose template's probe fails": pods[3]} {
+		if err := evict(pod); !apierrors.IsTooManyRequests(err) {
+			t.Errorf("eviction of %s: got %v, want a refusal", what, err)
+		}
 	}
 }
