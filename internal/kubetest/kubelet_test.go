@@ -351,7 +351,9 @@ func TestAThousandPodsAreReadyInSeconds(t *testing.T) {
 		t.Fatalf("%d pods run", seen)
 	}
 	t.Logf("%d pods in %s, %d requests of the kubelet", pods, time.Since(began).Round(time.Millisecond), kubelet.Requests())
-	if n := kubelet.Requests(); n > 2*pods+20 {
+	// A tenth for status writes that lost a race with their own echo; a kubelet
+	// that looked before it wrote would need half as many again.
+	if n := kubelet.Requests(); n > 2*pods+pods/10 {
 		t.Errorf("%d requests for %d pods", n, pods)
 	}
 }
