@@ -29,9 +29,7 @@ const writers = 16
 // the API server refuses is tried again later, like what fails.
 func (r *Pools) apply(ctx context.Context, pool *v1alpha1.RPCPool, p plan.Plan, now time.Time, m *memory) error {
 	// Who is offered again must not be evictable any more by then.
-	if err := inParallel(ctx, p.NotEvictable, func(ctx context.Context, ref plan.Ref) error {
-		return r.label(ctx, pool, ref, v1alpha1.LabelEvictable, v1alpha1.NotEvictable)
-	}); err != nil {
+	if err := r.mark(ctx, pool, p.NotEvictable, "labels", v1alpha1.LabelEvictable, v1alpha1.NotEvictable); err != nil {
 		return err
 	}
 	if t := r.Trackers.Get(trackerOf(pool)); t != nil {
@@ -42,15 +40,9 @@ func (r *Pools) apply(ctx context.Context, pool *v1alpha1.RPCPool, p plan.Plan, 
 	// One part that fails does not keep the others from being done.
 	return errors.Join(
 		r.applyOwned(ctx, pool),
-		inParallel(ctx, p.Drain, func(ctx context.Context, ref plan.Ref) error {
-			return r.annotate(ctx, pool, ref, v1alpha1.AnnotationDraining, &since)
-		}),
-		inParallel(ctx, p.Undrain, func(ctx context.Context, ref plan.Ref) error {
-			return r.annotate(ctx, pool, ref, v1alpha1.AnnotationDraining, nil)
-		}),
-		inParallel(ctx, p.Evictable, func(ctx context.Context, ref plan.Ref) error {
-			return r.label(ctx, pool, ref, v1alpha1.LabelEvictable, v1alpha1.Evictable)
-		}),
+		r.mark(ctx, pool, p.Drain, "annotations", v1alpha1.AnnotationDraining, since),
+		r.mark(ctx, pool, p.Undrain, "annotations", v1alpha1.AnnotationDraining, nil),
+		r.mark(ctx, pool, p.Evictable, "labels", v1alpha1.LabelEvictable, v1alpha1.Evictable),
 		inParallel(ctx, p.Delete, func(ctx context.Context, d plan.Deletion) error { return r.remove(ctx, pool, d) }),
 		r.createAll(ctx, pool, p.Create, m),
 	)
@@ -137,28 +129,21 @@ func (r *Pools) remove(ctx context.Context, pool *v1alpha1.RPCPool, d plan.Delet
 	return nil
 }
 
-// annotate sets an annotation of a pod, or removes it.
-func (r *Pools) annotate(ctx context.Context, pool *v1alpha1.RPCPool, ref plan.Ref, name string, value *string) error {
-	return r.patch(ctx, pool, ref, map[string]any{"annotations": map[string]any{name: value}})
-}
-
-func (r *Pools) label(ctx context.Context, pool *v1alpha1.RPCPool, ref plan.Ref, name, value string) error {
-	return r.patch(ctx, pool, ref, map[string]any{"labels": map[string]any{name: value}})
-}
-
-// patch changes a pod's metadata. The UID in it makes the API server refuse it
+// mark sets a label or an annotation of pods (field: "labels", "annotations"), or
+// removes it (value: nil). The UID in the patch makes the API server refuse it
 // for a later pod of the same name.
-func (r *Pools) patch(ctx context.Context, pool *v1alpha1.RPCPool, ref plan.Ref, metadata map[string]any) error {
-	metadata["uid"] = ref.UID
-	body, err := json.Marshal(map[string]any{"metadata": metadata})
-	if err != nil {
-		return fmt.Errorf("patch pod %s: %w", ref.Name, err)
-	}
-	err = r.Client.Patch(ctx, podNamed(pool, ref.Name), client.RawPatch(types.MergePatchType, body), fieldOwner)
-	if err != nil && !gone(err) {
-		return fmt.Errorf("patch pod %s: %w", ref.Name, err)
-	}
-	return nil
+func (r *Pools) mark(ctx context.Context, pool *v1alpha1.RPCPool, pods []plan.Ref, field, name string, value any) error {
+	return inParallel(ctx, pods, func(ctx context.Context, ref plan.Ref) error {
+		body, err := json.Marshal(map[string]any{"metadata": map[string]any{"uid": ref.UID, field: map[string]any{name: value}}})
+		if err != nil {
+			return fmt.Errorf("patch pod %s: %w", ref.Name, err)
+		}
+		err = r.Client.Patch(ctx, podNamed(pool, ref.Name), client.RawPatch(types.MergePatchType, body), fieldOwner)
+		if err != nil && !gone(err) {
+			return fmt.Errorf("patch pod %s: %w", ref.Name, err)
+		}
+		return nil
+	})
 }
 
 // gone tells whether the object of an error does not exist any more, or is

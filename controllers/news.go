@@ -49,12 +49,12 @@ func (n *news) feedTrackers(_ context.Context, q queue) error {
 // the cache only.
 func (n *news) tell(k keyAt) {
 	n.mu.Lock()
-	pools, trackers := n.pools, n.trackers
+	ofPools, ofTrackers := n.pools, n.trackers
 	n.mu.Unlock()
-	if trackers != nil && k.key == "" {
-		trackers.Add(reconcile.Request{NamespacedName: k.id})
+	if ofTrackers != nil && k.key == "" {
+		ofTrackers.Add(reconcile.Request{NamespacedName: k.id})
 	}
-	if pools == nil {
+	if ofPools == nil {
 		return
 	}
 	of := client.MatchingFields{indexTracker: k.id.Name}
@@ -67,6 +67,6 @@ func (n *news) tell(k keyAt) {
 		return // only when the operator stops
 	}
 	for i := range list.Items {
-		pools.Add(reconcile.Request{NamespacedName: client.ObjectKeyFromObject(&list.Items[i])})
+		ofPools.Add(reconcile.Request{NamespacedName: client.ObjectKeyFromObject(&list.Items[i])})
 	}
 }

@@ -95,7 +95,7 @@ func podOf(pool *v1alpha1.RPCPool, pod *corev1.Pod) (p plan.Pod, ours bool) {
 	p = plan.Pod{
 		Name: pod.Name, UID: pod.UID, Ordinal: ordinal,
 		Revision: pod.Labels[v1alpha1.LabelRevision], Evictable: pod.Labels[v1alpha1.LabelEvictable] == v1alpha1.Evictable,
-		Created: pod.CreationTimestamp.Time, Node: pod.Spec.NodeName, IP: pod.Status.PodIP,
+		Created: pod.CreationTimestamp.Time, Node: pod.Spec.NodeName,
 		Phase: pod.Status.Phase, Terminating: pod.DeletionTimestamp != nil || owner.UID != pool.UID,
 		Ready: podReady(pod),
 	}

@@ -16,6 +16,7 @@ import (
 	eventsv1 "k8s.io/api/events/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/config"
@@ -216,22 +217,32 @@ func (c *cluster) awaitFree(name string, n int32) *v1alpha1.RPCPool {
 	})
 }
 
-// awaitEvent waits for an event, with which those of the same reconcile have
-// come.
-func (c *cluster) awaitEvent(reason string) {
+// awaitEvents waits for events of all the reasons. Each is sent on its own, so
+// those of one reconcile arrive in any order.
+func (c *cluster) awaitEvents(reasons ...string) {
 	c.t.Helper()
-	c.eventually("the event "+reason, func(ctx context.Context) error {
+	c.eventually(fmt.Sprint("the events ", reasons), func(ctx context.Context) error {
 		events := &eventsv1.EventList{}
 		if err := c.api.List(ctx, events); err != nil {
 			return err
 		}
+		missing := sets.New(reasons...)
 		for i := range events.Items {
-			if events.Items[i].Reason == reason {
-				return nil
-			}
+			missing.Delete(events.Items[i].Reason)
 		}
-		return fmt.Errorf("%d others", len(events.Items))
+		if missing.Len() > 0 {
+			return fmt.Errorf("no %v", sets.List(missing))
+		}
+		return nil
 	})
+}
+
+// awaitSettled waits until a new pool has that many free servers and its story
+// has been told in full.
+func (c *cluster) awaitSettled(name string, free int32) {
+	c.t.Helper()
+	c.awaitFree(name, free)
+	c.awaitEvents(v1alpha1.ReasonScalingUp, v1alpha1.ReasonUpToDate, v1alpha1.ReasonAllServersReady, v1alpha1.ReasonListening)
 }
 
 func is(n *int32, want int32) bool { return n != nil && *n == want }
@@ -374,15 +385,15 @@ func (s *server) register(conn *tracker.Client) error {
 func (s *server) tell(conn *tracker.Client) error {
 	s.mu.Lock()
 	state := s.state
-	info := map[string]json.RawMessage{
-		"key": quote("server:" + s.key), "addr": json.RawMessage(`[null, 9090]`), "state": quote(string(state)),
-		tvm.FieldName: quote(s.name), tvm.FieldInstance: quote(s.uid),
-	}
+	info := tvm.NewUpdateInfo(s.key, "", 9090)
+	var session *tvm.SessionInfo
 	if state == tvm.StateBusy {
-		info["session"] = json.RawMessage(`{"id": "s", "client": "198.51.100.1:7"}`)
+		session = &tvm.SessionInfo{ID: "s", Client: "198.51.100.1:7"}
 	}
+	info.SetState(state, session)
+	info.Info[tvm.FieldName], info.Info[tvm.FieldInstance] = quote(s.name), quote(s.uid)
 	s.mu.Unlock()
-	if err := conn.UpdateInfo(s.ctx, tvm.UpdateInfo{Info: info}); err != nil || state != tvm.StateFree {
+	if err := conn.UpdateInfo(s.ctx, info); err != nil || state != tvm.StateFree {
 		return err
 	}
 	s.mu.Lock()

@@ -152,10 +152,7 @@ func (r *Pools) writeStatus(ctx context.Context, pool *v1alpha1.RPCPool, status 
 	changed := pool.DeepCopy()
 	changed.Status = status
 	err := r.Client.Status().Patch(ctx, changed, client.MergeFrom(pool))
-	if apierrors.IsNotFound(err) {
-		return 0, nil // deleted meanwhile
-	}
-	if err != nil {
+	if client.IgnoreNotFound(err) != nil { // not found: deleted meanwhile
 		return 0, fmt.Errorf("patch status: %w", err)
 	}
 	return 0, nil

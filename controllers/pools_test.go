@@ -66,8 +66,7 @@ func TestAPoolBecomesReady(t *testing.T) {
 func TestAPoolInWhichNothingHappensCostsNoWrite(t *testing.T) {
 	c := start(t, kubetest.KubeletOptions{}, nil)
 	c.create(pool("cpu", 4))
-	c.awaitFree("cpu", 4)
-	c.awaitEvent(v1alpha1.ReasonUpToDate)
+	c.awaitSettled("cpu", 4)
 	audit, err := c.server.Audit()
 	if err != nil {
 		t.Fatal(err)
@@ -86,8 +85,7 @@ func TestAPoolInWhichNothingHappensCostsNoWrite(t *testing.T) {
 func TestSessionsCostNoWriteButTheStatus(t *testing.T) {
 	c := start(t, kubetest.KubeletOptions{}, nil)
 	c.create(pool("cpu", 4))
-	c.awaitFree("cpu", 4)
-	c.awaitEvent(v1alpha1.ReasonUpToDate)
+	c.awaitSettled("cpu", 4)
 	audit, err := c.server.Audit()
 	if err != nil {
 		t.Fatal(err)

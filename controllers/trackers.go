@@ -1,12 +1,9 @@
 package controllers
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -63,7 +60,7 @@ func (r *Trackers) Reconcile(ctx context.Context, id ctrl.Request) (ctrl.Result,
 	return ctrl.Result{}, err
 }
 
-// poolsOf returns the pools of a tracker, the oldest first.
+// poolsOf returns the pools of a tracker.
 func (r *Trackers) poolsOf(ctx context.Context, id trackers.ID) ([]*v1alpha1.RPCPool, error) {
 	list := &v1alpha1.RPCPoolList{}
 	if err := r.Client.List(ctx, list, client.InNamespace(id.Namespace), client.MatchingFields{indexTracker: id.Name}); err != nil {
@@ -75,9 +72,6 @@ func (r *Trackers) poolsOf(ctx context.Context, id trackers.ID) ([]*v1alpha1.RPC
 			pools = append(pools, &list.Items[i])
 		}
 	}
-	slices.SortFunc(pools, func(a, b *v1alpha1.RPCPool) int {
-		return cmp.Or(a.CreationTimestamp.Compare(b.CreationTimestamp.Time), strings.Compare(a.Name, b.Name))
-	})
 	return pools, nil
 }
 
@@ -105,8 +99,13 @@ type Addresses struct {
 	Now    func() time.Time
 
 	mu    sync.Mutex
-	known map[trackers.ID]address
-	since map[trackers.ID]time.Time // when it began to be reachable
+	known map[trackers.ID]known
+}
+
+// known is an address, and since when it has been so.
+type known struct {
+	address
+	since time.Time
 }
 
 // address says whether a tracker can be reached; the zero value: that is not
@@ -118,17 +117,15 @@ type address struct {
 
 func (a *Addresses) set(id trackers.ID, now address) {
 	a.mu.Lock()
-	changed := a.known[id] != now
-	if a.known == nil {
-		a.known, a.since = map[trackers.ID]address{}, map[trackers.ID]time.Time{}
-	}
-	if changed {
-		a.since[id] = a.Now()
-	}
-	a.known[id] = now
-	if now == (address{}) {
+	changed := a.known[id].address != now
+	switch {
+	case now == address{}:
 		delete(a.known, id)
-		delete(a.since, id)
+	case changed:
+		if a.known == nil {
+			a.known = map[trackers.ID]known{}
+		}
+		a.known[id] = known{now, a.Now()}
 	}
 	a.mu.Unlock()
 	if changed {
@@ -147,18 +144,18 @@ func (a *Addresses) looked(pool *v1alpha1.RPCPool) bool {
 
 // of returns what a pool needs to know of its tracker's address.
 func (a *Addresses) of(pool *v1alpha1.RPCPool) plan.Tracker {
-	id := trackerOf(pool)
 	a.mu.Lock()
-	defer a.mu.Unlock()
-	switch at := a.known[id]; {
+	at := a.known[trackerOf(pool)]
+	a.mu.Unlock()
+	switch {
 	case at.problem != "":
 		return plan.Tracker{Reason: v1alpha1.ReasonNotListening, Message: at.problem}
 	case !at.listens:
 		return plan.Tracker{}
 	}
 	return plan.Tracker{
-		Address: fmt.Sprintf("%s.%s.svc:%d", id.Name, id.Namespace, pool.Spec.Tracker.Port),
+		Address: build.TrackerAddress(pool),
 		// Its servers can have come back only after they could reach it.
-		Settled: a.Now().Sub(a.since[id]) >= a.Settle,
+		Settled: a.Now().Sub(at.since) >= a.Settle,
 	}
 }

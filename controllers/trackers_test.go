@@ -52,11 +52,10 @@ func TestAServiceOfSomebodyElseIsLeftAlone(t *testing.T) {
 	theirs.Spec.Selector = map[string]string{"app": "web"}
 	c.create(theirs)
 	c.create(pool("cpu", 1))
-	p := c.await("cpu", "the complaint", func(s *v1alpha1.RPCPoolStatus) bool {
+	c.await("cpu", "the complaint", func(s *v1alpha1.RPCPoolStatus) bool {
 		return holds(s, v1alpha1.ConditionTrackerReady, v1alpha1.ReasonNotListening) &&
 			strings.Contains(message(s, v1alpha1.ConditionTrackerReady), "somebody else's")
 	})
-	_ = p
 	if err := c.api.Get(t.Context(), client.ObjectKeyFromObject(theirs), theirs); err != nil || theirs.Spec.Ports[0].Port != 80 || len(theirs.OwnerReferences) > 0 {
 		t.Errorf("the service was changed: %v %v", theirs.Spec, err)
 	}

@@ -238,8 +238,7 @@ func TestTheOperatorWithTheRightsOfConfigAndNoOthers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	kubelet := i.server.Kubelet(t, kubetest.KubeletOptions{Namespace: i.namespace})
-	_ = kubelet
+	i.server.Kubelet(t, kubetest.KubeletOptions{Namespace: i.namespace})
 	first := i.operate("192.0.2.1")
 	first.ready(t)
 	pool := &v1alpha1.RPCPool{ObjectMeta: metav1.ObjectMeta{Namespace: i.namespace, Name: "cpu"}}
@@ -273,9 +272,8 @@ func TestTheOperatorWithTheRightsOfConfigAndNoOthers(t *testing.T) {
 	if err := second.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
-	third := i.operate("192.0.2.3")
+	i.operate("192.0.2.3")
 	i.leads("192.0.2.3")
-	_ = third
 
 	// Scaled down, a pod goes; with that, every verb has been used.
 	replicas = 1

@@ -1,7 +1,6 @@
 package build
 
 import (
-	"fmt"
 	"strconv"
 	"strings"
 	"time"
@@ -63,12 +62,12 @@ func env() []corev1.EnvVar {
 
 // flags are the sidecar's, from a manifest with its defaults.
 func flags(pool *v1alpha1.RPCPool) []string {
-	s, t := &pool.Spec.Server, &pool.Spec.Tracker
+	s := &pool.Spec.Server
 	f := []string{
 		"--key", literal(pool.DeviceKey()),
 		"--name", "$(POD_NAME)", "--instance", "$(POD_UID)",
 		"--listen", port(s.Port), "--advertise", "$(POD_IP)",
-		"--tracker", fmt.Sprintf("%s.%s.svc:%d", t.Name, pool.Namespace, t.Port),
+		"--tracker", TrackerAddress(pool),
 		"--agent-socket", socket, "--metrics", port(MetricsPort),
 		"--isolation", strings.ToLower(string(s.Isolation)), "--flavour", strings.ToLower(string(s.Flavour)),
 		"--warm", strconv.Itoa(int(*s.WarmWorkers)),

@@ -1,6 +1,7 @@
 package build
 
 import (
+	"fmt"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -13,6 +14,13 @@ import (
 
 	"rpcpool.dev/api/v1alpha1"
 )
+
+// TrackerAddress is where the pool's clients and sidecars connect, as HOST:PORT,
+// whatever the cluster's domain.
+func TrackerAddress(pool *v1alpha1.RPCPool) string {
+	t := &pool.Spec.Tracker
+	return fmt.Sprintf("%s.%s.svc:%d", t.Name, pool.Namespace, t.Port)
+}
 
 // trackerPorts are the ports that a tracker's pools ask for, and their names in
 // Service and EndpointSlice. They all lead to the one listener.

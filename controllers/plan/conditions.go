@@ -3,6 +3,7 @@ package plan
 import (
 	"fmt"
 	"strings"
+	"time"
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -41,10 +42,14 @@ func (p *planning) conditions() []metav1.Condition {
 }
 
 func (p *planning) condition(kind string, v verdict) metav1.Condition {
-	return condition(p.in.Pool.Status.Conditions, metav1.Condition{
+	c := metav1.Condition{
 		Type: kind, Status: v.status, Reason: v.reason, Message: clip(v.message),
-		ObservedGeneration: p.in.Pool.Generation,
-	}, p.in.Now)
+		ObservedGeneration: p.in.Pool.Generation, LastTransitionTime: metav1.NewTime(p.in.Now.Truncate(time.Second)),
+	}
+	if old := meta.FindStatusCondition(p.in.Pool.Status.Conditions, kind); old != nil && old.Status == c.Status {
+		c.LastTransitionTime = old.LastTransitionTime
+	}
+	return c
 }
 
 // ready keeps its last word, if that was about the same manifest, until the

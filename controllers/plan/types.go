@@ -4,7 +4,6 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
 	"rpcpool.dev/api/v1alpha1"
@@ -48,7 +47,6 @@ type Pod struct {
 	Revision string
 	Created  time.Time
 	Node     string // empty: not scheduled
-	IP       string
 
 	Phase       corev1.PodPhase
 	Terminating bool
@@ -145,16 +143,4 @@ type Event struct {
 	// Done: the event is of what the plan does; else of what has changed in the
 	// status, and worth telling only when the status is written.
 	Done bool
-}
-
-// Condition sets one condition, keeping its transition time if its status has
-// not changed.
-func condition(old []metav1.Condition, c metav1.Condition, now time.Time) metav1.Condition {
-	c.LastTransitionTime = metav1.NewTime(now.Truncate(time.Second))
-	for i := range old {
-		if old[i].Type == c.Type && old[i].Status == c.Status {
-			c.LastTransitionTime = old[i].LastTransitionTime
-		}
-	}
-	return c
 }

@@ -7,60 +7,25 @@ import (
 
 	"sigs.k8s.io/yaml"
 
-	"rpcpool.dev/api/v1alpha1"
+	"rpcpool.dev/internal/pooltable"
 )
 
-// tableRow is a row of the tables in api/v1alpha1/testdata. A real API server is
-// held to them as well (test/envtest).
-type tableRow struct {
-	Name, Field, Rule string
-	Pool              object
-}
-
-// readTable returns the rows, and the manifest of each.
-func readTable(t *testing.T, name string) (rows []tableRow, manifests [][]byte) {
+// manifestOf is a row as text. A real API server is held to the same tables
+// (test/envtest).
+func manifestOf(t *testing.T, row pooltable.Row) []byte {
 	t.Helper()
-	if err := yaml.UnmarshalStrict(readTestFile(t, "../../api/v1alpha1/testdata/"+name), &rows); err != nil {
+	text, err := yaml.Marshal(pooltable.Manifest(row.Pool))
+	if err != nil {
 		t.Fatal(err)
 	}
-	for _, row := range rows {
-		pool := object{
-			"apiVersion": v1alpha1.GroupVersion().String(), "kind": v1alpha1.Kind,
-			"metadata": object{"name": "a"},
-			"spec":     object{"server": object{"command": []any{"w"}}},
-		}
-		merge(pool, row.Pool)
-		manifest, err := yaml.Marshal(pool)
-		if err != nil {
-			t.Fatal(err)
-		}
-		manifests = append(manifests, manifest)
-	}
-	return rows, manifests
-}
-
-// merge puts the fields of from into into; null removes one.
-func merge(into, from object) {
-	for name, value := range from {
-		child, isObject := value.(object)
-		present, wasObject := into[name].(object)
-		switch {
-		case value == nil:
-			delete(into, name)
-		case isObject && wasObject:
-			merge(present, child)
-		default:
-			into[name] = value
-		}
-	}
+	return text
 }
 
 func TestTheTableOfBadPools(t *testing.T) {
 	r := newTestReader(t)
-	rows, manifests := readTable(t, "bad.yaml")
-	for i, row := range rows {
+	for _, row := range pooltable.Read(t, "bad.yaml") {
 		t.Run(row.Name, func(t *testing.T) {
-			_, err := r.Read("bad.yaml", manifests[i])
+			_, err := r.Read("bad.yaml", manifestOf(t, row))
 			if err == nil {
 				t.Fatal("accepted")
 			}
@@ -75,10 +40,9 @@ func TestTheTableOfBadPools(t *testing.T) {
 
 func TestTheTableOfGoodPools(t *testing.T) {
 	r := newTestReader(t)
-	rows, manifests := readTable(t, "good.yaml")
-	for i, row := range rows {
+	for _, row := range pooltable.Read(t, "good.yaml") {
 		t.Run(row.Name, func(t *testing.T) {
-			if _, err := r.Read("good.yaml", manifests[i]); err != nil {
+			if _, err := r.Read("good.yaml", manifestOf(t, row)); err != nil {
 				t.Error(err)
 			}
 		})

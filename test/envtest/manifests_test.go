@@ -16,9 +16,10 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"rpcpool.dev/api/v1alpha1"
+	"rpcpool.dev/internal/pooltable"
 )
 
-type object = map[string]any
+type object = pooltable.Object
 
 // pools is a client for the pools of a namespace of the test's own. It speaks
 // as kubectl does: nothing of our Go types stands between a manifest and the
@@ -35,29 +36,7 @@ func pools(t *testing.T) dynamic.ResourceInterface {
 
 // pool is a manifest with the least that a pool can say, and more.
 func pool(more object) *unstructured.Unstructured {
-	manifest := object{
-		"apiVersion": v1alpha1.GroupVersion().String(), "kind": v1alpha1.Kind,
-		"metadata": object{"name": "a"},
-		"spec":     object{"server": object{"command": []any{"w"}}},
-	}
-	merge(manifest, more)
-	return &unstructured.Unstructured{Object: manifest}
-}
-
-// merge puts the fields of from into into; null removes one.
-func merge(into, from object) {
-	for name, value := range from {
-		child, isObject := value.(object)
-		present, wasObject := into[name].(object)
-		switch {
-		case value == nil:
-			delete(into, name)
-		case isObject && wasObject:
-			merge(present, child)
-		default:
-			into[name] = value
-		}
-	}
+	return &unstructured.Unstructured{Object: pooltable.Manifest(more)}
 }
 
 // parse reads YAML.
@@ -72,24 +51,6 @@ func parse(t *testing.T, text string) object {
 		t.Fatal(err)
 	}
 	return out
-}
-
-// row is a row of the tables in api/v1alpha1/testdata.
-type row struct {
-	Name, Field, Rule string
-	Pool              object
-}
-
-func table(t *testing.T, name string) (rows []row) {
-	t.Helper()
-	text, err := os.ReadFile("../../api/v1alpha1/testdata/" + name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := yaml.UnmarshalStrict(text, &rows); err != nil {
-		t.Fatal(err)
-	}
-	return rows
 }
 
 // onTrial creates nothing, but is checked like what does; and no unknown field
@@ -118,7 +79,7 @@ func causes(t *testing.T, err error) []string {
 // TestBadPoolsAreRefused: every refusal names the field and the rule.
 func TestBadPoolsAreRefused(t *testing.T) {
 	client := pools(t)
-	rows := table(t, "bad.yaml")
+	rows := pooltable.Read(t, "bad.yaml")
 	if len(rows) < 30 {
 		t.Errorf("only %d bad pools", len(rows))
 	}
@@ -143,7 +104,7 @@ func TestBadPoolsAreRefused(t *testing.T) {
 
 func TestGoodPoolsAreTaken(t *testing.T) {
 	client := pools(t)
-	for _, tc := range table(t, "good.yaml") {
+	for _, tc := range pooltable.Read(t, "good.yaml") {
 		t.Run(tc.Name, func(t *testing.T) {
 			if _, err := client.Create(t.Context(), pool(tc.Pool), onTrial()); err != nil {
 				t.Error(err)
@@ -266,7 +227,7 @@ func TestWhatCannotBeChanged(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			merge(made.Object, object{"spec": parse(t, tc.after)})
+			pooltable.Merge(made.Object, object{"spec": parse(t, tc.after)})
 			_, err = client.Update(t.Context(), made, metav1.UpdateOptions{FieldValidation: metav1.FieldValidationStrict})
 			var got string
 			if err != nil {

@@ -14,6 +14,7 @@ import (
 	"k8s.io/client-go/dynamic"
 
 	"rpcpool.dev/api/v1alpha1"
+	"rpcpool.dev/internal/pooltable"
 )
 
 // status is one that the operator could have written.
@@ -60,7 +61,7 @@ func TestStatusIsWrittenByItself(t *testing.T) {
 		t.Errorf("a status made generation %d", made.GetGeneration())
 	}
 
-	merge(made.Object, parse(t, "{spec: {replicas: 9}, status: {busy: 9}}"))
+	pooltable.Merge(made.Object, parse(t, "{spec: {replicas: 9}, status: {busy: 9}}"))
 	byStatus, err := client.UpdateStatus(t.Context(), made, metav1.UpdateOptions{})
 	if err != nil {
 		t.Fatal(err)
@@ -68,7 +69,7 @@ func TestStatusIsWrittenByItself(t *testing.T) {
 	if n, _, _ := unstructured.NestedInt64(byStatus.Object, "spec", "replicas"); n != 5 {
 		t.Errorf("a writer of the status made it %d replicas", n)
 	}
-	merge(byStatus.Object, parse(t, "{spec: {replicas: 7}, status: {busy: 7}}"))
+	pooltable.Merge(byStatus.Object, parse(t, "{spec: {replicas: 7}, status: {busy: 7}}"))
 	bySpec, err := client.Update(t.Context(), byStatus, metav1.UpdateOptions{})
 	if err != nil {
 		t.Fatal(err)
@@ -104,7 +105,7 @@ func TestConditionsHaveTheirOwners(t *testing.T) {
 		t.Errorf("conditions %v, %v", conditions, err)
 	}
 	twice := object{"status": object{"conditions": append(conditions, conditions[0])}}
-	merge(got.Object, twice)
+	pooltable.Merge(got.Object, twice)
 	_, err = client.UpdateStatus(t.Context(), got, metav1.UpdateOptions{})
 	if lines := strings.Join(causes(t, err), "\n"); !strings.Contains(lines, "status.conditions[2]: Duplicate value") {
 		t.Errorf("one type twice: %s", lines)
@@ -129,7 +130,7 @@ func TestScale(t *testing.T) {
 			t.Errorf("%s (-want +got):\n%s", field, diff)
 		}
 	}
-	merge(scale.Object, parse(t, "{spec: {replicas: 2}}"))
+	pooltable.Merge(scale.Object, parse(t, "{spec: {replicas: 2}}"))
 	if _, err := client.Update(t.Context(), scale, metav1.UpdateOptions{}, "scale"); err != nil {
 		t.Fatal(err)
 	}
