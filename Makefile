@@ -31,6 +31,7 @@ CONTROLLER_GEN := $(TOOLS)/controller-gen
 GOLANGCI_LINT := $(TOOLS)/golangci-lint
 # So are the programs that tests run the operator against, from hack/kube.
 KUBE := $(CACHE)/kube-$(shell cat hack/kube/go.mod hack/kube/go.sum hack/kube/main.go | sha256sum | cut -c1-16)
+KUBE_NODE := $(CACHE)/node-$(shell cat hack/kube/go.mod hack/kube/go.sum hack/kube/node/main.go | sha256sum | cut -c1-16)
 # What deploys, likewise: it follows Kubernetes' libraries, not the linters'.
 DEPLOY_TOOLS := $(CACHE)/deploy-$(shell cat hack/tools/deploy/go.mod hack/tools/deploy/go.sum | sha256sum | cut -c1-16)
 HELM := $(DEPLOY_TOOLS)/helm
@@ -94,7 +95,11 @@ verify: $(CONTROLLER_GEN) ## Fail if a generated file is stale or a Go file is n
 
 .PHONY: kube
 kube: ## Build etcd and Kubernetes' API server for the tests, unless KUBEBUILDER_ASSETS names others.
-	@hack/kube.sh "$(KUBE)"
+	@[ -n "$${KUBEBUILDER_ASSETS:-}" ] || hack/kube.sh "$(KUBE)" . etcd kube-apiserver kube-controller-manager
+
+.PHONY: kube-node
+kube-node: ## Build what a cluster needs beside (kubelet, kube-proxy, kube-scheduler, kubectl, coredns).
+	@hack/kube.sh "$(KUBE_NODE)" ./node kubelet kube-proxy kube-scheduler kubectl coredns
 
 .PHONY: test
 test: build kube $(HELM) $(KUSTOMIZE) ## Run all tests with the race detector, check coverage, then 20 s of soak and a little chaos.

@@ -1,16 +1,18 @@
 #!/usr/bin/env bash
-# kube.sh DIR
+# kube.sh DIR PACKAGE NAME...
 #
-# Builds etcd, kube-apiserver and kube-controller-manager from hack/kube into
-# DIR, unless they are there, or KUBEBUILDER_ASSETS names others. Needs nothing
-# but Go. From empty caches that is 900 CPU seconds: eight minutes of two cores
-# that nothing else needs, and proportionally more of busy ones; then it is kept.
+# Builds a package of hack/kube, a program that is called by several names, into
+# DIR, with a link of each name, unless it is there. Needs nothing but Go. From
+# empty caches etcd and the API server are 900 CPU seconds: eight minutes of two
+# cores that nothing else needs, and proportionally more of busy ones; what nodes
+# need is half as much again. Then it is kept.
 #
 # DIR is made in one step, and of two builds at once one waits for the other.
 set -euo pipefail
 
-dir=$1
-if [ -n "${KUBEBUILDER_ASSETS:-}" ] || [ -x "$dir/kube" ]; then
+dir=$1 package=$2
+shift 2
+if [ -x "$dir/kube" ]; then
 	exit 0
 fi
 cd "$(dirname "$0")/kube"
@@ -31,15 +33,15 @@ tags=notest,grpcnotrace
 version=$(go list -m -f '{{.Version}}' k8s.io/kubernetes)
 minor=${version#v*.}
 flags="-s -w"
-for package in k8s.io/component-base/version k8s.io/client-go/pkg/version; do
-	flags+=" -X $package.gitVersion=$version -X $package.gitMajor=1 -X $package.gitMinor=${minor%%.*} -X $package.gitTreeState=clean"
+for at in k8s.io/component-base/version k8s.io/client-go/pkg/version; do
+	flags+=" -X $at.gitVersion=$version -X $at.gitMajor=1 -X $at.gitMinor=${minor%%.*} -X $at.gitTreeState=clean"
 done
 
-echo "building Kubernetes $version for tests, once; it is kept in $dir"
+echo "building Kubernetes $version ($*), once; it is kept in $dir"
 echo "fetching its modules"
-total=$(go list -deps -tags "$tags" . | wc -l)
+total=$(go list -deps -tags "$tags" "$package" | wc -l)
 
-go build -v -tags "$tags" -ldflags "$flags" -o "$scratch/kube" . 2>"$scratch/log" 9>&- &
+go build -v -tags "$tags" -ldflags "$flags" -o "$scratch/kube" "$package" 2>"$scratch/log" 9>&- &
 build=$!
 for ((tick = 1; ; tick++)); do
 	sleep 1
@@ -56,7 +58,7 @@ fi
 build=
 
 rm "$scratch/log"
-for name in etcd kube-apiserver kube-controller-manager; do
+for name in "$@"; do
 	ln -s kube "$scratch/$name"
 done
 chmod 755 "$scratch"

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"testing"
@@ -186,7 +187,11 @@ func TestWhatMakeKubeHasBuiltIsFound(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	dir := strings.Trim(strings.TrimPrefix(string(out), "hack/kube.sh"), " \"\n")
+	command := regexp.MustCompile(`hack/kube\.sh "([^"]+)"`).FindSubmatch(out)
+	if command == nil {
+		t.Fatalf("make kube runs %s", out)
+	}
+	dir := string(command[1])
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
