@@ -11,7 +11,9 @@ generated=(
 	api/v1alpha1/zz_generated.deepcopy.go
 	charts/rpcpool/templates/_rules.tpl
 	charts/rpcpool/templates/crds/rpcpools.yaml
+	charts/rpcpool/templates/prometheusrule.yaml
 	config/crd/bases/rpcpool.dev_rpcpools.yaml
+	config/prometheus/prometheus_rule.yaml
 	config/rbac/role.yaml
 	docs/cli.md
 	docs/manifest.md

@@ -130,6 +130,7 @@ func TestUnknownValuesAreRefused(t *testing.T) {
 		{"extraArgs={x}", "/extraArgs/0"},
 		{"metrics.serviceMonitor.enable=true", "additional properties 'enable' not allowed"},
 		{"metrics.podMonitor.interval=often", "/metrics/podMonitor/interval"},
+		{"metrics.rules.enable=true", "additional properties 'enable' not allowed"},
 		{"metrics.readers[0].name=x", "missing property 'namespace'"},
 		{"networkPolicy.tracker.from[0].podSelectors.a=b", "additional properties 'podSelectors' not allowed"},
 		{"tolerations[0].effects=NoSchedule", "additional properties 'effects' not allowed"},

@@ -1,6 +1,8 @@
 package charts
 
 import (
+	"maps"
+	"os"
 	"slices"
 	"testing"
 
@@ -9,6 +11,7 @@ import (
 	networkingv1 "k8s.io/api/networking/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/labels"
+	"sigs.k8s.io/yaml"
 )
 
 // TestForeignKindsOnlyWhereTheyAreAskedFor: a cluster without the Prometheus
@@ -52,11 +55,14 @@ func find(t *testing.T, objects []unstructured.Unstructured, kind string) unstru
 // TestPrometheusFindsTheOperator: the monitor selects the Service, by a port
 // that it has, and shows a token where one is wanted.
 func TestPrometheusFindsTheOperator(t *testing.T) {
-	secure := map[string]any{
-		"port": "metrics", "path": "/metrics", "scheme": "https",
-		"bearerTokenFile": "/var/run/secrets/kubernetes.io/serviceaccount/token",
-		"tlsConfig":       map[string]any{"insecureSkipVerify": true},
+	open := map[string]any{
+		"port": "metrics", "path": "/metrics", "honorLabels": true,
+		"relabelings": []any{map[string]any{"targetLabel": "job", "replacement": "rpcpool-operator"}},
 	}
+	secure := maps.Clone(open)
+	secure["scheme"] = "https"
+	secure["bearerTokenFile"] = "/var/run/secrets/kubernetes.io/serviceaccount/token"
+	secure["tlsConfig"] = map[string]any{"insecureSkipVerify": true}
 	chart := []string{"--set", "metrics.serviceMonitor.enabled=true"}
 	for name, tc := range map[string]struct {
 		objects []unstructured.Unstructured
@@ -65,7 +71,7 @@ func TestPrometheusFindsTheOperator(t *testing.T) {
 	}{
 		"config":              {slices.Concat(Build(t, "default"), Build(t, "prometheus")), secure, 8443},
 		"chart":               {Template(t, chart...), secure, 8443},
-		"chart, open metrics": {Template(t, append(chart, "--set", "metrics.secure=false")...), map[string]any{"port": "metrics", "path": "/metrics"}, 8080},
+		"chart, open metrics": {Template(t, append(chart, "--set", "metrics.secure=false")...), open, 8080},
 	} {
 		monitor, service := find(t, tc.objects, "ServiceMonitor"), only[corev1.Service](t, tc.objects, "Service")
 		if diff := cmp.Diff([]any{tc.want}, field(monitor, "spec", "endpoints")); diff != "" {
@@ -97,13 +103,36 @@ func TestPrometheusFindsThePools(t *testing.T) {
 		want := map[string]any{
 			"namespaceSelector": tc.want,
 			"selector":          map[string]any{"matchExpressions": []any{map[string]any{"key": "rpcpool.dev/pool", "operator": "Exists"}}},
-			"podMetricsEndpoints": []any{map[string]any{"port": "metrics", "path": "/metrics", "relabelings": []any{map[string]any{
-				"sourceLabels": []any{"__meta_kubernetes_pod_label_rpcpool_dev_pool"}, "targetLabel": "pool",
-			}}}},
+			"podMetricsEndpoints": []any{map[string]any{"port": "metrics", "path": "/metrics", "relabelings": []any{
+				map[string]any{"sourceLabels": []any{"__meta_kubernetes_pod_label_rpcpool_dev_pool"}, "targetLabel": "pool"},
+				map[string]any{"targetLabel": "job", "replacement": "rpcpool-sidecar"},
+			}}},
 		}
 		if diff := cmp.Diff(want, spec); diff != "" {
 			t.Errorf("%s:\n%s", name, diff)
 		}
+	}
+}
+
+// TestTheRulesAreThoseOfTheRuleFile: the text of an alert is not Helm's to fill
+// in, and no rule is made unless it is asked for.
+func TestTheRulesAreThoseOfTheRuleFile(t *testing.T) {
+	text, err := os.ReadFile(Path("config/prometheus/rules.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var want map[string]any
+	if err := yaml.UnmarshalStrict(text, &want); err != nil {
+		t.Fatal(err)
+	}
+	chart := find(t, Template(t, "--set", "metrics.rules.enabled=true,metrics.rules.labels.release=prometheus"), "PrometheusRule")
+	for name, object := range map[string]unstructured.Unstructured{"chart": chart, "config": find(t, Build(t, "prometheus"), "PrometheusRule")} {
+		if diff := cmp.Diff(any(want), field(object, "spec")); diff != "" {
+			t.Errorf("%s: run `make manifests`:\n%s", name, diff)
+		}
+	}
+	if got := chart.GetLabels()["release"]; got != "prometheus" {
+		t.Errorf("the chart's rules have the label %q", got)
 	}
 }
 
