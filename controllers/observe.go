@@ -17,7 +17,9 @@ import (
 	"rpcpool.dev/controllers/build"
 	"rpcpool.dev/controllers/plan"
 	"rpcpool.dev/controllers/trackers"
+	"rpcpool.dev/sidecar/rdma"
 	"rpcpool.dev/tracker"
+	"rpcpool.dev/tvm"
 )
 
 // nodeSettled is how long a node must have been missing before its pods are
@@ -297,7 +299,15 @@ func (r *Pools) warnOfTranslation(pool *v1alpha1.RPCPool, m *memory, s *tracker.
 }
 
 func serverOf(s tracker.ServerStatus, ready bool, now time.Time) *plan.Server {
-	return &plan.Server{State: stateOf(s, ready, now), Since: s.Since, Client: s.Client, Reason: s.Reason}
+	return &plan.Server{State: stateOf(s, ready, now), Since: s.Since, Client: s.Client, Reason: s.Reason, RDMA: rdmaOf(s.RDMA)}
+}
+
+// rdmaOf takes nobody's word for a reason that is not one of ours.
+func rdmaOf(said tvm.RDMAInfo) plan.RDMA {
+	if !slices.Contains(rdma.Reasons(), rdma.Reason(said.Reason)) {
+		return plan.RDMA{}
+	}
+	return plan.RDMA{Reason: said.Reason, Message: said.Message}
 }
 
 // stateOf is the state of a server whose pod is ready, by the kubelet's word, or

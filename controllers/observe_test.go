@@ -1,6 +1,9 @@
 package controllers
 
 import (
+	"os"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -10,7 +13,9 @@ import (
 
 	"rpcpool.dev/api/v1alpha1"
 	"rpcpool.dev/controllers/plan"
+	"rpcpool.dev/sidecar/rdma"
 	"rpcpool.dev/tracker"
+	"rpcpool.dev/tvm"
 )
 
 var now = time.Date(2026, 11, 26, 12, 0, 0, 0, time.UTC)
@@ -38,6 +43,41 @@ func TestStatesOfServers(t *testing.T) {
 				t.Errorf("%s, want %s", got, test.want)
 			}
 		})
+	}
+}
+
+func TestWhatServersSayOfTheirDevices(t *testing.T) {
+	for said, want := range map[tvm.RDMAInfo]plan.RDMA{
+		{}:                                       {},
+		{Reason: "PortDown", Message: "port 1"}:  {Reason: v1alpha1.ReasonPortDown, Message: "port 1"},
+		{Reason: "Elsewhere", Message: "a joke"}: {},
+		{Reason: "UpToDate"}:                     {}, // a reason, but none of devices
+	} {
+		if got := serverOf(tracker.ServerStatus{RDMA: said}, true, now).RDMA; got != want {
+			t.Errorf("%+v: %+v, want %+v", said, got, want)
+		}
+	}
+}
+
+// TestReasonsOfDevicesAreConditions: the sidecar has words of its own, because it
+// does not know the API. The documents say what to do about each.
+func TestReasonsOfDevicesAreConditions(t *testing.T) {
+	api := []rdma.Reason{
+		v1alpha1.ReasonDevicesReady, v1alpha1.ReasonNoDeviceGranted, v1alpha1.ReasonBadDeviceInfo, v1alpha1.ReasonNoRDMADevice, v1alpha1.ReasonNoDeviceNode,
+		v1alpha1.ReasonPortDown, v1alpha1.ReasonNoGID, v1alpha1.ReasonMemlockTooSmall, v1alpha1.ReasonNoAnswer,
+	}
+	if !slices.Equal(api, rdma.Reasons()) {
+		t.Errorf("%q, and %q", api, rdma.Reasons())
+	}
+	page, err := os.ReadFile("../docs/kubernetes.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, section, _ := strings.Cut(string(page), "\n## RDMA\n")
+	for _, reason := range api {
+		if !strings.Contains(section, "\n| `"+string(reason)+"` | ") {
+			t.Errorf("docs/kubernetes.md does not explain %s", reason)
+		}
 	}
 }
 

@@ -329,6 +329,7 @@ type server struct {
 	mu      sync.Mutex
 	tickets map[string]bool
 	state   tvm.NativeState
+	rdma    *tvm.RDMAInfo // nil: it says nothing
 	news    chan struct{}
 }
 
@@ -392,6 +393,9 @@ func (s *server) tell(conn *tracker.Client) error {
 	}
 	info.SetState(state, session)
 	info.Info[tvm.FieldName], info.Info[tvm.FieldInstance] = quote(s.name), quote(s.uid)
+	if s.rdma != nil {
+		info.Info[tvm.FieldRDMA], _ = json.Marshal(s.rdma) // cannot fail
+	}
 	s.mu.Unlock()
 	if err := conn.UpdateInfo(s.ctx, info); err != nil || state != tvm.StateFree {
 		return err
@@ -429,6 +433,23 @@ func (s *server) become(state tvm.NativeState) {
 	case s.news <- struct{}{}:
 	default:
 	}
+}
+
+// says changes what the server of a pod tells of its RDMA devices, and its state.
+func (c *cluster) says(pod string, state tvm.NativeState, reason, message string) {
+	c.t.Helper()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, s := range c.servers {
+		if s.name == pod {
+			s.mu.Lock()
+			s.rdma = &tvm.RDMAInfo{Reason: reason, Message: message}
+			s.mu.Unlock()
+			s.become(state)
+			return
+		}
+	}
+	c.t.Fatalf("no server in pod %s", pod)
 }
 
 func deletePod(name string, c *cluster) {

@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"rpcpool.dev/sidecar/rdma"
 	"rpcpool.dev/sidecar/supervise"
 	"rpcpool.dev/tvm"
 )
@@ -35,8 +36,8 @@ const takeTime = 10 * time.Second
 // exception packet, and off the path of the next session.
 const farewellTime = 2 * time.Second
 
-// core owns the state of the server. All its methods but admit, ticketLost and
-// linked run on the goroutine of run.
+// core owns the state of the server. All its methods but admit, ticketLost,
+// linked and rdmaSeen run on the goroutine of run.
 type core struct {
 	options Options
 	meter   meter
@@ -57,6 +58,7 @@ type core struct {
 	last    device
 	// unbounded is [device.unbounded] of the agent that was there last.
 	unbounded string
+	rdma      tvm.RDMAInfo // zero: nobody has looked yet
 	pulse     *pulse
 
 	admissions chan admitted
@@ -64,6 +66,7 @@ type core struct {
 	links      chan linkUp
 	gone       chan string // id of the session whose client went away
 	answers    chan answer
+	reports    chan rdma.Report
 	done       chan struct{}  // closed when run returns
 	farewells  sync.WaitGroup // goodbyes in progress
 }
@@ -94,6 +97,7 @@ func newCore(o Options, t *tickets, publish func(device)) *core {
 		links:      make(chan linkUp),
 		gone:       make(chan string),
 		answers:    make(chan answer),
+		reports:    make(chan rdma.Report),
 		done:       make(chan struct{}),
 	}
 }
@@ -177,6 +181,8 @@ func (c *core) run(ctx context.Context) {
 			c.clientGone(id, time.Now())
 		case a := <-c.answers:
 			c.answered(a)
+		case r := <-c.reports:
+			c.heed(r)
 		case <-c.pulse.beat:
 		case <-timer.C:
 		}
@@ -186,6 +192,7 @@ func (c *core) run(ctx context.Context) {
 // hangUp ends the link at the end of run.
 func (c *core) hangUp() {
 	c.meter.became(string(c.last.state), "")
+	c.meter.rdmaBecame(c.rdma.Reason, "")
 	if c.link != nil {
 		c.link.Close()
 	}
@@ -228,6 +235,9 @@ func (c *core) deviceNow(h supervise.Health, reason string) device {
 	case c.current != nil:
 		return device{state: stateStarting, reason: "asking a worker for its flavour"}
 	case h == supervise.HealthReady:
+		if d, ok := c.withheld(); ok {
+			return d
+		}
 		return device{state: stateFree}
 	default:
 		if reason == "" {
@@ -240,7 +250,7 @@ func (c *core) deviceNow(h supervise.Health, reason string) device {
 // announce publishes a change of state. Each time that the device becomes free
 // is an offer of its own, so that it gets a ticket of its own.
 func (c *core) announce(d device) {
-	d.offer, d.unbounded = c.last.offer, c.unbounded
+	d.offer, d.unbounded, d.rdma = c.last.offer, c.unbounded, c.rdma
 	if d.state == stateFree && (c.last.state != stateFree || c.again) {
 		d.offer++
 	}
@@ -300,7 +310,7 @@ func (c *core) startSpare(now time.Time) {
 // under this one; every other worker is of no use to us.
 func (c *core) connected(l *supervise.Link) {
 	hello := l.Hello()
-	c.link, c.probed, c.leaving = l, false, hello.Stopping
+	c.link, c.probed, c.leaving = l, false, false
 	c.started = map[string]time.Time{}
 	c.meter.agentConnected()
 	c.crew.Connected()
@@ -316,6 +326,9 @@ func (c *core) connected(l *supervise.Link) {
 		}
 		c.crew.Terminating(w.ID)
 		_ = l.Kill(w.ID, supervise.Kill{Cause: supervise.CauseKilledDrain})
+	}
+	if hello.Stopping {
+		c.leave()
 	}
 	c.options.Logger.Info("agent connected", "agent_pid", hello.PID, "instance", hello.Instance, "starts", hello.Starts, "workers", len(hello.Workers))
 	c.unbounded = c.options.warnUnbounded(hello.Unbounded)
@@ -366,7 +379,7 @@ func (c *core) event(e supervise.Event, now time.Time) {
 		}
 		supervise.CloseFD(e.FD)
 	case supervise.EventStopping:
-		c.leaving = true
+		c.leave()
 	case supervise.EventStarted, supervise.EventCleaning:
 		if s := c.current; s != nil && s.worker == e.Worker {
 			s.taken = true
@@ -432,7 +445,7 @@ func (c *core) drain(now time.Time) {
 	case s == nil:
 	case s.probe != nil:
 		s.drainAt = now
-	default:
+	case s.drainAt.IsZero():
 		s.drainAt = now.Add(c.options.DrainTimeout)
 		c.options.Logger.Info("draining", "session", s.id, "at_most", c.options.DrainTimeout)
 	}

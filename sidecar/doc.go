@@ -39,6 +39,13 @@
 // state, the session in progress with its client, which limits the machine does
 // not enforce, and a ticket that no other tracker has seen.
 //
+// # RDMA
+//
+// A server that was promised RDMA devices looks at them every 5 s (package rdma),
+// and tells the tracker what is true of them, with its state; it is not offered before
+// it has looked once. News of that do not touch an offer or a session. Where RDMA is required, a device whose worker is
+// ready is withdrawn (quarantined) as long as they cannot be used.
+//
 // # Probes
 //
 // [Server.Ready] is true while the device is offered (its ticket is with the

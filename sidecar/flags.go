@@ -35,6 +35,7 @@ type Flags struct {
 	flavour   string
 	isolation string
 	bounds    boundFlags
+	rdma      rdmaFlags
 }
 
 // Register adds the flags to a flag set.
@@ -56,9 +57,11 @@ func (f *Flags) Register(flags *flag.FlagSet) {
 	flags.DurationVar(&o.KillGrace, "kill-grace", 2*time.Second, "time between SIGTERM and SIGKILL")
 	flags.DurationVar(&o.ReapTimeout, "reap-timeout", 10*time.Second, "time that a worker may outlive SIGKILL before its device is withdrawn")
 	flags.DurationVar(&o.DrainTimeout, "drain-timeout", 0, "how long a session may go on after SIGTERM; 0 kills it")
+	flags.StringVar(&o.DrainingFile, "draining-file", "", "`FILE` that says since when the server is to go, in RFC 3339: --drain-timeout runs from then; empty: none does")
 	flags.IntVar(&o.Quarantine.Failures, "quarantine-failures", 5, "`starts` that failed, within the window, after which the device is withdrawn")
 	flags.DurationVar(&o.Quarantine.Window, "quarantine-window", time.Minute, "window of --quarantine-failures")
 	f.bounds.register(flags, o)
+	f.rdma.register(flags, o)
 }
 
 // Options checks the flags and opens the listener. An error names the flag that
@@ -126,6 +129,9 @@ func (f *Flags) check() error {
 		return fmt.Errorf("--drain-timeout: %s is negative", o.DrainTimeout)
 	case o.Quarantine.Failures <= 0:
 		return errors.New("--quarantine-failures: want 1 or more")
+	}
+	if err := f.rdma.check(o); err != nil {
+		return err
 	}
 	return f.bounds.check(o)
 }

@@ -47,6 +47,7 @@ type Metrics struct {
 	limits       *prometheus.CounterVec
 	ready        *prometheus.HistogramVec
 	agentRestart *prometheus.CounterVec
+	rdma         *prometheus.GaugeVec
 }
 
 // NewMetrics makes the metrics and registers them.
@@ -70,9 +71,13 @@ func NewMetrics(r prometheus.Registerer) (*Metrics, error) {
 			"Time from the start of a warm worker until it is ready.",
 			prometheus.ExponentialBuckets(0.001, 2, 16)), []string{"key"}),
 		agentRestart: counter("rpcpool_agent_connections_total", "Connections made to the agent; each after the first is a restart of it.", "key"),
+		rdma: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "rpcpool_rdma_servers",
+			Help: "Servers that were promised RDMA devices, by what is true of these: DevicesReady, or the reason why they cannot be used.",
+		}, []string{"key", "reason"}),
 	}
 	var errs []error
-	for _, c := range []prometheus.Collector{m.state, m.sessions, m.ends, m.bytes, m.clamped, m.handshakes, m.offers, m.restarts, m.limits, m.ready, m.agentRestart} {
+	for _, c := range []prometheus.Collector{m.state, m.sessions, m.ends, m.bytes, m.clamped, m.handshakes, m.offers, m.restarts, m.limits, m.ready, m.agentRestart, m.rdma} {
 		errs = append(errs, r.Register(c))
 	}
 	if err := errors.Join(errs...); err != nil {
@@ -109,6 +114,19 @@ func (m meter) became(from, to string) {
 	}
 	if to != "" {
 		m.state.WithLabelValues(m.key, to).Inc()
+	}
+}
+
+// rdmaBecame moves the server from one reason to another; empty is none.
+func (m meter) rdmaBecame(from, to string) {
+	if m.Metrics == nil || from == to {
+		return
+	}
+	if from != "" {
+		m.rdma.WithLabelValues(m.key, from).Dec()
+	}
+	if to != "" {
+		m.rdma.WithLabelValues(m.key, to).Inc()
 	}
 }
 

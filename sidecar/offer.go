@@ -47,6 +47,7 @@ type device struct {
 	// unbounded names the limits that are asked for and not enforced, with commas
 	// between.
 	unbounded string
+	rdma      tvm.RDMAInfo // zero: there is nothing to say
 }
 
 // offer keeps the device registered with the tracker, for ever: it connects,
@@ -182,13 +183,18 @@ func (r *registration) keep(ctx context.Context) error {
 }
 
 // tell brings the tracker up to date: a free device by PUT of a new ticket,
-// any other state by UPDATE_INFO.
+// any other state by UPDATE_INFO. News of RDMA alone leave the offer as it is: a
+// client may have been granted it.
 func (r *registration) tell(ctx context.Context, d device) error {
+	before := r.told
 	r.told = d
-	if d.state != tvm.StateFree || r.ticket == "" {
+	if d.state != tvm.StateFree || r.ticket == "" || d.rdma != before.rdma {
 		if err := r.update(ctx, d); err != nil {
 			return err
 		}
+	}
+	if before.rdma = d.rdma; d.state == tvm.StateFree && r.ticket != "" && d == before {
+		return nil
 	}
 	if d.state == tvm.StateFree {
 		return r.put(ctx)
@@ -299,6 +305,9 @@ func (r *registration) info(d device) (map[string]json.RawMessage, error) {
 		tvm.FieldReason:    d.reason,
 		tvm.FieldSession:   session,
 		tvm.FieldUnbounded: limitNames(d.unbounded),
+	}
+	if d.rdma != (tvm.RDMAInfo{}) {
+		fields[tvm.FieldRDMA] = d.rdma
 	}
 	if r.name != "" {
 		fields[tvm.FieldName] = r.name

@@ -61,6 +61,10 @@ type Options struct {
 	// DrainTimeout is how long a session may go on after Run's context ends.
 	// 0: it is killed at once.
 	DrainTimeout time.Duration
+	// DrainingFile says since when the server is to go, in RFC 3339, if it is to. It
+	// is read when the agent is told to stop: DrainTimeout runs from then. Empty:
+	// there is none.
+	DrainingFile string
 	// Isolation is what stands between two sessions; the default is
 	// [IsolationFork].
 	Isolation Isolation
@@ -80,6 +84,8 @@ type Options struct {
 		Failures int
 		Window   time.Duration
 	}
+	// RDMA says which RDMA devices the server was promised; default: none.
+	RDMA RDMA
 	// Metrics receives what happens; nil: nobody does.
 	Metrics *Metrics
 	// Logger (slog.Default) gets one record a session and one a transition.
@@ -124,6 +130,10 @@ func (o Options) defaulted() (Options, error) {
 	setDefault(&o.Quarantine.Failures, 5)
 	setDefault(&o.Quarantine.Window, time.Minute)
 	setDefault(&o.Isolation, IsolationFork)
+	setDefault(&o.RDMA.Count, 1)
+	if o.RDMA.Mode.On() && o.RDMA.Resource == "" {
+		return o, errors.New("RDMA devices of no resource")
+	}
 	if o.Isolation != IsolationFork && o.Isolation != IsolationWatchdog {
 		return o, fmt.Errorf("isolation %q: want %s or %s", o.Isolation, IsolationFork, IsolationWatchdog)
 	}

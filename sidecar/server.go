@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"rpcpool.dev/sidecar/rdma"
 	"rpcpool.dev/sidecar/supervise"
 	"rpcpool.dev/tracker"
 )
@@ -23,6 +24,7 @@ type Server struct {
 	tickets *tickets
 	offer   *offer
 	core    *core
+	watch   *rdmaWatch // nil: no RDMA devices were promised
 
 	now func() time.Time
 
@@ -40,6 +42,10 @@ func New(o Options) (*Server, error) {
 	s := &Server{options: o, tickets: newTickets(), offer: newOffer(), now: time.Now}
 	s.published = device{state: stateStarting, reason: "the server has just started"}
 	s.core = newCore(o, s.tickets, s.publish)
+	if o.RDMA.Mode.On() {
+		check := func() rdma.Report { return o.RDMA.Host.Check(o.RDMA.Want) }
+		s.watch = &rdmaWatch{check: check, tell: s.core.rdmaSeen, period: rdmaPeriod, patience: rdmaPatience}
+	}
 	m := meter{Metrics: o.Metrics, key: o.Key}
 	s.offer.dial = func(ctx context.Context) (trackerConn, error) { return tracker.Dial(ctx, o.Tracker) }
 	s.offer.key, s.offer.advertise, s.offer.port = o.Key, o.Advertise, s.Addr().Port
@@ -89,6 +95,9 @@ func (s *Server) Run(ctx context.Context) error {
 	})
 	if s.options.Tracker != "" {
 		group.Go(func() { s.offer.run(inner) })
+	}
+	if s.watch != nil {
+		group.Go(func() { s.watch.run(inner) })
 	}
 	group.Go(func() { s.connectAgent(inner) })
 	s.core.run(drain)

@@ -2,6 +2,7 @@ package tracker
 
 import (
 	"slices"
+	"strings"
 	"time"
 
 	"rpcpool.dev/tvm"
@@ -12,6 +13,7 @@ import (
 const (
 	maxNameBytes   = 253
 	maxReasonBytes = 1024
+	maxRDMABytes   = 512 // of the message
 )
 
 // identity is what a server says about itself beyond its key: read once, so that
@@ -20,6 +22,7 @@ type identity struct {
 	name, instance string
 	reason         string
 	session        tvm.SessionInfo
+	rdma           tvm.RDMAInfo
 }
 
 func identityOf(m tvm.UpdateInfo) identity {
@@ -27,7 +30,7 @@ func identityOf(m tvm.UpdateInfo) identity {
 	if instance == "" || len(instance) > maxNameBytes {
 		return identity{}
 	}
-	said := identity{name: m.Name(), instance: instance, reason: m.Reason(), session: m.Session()}
+	said := identity{name: m.Name(), instance: instance, reason: m.Reason(), session: m.Session(), rdma: m.RDMA()}
 	if len(said.name) > maxNameBytes {
 		said.name = ""
 	}
@@ -37,11 +40,17 @@ func identityOf(m tvm.UpdateInfo) identity {
 	if len(said.session.ID) > maxNameBytes || len(said.session.Client) > maxNameBytes {
 		said.session = tvm.SessionInfo{}
 	}
+	if len(said.rdma.Reason) > maxNameBytes {
+		said.rdma = tvm.RDMAInfo{}
+	}
+	if len(said.rdma.Message) > maxRDMABytes {
+		said.rdma.Message = strings.ToValidUTF8(said.rdma.Message[:maxRDMABytes], "")
+	}
 	return said
 }
 
 func (i *identity) cost() int64 {
-	return int64(len(i.name) + len(i.instance) + len(i.reason) + len(i.session.ID) + len(i.session.Client))
+	return int64(len(i.name) + len(i.instance) + len(i.reason) + len(i.session.ID) + len(i.session.Client) + len(i.rdma.Reason) + len(i.rdma.Message))
 }
 
 // identify notes what p says that it is. Whether it is held is for the caller to
@@ -86,6 +95,8 @@ type ServerStatus struct {
 	Session string
 	// Reason why it is not free, in its own words; empty: it gives none.
 	Reason string
+	// RDMA is what the server says of its RDMA devices; zero: nothing.
+	RDMA tvm.RDMAInfo
 	// Held: see [Server.Hold].
 	Held bool
 
@@ -107,7 +118,7 @@ func (r *registry) status(p *peer, now time.Time) ServerStatus {
 	state, since := r.state(p, now)
 	s := ServerStatus{
 		Name: p.said.name, Instance: p.said.instance, Key: p.home.key, Host: p.host,
-		State: state, Since: since, Reason: p.said.reason, Held: p.held, id: p.id,
+		State: state, Since: since, Reason: p.said.reason, RDMA: p.said.rdma, Held: p.held, id: p.id,
 	}
 	if session := p.said.session; session.ID != "" && (p.native == tvm.StateBusy || p.native == tvm.StateDraining) {
 		s.Session, s.Client = session.ID, session.Client

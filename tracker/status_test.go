@@ -45,14 +45,15 @@ func TestServersOfAKey(t *testing.T) {
 	busy := h.ours("uid-1", "starting", "")
 	client := h.take("k:stock")
 	h.clock.advance(time.Second)
-	busy.ask(`[5, {"state": "busy", "session": {"id": "s-1", "client": "10.1.2.3:4711"}, "reason": ""}]`, "0")
+	busy.ask(`[5, {"state": "busy", "session": {"id": "s-1", "client": "10.1.2.3:4711"}, "reason": "", "rdma": {"reason": "NoGID", "message": "why"}}]`, "0")
 	other := h.join()
 	other.ask(`[5, {"key": "server:other", "addr": [null, 1], "instance": "uid-2", "state": "free"}]`, "0")
 	h.take("k:9")
 	got := h.ServersOf("k")
 	want := []ServerStatus{
 		{Name: "pod-uid-9", Instance: "uid-9", State: StateGranted, Since: begin.Add(time.Second), Reason: "why free"},
-		{Name: "pod-uid-1", Instance: "uid-1", State: StateBusy, Since: begin.Add(time.Second), Client: "10.1.2.3:4711", Session: "s-1"},
+		{Name: "pod-uid-1", Instance: "uid-1", State: StateBusy, Since: begin.Add(time.Second), Client: "10.1.2.3:4711", Session: "s-1",
+			RDMA: tvm.RDMAInfo{Reason: "NoGID", Message: "why"}},
 	}
 	if len(got) != len(want) {
 		t.Fatalf("%d servers %+v, want %d", len(got), got, len(want))
@@ -124,12 +125,21 @@ func TestIdentitiesAreBounded(t *testing.T) {
 		"a session whose texts are too long":   {`{"instance": "i", "session": {"id": "s", "client": "` + long + `"}}`, "i  0  "},
 		"what is no text is none":              {`{"instance": "i", "name": 7, "reason": {}}`, "i  0  "},
 		"all of it":                            {`{"instance": "i", "name": "n", "reason": "r", "session": {"id": "s", "client": "c"}}`, "i n 1 s c"},
+		"what is true of its devices":          {`{"instance": "i", "rdma": {"reason": "PortDown", "message": "m", "more": 1}}`, "i  0   PortDown 1"},
+		"devices of which too much is said":    {`{"instance": "i", "rdma": {"reason": "PortDown", "message": "` + strings.Repeat("ü", maxRDMABytes) + `x"}}`, "i  0   PortDown 512"},
+		"a character that would be cut":        {`{"instance": "i", "rdma": {"reason": "PortDown", "message": "x` + strings.Repeat("ü", maxRDMABytes) + `"}}`, "i  0   PortDown 511"},
+		"a word that is too long":              {`{"instance": "i", "rdma": {"reason": "` + long + `", "message": "m"}}`, "i  0  "},
+		"devices that are no object":           {`{"instance": "i", "rdma": "PortDown"}`, "i  0  "},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r, p := newRegistry(false, time.Second), &peer{host: "h"}
 			mustUpdate(t, r, p, time.Time{}, tc.info)
 			s := p.said
-			if got := fmt.Sprintf("%s %s %d %s %s", s.instance, s.name, len(s.reason), s.session.ID, s.session.Client); got != tc.want {
+			got := fmt.Sprintf("%s %s %d %s %s", s.instance, s.name, len(s.reason), s.session.ID, s.session.Client)
+			if s.rdma.Reason != "" {
+				got += fmt.Sprintf(" %s %d", s.rdma.Reason, len(s.rdma.Message))
+			}
+			if got != tc.want {
 				t.Errorf("got %q, want %q", got, tc.want)
 			}
 			r.leave(p, time.Time{}, nil, nil)

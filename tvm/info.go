@@ -29,6 +29,8 @@ const (
 	// FieldUnbounded is ours: the names of limits that were asked for and that the
 	// server's machine cannot enforce.
 	FieldUnbounded = "unbounded"
+	// FieldRDMA is ours: an [RDMAInfo], of a server that was promised RDMA devices.
+	FieldRDMA = "rdma"
 )
 
 // ServerKeyPrefix is what the key of a server's info, and the server's answer
@@ -64,6 +66,14 @@ type SessionInfo struct {
 	ID string `json:"id"`
 	// Client is the client's address.
 	Client string `json:"client"`
+}
+
+// RDMAInfo says whether a server can use its RDMA devices.
+type RDMAInfo struct {
+	// Reason is a word of a closed set; empty: nobody has looked yet.
+	Reason string `json:"reason"`
+	// Message is for people: which device, and why.
+	Message string `json:"message"`
 }
 
 // NewUpdateInfo returns the registration of a server for a device key. An empty
@@ -121,6 +131,16 @@ func (m UpdateInfo) Session() SessionInfo {
 		return SessionInfo{}
 	}
 	return s
+}
+
+// RDMA returns what is true of the server's RDMA devices, zero if it says
+// nothing.
+func (m UpdateInfo) RDMA() RDMAInfo {
+	var r RDMAInfo
+	if raw := m.Info[FieldRDMA]; len(raw) == 0 || json.Unmarshal(raw, &r) != nil {
+		return RDMAInfo{}
+	}
+	return r
 }
 
 // Addr returns the host, nil if it is null or absent, and the port as text,

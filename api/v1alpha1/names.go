@@ -35,8 +35,8 @@ const (
 	// ReasonServersMissing: fewer servers than asked for are offered or in a
 	// session; the message says where the others are.
 	ReasonServersMissing = "ServersMissing"
-	// ReasonQuarantined: servers are withdrawn because their workers keep failing
-	// or a device hangs.
+	// ReasonQuarantined: servers are withdrawn because their workers keep failing,
+	// a device hangs, or RDMA is required and cannot be used.
 	ReasonQuarantined = "Quarantined"
 	// ReasonUpToDate: there is nothing to do.
 	ReasonUpToDate = "UpToDate"
@@ -76,8 +76,31 @@ const (
 	// address, so clients' may not come from theirs either: fair share takes all
 	// that come by one address for one client.
 	ReasonAddressTranslated = "AddressTranslated"
-	// ReasonNotChecked: nothing has looked yet.
+	// ReasonNotChecked: servers have not said yet whether they can use their RDMA
+	// devices.
 	ReasonNotChecked = "NotChecked"
+	// ReasonDevicesReady: every server can use its RDMA devices.
+	ReasonDevicesReady = "DevicesReady"
+	// ReasonNoDeviceGranted: a sidecar was granted no RDMA device, or fewer than
+	// spec.rdma.count.
+	ReasonNoDeviceGranted = "NoDeviceGranted"
+	// ReasonBadDeviceInfo: what the device plugin says in a sidecar's environment
+	// cannot be understood.
+	ReasonBadDeviceInfo = "BadDeviceInfo"
+	// ReasonNoRDMADevice: a granted virtual function is not there, or has no RDMA
+	// device in the pod's network namespace.
+	ReasonNoRDMADevice = "NoRDMADevice"
+	// ReasonNoDeviceNode: the device's node in /dev/infiniband is missing, is
+	// another device's, or cannot be opened.
+	ReasonNoDeviceNode = "NoDeviceNode"
+	// ReasonPortDown: the device's port is not ACTIVE.
+	ReasonPortDown = "PortDown"
+	// ReasonNoGID: the device's port has no RoCE v2 address that is the pod's.
+	ReasonNoGID = "NoGID"
+	// ReasonMemlockTooSmall: a sidecar may not lock enough memory.
+	ReasonMemlockTooSmall = "MemlockTooSmall"
+	// ReasonNoAnswer: the state of a device cannot be read in time.
+	ReasonNoAnswer = "NoAnswer"
 	// ReasonForbidden: the API server refuses what the pool asks for (a quota, an
 	// admission policy, a name that is taken); the message is the server's.
 	ReasonForbidden = "Forbidden"

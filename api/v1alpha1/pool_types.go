@@ -17,7 +17,8 @@ const (
 	RDMAOff RDMAMode = "Off"
 	// RDMAAuto uses RDMA where both ends have it, TCP elsewhere.
 	RDMAAuto RDMAMode = "Auto"
-	// RDMARequired refuses to serve without it.
+	// RDMARequired refuses to serve without it: a server that cannot use its devices
+	// is quarantined.
 	RDMARequired RDMAMode = "Required"
 )
 
@@ -25,7 +26,8 @@ const (
 //
 // +kubebuilder:validation:XValidation:rule="self.mode == 'Off' || has(self.resourceName)",message="is required unless mode is Off",fieldPath=".resourceName",reason=FieldValueRequired
 type RDMASpec struct {
-	// mode is Off, Auto (where both ends have a device, else TCP) or Required.
+	// mode is Off, Auto (where both ends have a device, else TCP) or Required (a
+	// server that cannot use its devices is not offered).
 	// +optional
 	// +kubebuilder:default=Auto
 	Mode RDMAMode `json:"mode,omitempty"`
@@ -151,7 +153,7 @@ type RPCPoolStatus struct {
 	Busy *int32 `json:"busy,omitempty"`
 
 	// quarantined is the number of servers withdrawn because their workers keep
-	// failing or a device hangs.
+	// failing, a device hangs, or RDMA is required and cannot be used.
 	// +optional
 	// +kubebuilder:validation:Minimum=0
 	Quarantined *int32 `json:"quarantined,omitempty"`
@@ -207,6 +209,7 @@ const (
 	ConditionProgressing = "Progressing"
 	// ConditionTrackerReady: the tracker takes requests.
 	ConditionTrackerReady = "TrackerReady"
-	// ConditionRDMAReady: the servers' RDMA devices work.
+	// ConditionRDMAReady: the servers can use their RDMA devices. Only if spec.rdma
+	// asks for some.
 	ConditionRDMAReady = "RDMAReady"
 )

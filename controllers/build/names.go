@@ -15,6 +15,7 @@ const (
 	sidecarName = "rpcpool-sidecar"
 	runVolume   = "rpcpool-run"
 	workVolume  = "rpcpool-work"
+	podVolume   = "rpcpool-pod"
 
 	imageBin = "/usr/local/bin" // in our image
 	runDir   = "/run/rpcpool"   // the socket, and the programs for the device container
@@ -23,6 +24,8 @@ const (
 	stateDir = "/var/lib/rpcpool"
 	workDir  = stateDir + "/work"
 	coreDir  = stateDir + "/cores"
+	podDir   = "/etc/rpcpool" // what the pod's annotations say, for the sidecar
+	draining = "draining"     // a file in it
 
 	workerProgram = "rpcpool-worker" // of our image
 

@@ -159,12 +159,13 @@ func agentContainer(s Settings) corev1.Container {
 	}
 }
 
-// volumes are those that our containers and the device container share. The
-// first holds two programs of a few MiB. In the second, a work directory is
-// for one session, but the next worker has its own before the last one's is
-// removed. The kubelet evicts a pod whose volume is over its limit: it must have
-// room for both, and for the cores that the agent keeps, none of which is larger
-// than a work directory may be.
+// volumes are those of our containers, two of which the device container shares.
+// The first holds two programs of a few MiB. By the second, the sidecar learns since
+// when the pod drains; the kubelet brings it up to date as soon as the pod is
+// annotated. In the third, a work directory is for one session, but the next worker
+// has its own before the last one's is removed. The kubelet evicts a pod whose
+// volume is over its limit: it must have room for both, and for the cores that the
+// agent keeps, none of which is larger than a work directory may be.
 func volumes(pool *v1alpha1.RPCPool) []corev1.Volume {
 	run := resource.MustParse("64Mi")
 	directories := int64(2)
@@ -175,6 +176,11 @@ func volumes(pool *v1alpha1.RPCPool) []corev1.Volume {
 	work := resource.NewQuantity(directories*min(limit.Value(), math.MaxInt64/directories), limit.Format)
 	return []corev1.Volume{
 		{Name: runVolume, VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{SizeLimit: &run}}},
+		{Name: podVolume, VolumeSource: corev1.VolumeSource{DownwardAPI: &corev1.DownwardAPIVolumeSource{
+			Items: []corev1.DownwardAPIVolumeFile{{Path: draining, FieldRef: &corev1.ObjectFieldSelector{
+				APIVersion: "v1", FieldPath: "metadata.annotations['" + v1alpha1.AnnotationDraining + "']",
+			}}},
+		}}},
 		{Name: workVolume, VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{SizeLimit: work}}},
 	}
 }

@@ -3,6 +3,7 @@ package build
 import (
 	"encoding/json"
 	"fmt"
+	"strconv"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -47,6 +48,17 @@ func addRDMA(rdma *v1alpha1.RDMASpec, pod *corev1.Pod, sidecar *corev1.Container
 	}
 	pod.Annotations[networksAnnotation] = networks
 	return nil
+}
+
+// rdmaFlags tell the sidecar what it was promised.
+func rdmaFlags(rdma *v1alpha1.RDMASpec) []string {
+	if rdma == nil || rdma.Mode == v1alpha1.RDMAOff {
+		return nil
+	}
+	return []string{
+		"--rdma-mode", strings.ToLower(string(rdma.Mode)),
+		"--rdma-resource", rdma.ResourceName, "--rdma-count", strconv.Itoa(int(rdma.Count)),
+	}
 }
 
 // addNetworks adds networks to those that a template asks for, in the

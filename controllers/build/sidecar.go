@@ -32,9 +32,12 @@ func sidecarContainer(pool *v1alpha1.RPCPool, s Settings) corev1.Container {
 			{Name: "rpc", ContainerPort: pool.Spec.Server.Port, Protocol: corev1.ProtocolTCP},
 			{Name: "metrics", ContainerPort: MetricsPort, Protocol: corev1.ProtocolTCP},
 		},
-		VolumeMounts:   []corev1.VolumeMount{{Name: runVolume, MountPath: runDir}},
-		StartupProbe:   probe("/healthz", 1, 30),
-		LivenessProbe:  probe("/healthz", 10, 3),
+		VolumeMounts: []corev1.VolumeMount{
+			{Name: runVolume, MountPath: runDir},
+			{Name: podVolume, MountPath: podDir, ReadOnly: true},
+		},
+		StartupProbe:   hanging(probe("/healthz", 1, 30)),
+		LivenessProbe:  hanging(probe("/healthz", 10, 3)),
 		ReadinessProbe: probe("/readyz", 5, 6),
 	}
 }
@@ -47,6 +50,14 @@ func probe(path string, period, failures int32) *corev1.Probe {
 		ProbeHandler:  corev1.ProbeHandler{HTTPGet: &corev1.HTTPGetAction{Path: path, Port: intstr.FromInt32(MetricsPort)}},
 		PeriodSeconds: period, FailureThreshold: failures, TimeoutSeconds: 3,
 	}
+}
+
+// hanging is a probe whose failure means that the process hangs: it will not end by
+// being asked, and the pod's grace period is as long as a session.
+func hanging(p *corev1.Probe) *corev1.Probe {
+	grace := int64(5)
+	p.TerminationGracePeriodSeconds = &grace
+	return p
 }
 
 // env tells the sidecar who it is.
@@ -77,11 +88,12 @@ func flags(pool *v1alpha1.RPCPool) []string {
 		"--kill-grace", max(s.KillGracePeriod.Duration, time.Nanosecond).String(), // the sidecar wants one; none is next to none
 		"--kill-dump", strings.ToLower(string(s.KillDump)),
 		"--drain-timeout", pool.Spec.Rollout.DrainTimeout.Duration.String(),
+		"--draining-file", podDir + "/" + draining,
 		"--quarantine-failures", strconv.Itoa(int(s.Quarantine.Failures)),
 		"--quarantine-window", s.Quarantine.Window.Duration.String(),
 		"--limit-work-dir", inBytes(s.WorkDir.SizeLimit), "--file-limit", inBytes(s.WorkDir.SizeLimit),
 	}
-	return append(f, bounds(s)...)
+	return append(append(f, bounds(s)...), rdmaFlags(pool.Spec.RDMA)...)
 }
 
 // port is all addresses of the pod, of both families, with this port.

@@ -32,11 +32,8 @@ func (p *planning) conditions() []metav1.Condition {
 		p.condition(v1alpha1.ConditionProgressing, p.progress()),
 		p.condition(v1alpha1.ConditionTrackerReady, p.trackerReady()),
 	}
-	if rdma := p.in.Pool.Spec.RDMA; rdma != nil && rdma.Mode != v1alpha1.RDMAOff {
-		out = append(out, p.condition(v1alpha1.ConditionRDMAReady, verdict{
-			metav1.ConditionUnknown, v1alpha1.ReasonNotChecked,
-			"RDMA devices are requested; nothing has checked them yet",
-		}))
+	if p.wantsRDMA() {
+		out = append(out, p.rdmaReady())
 	}
 	return out
 }
@@ -52,20 +49,24 @@ func (p *planning) condition(kind string, v verdict) metav1.Condition {
 	return c
 }
 
-// ready keeps its last word, if that was about the same manifest, until the
-// tracker has settled.
+// unsettled keeps a condition's last word, if that was about the same manifest.
+func (p *planning) unsettled(kind, otherwise string) metav1.Condition {
+	old := meta.FindStatusCondition(p.in.Pool.Status.Conditions, kind)
+	if old != nil && old.ObservedGeneration == p.in.Pool.Generation {
+		return *old
+	}
+	t := p.trackerReady()
+	return p.condition(kind, verdict{metav1.ConditionUnknown, t.reason, otherwise + ": " + t.message})
+}
+
+// ready keeps its last word until the tracker has settled.
 func (p *planning) ready() metav1.Condition {
 	const kind = v1alpha1.ConditionReady
 	if p.replicas == 0 {
 		return p.condition(kind, yes(v1alpha1.ReasonAllServersReady, "no servers are asked for"))
 	}
 	if !p.in.Tracker.Settled {
-		old := meta.FindStatusCondition(p.in.Pool.Status.Conditions, kind)
-		if old != nil && old.ObservedGeneration == p.in.Pool.Generation {
-			return *old
-		}
-		t := p.trackerReady()
-		return p.condition(kind, verdict{metav1.ConditionUnknown, t.reason, "which servers are ready is not known: " + t.message})
+		return p.unsettled(kind, "which servers are ready is not known")
 	}
 	ready := min(p.replicas, p.count(func(m *member) bool { return m.active() && m.serving() }))
 	message := fmt.Sprintf("%d of %d servers are ready", ready, p.replicas)

@@ -46,6 +46,7 @@ func (p *planning) tell() {
 	p.tellProgress()
 	p.tellReady()
 	p.tellTracker()
+	p.tellRDMA()
 }
 
 func (p *planning) tellReplaced() {

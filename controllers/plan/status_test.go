@@ -169,17 +169,6 @@ func TestTrackerReadySaysHowTheTrackerIs(t *testing.T) {
 	})
 }
 
-func TestRDMAIsNotCheckedYet(t *testing.T) {
-	in := aPool(0)
-	in.Pool.Spec.RDMA = &v1alpha1.RDMASpec{Mode: v1alpha1.RDMAAuto}
-	want := "Unknown NotChecked: RDMA devices are requested; nothing has checked them yet"
-	same(t, "RDMAReady", want, says(t, Next(in), v1alpha1.ConditionRDMAReady))
-	in.Pool.Spec.RDMA.Mode = v1alpha1.RDMAOff
-	if c := meta.FindStatusCondition(Next(in).Status.Conditions, v1alpha1.ConditionRDMAReady); c != nil {
-		t.Errorf("mode Off has the condition %v", c)
-	}
-}
-
 func TestAMessageHasABound(t *testing.T) {
 	in := aPool(2, these(aPod(0, pending, problem(strings.Repeat("ü", 4000)))))
 	got := meta.FindStatusCondition(Next(in).Status.Conditions, v1alpha1.ConditionProgressing).Message

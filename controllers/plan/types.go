@@ -94,6 +94,16 @@ type Server struct {
 	Client string
 	// Reason why it is not offered, in its own words.
 	Reason string
+	// RDMA is what is true of its RDMA devices.
+	RDMA RDMA
+}
+
+// RDMA is what a server says of its RDMA devices.
+type RDMA struct {
+	// Reason is one of package v1alpha1's; empty: it has not said anything yet.
+	Reason string
+	// Message names device and circumstances, in the server's words.
+	Message string
 }
 
 // Plan is what to do now. The caller holds the servers first, then writes.

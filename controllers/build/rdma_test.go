@@ -1,0 +1,55 @@
+package build
+
+import (
+	"slices"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"rpcpool.dev/api/v1alpha1"
+	"rpcpool.dev/sidecar/rdma"
+)
+
+// TestTheSidecarHasTheDevicesAndKnowsIt: it, and nobody else in the pod, is
+// granted what the manifest asks for, may lock memory, and is told what to look
+// for.
+func TestTheSidecarHasTheDevicesAndKnowsIt(t *testing.T) {
+	for _, c := range []struct {
+		mode v1alpha1.RDMAMode
+		want rdma.Mode
+	}{
+		{v1alpha1.RDMAOff, rdma.Off}, {v1alpha1.RDMAAuto, rdma.Auto}, {v1alpha1.RDMARequired, rdma.Required},
+		{"", rdma.Auto}, // the default
+	} {
+		t.Run("mode "+string(c.mode), func(t *testing.T) {
+			pool := example(t, "rdma")
+			pool.Spec.RDMA.Mode = c.mode
+			pod, o := podOf(t, pool), parsed(t, pool)
+			on := c.want != rdma.Off
+			if o.RDMA.Mode != c.want || on && o.RDMA.Want != (rdma.Want{Resource: "openshift.io/rdma_vf", Count: 2}) {
+				t.Errorf("the sidecar makes %+v of it", o.RDMA)
+			}
+			for _, list := range [][]corev1.Container{pod.Spec.InitContainers, pod.Spec.Containers} {
+				for i := range list {
+					its := list[i].Name == sidecarName && on
+					devices, granted := list[i].Resources.Limits["openshift.io/rdma_vf"]
+					if requested := list[i].Resources.Requests["openshift.io/rdma_vf"]; granted != its || !requested.Equal(devices) || its && devices.Value() != 2 {
+						t.Errorf("container %s: %s granted, %s requested", list[i].Name, &devices, &requested)
+					}
+					if locks := mayLock(&list[i]); locks != its {
+						t.Errorf("container %s may lock memory: %t", list[i].Name, locks)
+					}
+				}
+			}
+			if joined := pod.Annotations[networksAnnotation] != "mgmt"; joined != on {
+				t.Errorf("networks %q", pod.Annotations[networksAnnotation])
+			}
+		})
+	}
+}
+
+// mayLock tells whether IPC_LOCK is in effect: it is for root alone.
+func mayLock(c *corev1.Container) bool {
+	s := c.SecurityContext
+	return s != nil && s.Capabilities != nil && slices.Contains(s.Capabilities.Add, "IPC_LOCK") && s.RunAsUser != nil && *s.RunAsUser == 0
+}
