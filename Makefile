@@ -50,7 +50,7 @@ help: ## Show this help.
 ##@ Development
 
 .PHONY: manifests
-manifests: $(CONTROLLER_GEN) ## Generate the custom resource definition, its reference and the operator's role, and the chart's copies.
+manifests: $(CONTROLLER_GEN) ## Generate the custom resource definition, its reference and the operator's role, the PrometheusRule, and the chart's copies.
 	@scratch=$$(mktemp -d); trap 'rm -rf "$$scratch"' EXIT; \
 	$(CONTROLLER_GEN) crd:generateEmbeddedObjectMeta=true paths=./api/... output:crd:dir="$$scratch"; \
 	go run ./hack/crd trim "$$scratch/$(notdir $(CRD))" $(CRD)
@@ -58,6 +58,8 @@ manifests: $(CONTROLLER_GEN) ## Generate the custom resource definition, its ref
 	$(CONTROLLER_GEN) rbac:roleName=manager-role paths=./controllers/... output:rbac:dir=config/rbac
 	go run ./hack/chart crd $(CRD) $(CHART)/templates/crds/rpcpools.yaml
 	go run ./hack/chart role config/rbac/role.yaml $(CHART)/templates/_rules.tpl
+	go run ./hack/chart alerts config/prometheus/rules.yaml $(CHART)/templates/prometheusrule.yaml
+	go run ./hack/chart object config/prometheus/rules.yaml config/prometheus/prometheus_rule.yaml
 
 .PHONY: generate
 generate: $(CONTROLLER_GEN) ## Generate DeepCopy methods, and the references of the command line and of the metrics.
@@ -77,6 +79,8 @@ vet: ## Run go vet.
 lint: $(GOLANGCI_LINT) ## Run golangci-lint, kube-api-linter on api/, and check the shell scripts.
 	$(GOLANGCI_LINT) run --allow-parallel-runners ./...
 	$(GOLANGCI_LINT) run --allow-parallel-runners --config .golangci-api.yml ./api/...
+	cd hack/image && $(GOLANGCI_LINT) run --allow-parallel-runners --config ../../.golangci.yml ./...
+	cd test/e2e && $(GOLANGCI_LINT) run --allow-parallel-runners --config ../../.golangci.yml ./...
 	hack/lint-scripts.sh
 
 .PHONY: helm-lint
@@ -105,10 +109,13 @@ kube-node: ## Build what a cluster needs beside (kubelet, kube-proxy, kube-sched
 test: build kube $(HELM) $(KUSTOMIZE) ## Run all tests with the race detector, check coverage, then 20 s of soak and a little chaos.
 	hack/need.sh gcc gcc libc6-dev
 	hack/need.sh python3 python3
+	hack/need.sh promtool prometheus
 	mkdir -p out
 	KUBEBUILDER_ASSETS="$${KUBEBUILDER_ASSETS:-$(KUBE)}" HELM=$(HELM) KUSTOMIZE=$(KUSTOMIZE) CGO_ENABLED=1 go test -vet=off -race -timeout 25m \
 		-covermode=atomic -coverpkg=$(shell hack/coverage.sh --packages) -coverprofile=out/coverage.out ./...
 	hack/coverage.sh out/coverage.out
+	cd hack/image && CGO_ENABLED=1 go test -vet=off -race ./...
+	cd test/e2e && CGO_ENABLED=1 go test -vet=off -race ./image/...
 	go run ./test/bench soak --duration 20s
 	go run ./test/chaos -bin $(BIN) -sessions 400
 
@@ -142,6 +149,59 @@ bench: build ## Measure, and print a table; JSON and table in out/bench.
 	mkdir -p out/bench
 	go test -vet=off -run '^$$' -bench . -benchmem ./... | tee out/bench/go.txt
 	go run ./test/bench all
+
+##@ Cluster
+
+# What `make cluster` and `make e2e` build beside the programs.
+CLUSTER ?= $(CACHE)/cluster
+NODES ?= 2
+E2E_OUT := out/e2e
+E2E_TAG := e2e
+E2E_IMAGE ?= rpcpool.dev/rpcpool:$(E2E_TAG)
+E2E_TEST_IMAGE ?= rpcpool.dev/rpcpool-e2e:$(E2E_TAG)
+# Only a KUBECONFIG that is typed here counts: one of the environment may be of a
+# cluster that nobody wants to test on.
+E2E_KUBECONFIG := $(if $(filter command,$(word 1,$(origin KUBECONFIG))),$(KUBECONFIG),$(CLUSTER)/kubeconfig)
+
+.PHONY: images
+images: build ## Build the images without a container engine, with bills of materials (out/e2e/*.tar, *.cdx.json).
+	@mkdir -p $(E2E_OUT)
+	@cd test/e2e && CGO_ENABLED=0 go build -ldflags '-s -w' -o ../../$(E2E_OUT)/rpcpool-e2e ./image
+	@cd hack/image && CGO_ENABLED=0 go build -o ../../$(E2E_OUT)/image .
+	@$(E2E_OUT)/image --tag $(E2E_IMAGE) --out $(E2E_OUT)/rpcpool.tar --sbom $(E2E_OUT)/rpcpool.cdx.json $(BIN)/rpcpool*
+	@$(E2E_OUT)/image --tag $(E2E_TEST_IMAGE) --entrypoint rpcpool-e2e --cmd "" --out $(E2E_OUT)/rpcpool-e2e.tar $(E2E_OUT)/rpcpool-e2e
+	@$(E2E_OUT)/image --tag rpcpool.dev/pause:e2e --entrypoint "rpcpool-e2e pause" --cmd "" --out $(E2E_OUT)/pause.tar $(E2E_OUT)/rpcpool-e2e
+
+.PHONY: cluster
+cluster: kube kube-node images ## Run a real cluster of NODES (2) nodes on this machine; root on Debian 12.
+	@hack/need.sh containerd containerd
+	@hack/need.sh runc runc
+	@hack/need.sh ip iproute2
+	@hack/need.sh nft nftables
+	@hack/need.sh /usr/lib/cni/ptp containernetworking-plugins
+	@go build -o $(E2E_OUT)/cluster ./hack/cluster
+	@$(E2E_OUT)/cluster --dir $(CLUSTER) up --nodes $(NODES) --control $(KUBE) --node $(KUBE_NODE) \
+		--image $(E2E_OUT)/pause.tar --image $(E2E_OUT)/rpcpool.tar --image $(E2E_OUT)/rpcpool-e2e.tar
+
+.PHONY: cluster-down
+cluster-down: ## End the cluster of this machine, and remove every trace of it.
+	@go build -o $(E2E_OUT)/cluster ./hack/cluster
+	@$(E2E_OUT)/cluster --dir $(CLUSTER) down
+
+.PHONY: e2e
+e2e: $(if $(filter $(CLUSTER)/%,$(E2E_KUBECONFIG)),cluster,images) $(HELM) ## Run the end-to-end tests on this machine's cluster, or on that of KUBECONFIG=FILE.
+	@$(E2E_RUN)
+
+.PHONY: e2e-smoke
+e2e-smoke: $(if $(filter $(CLUSTER)/%,$(E2E_KUBECONFIG)),cluster,images) $(HELM) ## Run the shortest of them: install, tune, kill, recover.
+	@$(E2E_RUN) -run '^TestSmoke'
+
+# The programs of the tests; kubectl is the cluster's own if nobody says otherwise.
+E2E_RUN = cd test/e2e && KUBECONFIG=$(abspath $(E2E_KUBECONFIG)) HELM=$(HELM) \
+	KUBECTL=$(if $(filter $(CLUSTER)/%,$(E2E_KUBECONFIG)),$(KUBE_NODE)/kubectl,$(KUBECTL)) \
+	E2E_IMAGE=$(E2E_IMAGE) E2E_TEST_IMAGE=$(E2E_TEST_IMAGE) \
+	E2E_CLUSTER="$(if $(filter $(CLUSTER)/%,$(E2E_KUBECONFIG)),$(abspath $(E2E_OUT))/cluster --dir $(CLUSTER))" \
+	go test -vet=off -count=1 -timeout 40m -v .
 
 ##@ Build
 

@@ -1,0 +1,152 @@
+//go:build linux
+
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/netip"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"rpcpool.dev/test/e2e/image/deviceplugin"
+	"rpcpool.dev/test/e2e/image/sysfs"
+)
+
+// unhealthyFile is where the plugin and set-health meet, if nobody says otherwise.
+const unhealthyFile = "/tmp/unhealthy"
+
+func devicePluginCommand(ctx context.Context, args []string, stderr io.Writer) error {
+	if len(args) > 0 && args[0] == "set-health" {
+		return setHealth(args[1:])
+	}
+	if len(args) > 0 && args[0] == "set-port" {
+		return setPort(args[1:])
+	}
+	flags := newFlags("deviceplugin")
+	config := deviceplugin.Config{Retry: time.Second, Log: slog.New(slog.NewTextHandler(stderr, nil))}
+	flags.StringVar(&config.Resource, "resource", "openshift.io/rdma_vf", "")
+	addresses := flags.String("devices", "", "")
+	flags.BoolVar(&config.Info, "env-info", false, "")
+	flags.BoolVar(&config.Nodes, "nodes", true, "")
+	dev := flags.String("dev", "", "")
+	flags.StringVar(&config.UnhealthyFile, "unhealthy-file", unhealthyFile, "")
+	fakeSysfs := flags.String("fake-sysfs", "", "")
+	flags.StringVar(&config.Dir, "dir", "/var/lib/kubelet/device-plugins", "")
+	if err := parse(flags, args, 0); err != nil {
+		return err
+	}
+	var err error
+	if config.Devices, err = parseDevices(*addresses); err != nil {
+		return fmt.Errorf("deviceplugin: %w: %w", err, errUsage)
+	}
+	if config.Nodes && *dev != "" {
+		if err := deviceplugin.MakeNodes(*dev, config.Devices); err != nil {
+			return err //nolint:wrapcheck // names the device
+		}
+	}
+	if *fakeSysfs != "" {
+		if err := sysfs.Write(*fakeSysfs, fakeDevices(config.Devices)...); err != nil {
+			return err //nolint:wrapcheck // names the device
+		}
+	}
+	return deviceplugin.Run(ctx, config) //nolint:wrapcheck // says what is wrong
+}
+
+// parseDevices takes PCI addresses, separated by commas.
+func parseDevices(addresses string) ([]deviceplugin.Device, error) {
+	if addresses == "" {
+		return nil, errors.New("--devices: which?")
+	}
+	form := regexp.MustCompile(`^[0-9a-f]{4}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]$`)
+	var devices []deviceplugin.Device
+	seen := make(map[string]bool)
+	for i, address := range strings.Split(addresses, ",") {
+		if !form.MatchString(address) || seen[address] {
+			return nil, fmt.Errorf("--devices: %q is not a PCI address, or is there twice; want 0000:3b:00.2", address)
+		}
+		seen[address] = true
+		devices = append(devices, deviceplugin.Device{Address: address, RDMA: fmt.Sprintf("mlx5_%d", i), Index: i})
+	}
+	return devices, nil
+}
+
+// jumbo is the MTU of fake devices, in bytes.
+const jumbo = 9000
+
+// fakeDevices are RoCE devices, each with an address of a network for tests of such
+// (RFC 2544).
+func fakeDevices(devices []deviceplugin.Device) []sysfs.Device {
+	all := make([]sysfs.Device, 0, len(devices))
+	for _, d := range devices {
+		all = append(all, fakeDevice(sysfs.Device{
+			Address:   d.Address,
+			RDMA:      d.RDMA,
+			Verbs:     fmt.Sprintf("uverbs%d", d.Index),
+			Interface: fmt.Sprintf("ens1f0v%d", d.Index),
+		}, netip.AddrFrom4([4]byte{198, 18, 0, byte(d.Index + 1)})))
+	}
+	return all
+}
+
+// fakeDevice has a link-local address before the others, as all have.
+func fakeDevice(names sysfs.Device, addresses ...netip.Addr) sysfs.Device {
+	addresses = append([]netip.Addr{netip.MustParseAddr("fe80::200:ff:fe00:1")}, addresses...)
+	return sysfs.RoCE(names.Address, names.RDMA, names.Verbs, names.Interface, jumbo, addresses...)
+}
+
+// setArguments parses ADDRESS and another word, with flags before or behind them.
+func setArguments(flags *flag.FlagSet, args []string, words ...string) (address, word string, err error) {
+	const arguments = 2
+	if len(args) > arguments && !strings.HasPrefix(args[0], "-") {
+		args = append(args[arguments:len(args):len(args)], args[:arguments]...)
+	}
+	if err := parse(flags, args, arguments); err != nil {
+		return "", "", err
+	}
+	address, word = flags.Arg(0), flags.Arg(1)
+	if _, err := parseDevices(address); err != nil || !slices.Contains(words, word) {
+		return "", "", fmt.Errorf("%s: want ADDRESS %s: %w", flags.Name(), strings.Join(words, "|"), errUsage)
+	}
+	return address, word, nil
+}
+
+func setHealth(args []string) error {
+	flags := newFlags("deviceplugin set-health")
+	path := flags.String("unhealthy-file", unhealthyFile, "")
+	address, health, err := setArguments(flags, args, "healthy", "unhealthy")
+	if err != nil {
+		return err
+	}
+	return deviceplugin.SetHealth(*path, address, health == "healthy") //nolint:wrapcheck // names the file
+}
+
+func setPort(args []string) error {
+	flags := newFlags("deviceplugin set-port")
+	root := flags.String("fake-sysfs", "", "")
+	var addresses []netip.Addr
+	flags.Func("ip", "", func(text string) error {
+		address, err := netip.ParseAddr(text)
+		addresses = append(addresses, address)
+		return err //nolint:wrapcheck // flag names the value
+	})
+	address, state, err := setArguments(flags, args, "active", "down")
+	if err != nil {
+		return err
+	}
+	names, err := sysfs.Find(*root, address)
+	if err != nil {
+		return err //nolint:wrapcheck // names the device
+	}
+	device := fakeDevice(names, addresses...)
+	if state == "down" {
+		device.State = sysfs.Down
+	}
+	return sysfs.Write(*root, device) //nolint:wrapcheck // names the device
+}

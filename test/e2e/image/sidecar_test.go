@@ -1,0 +1,57 @@
+//go:build linux
+
+package main
+
+import (
+	"net/netip"
+	"os"
+	"testing"
+
+	"rpcpool.dev/sidecar/rdma"
+	"rpcpool.dev/test/e2e/image/deviceplugin"
+	"rpcpool.dev/test/e2e/image/sysfs"
+)
+
+// TestASidecarBelievesTheFakes: with what the plugin hands out and writes, it finds
+// a device that it can use, if the port has the pod's address.
+func TestASidecarBelievesTheFakes(t *testing.T) {
+	sys, dev := t.TempDir(), t.TempDir()
+	devices, err := parseDevices("0000:3b:00.2,0000:3b:00.3")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := sysfs.Write(sys, fakeDevices(devices)...); err != nil {
+		t.Fatal(err)
+	}
+	if os.Getuid() != 0 {
+		t.Skip("only root makes devices")
+	}
+	if err := deviceplugin.MakeNodes(dev, devices); err != nil {
+		t.Fatal(err)
+	}
+	host := rdma.Host{
+		Sys: sys, Dev: dev,
+		Lookup: func(name string) (string, bool) {
+			return "0000:3b:00.3", name == "PCIDEVICE_OPENSHIFT_IO_RDMA_VF"
+		},
+		Addresses: func() ([]netip.Addr, error) { return []netip.Addr{netip.MustParseAddr("10.99.1.7")}, nil },
+		Memlock:   func() (uint64, error) { return 1 << 40, nil },
+	}
+	want := rdma.Want{Resource: "openshift.io/rdma_vf", Count: 1}
+	if report := host.Check(want); report.Reason != rdma.NoGID {
+		t.Errorf("without the pod's address: %+v", report)
+	}
+	if o := execute("deviceplugin", "set-port", "0000:3b:00.3", "active", "--fake-sysfs", sys, "--ip", "10.99.1.7"); o.status != exitOK {
+		t.Fatal(o)
+	}
+	report := host.Check(want)
+	if report.Reason != rdma.DevicesReady || len(report.VFs) != 1 || report.VFs[0].Device != "mlx5_1" || report.VFs[0].GID != 3 {
+		t.Errorf("with it: %+v", report)
+	}
+	if o := execute("deviceplugin", "set-port", "0000:3b:00.3", "down", "--fake-sysfs", sys, "--ip", "10.99.1.7"); o.status != exitOK {
+		t.Fatal(o)
+	}
+	if report := host.Check(want); report.Reason != rdma.PortDown {
+		t.Errorf("without a link: %+v", report)
+	}
+}
