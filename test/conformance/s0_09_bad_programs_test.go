@@ -122,7 +122,10 @@ func (b badProgram) run(t *testing.T, tr *trackerProc, s *server) {
 	closeOf(t, session)
 	e := s.log.nextEnd(t)
 	t.Logf("%s: %s after %v; client: %v", e.cause, e.how, e.duration, err)
-	if !slices.Contains(b.causes, e.cause) || !strings.Contains(e.how, b.how) {
+	// A watchdogged worker ends itself at the deadline; on a busy machine the kernel's
+	// timer behind it may be first (S0.18 has the one that is).
+	kernel := e.cause == "timeout" && strings.Contains(e.how, "SIGKILL")
+	if !slices.Contains(b.causes, e.cause) || !strings.Contains(e.how, b.how) && !kernel {
 		t.Errorf("recorded %s: %s; want %q: %s", e.cause, e.how, b.causes, b.how)
 	}
 	if b.exits {

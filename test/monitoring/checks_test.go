@@ -55,6 +55,13 @@ func ends(job tune.Summary) map[string]float64 {
 // of a series begins with its first sample, so it sees less than there was.
 func within(value, low, high, of float64) bool { return value >= low*of && value <= high*of }
 
+// late compares timeouts: on a busy machine a session's time can be over when its
+// client has just had the answer, and not yet said goodbye.
+func late(counted, seen float64) bool {
+	const few = 0.1 * trials
+	return counted >= seen && counted <= seen+few
+}
+
 // checks are by the question of the page.
 var checks = map[string]check{
 	"How much of each key is in use?": {peak: true, holds: func(a answer, _ tune.Summary) bool {
@@ -72,7 +79,10 @@ var checks = map[string]check{
 		return within(5*a.by("key")["cpu"], 0.5, 1.1, float64(job.Trials))
 	}},
 	"How have all sessions ended?": {holds: func(a answer, job tune.Summary) bool {
-		return maps.Equal(a.by("reason"), ends(job))
+		got, want := a.by("reason"), ends(job)
+		const completed, timeout, crash = string(supervise.CauseCompleted), string(supervise.CauseTimeout), string(supervise.CauseCrashSignal)
+		return len(a) <= 3 && got[crash] == want[crash] && got[completed]+got[timeout] == want[completed]+want[timeout] &&
+			late(got[timeout], want[timeout])
 	}},
 	"Which share of the trials ends badly, by cause?": {holds: func(a answer, job tune.Summary) bool {
 		for cause, n := range ends(job) {
@@ -100,7 +110,7 @@ var checks = map[string]check{
 		return seconds > 0 && seconds < 30
 	}},
 	"Which limits do workers run into?": {holds: func(a answer, job tune.Summary) bool {
-		return a.by("limit")["session"] == ends(job)["timeout"]
+		return late(a.by("limit")["session"], ends(job)["timeout"])
 	}},
 	"What becomes of grants?": {holds: func(a answer, job tune.Summary) bool {
 		return maps.Equal(a.by("result"), map[string]float64{"used": float64(job.Trials), "expired": 0, "returned": 0, "unknown": 0})

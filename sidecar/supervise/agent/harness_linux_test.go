@@ -25,7 +25,7 @@ import (
 
 // patience bounds every wait of these tests: a loaded machine is slow, a bug
 // waits for ever.
-const patience = 30 * time.Second
+const patience = 90 * time.Second
 
 // quickExit spares workers the second that the race detector sleeps at exit.
 const quickExit = "GORACE=atexit_sleep_ms=0"
