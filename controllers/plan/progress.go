@@ -21,7 +21,7 @@ func (p *planning) progress() verdict {
 	case p.in.Pool.DeletionTimestamp != nil:
 		return yes(v1alpha1.ReasonScalingDown, "the pool is being deleted; %s left", plural(len(p.members), "pod"))
 	case p.in.Refused != "" && p.missing() > 0:
-		return no(v1alpha1.ReasonForbidden, "%s cannot be made: %s", plural(p.missing(), "pod"), p.in.Refused)
+		return no(v1alpha1.ReasonForbidden, "%s cannot be made%s: %s", plural(p.missing(), "pod"), p.lacking(), p.in.Refused)
 	case obstacle != nil:
 		return p.heldUp(obstacle, why)
 	case !p.in.Tracker.Settled && (len(outdated) > 0 || p.surplus() > 0):

@@ -1,6 +1,8 @@
 package plan
 
 import (
+	"strings"
+
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -10,6 +12,15 @@ import (
 func (p *planning) wantsRDMA() bool {
 	rdma := p.in.Pool.Spec.RDMA
 	return rdma != nil && rdma.Mode != v1alpha1.RDMAOff
+}
+
+// lacking is what a pod that was refused needs, where the API server's words name what
+// is too much and not what would be enough.
+func (p *planning) lacking() string {
+	if p.wantsRDMA() && strings.Contains(p.in.Refused, "violates PodSecurity") {
+		return ", as spec.rdma needs a namespace with pod-security.kubernetes.io/enforce: privileged"
+	}
+	return ""
 }
 
 // rdma is what the server says of its RDMA devices. What one said that the

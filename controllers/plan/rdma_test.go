@@ -100,3 +100,17 @@ func TestEventsOfRDMA(t *testing.T) {
 		in = in.seen(p)
 	}
 }
+
+func TestARefusalOfPodsWithRDMASaysWhatTheirNamespaceLacks(t *testing.T) {
+	security := func(in *Input) {
+		in.Refused = `pods "rk-0" is forbidden: violates PodSecurity "baseline:latest": IPC_LOCK`
+	}
+	quota := func(in *Input) { in.Refused = "exceeded quota" }
+	runSays(t, v1alpha1.ConditionProgressing, map[string]sayCase{
+		"by Pod Security": {withRDMA(1).but(security), "False Forbidden: 1 pod cannot be made, " +
+			"as spec.rdma needs a namespace with pod-security.kubernetes.io/enforce: privileged: " +
+			`pods "rk-0" is forbidden: violates PodSecurity "baseline:latest": IPC_LOCK`},
+		"by a quota": {withRDMA(1).but(quota), "False Forbidden: 1 pod cannot be made: exceeded quota"},
+		"of others":  {aPool(1).but(security), `False Forbidden: 1 pod cannot be made: pods "rk-0" is forbidden: violates PodSecurity "baseline:latest": IPC_LOCK`},
+	})
+}

@@ -39,7 +39,7 @@ const (
 
 // lab is the cluster under test.
 type lab struct {
-	api    client.Client
+	api    client.WithWatch
 	core   kubernetes.Interface
 	config *rest.Config
 
@@ -120,7 +120,7 @@ func openLab() (*lab, error) {
 	if err != nil {
 		return nil, err
 	}
-	l.api, err = client.New(l.config, client.Options{Scheme: scheme})
+	l.api, err = client.NewWithWatch(l.config, client.Options{Scheme: scheme})
 	return l, err
 }
 

@@ -75,9 +75,6 @@ func TestRollout(t *testing.T) {
 	busy := map[string]bool{holders[0].server("dev"): true, holders[1].server("dev"): true}
 	before := s.ids("dev")
 	guarded := s.guard("dev", 4, 1)
-	caller := s.visitor("caller", "dev", "--hold", "100ms", "--repeat")
-	defer caller.stop()
-	caller.await(2, visit.Done)
 	s.change("dev", func(spec *v1alpha1.RPCPoolSpec) {
 		deviceIn(&spec.Template.Spec).Env = []corev1.EnvVar{{Name: "GENERATION", Value: "second"}}
 	})
@@ -92,6 +89,9 @@ func TestRollout(t *testing.T) {
 			t.Errorf("%s has been busy: %t, and made anew: %t", name, busy[name], before[name] != id)
 		}
 	}
+	// Not sooner: a server that is busy for a moment is no longer among the free ones.
+	caller := s.visitor("caller", "dev", "--hold", "100ms", "--repeat")
+	defer caller.stop()
 	for _, v := range holders {
 		v.endsInOrder(hold)
 	}

@@ -36,14 +36,10 @@ type guard struct {
 func (s *space) guard(pool string, replicas, away int) (stop func() *guard) {
 	s.t.Helper()
 	g := &guard{replicas: replicas, away: away, pods: map[string]*corev1.Pod{}}
-	watcher, err := client.NewWithWatch(s.config, client.Options{Scheme: s.api.Scheme()})
-	if err != nil {
-		s.t.Fatal(err)
-	}
 	ctx, cancel := context.WithCancel(s.t.Context())
 	var all sync.WaitGroup
 	follow := func(list client.ObjectList, see func(watch.Event), options ...client.ListOption) {
-		w, err := watcher.Watch(ctx, list, append(options, client.InNamespace(s.name))...)
+		w, err := s.api.Watch(ctx, list, append(options, client.InNamespace(s.name))...)
 		if err != nil {
 			s.t.Fatal(err)
 		}

@@ -24,10 +24,12 @@ func faultsCommand(ctx context.Context, args []string, stdout io.Writer) error {
 		return faultsList(rest, stdout)
 	case "kill":
 		return faultsKill(rest, stdout)
+	case "mounts":
+		return faultsMounts(rest, stdout)
 	case "sleep":
 		return pause(ctx)
 	}
-	return fmt.Errorf("faults %q: want list, kill or sleep: %w", name, errUsage)
+	return fmt.Errorf("faults %q: want list, kill, mounts or sleep: %w", name, errUsage)
 }
 
 func faultsList(args []string, stdout io.Writer) error {
@@ -42,6 +44,20 @@ func faultsList(args []string, stdout io.Writer) error {
 		return err //nolint:wrapcheck // names the container
 	}
 	return printJSON(stdout, faults.Tree(all))
+}
+
+func faultsMounts(args []string, stdout io.Writer) error {
+	flags := newFlags("faults mounts")
+	container := flags.String("container", "", "")
+	proc := flags.String("proc", "/proc", "")
+	if err := parse(flags, args, 0); err != nil {
+		return err
+	}
+	mounts, err := faults.Node{Proc: *proc}.Mounts(*container)
+	if err != nil {
+		return err //nolint:wrapcheck // names the container
+	}
+	return printJSON(stdout, mounts)
 }
 
 func faultsKill(args []string, stdout io.Writer) error {

@@ -27,6 +27,7 @@ Usage:
   rpcpool-e2e pause
   rpcpool-e2e faults list --container ID
   rpcpool-e2e faults kill --container ID [--process NAME | --init | --pid N] [--signal N]
+  rpcpool-e2e faults mounts --container ID
   rpcpool-e2e faults sleep
   rpcpool-e2e deviceplugin --devices ADDRESS,... [flags]
   rpcpool-e2e deviceplugin set-health ADDRESS healthy|unhealthy [--unhealthy-file PATH]
@@ -45,7 +46,8 @@ pause
 
 faults
   For a privileged pod with hostPID on the container's node. list prints a list of
-  process trees; kill prints who got the signal, and when (Unix time in nanoseconds).
+  process trees; kill prints who got the signal, and when (Unix time in nanoseconds);
+  mounts prints where something is mounted in the container.
   --container ID           the container's id, as its pod's status has it
   --process NAME           all processes of that name, or of a program of that name
                            and any version

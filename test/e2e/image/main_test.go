@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -148,7 +149,7 @@ func TestFaultsPrintsJSON(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "cgroup"), []byte("0::/kubepods/"+id+"\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{"stat", "status", "cmdline", "exe"} {
+	for _, name := range []string{"stat", "status", "cmdline", "exe", "mountinfo"} {
 		if err := os.Symlink(filepath.Join("/proc", pid, name), filepath.Join(dir, name)); err != nil {
 			t.Fatal(err)
 		}
@@ -158,6 +159,11 @@ func TestFaultsPrintsJSON(t *testing.T) {
 	o := execute("faults", "list", "--container", id, "--proc", node)
 	if err := json.Unmarshal([]byte(o.stdout), &listed); err != nil || len(listed) != 1 || listed[0].PID != cat.Process.Pid {
 		t.Fatalf("%+v, %v", o, err)
+	}
+	var mounts []string
+	o = execute("faults", "mounts", "--container", id, "--proc", node)
+	if err := json.Unmarshal([]byte(o.stdout), &mounts); err != nil || !slices.Contains(mounts, "/") {
+		t.Errorf("%+v, %v", o, err)
 	}
 	var report faults.Report
 	o = execute("faults", "kill", "--container", id, "--process", listed[0].Name, "--proc", node)

@@ -1,0 +1,34 @@
+//go:build linux
+
+package faults
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+)
+
+// Mounts lists where something is mounted in a container, as its first process sees
+// it; see proc_pid_mountinfo(5).
+func (n Node) Mounts(container string) ([]string, error) {
+	all, err := n.Processes(container)
+	if err != nil {
+		return nil, err
+	}
+	text, err := os.ReadFile(filepath.Join(n.Proc, strconv.Itoa(all[0].PID), "mountinfo"))
+	if err != nil {
+		return nil, fmt.Errorf("mounts of container %s: %w", container, err)
+	}
+	const at = 4 // the word that says where
+	var mounts []string
+	for line := range strings.Lines(string(text)) {
+		words := strings.Fields(line)
+		if len(words) <= at {
+			return nil, fmt.Errorf("mounts of container %s: %q cannot be understood", container, line)
+		}
+		mounts = append(mounts, words[at])
+	}
+	return mounts, nil
+}

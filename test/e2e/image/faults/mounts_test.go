@@ -1,0 +1,37 @@
+//go:build linux
+
+package faults
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func TestMountsAreThoseOfTheFirstProcess(t *testing.T) {
+	node := device(t)
+	for text, want := range map[string][]string{
+		"22 1 0:21 / / rw - overlay overlay rw\n30 22 8:1 /pods/7/volumes/x /run/rpcpool rw,relatime shared:7 - ext4 /dev/sda1 rw\n": {"/", "/run/rpcpool"},
+		"": nil,
+	} {
+		if err := os.WriteFile(filepath.Join(node.Proc, "812", "mountinfo"), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		got, err := node.Mounts(container)
+		if diff := cmp.Diff(want, got); err != nil || diff != "" {
+			t.Errorf("%v\n%s", err, diff)
+		}
+	}
+	if err := os.WriteFile(filepath.Join(node.Proc, "812", "mountinfo"), []byte("22 1\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := node.Mounts(container); err == nil || !strings.Contains(err.Error(), `"22 1\n" cannot be understood`) {
+		t.Errorf("%v", err)
+	}
+	if _, err := node.Mounts(another); err == nil {
+		t.Error("no list is no error")
+	}
+}
