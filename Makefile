@@ -162,6 +162,8 @@ E2E_TEST_IMAGE ?= rpcpool.dev/rpcpool-e2e:$(E2E_TAG)
 # Only a KUBECONFIG that is typed here counts: one of the environment may be of a
 # cluster that nobody wants to test on.
 E2E_KUBECONFIG := $(if $(filter command,$(word 1,$(origin KUBECONFIG))),$(KUBECONFIG),$(CLUSTER)/kubeconfig)
+# Not empty if that is the cluster of this machine.
+E2E_OWN := $(filter $(CLUSTER)/%,$(E2E_KUBECONFIG))
 
 .PHONY: images
 images: build ## Build the images without a container engine, with bills of materials (out/e2e/*.tar, *.cdx.json).
@@ -189,18 +191,18 @@ cluster-down: ## End the cluster of this machine, and remove every trace of it.
 	@$(E2E_OUT)/cluster --dir $(CLUSTER) down
 
 .PHONY: e2e
-e2e: $(if $(filter $(CLUSTER)/%,$(E2E_KUBECONFIG)),cluster,images) $(HELM) ## Run the end-to-end tests on this machine's cluster, or on that of KUBECONFIG=FILE.
+e2e: $(if $(E2E_OWN),cluster,images) $(HELM) ## Run the end-to-end tests on this machine's cluster, or on that of KUBECONFIG=FILE.
 	@$(E2E_RUN)
 
 .PHONY: e2e-smoke
-e2e-smoke: $(if $(filter $(CLUSTER)/%,$(E2E_KUBECONFIG)),cluster,images) $(HELM) ## Run the shortest of them: install, tune, kill, recover.
+e2e-smoke: $(if $(E2E_OWN),cluster,images) $(HELM) ## Run the shortest of them: install, tune, kill, recover.
 	@$(E2E_RUN) -run '^TestSmoke'
 
 # The programs of the tests; kubectl is the cluster's own if nobody says otherwise.
 E2E_RUN = cd test/e2e && KUBECONFIG=$(abspath $(E2E_KUBECONFIG)) HELM=$(HELM) \
-	KUBECTL=$(if $(filter $(CLUSTER)/%,$(E2E_KUBECONFIG)),$(KUBE_NODE)/kubectl,$(KUBECTL)) \
+	KUBECTL=$(if $(E2E_OWN),$(KUBE_NODE)/kubectl,$(KUBECTL)) \
 	E2E_IMAGE=$(E2E_IMAGE) E2E_TEST_IMAGE=$(E2E_TEST_IMAGE) \
-	E2E_CLUSTER="$(if $(filter $(CLUSTER)/%,$(E2E_KUBECONFIG)),$(abspath $(E2E_OUT))/cluster --dir $(CLUSTER))" \
+	E2E_CLUSTER="$(if $(E2E_OWN),$(abspath $(E2E_OUT))/cluster --dir $(CLUSTER))" \
 	go test -vet=off -count=1 -timeout 40m -v .
 
 ##@ Build

@@ -106,27 +106,28 @@ func (m meter) offer(r offerResult) {
 
 // became moves the server from one state to another; empty is none.
 func (m meter) became(from, to string) {
-	if m.Metrics == nil || from == to {
-		return
-	}
-	if from != "" {
-		m.state.WithLabelValues(m.key, from).Dec()
-	}
-	if to != "" {
-		m.state.WithLabelValues(m.key, to).Inc()
+	if m.Metrics != nil {
+		move(m.state, m.key, from, to)
 	}
 }
 
 // rdmaBecame moves the server from one reason to another; empty is none.
 func (m meter) rdmaBecame(from, to string) {
-	if m.Metrics == nil || from == to {
+	if m.Metrics != nil {
+		move(m.rdma, m.key, from, to)
+	}
+}
+
+// move takes the server from one series of its key to another; empty is none.
+func move(servers *prometheus.GaugeVec, key, from, to string) {
+	if from == to {
 		return
 	}
 	if from != "" {
-		m.rdma.WithLabelValues(m.key, from).Dec()
+		servers.WithLabelValues(key, from).Dec()
 	}
 	if to != "" {
-		m.rdma.WithLabelValues(m.key, to).Inc()
+		servers.WithLabelValues(key, to).Inc()
 	}
 }
 

@@ -58,6 +58,9 @@ type RDMASpec struct {
 	Networks []string `json:"networks,omitempty"`
 }
 
+// Wanted tells whether servers are to have RDMA devices. A nil RDMASpec wants none.
+func (r *RDMASpec) Wanted() bool { return r != nil && r.Mode != RDMAOff }
+
 // RolloutSpec says how a changed template reaches the pods.
 type RolloutSpec struct {
 	// maxUnavailable is how many servers may be neither offered nor in a session

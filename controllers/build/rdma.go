@@ -27,7 +27,7 @@ const networksAnnotation = "k8s.v1.cni.cncf.io/networks"
 // It fails for a template whose annotation of networks is not JSON although it
 // begins so.
 func addRDMA(rdma *v1alpha1.RDMASpec, pod *corev1.Pod, sidecar *corev1.Container) error {
-	if rdma == nil || rdma.Mode == v1alpha1.RDMAOff {
+	if !rdma.Wanted() {
 		return nil
 	}
 	for _, list := range []*corev1.ResourceList{&sidecar.Resources.Requests, &sidecar.Resources.Limits} {
@@ -52,7 +52,7 @@ func addRDMA(rdma *v1alpha1.RDMASpec, pod *corev1.Pod, sidecar *corev1.Container
 
 // rdmaFlags tell the sidecar what it was promised.
 func rdmaFlags(rdma *v1alpha1.RDMASpec) []string {
-	if rdma == nil || rdma.Mode == v1alpha1.RDMAOff {
+	if !rdma.Wanted() {
 		return nil
 	}
 	return []string{

@@ -9,10 +9,7 @@ import (
 	"rpcpool.dev/api/v1alpha1"
 )
 
-func (p *planning) wantsRDMA() bool {
-	rdma := p.in.Pool.Spec.RDMA
-	return rdma != nil && rdma.Mode != v1alpha1.RDMAOff
-}
+func (p *planning) wantsRDMA() bool { return p.in.Pool.Spec.RDMA.Wanted() }
 
 // lacking is what a pod that was refused needs, where the API server's words name what
 // is too much and not what would be enough.

@@ -123,7 +123,7 @@ func (c *cluster) check() error {
 
 // machines are all of them; the first is the control plane.
 func (c *cluster) machines() []*machine {
-	all := []*machine{{c: c, name: "control"}}
+	all := []*machine{{c: c, name: controlName}}
 	for i := 1; i <= c.spec.Nodes; i++ {
 		all = append(all, &machine{c: c, name: fmt.Sprint("n", i), node: i})
 	}
@@ -169,7 +169,7 @@ func (c *cluster) up(ctx context.Context, tars []string) error {
 		return err
 	}
 	c.say(began, "the API server is ready")
-	if err := c.kubectl(ctx, "apply", "--server-side", "--filename", c.path("control", "etc", "addons.yaml")); err != nil {
+	if err := c.kubectl(ctx, "apply", "--server-side", "--filename", c.path(controlName, "etc", "addons.yaml")); err != nil {
 		return err
 	}
 	if err := c.awaitNodes(ctx); err != nil {

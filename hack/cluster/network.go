@@ -23,6 +23,9 @@ const (
 	bridge      = "br0"
 	namespaces  = "/run/netns"
 	namespaceOf = "rpcpool-"
+
+	controlName  = "control"
+	controlSpace = namespaceOf + controlName
 )
 
 // ip is a machine's address.
@@ -69,12 +72,11 @@ func (m *machine) exists() bool {
 // connect gives the machine its network namespace, and a cable to the bridge, which
 // is in the namespace of the control plane.
 func (m *machine) connect(ctx context.Context) error {
-	control := m.c.machines()[0].namespace()
 	if m.exists() {
 		if m.node == 0 {
 			return nil
 		}
-		return ip(ctx, "-n", control, "link", "set", m.name, "up") // after a power cut
+		return ip(ctx, "-n", controlSpace, "link", "set", m.name, "up") // after a power cut
 	}
 	if m.node == 0 {
 		return m.connectControl(ctx)
@@ -96,7 +98,7 @@ func (m *machine) connect(ctx context.Context) error {
 		%[8]s
 		-n %[2]s route replace %[6]s via %[4]s
 		route replace %[6]s via %[4]s`,
-		m.namespace(), control, m.name, m.ip(), hostIP, m.pods(), bridge, routes))
+		m.namespace(), controlSpace, m.name, m.ip(), hostIP, m.pods(), bridge, routes))
 }
 
 // connectControl makes the bridge, and the host's cable to it.
@@ -136,7 +138,7 @@ func clash(ctx context.Context) error {
 // kernel that kills processes says goodbye on their connections, and a power cut
 // does not.
 func (m *machine) unplug(ctx context.Context) error {
-	return ip(ctx, "-n", m.c.machines()[0].namespace(), "link", "set", m.name, "down")
+	return ip(ctx, "-n", controlSpace, "link", "set", m.name, "down")
 }
 
 // disconnect removes the namespace, and with it the cable, addresses and routes in it.

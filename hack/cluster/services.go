@@ -152,7 +152,7 @@ func (c *cluster) awaitAPI(ctx context.Context) error {
 			return nil
 		}
 		if pause(ctx, 100*time.Millisecond) != nil {
-			return fmt.Errorf("the API server is not ready (logs: %s): %w", c.path("control", "log"), err)
+			return fmt.Errorf("the API server is not ready (logs: %s): %w", c.path(controlName, "log"), err)
 		}
 	}
 }

@@ -3,7 +3,6 @@ package e2e_test
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"strconv"
 	"time"
@@ -50,19 +49,15 @@ func (l *lab) installFaults(ctx context.Context) error {
 	if err := l.api.Create(ctx, set); err != nil && !apierrors.IsAlreadyExists(err) {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
-	for {
-		err := l.api.Get(ctx, client.ObjectKeyFromObject(set), set)
-		if n := set.Status.DesiredNumberScheduled; err == nil && n > 0 && set.Status.NumberReady == n {
-			return nil
+	return until(ctx, patience, "the pods that make faults", func(ctx context.Context) error {
+		if err := l.api.Get(ctx, client.ObjectKeyFromObject(set), set); err != nil {
+			return err
 		}
-		select {
-		case <-ctx.Done():
-			return errors.Join(err, errors.New("the pods that make faults do not start"))
-		case <-time.After(200 * time.Millisecond):
+		if n := set.Status.DesiredNumberScheduled; n == 0 || set.Status.NumberReady != n {
+			return fmt.Errorf("%d of %d are ready", set.Status.NumberReady, n)
 		}
-	}
+		return nil
+	})
 }
 
 // target says which process of a container is hit.

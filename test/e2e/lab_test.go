@@ -137,7 +137,7 @@ func (l *lab) install(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	l.ours = found == ""
+	l.ours = l.ours || found == "" // a test installs it again
 	name, tag := repository(l.image)
 	_, err = l.do(ctx, l.helm, "upgrade", "--install", release, l.chart, "--namespace", systemSpace, "--create-namespace",
 		"--set", "image.repository="+name, "--set", "image.tag="+tag, "--wait", "--timeout", "2m")
@@ -198,17 +198,24 @@ func needCluster(t *testing.T) {
 // eventually waits until f has nothing to complain about.
 func eventually(t *testing.T, most time.Duration, what string, f func(context.Context) error) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), most)
+	if err := until(t.Context(), most, what, f); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// until is eventually outside of tests.
+func until(ctx context.Context, most time.Duration, what string, f func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, most)
 	defer cancel()
 	began := time.Now()
 	for {
 		err := f(ctx)
 		if err == nil {
-			return
+			return nil
 		}
 		select {
 		case <-ctx.Done():
-			t.Fatalf("waited %s for %s: %v", time.Since(began).Round(time.Second), what, err)
+			return fmt.Errorf("waited %s for %s: %w", time.Since(began).Round(time.Second), what, err)
 		case <-time.After(100 * time.Millisecond):
 		}
 	}

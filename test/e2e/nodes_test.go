@@ -17,16 +17,22 @@ import (
 // machines does something to one of the cluster's machines, such as boot n2.
 func (s *space) machines(args ...string) time.Time {
 	s.t.Helper()
-	command := append(strings.Fields(s.cluster), args...)
 	when := time.Now()
-	s.must(s.t, command[0], command[1:]...)
+	if err := s.machine(s.t.Context(), args...); err != nil {
+		s.t.Fatal(err)
+	}
 	return when
 }
 
-// spread makes a pool's servers go to different nodes.
-func (l *lab) spread(p *v1alpha1.RPCPool) {
-	p.Spec.Template = &corev1.PodTemplateSpec{}
-	p.Spec.Template.Spec.Containers = []corev1.Container{{Name: device, Image: l.image}}
+// machine runs a command of hack/cluster's program.
+func (l *lab) machine(ctx context.Context, args ...string) error {
+	command := append(strings.Fields(l.cluster), args...)
+	_, err := l.do(ctx, command[0], command[1:]...)
+	return err
+}
+
+// spread makes the servers of a pool with a template go to different nodes.
+func spread(p *v1alpha1.RPCPool) {
 	p.Spec.Template.Spec.Affinity = &corev1.Affinity{PodAntiAffinity: &corev1.PodAntiAffinity{
 		RequiredDuringSchedulingIgnoredDuringExecution: []corev1.PodAffinityTerm{{
 			TopologyKey: corev1.LabelHostname, LabelSelector: &metav1.LabelSelector{MatchLabels: map[string]string{"rpcpool.dev/pool": p.Name}},
@@ -38,8 +44,7 @@ func (l *lab) spread(p *v1alpha1.RPCPool) {
 func (s *space) restoreNodes() {
 	s.t.Cleanup(func() {
 		for _, node := range []string{"n1", "n2"} {
-			command := append(strings.Fields(s.cluster), "boot", node)
-			if _, err := s.do(context.Background(), command[0], command[1:]...); err != nil {
+			if err := s.machine(context.Background(), "boot", node); err != nil {
 				s.t.Error(err)
 			}
 		}
@@ -86,7 +91,7 @@ func TestFaultsOfNodes(t *testing.T) {
 	needCluster(t)
 	s := the.namespace(t, restricted)
 	s.restoreNodes()
-	s.pool("dev", 2, quick, s.spread)
+	s.pool("dev", 2, quick, s.ownTemplate, spread)
 	s.awaitFree("dev", 2)
 	s.awaitOperators()
 	for _, withLeader := range []bool{false, true} {

@@ -171,11 +171,8 @@ func TestFaultsOfProcesses(t *testing.T) {
 // TestOutOfMemory: the worker of a session takes more than its container may have.
 func TestOutOfMemory(t *testing.T) {
 	s := the.namespace(t, restricted)
-	s.pool("dev", 1, quick, func(p *v1alpha1.RPCPool) {
-		p.Spec.Template = &corev1.PodTemplateSpec{Spec: corev1.PodSpec{Containers: []corev1.Container{{
-			Name: device, Image: s.image,
-			Resources: corev1.ResourceRequirements{Limits: corev1.ResourceList{corev1.ResourceMemory: resource.MustParse("192Mi")}},
-		}}}}
+	s.pool("dev", 1, quick, s.ownTemplate, func(p *v1alpha1.RPCPool) {
+		deviceIn(&p.Spec.Template.Spec).Resources.Limits = corev1.ResourceList{corev1.ResourceMemory: resource.MustParse("192Mi")}
 	})
 	s.awaitFree("dev", 1)
 	s.suffer(fault{

@@ -5,8 +5,6 @@ import (
 	"strings"
 	"testing"
 
-	corev1 "k8s.io/api/core/v1"
-
 	"rpcpool.dev/api/v1alpha1"
 )
 
@@ -30,9 +28,7 @@ func TestSmokeTuning(t *testing.T) {
 	if err := s.api.Create(t.Context(), job); err != nil {
 		t.Fatal(err)
 	}
-	s.awaitPod("tune", "the end", func(p *corev1.Pod) bool {
-		return p.Status.Phase == corev1.PodSucceeded || p.Status.Phase == corev1.PodFailed
-	})
+	s.awaitEnd("tune")
 	text, err := s.logs(t.Context(), "tune", "main")
 	if err != nil {
 		t.Fatal(err)

@@ -197,6 +197,14 @@ func (s *space) awaitPod(name, what string, ok func(*corev1.Pod) bool) *corev1.P
 	return p
 }
 
+// awaitEnd waits until a pod's programs have ended, well or not.
+func (s *space) awaitEnd(name string) {
+	s.t.Helper()
+	s.awaitPod(name, "the end", func(p *corev1.Pod) bool {
+		return p.Status.Phase == corev1.PodSucceeded || p.Status.Phase == corev1.PodFailed
+	})
+}
+
 // container is the status of a pod's container, a sidecar or not.
 func container(p *corev1.Pod, name string) corev1.ContainerStatus {
 	for _, all := range [][]corev1.ContainerStatus{p.Status.ContainerStatuses, p.Status.InitContainerStatuses} {

@@ -50,7 +50,8 @@ func exclusive(t *testing.T, clients ...*visitor) {
 	}
 }
 
-// imageOf is what the sidecars of a pool's pods are made from, if all are of one image.
+// awaitImage waits until the sidecars of a pool's n pods are all made from an image, and
+// free.
 func (s *space) awaitImage(pool string, n int32, image string) {
 	s.t.Helper()
 	eventually(s.t, patience, fmt.Sprintf("%d servers of %s", n, image), func(context.Context) error {

@@ -85,9 +85,7 @@ func (v *visitor) await(number int, step string) visit.Line {
 // all waits until the client has ended, and returns everything that it told.
 func (v *visitor) all() []visit.Line {
 	v.s.t.Helper()
-	v.s.awaitPod(v.pod.Name, "the end", func(p *corev1.Pod) bool {
-		return p.Status.Phase == corev1.PodSucceeded || p.Status.Phase == corev1.PodFailed
-	})
+	v.s.awaitEnd(v.pod.Name)
 	lines, err := v.lines(v.s.t.Context())
 	if err != nil {
 		v.s.t.Fatal(err)
