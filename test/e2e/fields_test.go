@@ -139,12 +139,14 @@ func (s *space) try(f field, done func()) {
 		}
 		return
 	}
-	before := s.pod("dev-0").UID
+	before := s.theOnly("dev").UID
 	s.change("dev", f.change)
 	if f.anew {
 		eventually(s.t, patience, "another pod", func(context.Context) error {
-			if id := s.ids("dev")["dev-0"]; id == "" || id == before {
-				return fmt.Errorf("it is %q still", id)
+			for name, id := range s.ids("dev") {
+				if id == before {
+					return fmt.Errorf("%s is there still", name)
+				}
 			}
 			return nil
 		})
@@ -152,10 +154,20 @@ func (s *space) try(f field, done func()) {
 	} else {
 		s.await("dev", "a look at the manifest", func(*v1alpha1.RPCPoolStatus) bool { return true })
 	}
-	if !f.anew && s.pod("dev-0").UID != before {
+	if !f.anew && s.theOnly("dev").UID != before {
 		s.t.Error("the pod has been made anew")
 	}
-	eventually(s.t, patience, "what comes of it", func(context.Context) error { return f.wrong(s, s.pod("dev-0")) })
+	eventually(s.t, patience, "what comes of it", func(context.Context) error { return f.wrong(s, s.theOnly("dev")) })
+}
+
+// theOnly is the pod of a pool that has one. Which of two it was is not for sure.
+func (s *space) theOnly(pool string) *corev1.Pod {
+	s.t.Helper()
+	pods := s.pods(pool)
+	if len(pods) != 1 {
+		s.t.Fatalf("pool %s has %d pods, want one", pool, len(pods))
+	}
+	return &pods[0]
 }
 
 func noFieldIsForgotten(t *testing.T) {

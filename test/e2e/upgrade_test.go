@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"rpcpool.dev/api/v1alpha1"
 	"rpcpool.dev/test/e2e/image/visit"
 )
 
@@ -50,8 +51,8 @@ func exclusive(t *testing.T, clients ...*visitor) {
 	}
 }
 
-// awaitImage waits until the sidecars of a pool's n pods are all made from an image, and
-// free.
+// awaitImage waits until a pool has n servers, free or busy, whose sidecars are all made from
+// an image.
 func (s *space) awaitImage(pool string, n int32, image string) {
 	s.t.Helper()
 	eventually(s.t, patience, fmt.Sprintf("%d servers of %s", n, image), func(context.Context) error {
@@ -63,7 +64,9 @@ func (s *space) awaitImage(pool string, n int32, image string) {
 		}
 		return errors.Join(errs...)
 	})
-	s.awaitFree(pool, n)
+	s.await(pool, fmt.Sprintf("%d servers", n), func(st *v1alpha1.RPCPoolStatus) bool {
+		return is(st.Replicas, n) && is(st.ReadyReplicas, n) && is(st.UpdatedReplicas, n)
+	})
 }
 
 // previousImage is that of the version before; the test is left out where there is none.

@@ -27,7 +27,7 @@ func misbehaving() map[string]any {
 		"test.deadlock":       func() { select {} },
 		"test.spin":           spin,
 		"test.ignore_sigterm": func() { signal.Ignore(unix.SIGTERM); spin() },
-		"test.sigstop":        func() error { return unix.Kill(os.Getpid(), unix.SIGSTOP) },
+		"test.sigstop":        stop,
 		"test.hog":            new(hog).grow,
 		"test.leakfd":         leakDescriptors,
 		"test.closefds":       closeDescriptors,
@@ -70,6 +70,15 @@ func defaultAction(sig syscall.Signal) {
 
 // raise sends sig to the calling thread, as C's raise and abort do.
 func raise(sig syscall.Signal) { _ = unix.Tgkill(os.Getpid(), unix.Gettid(), sig) }
+
+// stop stops the process before the next instruction of its caller. Sent to the process and
+// not to this thread, the signal could find another one first, and the session would go on
+// until that is scheduled.
+func stop() {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	raise(unix.SIGSTOP)
+}
 
 func exitThread(n int) {
 	go os.Exit(n)
