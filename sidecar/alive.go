@@ -49,6 +49,16 @@ func (s *Server) Alive() error {
 	return s.core.pulse.check(s.now())
 }
 
+// AgentAlive returns nil while there is an agent that answers. One that does not
+// is to be started again by whoever runs its container; the device is not offered
+// meanwhile.
+func (s *Server) AgentAlive() error {
+	if s.core.away.Load() {
+		return fmt.Errorf("no agent answers at %s", s.options.AgentSocket)
+	}
+	return nil
+}
+
 // Ready returns nil while the device is offered or in a session, else why not:
 // a free device is offered once the tracker has its ticket. (Without a tracker
 // it is as soon as it is free.)

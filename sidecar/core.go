@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"rpcpool.dev/sidecar/rdma"
@@ -60,6 +61,8 @@ type core struct {
 	unbounded string
 	rdma      tvm.RDMAInfo // zero: nobody has looked yet
 	pulse     *pulse
+	asking    asking
+	away      atomic.Bool // no agent answers
 
 	admissions chan admitted
 	losses     chan struct{}
@@ -85,7 +88,7 @@ type answer struct {
 }
 
 func newCore(o Options, t *tickets, publish func(device)) *core {
-	return &core{
+	c := &core{
 		options: o, meter: meter{Metrics: o.Metrics, key: o.Key}, tickets: t, publish: publish,
 		hung:       make(chan struct{}, 1),
 		pulse:      newPulse(),
@@ -99,7 +102,10 @@ func newCore(o Options, t *tickets, publish func(device)) *core {
 		answers:    make(chan answer),
 		reports:    make(chan rdma.Report),
 		done:       make(chan struct{}),
+		asking:     asking{every: askEvery, within: takeTime},
 	}
+	c.away.Store(true)
+	return c
 }
 
 // newID returns 40 random bits as text: unique among the sessions and sidecars
@@ -203,6 +209,7 @@ func (c *core) hangUp() {
 func (c *core) settle(now time.Time) time.Duration {
 	c.dropUnserved(now)
 	c.endOverdue(now)
+	c.askAgent(now)
 	starts, again := c.crew.Plan(now)
 	if c.drained || c.leaving {
 		starts, again = 0, time.Time{}
@@ -289,6 +296,8 @@ func (c *core) untilNext(now, again time.Time) time.Duration {
 		kill, _ := c.killTime()
 		giveUp, _ := c.giveUpTime()
 		due = append(due, kill, giveUp)
+	} else if c.link != nil {
+		due = append(due, c.asking.next())
 	}
 	for _, t := range due {
 		if t.After(now) && t.Before(next) {
@@ -311,6 +320,8 @@ func (c *core) startSpare(now time.Time) {
 func (c *core) connected(l *supervise.Link) {
 	hello := l.Hello()
 	c.link, c.probed, c.leaving = l, false, false
+	c.asking.hear(time.Now())
+	c.away.Store(false)
 	c.started = map[string]time.Time{}
 	c.meter.agentConnected()
 	c.crew.Connected()
@@ -340,6 +351,7 @@ func (c *core) disconnected(now time.Time) {
 	limit := c.link.Hello().MemoryLimit
 	c.link.Close()
 	c.link = nil
+	c.away.Store(true)
 	c.crew.Disconnected()
 	c.options.Logger.Warn("agent lost")
 	if c.current != nil && c.current.probe != nil { // no fault of the worker's
@@ -354,6 +366,7 @@ func (c *core) disconnected(now time.Time) {
 
 // event handles what the agent says.
 func (c *core) event(e supervise.Event, now time.Time) {
+	c.asking.hear(now)
 	switch e.Kind {
 	case supervise.EventReady:
 		if !c.crew.Ready(e.Worker) {
@@ -385,7 +398,7 @@ func (c *core) event(e supervise.Event, now time.Time) {
 			s.taken = true
 			s.cleaning = e.Kind == supervise.EventCleaning
 		}
-	case supervise.EventHello:
+	case supervise.EventHello, supervise.EventPong:
 	default:
 		c.options.Logger.Warn("unknown event of the agent", "kind", string(e.Kind))
 	}

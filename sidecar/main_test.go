@@ -42,7 +42,9 @@ func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
 // other on a Unix socket and lets the test play the workers.
 type scriptedAgent struct {
 	deaf     atomic.Bool  // takes sessions without a word
+	mute     atomic.Bool  // does not answer pings
 	acks     atomic.Int64 // ends that the sidecar has acknowledged
+	pongs    atomic.Int64 // pings that it has answered
 	t        *testing.T
 	path     string
 	listener *net.UnixListener
@@ -151,6 +153,11 @@ func (a *scriptedAgent) automatic(c scriptedCommand) bool {
 	switch {
 	case c.Op == supervise.OpAck:
 		a.acks.Add(1)
+	case c.Op == supervise.OpPing:
+		if !a.mute.Load() {
+			a.pongs.Add(1)
+			a.send(supervise.Event{Kind: supervise.EventPong})
+		}
 	case fail:
 		a.exited(c.Worker, supervise.Report{Cause: supervise.CauseStartFailed, Code: -1, Error: "no such program"})
 	case auto && c.Op == supervise.OpStart && c.session == nil:

@@ -93,7 +93,7 @@ func (f *serveFlags) run(cmd *cobra.Command, worker []string) (err error) {
 	defer func() { err = errors.Join(err, cleanup()) }()
 	fmt.Fprintf(cmd.OutOrStdout(), "serving %s on %s\n", o.Key, server.Addr())
 	group, ctx := errgroup.WithContext(cmd.Context())
-	probes := metrics.Probes{Alive: server.Alive, Ready: server.Ready}
+	probes := metrics.Probes{Alive: server.Alive, Ready: server.Ready, Agent: server.AgentAlive}
 	group.Go(func() error { return serveMetrics(ctx, f.metrics, server.registry, probes, agent.Logger) })
 	group.Go(func() error { return sidecar.RunWithAgent(ctx, server.Server, agent) })
 	if err := group.Wait(); err != nil && !errors.Is(err, context.Canceled) {

@@ -157,7 +157,7 @@ func (c *config) serve(ctx context.Context, o sidecar.Options, stdout, stderr io
 	var group sync.WaitGroup
 	var metricsErr error
 	group.Go(func() {
-		probes := metrics.Probes{Alive: server.Alive, Ready: server.Ready}
+		probes := metrics.Probes{Alive: server.Alive, Ready: server.Ready, Agent: server.AgentAlive}
 		if metricsErr = metrics.Serve(serving, c.metrics, registry, probes, log); metricsErr != nil {
 			stop()
 		}

@@ -172,6 +172,9 @@ func TestASessionCanFinishWithinThePodsGracePeriod(t *testing.T) {
 	if sidecar.RestartPolicy == nil || *sidecar.RestartPolicy != corev1.ContainerRestartPolicyAlways {
 		t.Error("the sidecar is not a native one: it would end with the device container, or before")
 	}
+	if p := container(t, pod, "device").LivenessProbe; p == nil || p.HTTPGet.Path != "/agentz" {
+		t.Errorf("the device container's liveness probe is %v: nobody starts an agent again that is stopped", p)
+	}
 	for what, p := range map[string]*corev1.Probe{"startup": sidecar.StartupProbe, "liveness": sidecar.LivenessProbe} {
 		if p.HTTPGet.Path != "/healthz" {
 			t.Errorf("the %s probe asks for more than the sidecar's own life", what)

@@ -127,7 +127,7 @@ func settle(pool *v1alpha1.RPCPool, spec *corev1.PodSpec) {
 func seconds(d time.Duration) int64 { return int64((d + time.Second - 1) / time.Second) }
 
 // wrap puts the agent above the device container's program. Its images, devices,
-// resources, probes and environment stay as they are.
+// resources, environment and the probes that it has stay as they are.
 func wrap(pool *v1alpha1.RPCPool, device *corev1.Container) {
 	command := []string{
 		binDir + "/" + agentName, "--socket", socket, "--work-root", workDir,
@@ -142,6 +142,9 @@ func wrap(pool *v1alpha1.RPCPool, device *corev1.Container) {
 		command = append(command, device.Args...)
 	}
 	device.Command, device.Args = command, nil
+	if device.LivenessProbe == nil {
+		device.LivenessProbe = agentProbe()
+	}
 	device.VolumeMounts = append(device.VolumeMounts,
 		corev1.VolumeMount{Name: runVolume, MountPath: runDir},
 		corev1.VolumeMount{Name: workVolume, MountPath: stateDir})

@@ -52,6 +52,13 @@ func probe(path string, period, failures int32) *corev1.Probe {
 	}
 }
 
+// agentProbe asks the sidecar whether the agent, which is PID 1 of the device
+// container, answers it: one that is stopped or hangs is started again, which its
+// workers do not survive. It is patient, because it fails as well while the sidecar
+// is away, and a session must survive that: a sidecar that crashes for the fifth
+// time in a row is away for 80 s.
+func agentProbe() *corev1.Probe { return hanging(probe("/agentz", 10, 12)) }
+
 // hanging is a probe whose failure means that the process hangs: it will not end by
 // being asked, and the pod's grace period is as long as a session.
 func hanging(p *corev1.Probe) *corev1.Probe {

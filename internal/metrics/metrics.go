@@ -56,16 +56,20 @@ func buildInfo(info version.Info) prometheus.Collector {
 	return gauge
 }
 
-// Probes are what is behind /healthz and /readyz: each returns nil, or why not,
-// and must not block. A nil one never has a reason.
+// Probes are what is behind the pages of a process's health: each returns nil, or
+// why not, and must not block. A nil one never has a reason.
 type Probes struct {
 	// Alive is /healthz: only a new process helps where it fails.
 	Alive func() error
 	// Ready is /readyz: what the process is there for can be had from it now.
 	Ready func() error
+	// Agent is /agentz: the agent beside the process answers it. Only a server has
+	// the page.
+	Agent func() error
 }
 
-// Handler serves /metrics, /healthz and /readyz.
+// Handler serves /metrics, /healthz, /readyz and, if there is something behind it,
+// /agentz.
 func Handler(reg *prometheus.Registry, probes Probes, log *slog.Logger) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(reg, promhttp.HandlerOpts{
@@ -78,6 +82,9 @@ func Handler(reg *prometheus.Registry, probes Probes, log *slog.Logger) http.Han
 	}))
 	mux.HandleFunc("GET /healthz", answer("not alive", probes.Alive))
 	mux.HandleFunc("GET /readyz", answer("not ready", probes.Ready))
+	if probes.Agent != nil {
+		mux.HandleFunc("GET /agentz", answer("agent not alive", probes.Agent))
+	}
 	return mux
 }
 

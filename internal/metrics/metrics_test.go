@@ -80,9 +80,9 @@ func TestServe(t *testing.T) {
 	sessions := prometheus.NewCounter(prometheus.CounterOpts{Name: "rpcpool_test_sessions_total", Help: "Sessions."})
 	reg.MustRegister(sessions)
 	sessions.(prometheus.ExemplarAdder).AddWithExemplar(1, prometheus.Labels{"session": "s1"})
-	var notAlive, notReady error
+	var notAlive, notReady, noAgent error
 	address, stop := serve(t, reg, Probes{
-		Alive: func() error { return notAlive }, Ready: func() error { return notReady },
+		Alive: func() error { return notAlive }, Ready: func() error { return notReady }, Agent: func() error { return noAgent },
 	})
 	client := &http.Client{Transport: &http.Transport{}}
 	defer client.CloseIdleConnections()
@@ -107,6 +107,13 @@ func TestServe(t *testing.T) {
 	}
 	if status, _, body := get(t, client, url+"/readyz", ""); status != http.StatusOK {
 		t.Errorf("/readyz while it is not alive: %d %q", status, body)
+	}
+	if status, _, body := get(t, client, url+"/agentz", ""); status != http.StatusOK || body != "ok\n" {
+		t.Errorf("/agentz: %d %q", status, body)
+	}
+	noAgent = errors.New("it is stopped")
+	if status, _, body := get(t, client, url+"/agentz", ""); status != http.StatusServiceUnavailable || body != "agent not alive: it is stopped\n" {
+		t.Errorf("/agentz: %d %q", status, body)
 	}
 	status, header, body := get(t, client, url+"/metrics", "application/openmetrics-text; version=1.0.0")
 	if status != http.StatusOK || !strings.HasPrefix(header.Get("Content-Type"), "application/openmetrics-text") {

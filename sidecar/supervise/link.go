@@ -84,6 +84,9 @@ func (l *Link) Ack(worker string, seq uint64) error {
 	return l.conn.Send(Command{Op: OpAck, Worker: worker, Seq: seq}, -1)
 }
 
+// Ping asks whether the agent is there. The answer is [EventPong].
+func (l *Link) Ping() error { return l.conn.Send(Command{Op: OpPing}, -1) }
+
 // Abandon ends the link without waiting: Events is closed soon after.
 func (l *Link) Abandon() { _ = l.conn.Close() }
 

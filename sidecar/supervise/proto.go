@@ -11,7 +11,7 @@ import (
 
 // ProtocolVersion is the version of the agent protocol. The two programs are
 // built and shipped together; a mismatch is refused with a clear error.
-const ProtocolVersion = 2
+const ProtocolVersion = 3
 
 // MaxMessage bounds one message of the agent protocol, in bytes. The largest
 // is [EventExited] with its [StderrTail] bytes of output.
@@ -36,12 +36,14 @@ const (
 	// is on record: the agent may forget it. What is not acknowledged is told
 	// again to the next sidecar.
 	OpAck Op = "ack"
+	// OpPing is answered by [EventPong], at once.
+	OpPing Op = "ping"
 )
 
 // Command is a message from the sidecar to the agent.
 type Command struct {
 	Op      Op       `json:"op"`
-	Worker  string   `json:"worker"`            // unique, also between sidecars of one agent; part of its work directory's name
+	Worker  string   `json:"worker,omitempty"`  // unique, also between sidecars of one agent; part of its work directory's name
 	Seq     uint64   `json:"seq,omitempty"`     // OpAck: [Event.Seq]
 	Start   *Start   `json:"start,omitempty"`   // OpStart
 	Session *Session `json:"session,omitempty"` // OpSession, and OpStart of a cold worker
@@ -163,6 +165,8 @@ const (
 	// EventStopping: the agent was told to stop. Sessions in progress have its
 	// drain time left; no more are taken.
 	EventStopping EventKind = "stopping"
+	// EventPong: the agent's loop turns.
+	EventPong EventKind = "pong"
 )
 
 // Event is a message from the agent to the sidecar.

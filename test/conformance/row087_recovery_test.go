@@ -149,6 +149,25 @@ func TestRow088_AgentKilled(t *testing.T) {
 	}
 }
 
+// Stopped while nobody uses it, it is found out all the same, and costs no session.
+func TestRow088_IdleAgentStopped(t *testing.T) {
+	t.Parallel()
+	tr := startTracker(t)
+	s := startServer(t, tr).ready()
+	agent := s.agentPID()
+	if err := syscall.Kill(agent, syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	stopped := time.Now()
+	eventually(t, patience, "another agent", func() bool {
+		pid, ok := s.findAgent()
+		return ok && pid != agent
+	})
+	t.Logf("replaced after %v", time.Since(stopped))
+	s.ready()
+	tr.works()
+}
+
 func TestRow089_Drain(t *testing.T) {
 	t.Parallel()
 	drainFor := func(d time.Duration) func(*sidecar.Options) {

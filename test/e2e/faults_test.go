@@ -71,13 +71,19 @@ const first = 1
 
 // strike sends a signal, and returns when.
 func (l *lab) strike(ctx context.Context, namespace string, at target, signal int) (time.Time, error) {
-	pod := &corev1.Pod{}
-	if err := l.api.Get(ctx, client.ObjectKey{Namespace: namespace, Name: at.pod}, pod); err != nil {
+	pod, id := &corev1.Pod{}, ""
+	// A server may serve before the kubelet has told the API server that it runs.
+	err := until(ctx, patience, "container "+at.container, func(ctx context.Context) error {
+		if err := l.api.Get(ctx, client.ObjectKey{Namespace: namespace, Name: at.pod}, pod); err != nil {
+			return err
+		}
+		if id = container(pod, at.container).ContainerID; id == "" {
+			return fmt.Errorf("pod %s has none that runs", at.pod)
+		}
+		return nil
+	})
+	if err != nil {
 		return time.Time{}, err
-	}
-	id := container(pod, at.container).ContainerID
-	if id == "" {
-		return time.Time{}, fmt.Errorf("container %s of pod %s does not run", at.container, at.pod)
 	}
 	helper, err := l.helperOn(ctx, pod.Spec.NodeName)
 	if err != nil {

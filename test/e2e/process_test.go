@@ -32,7 +32,7 @@ type fault struct {
 	// options of the client.
 	options []string
 	// strike makes it happen to a server whose worker has that id in its container, and
-	// returns when.
+	// returns when; nil: the client makes it, as soon as its session works.
 	strike func(s *space, pod string, worker int) time.Time
 	// survives: the session ends as its client wants.
 	survives bool
@@ -103,7 +103,11 @@ func (s *space) once(f fault, name string, r *row) {
 	before := s.sum("dev", "rpcpool_session_ends_total", "reason")[f.cause]
 	client := s.visitor(name, "dev", append([]string{"--hold", hold + ",0s"}, f.options...)...)
 	defer client.stop()
-	struck := f.strike(s, "dev-0", client.await(0, visit.Working).Worker)
+	working := client.await(0, visit.Working)
+	struck := working.At // a fault that the client makes
+	if f.strike != nil {
+		struck = f.strike(s, "dev-0", working.Worker)
+	}
 	lines := client.all()
 	again := mustStep(s.t, lines, 1, visit.Working)
 	if end, lost := step(lines, 0, visit.Lost); lost {
@@ -177,7 +181,5 @@ func TestOutOfMemory(t *testing.T) {
 	s.awaitFree("dev", 1)
 	s.suffer(fault{
 		name: "worker out of memory", cause: "oom", options: []string{"--call", "test.hog"},
-		// It begins by itself as soon as the session works.
-		strike: func(*space, string, int) time.Time { return time.Now() },
 	}, 3)
 }

@@ -274,12 +274,13 @@ func (s *space) delete(o client.Object) {
 	s.awaitGone(o)
 }
 
+// awaitGone waits until an object is gone; another one may have its name by then.
 func (s *space) awaitGone(o client.Object) {
 	s.t.Helper()
-	key := client.ObjectKeyFromObject(o)
+	key, id := client.ObjectKeyFromObject(o), o.GetUID()
 	eventually(s.t, patience, "the end of "+key.Name, func(ctx context.Context) error {
 		err := s.api.Get(ctx, key, o)
-		if apierrors.IsNotFound(err) {
+		if apierrors.IsNotFound(err) || err == nil && id != "" && o.GetUID() != id {
 			return nil
 		}
 		return errors.Join(err, errors.New("it is still there"))

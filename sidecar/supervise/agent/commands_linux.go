@@ -130,6 +130,9 @@ func (s *supervisor) command(l *link, c supervise.Command, fd int) {
 	case supervise.OpAck:
 		closeFD(fd)
 		s.ends.ack(c.Seq)
+	case supervise.OpPing:
+		closeFD(fd)
+		s.tell(supervise.Event{Kind: supervise.EventPong})
 	default:
 		closeFD(fd)
 		s.log.Warn("unknown command", "op", c.Op, "worker", c.Worker)

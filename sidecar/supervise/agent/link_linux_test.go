@@ -146,3 +146,11 @@ func TestWhatASidecarSaidBeforeItClosedCounts(t *testing.T) {
 		t.Errorf("acknowledged: %v, want all three", got)
 	}
 }
+
+func TestAPingIsAnswered(t *testing.T) {
+	f := runAgent(t)
+	for range 3 {
+		f.send(supervise.Command{Op: supervise.OpPing}, -1)
+		f.await(supervise.EventPong, "")
+	}
+}

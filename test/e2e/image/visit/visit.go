@@ -133,13 +133,14 @@ func (p *Plan) hold(ctx context.Context, s *client.Session, hold time.Duration) 
 	return err //nolint:wrapcheck // it is what the client is told
 }
 
-// argument of the calls that have one: seconds to sleep, or more bytes than anybody has.
+// argument of the calls that have one: seconds to sleep, or more bytes than
+// a container of the tests may have (and fewer than the kernel refuses to promise).
 func argument(call string, hold time.Duration) any {
 	switch call {
 	case "test.sleep":
 		return hold.Seconds()
 	case "test.hog":
-		return int64(1) << 40
+		return int64(1) << 30
 	}
 	return nil
 }
