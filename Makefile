@@ -252,6 +252,11 @@ undeploy: $(KUSTOMIZE) ## Remove the operator and the definition, and with it ev
 demo: build ## Tune on a pool of this machine, some trials crashing, and show the result.
 	TRIALS=$(TRIALS) hack/demo.sh
 
+.PHONY: demo-cluster
+demo-cluster: cluster $(HELM) ## The same on a real cluster of this machine, from nothing; root on Debian 12. It stays up.
+	@KUBECONFIG=$(CLUSTER)/kubeconfig KUBECTL=$(KUBE_NODE)/kubectl HELM=$(HELM) IMAGE=$(E2E_IMAGE) TRIALS=$(TRIALS) hack/demo-cluster.sh
+	@echo "the cluster stays up, with the KUBECONFIG and the PATH that are printed above; make cluster-down ends it"
+
 # Tools
 
 $(CONTROLLER_GEN):

@@ -118,6 +118,7 @@ func subcommands() []*cobra.Command {
 		checked(newQueryCommand()),
 		checked(newPingCommand()),
 		checked(newTuneCommand()),
+		checked(newPlotCommand()),
 		newWorkerCommand(),
 	}
 }

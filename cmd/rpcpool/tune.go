@@ -17,6 +17,9 @@ import (
 	"rpcpool.dev/workers/go/matmul"
 )
 
+// standard is the name of standard input, or output, where a file's would be.
+const standard = "-"
+
 // tuneFlags are the flags of `rpcpool tune`.
 type tuneFlags struct {
 	job     tune.Job
@@ -64,7 +67,7 @@ what it has by then. The exit status is 0 if a valid configuration was found.`,
 	flags.IntVar(&f.job.Warmup, "warmup", 0, "random trials before evolution; 0: a quarter of all")
 	flags.Uint64Var(&f.job.Seed, "seed", 0, "seed of the search; 0: a new one, which the summary tells")
 	flags.DurationVar(&f.job.Patience, "wait", 15*time.Second, "how long to go on without the tracker or without a server of the key")
-	flags.StringVar(&f.out, "out", "", "`FILE` for the trials, a JSON line each")
+	flags.StringVar(&f.out, "out", "", "`FILE` for the trials, a JSON line each; -: standard output")
 	flags.StringVar(&f.plot, "plot", "", "`FILE` for a picture of the job, .svg or .png")
 	addOutputFlag(cmd, &f.output)
 	for _, name := range []string{"tracker", "key"} {
@@ -89,7 +92,7 @@ func (f *tuneFlags) run(cmd *cobra.Command) error {
 			return fmt.Errorf("--plot: %w", err)
 		}
 	}
-	record, err := f.record()
+	record, err := f.record(cmd)
 	if err != nil {
 		return fmt.Errorf("--out: %w", err)
 	}
@@ -106,9 +109,14 @@ func (f *tuneFlags) run(cmd *cobra.Command) error {
 
 // record opens the file for the trials, if one is asked for, and returns what
 // closes it.
-func (f *tuneFlags) record() (closeFile func() error, err error) {
-	if f.out == "" {
-		return func() error { return nil }, nil
+func (f *tuneFlags) record(cmd *cobra.Command) (closeFile func() error, err error) {
+	none := func() error { return nil }
+	switch f.out {
+	case "":
+		return none, nil
+	case standard:
+		f.job.Record = cmd.OutOrStdout()
+		return none, nil
 	}
 	file, err := os.Create(f.out)
 	if err != nil {

@@ -7,6 +7,10 @@ import (
 	"strings"
 )
 
+// nodeGroups matches the control groups of nodes, and not those of an agent on this
+// machine.
+const nodeGroups = namespaceOf + "n[0-9]*"
+
 // left lists what is outside of the state directory and belongs to the cluster:
 // after `down`, nothing.
 func (c *cluster) left() []string {
@@ -14,8 +18,8 @@ func (c *cluster) left() []string {
 	for _, pattern := range []string{
 		filepath.Join(namespaces, namespaceOf+"*"),
 		filepath.Join("/sys/class/net", hostLink),
-		filepath.Join(groups, namespaceOf+"*"),
-		filepath.Join(groups, "*", namespaceOf+"*"),
+		filepath.Join(groups, nodeGroups),
+		filepath.Join(groups, "*", nodeGroups),
 		c.dir,
 	} {
 		if paths, err := filepath.Glob(pattern); err == nil {

@@ -6,11 +6,14 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"os/signal"
 	"path/filepath"
 	"strings"
 	"syscall"
+
+	"golang.org/x/sys/unix"
 )
 
 // Exit statuses.
@@ -41,10 +44,17 @@ Example:
 // errUsage is an error of whoever typed the command.
 var errUsage = errors.New("see cluster --help")
 
+// firstInherited is the first descriptor after the standard ones.
+const firstInherited = 3
+
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	err := run(ctx, os.Args[1:], os.Stdout)
+	// What runs on is not to hold what its starter has open, such as a lock.
+	err := unix.CloseRange(firstInherited, math.MaxUint32, unix.CLOSE_RANGE_CLOEXEC)
+	if err == nil {
+		err = run(ctx, os.Args[1:], os.Stdout)
+	}
 	switch {
 	case err == nil:
 	case errors.Is(err, errUsage):

@@ -57,7 +57,7 @@ func (j Job) Run(ctx context.Context) (Result, error) {
 	fmt.Fprintf(j.Progress, "tune: %s of key %q so far, %d configurations to search, seed %d\n",
 		plural(state.Servers(), "server"), j.Pool.Key, space.Size(), j.Seed)
 	tuner := NewTuner(Options{
-		Pool: &j.Pool, Search: NewSearch(space, j.Warmup, j.Seed), Size: j.Pool.Size,
+		Pool: &j.Pool, Search: NewSearch(space, j.Warmup, j.Seed), Key: j.Pool.Key, Size: j.Pool.Size,
 		Trials: j.Trials, Parallel: j.parallel(monitor), ArraysEvery: j.ArraysEvery,
 		Patience: j.Patience, Record: j.Record,
 	})
@@ -102,5 +102,28 @@ func (j Job) result(tuner *Tuner, start time.Time, wall time.Duration) Result {
 	return Result{
 		Summary: s,
 		Picture: Picture{Trials: trials, Start: start, Wall: wall, Size: j.Pool.Size, Key: j.Pool.Key},
+	}
+}
+
+// ResultOf is the result of a job of which only the trials are known, at least
+// one: it began with the first and ended with the last. Its seed and how many
+// sessions it had at a time are not known.
+func ResultOf(trials []Trial) Result {
+	first := trials[0]
+	start, end := first.Started, first.Ended
+	for _, t := range trials {
+		if t.Started.Before(start) {
+			start = t.Started
+		}
+		if t.Ended.After(end) {
+			end = t.Ended
+		}
+	}
+	wall := end.Sub(start)
+	s := Summarise(trials, wall)
+	s.Key, s.Size, s.Planned = first.Key, first.Size, len(trials)
+	return Result{
+		Summary: s,
+		Picture: Picture{Trials: trials, Start: start, Wall: wall, Size: first.Size, Key: first.Key},
 	}
 }

@@ -16,10 +16,10 @@ import (
 type Summary struct {
 	Key      string `json:"key"`
 	Size     int    `json:"size"`
-	Seed     uint64 `json:"seed"`
+	Seed     uint64 `json:"seed"`   // 0: not known
 	Trials   int    `json:"trials"` // that ended
 	Planned  int    `json:"planned"`
-	Parallel int    `json:"parallel"`
+	Parallel int    `json:"parallel"` // 0: not known
 	// Outcomes counts trials; every outcome is there.
 	Outcomes map[Outcome]int `json:"outcomes"`
 	Best     *BestTrial      `json:"best,omitempty"` // absent: no valid trial
@@ -142,11 +142,11 @@ func (s Summary) WriteTable(w io.Writer) error {
 	} else {
 		fmt.Fprintln(t, "Best:\tno valid trial")
 	}
-	fmt.Fprintf(t, "Time:\t%s, %.1f sessions/s, %d at a time, wait p50 %s, max %s\n",
-		time.Duration(s.WallS*float64(time.Second)).Round(100*time.Millisecond), s.SessionsPerSec, s.Parallel,
-		seconds(s.WaitP50S), seconds(s.WaitMaxS))
+	fmt.Fprintf(t, "Time:\t%s, %.1f sessions/s, %swait p50 %s, max %s\n",
+		time.Duration(s.WallS*float64(time.Second)).Round(100*time.Millisecond), s.SessionsPerSec,
+		known("%d at a time, ", s.Parallel), seconds(s.WaitP50S), seconds(s.WaitMaxS))
 	fmt.Fprintf(t, "Servers:\t%d, in our sessions %.0f %% of the time\n", len(s.Servers), 100*s.BusyShare)
-	fmt.Fprintf(t, "Problem:\t%d×%d float32 matrices, key %s, seed %d\n\n", s.Size, s.Size, s.Key, s.Seed)
+	fmt.Fprintf(t, "Problem:\t%d×%d float32 matrices, key %s%s\n\n", s.Size, s.Size, s.Key, known(", seed %d", s.Seed))
 	if err := t.Flush(); err != nil {
 		return err //nolint:wrapcheck // the writer's own
 	}
@@ -167,6 +167,14 @@ func (s Summary) WriteTable(w io.Writer) error {
 		fmt.Fprintf(t, "%.0f %%\n", 100*v.BusyShare)
 	}
 	return t.Flush() //nolint:wrapcheck // the writer's own
+}
+
+// known is a number in its words, or nothing if it is 0: not known.
+func known[N int | uint64](words string, n N) string {
+	if n == 0 {
+		return ""
+	}
+	return fmt.Sprintf(words, n)
 }
 
 // seconds is a time in a unit that suits it.

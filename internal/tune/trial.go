@@ -1,7 +1,10 @@
 package tune
 
 import (
+	"bufio"
+	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"time"
@@ -43,6 +46,8 @@ const (
 // Trial is the record of one measurement.
 type Trial struct {
 	Index   int           `json:"trial"` // from 0, in the order of their beginnings
+	Key     string        `json:"key"`   // of the servers
+	Size    int           `json:"size"`  // n of the n×n matrices
 	Phase   Phase         `json:"phase"`
 	Config  matmul.Config `json:"config"`
 	Outcome Outcome       `json:"outcome"`
@@ -78,6 +83,27 @@ func WriteRecord(w io.Writer, t Trial) error {
 		return fmt.Errorf("record trial %d: %w", t.Index, err)
 	}
 	return nil
+}
+
+// ReadRecords returns the trials that [WriteRecord] wrote to r, in order. Other
+// lines are passed over: in the log of a pod, progress is among the records. A
+// trial that is cut short, as the last one of a job that was killed, is such a line.
+func ReadRecords(r io.Reader) ([]Trial, error) {
+	var trials []Trial
+	lines := bufio.NewReader(r)
+	for {
+		line, err := lines.ReadBytes('\n')
+		var t Trial
+		if bytes.HasPrefix(line, []byte(`{"trial":`)) && json.Unmarshal(line, &t) == nil {
+			trials = append(trials, t)
+		}
+		if errors.Is(err, io.EOF) {
+			return trials, nil
+		}
+		if err != nil {
+			return nil, fmt.Errorf("read trials: %w", err)
+		}
+	}
 }
 
 // gflops is the speed of an n×n product that takes seconds.

@@ -17,8 +17,9 @@ import (
 type Options struct {
 	Pool   Pool
 	Search *Search
-	Size   int // n: the matrices are n×n
-	Trials int // how many to run
+	Key    string // of the servers, for the record
+	Size   int    // n: the matrices are n×n
+	Trials int    // how many to run
 	// Parallel is how many to run at a time, at least 1. It is asked when a trial
 	// begins; the number never shrinks.
 	Parallel func() int
@@ -136,7 +137,7 @@ func (t *Tuner) step(ctx context.Context) (more bool, err error) {
 	if !ok {
 		return false, nil
 	}
-	trial := Trial{Index: index, Phase: p.Phase, Config: p.Config, Started: t.o.Now()}
+	trial := Trial{Index: index, Key: t.o.Key, Size: t.o.Size, Phase: p.Phase, Config: p.Config, Started: t.o.Now()}
 	session, err := t.open(ctx)
 	if err != nil {
 		return false, err
