@@ -36,7 +36,7 @@ func sidecarContainer(pool *v1alpha1.RPCPool, s Settings) corev1.Container {
 			{Name: runVolume, MountPath: runDir},
 			{Name: podVolume, MountPath: podDir, ReadOnly: true},
 		},
-		StartupProbe:   hanging(probe("/healthz", 1, 30)),
+		StartupProbe:   hanging(probe("/healthz", 1, 10)), // 10 s if nobody listens, 30 s if nobody answers
 		LivenessProbe:  hanging(probe("/healthz", 10, 3)),
 		ReadinessProbe: probe("/readyz", 5, 6),
 	}
