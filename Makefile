@@ -191,18 +191,32 @@ cluster-down: ## End the cluster of this machine, and remove every trace of it.
 	@$(E2E_OUT)/cluster --dir $(CLUSTER) down
 
 .PHONY: e2e
-e2e: $(if $(E2E_OWN),cluster,images) $(HELM) ## Run the end-to-end tests on this machine's cluster, or on that of KUBECONFIG=FILE.
+e2e: $(if $(E2E_OWN),cluster previous,images) $(HELM) ## Run the end-to-end tests on this machine's cluster, or on that of KUBECONFIG=FILE.
 	@$(E2E_RUN)
 
 .PHONY: e2e-smoke
 e2e-smoke: $(if $(E2E_OWN),cluster,images) $(HELM) ## Run the shortest of them: install, tune, kill, recover.
 	@$(E2E_RUN) -run '^TestSmoke'
 
+# The version before this one, from which an upgrade is tried.
+PREVIOUS := $(CACHE)/previous
+PREVIOUS_IMAGE := rpcpool.dev/rpcpool:previous
+.PHONY: previous
+previous: cluster
+	@commit=$$(hack/previous.sh); \
+	hack/previous.sh $$commit $(PREVIOUS) $(E2E_OUT)/image $(PREVIOUS_IMAGE); \
+	$(E2E_OUT)/cluster --dir $(CLUSTER) load $(PREVIOUS)/$$commit/rpcpool-previous.tar
+
+.PHONY: reliability
+reliability: e2e ## Run the end-to-end tests, and bring the table of docs/reliability.md up to date.
+	@hack/table.sh docs/reliability.md $(E2E_OUT)/reliability.md
+
 # The programs of the tests; kubectl is the cluster's own if nobody says otherwise.
 E2E_RUN = cd test/e2e && KUBECONFIG=$(abspath $(E2E_KUBECONFIG)) HELM=$(HELM) \
 	KUBECTL=$(if $(E2E_OWN),$(KUBE_NODE)/kubectl,$(KUBECTL)) \
 	E2E_IMAGE=$(E2E_IMAGE) E2E_TEST_IMAGE=$(E2E_TEST_IMAGE) \
-	E2E_CLUSTER="$(if $(E2E_OWN),$(abspath $(E2E_OUT))/cluster --dir $(CLUSTER))" \
+	$(if $(E2E_OWN),E2E_CLUSTER="$(abspath $(E2E_OUT))/cluster --dir $(CLUSTER)" \
+	E2E_PREVIOUS_CHART=$(PREVIOUS)/$$(../../hack/previous.sh)/chart E2E_PREVIOUS_IMAGE=$(PREVIOUS_IMAGE)) \
 	go test -vet=off -count=1 -timeout 40m -v .
 
 ##@ Build

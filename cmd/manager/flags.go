@@ -82,9 +82,9 @@ func (c *config) register(flags *flag.FlagSet) {
 	flags.BoolVar(&c.elect, "leader-elect", true, "let one of several operators lead")
 	flags.StringVar(&c.leaseName, "leader-elect-resource-name", "rpcpool-operator", "`name` of the Lease")
 	flags.StringVar(&c.namespace, "leader-elect-resource-namespace", os.Getenv("POD_NAMESPACE"), "`namespace` of the Lease; default: the pod's")
-	flags.DurationVar(&c.leaseDuration, "leader-elect-lease-duration", 15*time.Second, "how long a leader that is not heard of leads yet")
-	flags.DurationVar(&c.renewDeadline, "leader-elect-renew-deadline", 10*time.Second, "how long a leader tries to renew before it gives up")
-	flags.DurationVar(&c.retryPeriod, "leader-elect-retry-period", 2*time.Second, "pause between two attempts")
+	flags.DurationVar(&c.leaseDuration, "leader-elect-lease-duration", 12*time.Second, "how long a leader that is not heard of leads yet")
+	flags.DurationVar(&c.renewDeadline, "leader-elect-renew-deadline", 8*time.Second, "how long a leader tries to renew before it gives up")
+	flags.DurationVar(&c.retryPeriod, "leader-elect-retry-period", time.Second, "pause between two attempts")
 	flags.Func("watch-namespaces", "`namespaces` to look at, with commas between; default: all", func(s string) error {
 		c.watchNamespaces = nil
 		for name := range strings.SplitSeq(s, ",") {
@@ -103,7 +103,7 @@ func (c *config) register(flags *flag.FlagSet) {
 		c.trackerPorts, err = trackers.ParsePorts(s)
 		return err
 	})
-	flags.DurationVar(&c.settle, "tracker-settle", 2*time.Second, "how long a tracker that has started waits for servers and clients to come back before it grants")
+	flags.DurationVar(&c.settle, "tracker-settle", 1500*time.Millisecond, "how long a tracker that has started waits for servers and clients to come back before it grants")
 	flags.BoolVar(&c.fairShare, "fair-share", true, "among requests of one priority, serve first the client that holds the fewest devices; false: by arrival")
 	flags.StringVar(&c.logFormat, "log-format", "json", "text or json")
 	flags.TextVar(&c.logLevel, "log-level", slog.LevelInfo, "debug, info, warn or error")

@@ -27,7 +27,7 @@ func TestWrongUsageIsOneLineThatNamesTheFlag(t *testing.T) {
 		"a pull policy that is none":     {append(good, "--sidecar-image-pull-policy", "Often"), "--sidecar-image-pull-policy"},
 		"metrics without a port":         {append(good, "--metrics-bind-address", "here"), "--metrics-bind-address"},
 		"probes without a port":          {append(good, "--health-probe-bind-address", "8081"), "--health-probe-bind-address"},
-		"a lease as short as renewal":    {append(good, "--leader-elect-lease-duration", "10s"), "--leader-elect-lease-duration"},
+		"a lease as short as renewal":    {append(good, "--leader-elect-lease-duration", "8s"), "--leader-elect-lease-duration"},
 		"a lease of a second and a half": {append(good, "--leader-elect-lease-duration", "14500ms"), "--leader-elect-lease-duration"},
 		"a lease that just outlasts it":  {append(good, "--leader-elect-renew-deadline", "14s"), "--leader-elect-renew-deadline"},
 		"a retry longer than renewal":    {append(good, "--leader-elect-retry-period", "11s"), "--leader-elect-retry-period"},

@@ -14,6 +14,7 @@ import (
 
 	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
+	coordinationv1 "k8s.io/client-go/kubernetes/typed/coordination/v1"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -41,6 +42,7 @@ func (c *config) manage(ctx context.Context, stderr io.Writer) error {
 	if err != nil {
 		return fmt.Errorf("kubeconfig: %w", err)
 	}
+	c.takeOver(ctx, config, log)
 	mgr, err := ctrl.NewManager(config, c.options())
 	if err != nil {
 		return fmt.Errorf("manager: %w", err)
@@ -65,6 +67,27 @@ func (c *config) manage(ctx context.Context, stderr io.Writer) error {
 		return fmt.Errorf("manager: %w", err)
 	}
 	return nil
+}
+
+// takeOver ends the wait for a predecessor that is known to be dead. Where it fails,
+// its lease ends by itself.
+func (c *config) takeOver(ctx context.Context, config *rest.Config, log *slog.Logger) {
+	if !c.elect {
+		return
+	}
+	client, err := coordinationv1.NewForConfig(config)
+	hostname, hostErr := os.Hostname()
+	if err = errors.Join(err, hostErr); err == nil {
+		ctx, cancel := context.WithTimeout(ctx, c.renewDeadline)
+		defer cancel()
+		var got bool
+		if got, err = inherit(ctx, client.Leases(c.namespace), c.leaseName, os.Getenv("POD_NAME"), hostname, time.Now()); got {
+			log.Info("the lease of this container's last process is given up")
+		}
+	}
+	if err != nil {
+		log.Warn("cannot look whether this container's last process led", "error", err)
+	}
 }
 
 // options are those of the manager.

@@ -89,7 +89,11 @@ func (s *space) fresh(name string) {
 	s.t.Helper()
 	pod := s.pod(name)
 	if container(pod, device).RestartCount+container(pod, sidecar).RestartCount > 0 {
-		s.delete(pod)
+		// In order: one that is deleted by force may serve on for a moment.
+		if err := s.api.Delete(s.t.Context(), pod); err != nil {
+			s.t.Fatal(err)
+		}
+		s.awaitGone(pod)
 		s.awaitFree("dev", 1)
 	}
 }
