@@ -56,7 +56,7 @@ type Options struct {
 	Nodes bool
 	// Registerer gets the metrics of pools and trackers.
 	Registerer prometheus.Registerer
-	Logger     *slog.Logger
+	Logger     *slog.Logger // never nil
 	// Now is time.Now, but for tests.
 	Now func() time.Time
 }
@@ -77,6 +77,9 @@ func Setup(ctx context.Context, mgr manager.Manager, o Options) error {
 	addresses := &Addresses{
 		Changed: func(id trackers.ID) { pace.notify(keyAt{id: id}) },
 		Settle:  o.Trackers.Settle, Now: o.Now,
+	}
+	if err := mgr.Add(&withdrawal{client: mgr.GetClient(), addresses: addresses, log: o.Logger}); err != nil {
+		return fmt.Errorf("withdrawal: %w", err)
 	}
 	metrics, err := NewMetrics(o.Registerer, mgr.GetClient(), mgr.Elected())
 	if err != nil {

@@ -133,6 +133,18 @@ func (a *Addresses) set(id trackers.ID, now address) {
 	}
 }
 
+// listening returns the trackers that can be reached.
+func (a *Addresses) listening() (all []trackers.ID) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for id, at := range a.known {
+		if at.listens {
+			all = append(all, id)
+		}
+	}
+	return all
+}
+
 // looked tells whether somebody has looked after the pool's tracker yet. It is
 // not for long that nobody has, and not worth telling.
 func (a *Addresses) looked(pool *v1alpha1.RPCPool) bool {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/tls"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -220,6 +221,9 @@ func (i *installation) leads(host string) {
 		if err := i.api.Get(ctx, client.ObjectKey{Namespace: i.namespace, Name: "rpcpool-tracker"}, slice); err != nil {
 			return err
 		}
+		if len(slice.Endpoints) == 0 {
+			return errors.New("it is nowhere")
+		}
 		if at := slice.Endpoints[0].Addresses[0]; at != host {
 			return fmt.Errorf("it is at %s", at)
 		}
@@ -272,7 +276,7 @@ func TestTheOperatorWithTheRightsOfConfigAndNoOthers(t *testing.T) {
 	if err := second.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
-	i.operate("192.0.2.3")
+	third := i.operate("192.0.2.3")
 	i.leads("192.0.2.3")
 
 	// Scaled down, a pod goes; with that, every verb has been used.
@@ -294,6 +298,16 @@ func TestTheOperatorWithTheRightsOfConfigAndNoOthers(t *testing.T) {
 		}
 		return nil
 	})
+	if err := third.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-third.ended; err != nil {
+		t.Errorf("told to stop, the operator ended with %v", err)
+	}
+	slice := &discoveryv1.EndpointSlice{}
+	if err := i.api.Get(t.Context(), client.ObjectKey{Namespace: i.namespace, Name: "rpcpool-tracker"}, slice); err != nil || len(slice.Endpoints) > 0 {
+		t.Errorf("%v; clients are still sent to %v, where nobody is", err, slice.Endpoints)
+	}
 	refused, err := audit.Requests(func(r kubetest.Request) bool { return r.User == i.name && r.Code == http.StatusForbidden })
 	if err != nil {
 		t.Fatal(err)

@@ -25,8 +25,8 @@ import (
 )
 
 // patience bounds everything that is waited for, unless a test says otherwise. Images
-// are on the nodes, so nothing takes minutes.
-const patience = 90 * time.Second
+// are on the nodes; what takes longest is an agent that hangs (two minutes).
+const patience = 3 * time.Minute
 
 // The operator's release.
 const (

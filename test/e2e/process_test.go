@@ -176,6 +176,19 @@ func TestFaultsOfProcesses(t *testing.T) {
 	}
 }
 
+// TestAgentStopped: nobody but its node can stop the first process of a container.
+func TestAgentStopped(t *testing.T) {
+	s := the.namespace(t, restricted)
+	s.pool("dev", 1, quick)
+	s.awaitFree("dev", 1)
+	s.suffer(fault{
+		name: "agent stopped (SIGSTOP), session timeout 2 s", cause: "timeout", options: []string{"--timeout", "2s"},
+		strike: func(s *space, pod string, _ int) time.Time {
+			return s.hit(target{pod: pod, container: device, process: first}, sigStop)
+		},
+	}, 1)
+}
+
 // TestOutOfMemory: the worker of a session takes more than its container may have.
 func TestOutOfMemory(t *testing.T) {
 	s := the.namespace(t, restricted)
