@@ -143,6 +143,50 @@ func TestImpossibleSlots(t *testing.T) {
 	}
 }
 
+// TestAListLongerThanHalfTheRing is not one that was written.
+func TestAListLongerThanHalfTheRing(t *testing.T) {
+	image := newImage()
+	r := mustLoad(t, image, bootA)
+	r.begin(bootA, Batch)
+	r.limit = r.size
+	for r.head < r.size-space(1000) {
+		if err := r.append([][]byte{payload(1, 1000)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := load(image, bootA); !errors.Is(err, ErrCorrupt) {
+		t.Fatal(err)
+	}
+	if r := mustLoad(t, image, bootB); r.head > r.size/2 {
+		t.Fatalf("%d bytes", r.head)
+	}
+}
+
+// TestABodyIsWholeOrDamaged: what a compaction has written was on disk before the
+// slot that says so, even if the marks are older.
+func TestABodyIsWholeOrDamaged(t *testing.T) {
+	image := newImage()
+	r := mustLoad(t, image, bootA)
+	r.begin(bootA, Batch)
+	end, count, err := r.stage(slices.Values([][]byte{payload(1, 100), payload(2, 100)}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.commit(end, count)
+	r.written(0)
+	for _, boot := range []BootID{bootA, bootB} {
+		if got := mustLoad(t, image, boot); got.count != 2 {
+			t.Fatalf("%d records", got.count)
+		}
+	}
+	image[headerSize+space(100)+50]++
+	for _, boot := range []BootID{bootA, bootB} {
+		if _, err := load(image, boot); !errors.Is(err, ErrCorrupt) {
+			t.Fatal(err)
+		}
+	}
+}
+
 // TestWhatAMachineMayLose: after a restart of the machine, what was never promised may
 // be missing, and what was is there, or it is said that it is not.
 func TestWhatAMachineMayLose(t *testing.T) {

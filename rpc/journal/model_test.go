@@ -219,7 +219,6 @@ func (w *world) Compact(*rapid.T) {
 	}
 	if w.policy == Batch { // it was synced
 		w.may = [][][]byte{kept}
-		w.memory = w.memory[max(0, len(w.memory)-1):]
 	}
 }
 

@@ -25,7 +25,7 @@ func (r *ring) choose() error {
 	found := false
 	for i := range uint64(2) {
 		s, ok := parseSlot(r.image[slotAt+slotAt*i:], r.seed)
-		if ok && s.number%2 == i && (!found || s.number > r.number) {
+		if ok && (!found || s.number > r.number) {
 			r.slot, found = s, true
 		}
 	}

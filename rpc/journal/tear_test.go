@@ -208,7 +208,7 @@ func TestGhostsStayDead(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	clear(image[headerSize : headerSize+512]) // the machine dies; of the three, the first is not on disk
+	clear(image[headerSize : headerSize+80]) // the machine dies; of the three, the first is not on disk
 	r = mustLoad(t, image, bootB)
 	if r.count != 0 {
 		t.Fatalf("%d records before the hole", r.count)
