@@ -127,6 +127,8 @@ func TestImpossibleSlots(t *testing.T) {
 		{"a start elsewhere", func(s *slot) { s.start -= 16 }},
 		{"a body that is shorter", func(s *slot) { s.body -= 16 }},
 		{"a body that is longer", func(s *slot) { s.body += 64 }},
+		{"a list of a later life", func(s *slot) { s.since = s.life }},
+		{"a list of no life", func(s *slot) { s.since = 0 }},
 		{"a life before that of the records", func(s *slot) { s.life = 1 }},
 	}
 	for _, c := range cases {
@@ -149,8 +151,8 @@ func TestAListLongerThanHalfTheRing(t *testing.T) {
 	r := mustLoad(t, image, bootA)
 	r.begin(bootA, Batch)
 	r.limit = r.size
-	for r.head < r.size-space(1000) {
-		if err := r.append([][]byte{payload(1, 1000)}); err != nil {
+	for r.head < r.size-space(1100) {
+		if err := r.append([][]byte{payload(1, 1100)}); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -15,7 +15,7 @@
 //
 //	0     magic "RPCPJRNL"  version  checksum  size of the ring  seed  identity
 //	512   slot 0 ┐ of the two, the whole one with the greater number is true:
-//	1024  slot 1 ┘ life, where the list starts, boot of the machine, policy
+//	1024  slot 1 ┘ life, where and in which life the list starts, boot, policy
 //	1536  marks: up to where it is written; up to where the disk has it
 //	4096  ring
 //	      ┌───────────┬────────────────┬────────────────────────┬─────────────────┐
@@ -35,11 +35,10 @@
 // payload is taken for a record.
 //
 // A life is from one Open to the next. A record of an earlier life than the one
-// before it is what was behind a record that a crash cut short: the list ends
-// there. The body is what the last Compact has written, the start and the end of
-// which are in the slot; only there are records with a body bit valid. So a
-// Compact that was cut short has not happened: its records are behind the end of a
-// list which ends at the one before them.
+// before it, or than the start of the list, is what was behind a record that a crash
+// cut short: the list ends there. The body is what the last Compact has written; the
+// slot says where it starts and ends, and only in it are records with a body bit
+// valid. So what a Compact that was cut short has written is not of the list.
 //
 // # What is full
 //
@@ -52,8 +51,9 @@
 //     can do without (replies), and tries again when it has less to keep.
 //
 // Live records are not overwritten. Room tells how near this is, so that an owner can
-// compact when it has nothing better to do. Compact stops the journal for as long as
-// it takes to copy what is kept; that pays if it is a small part of the ring.
+// compact when it has nothing better to do, and begin nothing when there is not room
+// for how it ends. Compact stops the journal for as long as it takes to copy what is
+// kept; that pays if it is a small part of the ring.
 //
 // # What is done about what may happen
 //

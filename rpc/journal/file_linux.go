@@ -84,10 +84,12 @@ func create(path string, size int64) (*file, error) {
 		return nil, errors.Join(err, os.Remove(draft), f.Close())
 	}
 	// Whoever makes the file has the draft's lock, so it cannot come to be now.
-	if _, err := os.Lstat(path); err == nil {
-		return nil, errors.Join(errMoved, os.Remove(draft), m.close())
+	if _, err = os.Lstat(path); err == nil {
+		err = errMoved
+	} else if errors.Is(err, fs.ErrNotExist) {
+		err = os.Rename(draft, path)
 	}
-	if err := os.Rename(draft, path); err != nil {
+	if err != nil {
 		return nil, errors.Join(err, os.Remove(draft), m.close())
 	}
 	if err := syncDir(filepath.Dir(path)); err != nil {

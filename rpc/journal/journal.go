@@ -32,7 +32,7 @@ func (p Policy) String() string {
 
 // Options are how a journal is opened.
 type Options struct {
-	// Size is how many bytes the ring has, 64 KiB to 32 GiB; 0 is 64 MiB. Half
+	// Size is how many bytes the ring has, 64 KiB to 32 GiB; 0 is 16 MiB. Half
 	// of it is for records, of 16 bytes more each, rounded up to 16. A file that is
 	// there keeps the size that it has.
 	Size   int64
@@ -90,7 +90,7 @@ func Open(path string, opt Options) (*Journal, error) {
 
 func open(path string, opt Options) (*Journal, error) {
 	if opt.Size == 0 {
-		opt.Size = 64 << 20
+		opt.Size = 16 << 20
 	}
 	opt.Size = (opt.Size + headerSize - 1) / headerSize * headerSize
 	if opt.Size < minSize || opt.Size > maxSize {

@@ -78,6 +78,7 @@ func parseSuper(b []byte, length int64) (super, error) {
 type slot struct {
 	number uint64
 	life   uint32
+	since  uint32 // life in which the list was started; none of its records is older
 	start  uint64 // of the list
 	body   uint64 // end of what the last compaction has written
 	boot   BootID // of the machine that this life was on
@@ -103,7 +104,7 @@ func (s *slot) encode(b []byte, seed uint32) {
 	b[4], b[5], b[6], b[7] = flags, byte(s.policy), 0, 0
 	le.PutUint64(b[8:], s.number)
 	le.PutUint32(b[16:], s.life)
-	le.PutUint32(b[20:], 0)
+	le.PutUint32(b[20:], s.since)
 	le.PutUint64(b[24:], s.start)
 	le.PutUint64(b[32:], s.body)
 	copy(b[40:slotSize], s.boot[:])
@@ -115,7 +116,7 @@ func parseSlot(b []byte, seed uint32) (s slot, ok bool) {
 		return slot{}, false
 	}
 	s = slot{
-		number: le.Uint64(b[8:]), life: le.Uint32(b[16:]),
+		number: le.Uint64(b[8:]), life: le.Uint32(b[16:]), since: le.Uint32(b[20:]),
 		start: le.Uint64(b[24:]), body: le.Uint64(b[32:]),
 		policy: Policy(b[5]), clean: b[4]&slotClean != 0, failed: b[4]&slotFailed != 0,
 	}

@@ -25,7 +25,7 @@ type ring struct {
 func format(s super) []byte {
 	header := make([]byte, headerSize)
 	s.encode(header)
-	first := slot{clean: true}
+	first := slot{since: 1, clean: true}
 	first.encode(header[slotAt:], s.seed)
 	return header
 }
@@ -144,7 +144,7 @@ func (r *ring) stage(records iter.Seq[[]byte]) (end uint64, count int, err error
 // commit makes the list that was staged the true one.
 func (r *ring) commit(end uint64, count int) {
 	s := r.slot
-	s.start, s.body = r.head, end
+	s.start, s.body, s.since = r.head, end, s.life
 	r.write(s)
 	r.head, r.count = end, count
 	r.written(end)

@@ -32,8 +32,8 @@ func (r *ring) choose() error {
 	switch {
 	case !found:
 		return fmt.Errorf("%w: neither of its slots is whole", ErrCorrupt)
-	case r.start%16 != 0 || r.body%16 != 0 || r.body < r.start || r.body-r.start > r.limit:
-		return fmt.Errorf("%w: its list cannot start with [%d, %d)", ErrCorrupt, r.start, r.body)
+	case r.since == 0 || r.start%16 != 0 || r.body%16 != 0 || r.body < r.start || r.body-r.start > r.limit:
+		return fmt.Errorf("%w: its list cannot start with [%d, %d) of life %d", ErrCorrupt, r.start, r.body, r.since)
 	}
 	return nil
 }
@@ -58,7 +58,7 @@ func (r *ring) sure(boot BootID) (uint64, error) {
 // scan finds the end of the list.
 func (r *ring) scan(sure uint64) error {
 	r.head, r.count = r.start, 0
-	for life := uint32(1); ; r.count++ {
+	for life := r.since; ; r.count++ {
 		n, of, ok := r.check(r.head, life)
 		if !ok {
 			break
@@ -99,7 +99,7 @@ func (r *ring) check(pos uint64, after uint32) (n int, life uint32, ok bool) {
 // read appends the payload of the record at a position of the list to b, and
 // returns where the next one is.
 func (r *ring) read(pos uint64, b []byte) (_ []byte, next uint64, err error) {
-	n, _, ok := r.check(pos, 1)
+	n, _, ok := r.check(pos, r.since)
 	if !ok {
 		return b, 0, fmt.Errorf("%w: the record at %d has changed", ErrCorrupt, pos)
 	}

@@ -196,6 +196,28 @@ func TestHeaderTornAtEveryByte(t *testing.T) {
 	}
 }
 
+// TestGhostsBehindAnEmptyList: nor when the list begins anew just there.
+func TestGhostsBehindAnEmptyList(t *testing.T) {
+	image := newImage()
+	r := mustLoad(t, image, bootA)
+	r.begin(bootA, Each)
+	for i := range uint64(3) {
+		if err := r.append([][]byte{payload(i, 64)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	clear(image[headerSize : headerSize+80])
+	r = mustLoad(t, image, bootB)
+	r.begin(bootB, Each)
+	if err := r.append([][]byte{payload(10, 64)}); err != nil {
+		t.Fatal(err)
+	}
+	r.commit(r.head, 0)
+	if got := list(t, mustLoad(t, image, bootB)); len(got) != 0 {
+		t.Fatalf("%d records", len(got))
+	}
+}
+
 // TestGhostsStayDead: what lay behind a record that was torn is not believed when
 // one of the same length is put in its place.
 func TestGhostsStayDead(t *testing.T) {
