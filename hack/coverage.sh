@@ -11,6 +11,7 @@ bars='
 tvm 85
 tracker 85
 sidecar 85
+rpc/journal 85
 '
 module=rpcpool.dev
 
