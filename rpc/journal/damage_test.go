@@ -78,10 +78,10 @@ func TestDamage(t *testing.T) {
 		{"empty", func([]byte) []byte { return nil }, ErrForeign, ""},
 		{"a text", func(b []byte) []byte { copy(b, "#!/bin/sh\n"); return b }, ErrForeign, ""},
 		{"all zeros", func(b []byte) []byte { clear(b); return b }, ErrForeign, ""},
-		{"header only", func(b []byte) []byte { return b[:headerSize] }, ErrCorrupt, "has 4096 bytes, not 69632"},
+		{"header only", func(b []byte) []byte { return b[:headerSize] }, ErrCorrupt, "has 4096 bytes, not 20480"},
 		{"half a header", func(b []byte) []byte { return b[:headerSize/2] }, ErrForeign, ""},
-		{"one byte short", func(b []byte) []byte { return b[:len(b)-1] }, ErrCorrupt, "has 69631 bytes"},
-		{"one byte long", func(b []byte) []byte { return append(b, 0) }, ErrCorrupt, "has 69633 bytes"},
+		{"one byte short", func(b []byte) []byte { return b[:len(b)-1] }, ErrCorrupt, "has 20479 bytes"},
+		{"one byte long", func(b []byte) []byte { return append(b, 0) }, ErrCorrupt, "has 20481 bytes"},
 		{"of a later version", func(b []byte) []byte { b[8] = 2; return b }, ErrVersion, "2, this program knows 1"},
 		{"with other bytes in its first sector", func(b []byte) []byte { b[40]++; return b }, ErrCorrupt, "first sector"},
 		{"without slots", func(b []byte) []byte { clear(b[slotAt:writtenAt]); return b }, ErrCorrupt, "slots"},
@@ -256,12 +256,12 @@ func TestAPeersBytesAreNoRecord(t *testing.T) {
 	forged := newImage() // the attacker knows all but the seed
 	f := newRing(forged, super{size: minSize, seed: r.seed + 1})
 	f.life, f.start, f.limit = r.life, minSize, minSize
-	for f.head = minSize; f.head < minSize+4096; {
+	for f.head = minSize; f.head < minSize+1024; {
 		if err := f.append([][]byte{nil}); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := r.append([][]byte{f.data[recordHeader:4096]}); err != nil {
+	if err := r.append([][]byte{f.data[recordHeader:1024]}); err != nil {
 		t.Fatal(err)
 	}
 	r.commit(r.head, 0)

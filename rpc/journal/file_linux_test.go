@@ -60,8 +60,8 @@ func TestOpenRefuses(t *testing.T) {
 		want error
 		text string
 	}{
-		{"a ring that is too small", nil, Options{Size: minSize - headerSize}, nil, "must be from 65536"},
-		{"a ring that is too large", nil, Options{Size: maxSize + 1}, nil, "must be from 65536"},
+		{"a ring that is too small", nil, Options{Size: minSize - headerSize}, nil, "must be from 16384"},
+		{"a ring that is too large", nil, Options{Size: maxSize + 1}, nil, "must be from 16384"},
 		{"a policy that there is not", nil, Options{Policy: 7}, nil, "there is no policy 7"},
 		{"a directory", func(path string) error { return os.Mkdir(path, 0o700) }, Options{}, nil, "is a directory"},
 		{"a pipe", func(path string) error { return syscall.Mkfifo(path, 0o600) }, Options{}, ErrForeign, "no regular file"},
@@ -69,7 +69,7 @@ func TestOpenRefuses(t *testing.T) {
 		{"a directory that is not there", func(path string) error { return os.Remove(filepath.Dir(path)) }, Options{}, fs.ErrNotExist, ""},
 		{"an empty file", func(path string) error { return os.WriteFile(path, nil, 0o600) }, Options{}, ErrForeign, "0 bytes"},
 		{"another file", func(path string) error { return os.WriteFile(path, make([]byte, 8192), 0o600) }, Options{}, ErrForeign, ""},
-		{"a file that was cut", func(path string) error { return os.Truncate(path, 65536) }, Options{}, ErrCorrupt, "65536 bytes, not 69632"},
+		{"a file that was cut", func(path string) error { return os.Truncate(path, minSize) }, Options{}, ErrCorrupt, "16384 bytes, not 20480"},
 		{"a file that all may read", func(path string) error { return os.Chmod(path, 0o604) }, Options{}, nil, "others have access to it"},
 	}
 	for _, c := range cases {
@@ -205,7 +205,7 @@ func TestFileCutWhileItIsOpen(t *testing.T) {
 		}
 	}
 	for name, use := range map[string]func(j *Journal) error{
-		"append":  func(j *Journal) error { _, err := j.Append(make([]byte, 7000)); return err },
+		"append":  func(j *Journal) error { _, err := j.Append(make([]byte, 2000)); return err },
 		"compact": func(j *Journal) error { return j.Compact(slices.Values([][]byte{nil})) },
 		"close":   (*Journal).Close,
 	} {

@@ -46,7 +46,7 @@ func appendUntilKilled(dir string) {
 			return err
 		}
 		policy := Policy(rand.IntN(2))
-		j, err := Open(filepath.Join(dir, "journal"), Options{Size: minSize, Policy: policy, Interval: time.Millisecond})
+		j, err := Open(filepath.Join(dir, "journal"), Options{Size: 64 << 10, Policy: policy, Interval: time.Millisecond})
 		if err != nil {
 			return err
 		}

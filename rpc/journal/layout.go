@@ -20,7 +20,7 @@ const (
 	recordHeader = 16
 	bodyBit      = 1 << 31
 
-	minSize = 64 << 10
+	minSize = 16 << 10
 	maxSize = 32 << 30 // positions of records are kept modulo 64 GiB
 )
 

@@ -30,7 +30,7 @@ func (p Policy) String() string {
 
 // Options are how a journal is opened.
 type Options struct {
-	// Size is how many bytes the ring has, 64 KiB to 32 GiB; 0 is 16 MiB. Half
+	// Size is how many bytes the ring has, 16 KiB to 32 GiB; 0 is 16 MiB. Half
 	// of it is for records, of 16 bytes more each, rounded up to 16. A file that is
 	// there keeps the size that it has.
 	Size   int64

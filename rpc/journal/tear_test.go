@@ -59,7 +59,7 @@ var places = []struct {
 	head uint64
 }{
 	{"at the begin", 0},
-	{"in the middle", 20000 / 16 * 16},
+	{"in the middle", 5008},
 	{"its header is the ring's end", minSize - 16},
 	{"its payload goes over the end", minSize - 48},
 	{"in the second round", 2*minSize + 4096},
