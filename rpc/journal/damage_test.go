@@ -210,6 +210,11 @@ func TestWhatAMachineMayLose(t *testing.T) {
 	nothing := func(*ring) {}
 	lastIsGone := func(r *ring) { clear(r.data[r.head-80 : r.head]) }
 	firstIsGone := func(r *ring) { clear(r.data[:80]) }
+	untold := func(r *ring) {
+		s := r.slot
+		s.boot = BootID{}
+		r.write(s)
+	}
 	cases := []struct {
 		name   string
 		policy Policy
@@ -222,11 +227,9 @@ func TestWhatAMachineMayLose(t *testing.T) {
 		{"process: the machine died", Process, bootB, nothing, 0, ErrLost},
 		{"process: closed before the machine died", Process, bootB, (*ring).end, 4, nil},
 		{"process: closed, and the disk has lied", Process, bootB, func(r *ring) { r.end(); lastIsGone(r) }, 0, ErrCorrupt},
-		{"process: a machine that does not tell its boots", Process, bootA, func(r *ring) {
-			s := r.slot
-			s.boot = BootID{}
-			r.write(s)
-		}, 0, ErrLost},
+		{"process: a machine that did not tell its boots", Process, bootA, untold, 0, ErrLost},
+		{"process: a machine that does not tell its boots", Process, BootID{}, untold, 0, ErrLost},
+		{"batch: a machine that does not tell its boots", Batch, BootID{}, untold, 4, nil},
 		{"batch: the process died", Batch, bootA, nothing, 4, nil},
 		{"batch: the process died, and a record is damaged", Batch, bootA, lastIsGone, 0, ErrCorrupt},
 		{"batch: the machine died", Batch, bootB, nothing, 4, nil},

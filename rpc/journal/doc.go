@@ -85,6 +85,8 @@
 //
 // Batch and Each differ in when the disk is asked: Batch waits some milliseconds for
 // others to share the sync. What one sync takes along, it makes durable for all.
+// Where the kernel does not name its boots (/proc/sys/kernel/random/boot_id), every death
+// of a process counts as one of the machine.
 // A machine that was restored from a snapshot, and a file that was copied back from
 // one, are not recognised: do not do that to a journal.
 package journal

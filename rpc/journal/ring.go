@@ -6,7 +6,7 @@ import (
 )
 
 // BootID names a run of the machine's kernel. The zero value is that of one that
-// does not tell.
+// does not tell: it may have been restarted each time.
 type BootID [16]byte
 
 // ring is a journal as an image of its file. It knows no file and no policy: what

@@ -46,7 +46,7 @@ func (r *ring) sure(boot BootID) (uint64, error) {
 	case r.clean:
 	case r.failed:
 		return 0, fmt.Errorf("%w: the disk failed to take them", ErrLost)
-	case r.boot == boot:
+	case r.boot == boot && boot != BootID{}:
 	case r.policy == Process:
 		return 0, fmt.Errorf("%w: the machine was restarted, and the journal had not been closed", ErrLost)
 	default:
