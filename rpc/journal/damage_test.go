@@ -129,6 +129,8 @@ func TestImpossibleSlots(t *testing.T) {
 		{"a body that is longer", func(s *slot) { s.body += 64 }},
 		{"a list of a later life", func(s *slot) { s.since = s.life }},
 		{"a list of no life", func(s *slot) { s.since = 0 }},
+		{"a list of a life to come", func(s *slot) { s.since = s.life + 1 }},
+		{"a policy that there is not", func(s *slot) { s.policy = Each + 1 }},
 		{"a life before that of the records", func(s *slot) { s.life = 1 }},
 	}
 	for _, c := range cases {

@@ -32,7 +32,9 @@ func (r *ring) choose() error {
 	switch {
 	case !found:
 		return fmt.Errorf("%w: neither of its slots is whole", ErrCorrupt)
-	case r.since == 0 || r.start%16 != 0 || r.body%16 != 0 || r.body < r.start || r.body-r.start > r.limit:
+	case r.policy > Each:
+		return fmt.Errorf("%w: its last life had %v", ErrCorrupt, r.policy)
+	case r.since == 0 || r.since > max(r.life, 1) || r.start%16 != 0 || r.body%16 != 0 || r.body < r.start || r.body-r.start > r.limit:
 		return fmt.Errorf("%w: its list cannot start with [%d, %d) of life %d", ErrCorrupt, r.start, r.body, r.since)
 	}
 	return nil
