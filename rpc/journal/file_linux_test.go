@@ -1,6 +1,7 @@
 package journal
 
 import (
+	"bytes"
 	"errors"
 	"io/fs"
 	"os"
@@ -141,13 +142,38 @@ func TestOneOwner(t *testing.T) {
 // TestWhatACrashedMakerLeft: a draft that never got its name is made again.
 func TestWhatACrashedMakerLeft(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "journal")
-	if err := os.WriteFile(path+".new", []byte("half"), 0o600); err != nil {
+	if err := os.WriteFile(path+".new", bytes.Repeat([]byte("x"), 1<<20), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	mustClose(t, mustOpen(t, path, Options{}))
 	j := mustOpen(t, path, Options{})
 	mustAppend(t, j, "one")
 	if _, err := os.Stat(path + ".new"); !errors.Is(err, fs.ErrNotExist) || text(t, j) != "one" {
 		t.Fatal(err, text(t, j))
+	}
+}
+
+// TestNameThatMovedOn: a file that was locked when its name was another's already, or
+// nobody's, is not taken for the journal.
+func TestNameThatMovedOn(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "journal")
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if err := own(f, path); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(path, path+".aside"); err != nil {
+		t.Fatal(err)
+	}
+	if err := own(f, path); !errors.Is(err, errMoved) {
+		t.Fatalf("nobody's: %v", err)
+	}
+	mustOpen(t, path, Options{})
+	if err := own(f, path); !errors.Is(err, errMoved) {
+		t.Fatalf("another's: %v", err)
 	}
 }
 

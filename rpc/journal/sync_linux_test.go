@@ -3,6 +3,7 @@ package journal
 import (
 	"context"
 	"errors"
+	"os"
 	"path/filepath"
 	"slices"
 	"sync"
@@ -178,6 +179,28 @@ func TestClosed(t *testing.T) {
 	}
 	if err := j.Wait(t.Context(), end+1); !errors.Is(err, ErrClosed) {
 		t.Error(err)
+	}
+}
+
+// TestWhatWasSyncedIsMissed: what Wait has returned for, and is not there after a
+// restart of the machine, is not taken for what nobody waited for.
+func TestWhatWasSyncedIsMissed(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "journal")
+	j := mustOpen(t, path, Options{Policy: Each, boot: func() BootID { return bootA }})
+	mustAppend(t, j, "one")
+	if err := j.Wait(t.Context(), mustAppend(t, j, "two")); err != nil {
+		t.Fatal(err)
+	}
+	image, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r := mustLoad(t, image, bootB); r.count != 2 {
+		t.Fatalf("%d records", r.count)
+	}
+	clear(image[headerSize+space(3):])
+	if _, err := load(image, bootB); !errors.Is(err, ErrCorrupt) {
+		t.Fatal(err)
 	}
 }
 
