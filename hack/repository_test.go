@@ -115,12 +115,13 @@ func TestReadmeIsTrue(t *testing.T) {
 	}
 }
 
-// profile is a coverage profile of three packages, with a block twice.
+// profile is a coverage profile of four packages, with a block twice.
 const profile = `mode: atomic
 rpcpool.dev/tvm/a.go:1.1,2.2 9 1
 rpcpool.dev/tvm/a.go:3.1,4.2 1 0
 rpcpool.dev/tracker/b.go:1.1,2.2 5 0
 rpcpool.dev/tracker/b.go:1.1,2.2 5 7
+rpcpool.dev/rpc/journal/d.go:1.1,2.2 1 1
 rpcpool.dev/sidecar/supervise/c.go:1.1,2.2 8 1
 rpcpool.dev/sidecar/supervise/c.go:3.1,2.2 2 HITS
 `
