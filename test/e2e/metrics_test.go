@@ -21,7 +21,7 @@ func (s *space) pods(pool string) []corev1.Pod {
 	return pods.Items
 }
 
-// sum adds up a counter of the sidecars of a pool, by the value of a label. A sidecar
+// sum adds up a counter, or a gauge, of the sidecars of a pool, by the value of a label. A sidecar
 // that does not answer yet is waited for.
 func (s *space) sum(pool, metric, label string) map[string]float64 {
 	s.t.Helper()
@@ -39,7 +39,7 @@ func (s *space) sum(pool, metric, label string) map[string]float64 {
 	return sums
 }
 
-// scrape reads a counter of a sidecar by way of the API server.
+// scrape reads a counter or a gauge of a sidecar by way of the API server.
 func (s *space) scrape(ctx context.Context, pod, metric, label string) (map[string]float64, error) {
 	text, err := s.core.CoreV1().Pods(s.name).ProxyGet("http", pod, "9191", "/metrics", nil).DoRaw(ctx)
 	if err != nil {
@@ -54,7 +54,7 @@ func (s *space) scrape(ctx context.Context, pod, metric, label string) (map[stri
 	for _, m := range families[metric].GetMetric() {
 		for _, l := range m.GetLabel() {
 			if l.GetName() == label {
-				values[l.GetValue()] += m.GetCounter().GetValue()
+				values[l.GetValue()] += m.GetCounter().GetValue() + m.GetGauge().GetValue() // it is one of them
 			}
 		}
 	}

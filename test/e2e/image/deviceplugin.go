@@ -10,6 +10,8 @@ import (
 	"io"
 	"log/slog"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -22,12 +24,16 @@ import (
 // unhealthyFile is where the plugin and set-health meet, if nobody says otherwise.
 const unhealthyFile = "/tmp/unhealthy"
 
-func devicePluginCommand(ctx context.Context, args []string, stderr io.Writer) error {
-	if len(args) > 0 && args[0] == "set-health" {
-		return setHealth(args[1:])
-	}
-	if len(args) > 0 && args[0] == "set-port" {
-		return setPort(args[1:])
+func devicePluginCommand(ctx context.Context, args []string, stdout, stderr io.Writer) error {
+	if len(args) > 0 {
+		switch args[0] {
+		case "set-health":
+			return setHealth(args[1:])
+		case "set-port":
+			return setPort(args[1:])
+		case "clean":
+			return cleanNode(args[1:], stdout)
+		}
 	}
 	flags := newFlags("deviceplugin")
 	config := deviceplugin.Config{Retry: time.Second, Log: slog.New(slog.NewTextHandler(stderr, nil))}
@@ -38,9 +44,15 @@ func devicePluginCommand(ctx context.Context, args []string, stderr io.Writer) e
 	dev := flags.String("dev", "", "")
 	flags.StringVar(&config.UnhealthyFile, "unhealthy-file", unhealthyFile, "")
 	fakeSysfs := flags.String("fake-sysfs", "", "")
+	mountSysfs := flags.Bool("mount-sysfs", false, "")
 	flags.StringVar(&config.Dir, "dir", "/var/lib/kubelet/device-plugins", "")
 	if err := parse(flags, args, 0); err != nil {
 		return err
+	}
+	if *mountSysfs {
+		if config.Sysfs = *fakeSysfs; !filepath.IsAbs(config.Sysfs) {
+			return fmt.Errorf("deviceplugin: --mount-sysfs: --fake-sysfs is the name of a directory on the node: %w", errUsage)
+		}
 	}
 	var err error
 	if config.Devices, err = parseDevices(*addresses); err != nil {
@@ -52,8 +64,8 @@ func devicePluginCommand(ctx context.Context, args []string, stderr io.Writer) e
 		}
 	}
 	if *fakeSysfs != "" {
-		if err := sysfs.Write(*fakeSysfs, fakeDevices(config.Devices)...); err != nil {
-			return err //nolint:wrapcheck // names the device
+		if err := writeSysfs(*fakeSysfs, config.Devices); err != nil {
+			return err
 		}
 	}
 	return deviceplugin.Run(ctx, config) //nolint:wrapcheck // says what is wrong
@@ -79,6 +91,20 @@ func parseDevices(addresses string) ([]deviceplugin.Device, error) {
 
 // jumbo is the MTU of fake devices, in bytes.
 const jumbo = 9000
+
+// writeSysfs writes what is not there. A plugin that starts again finds its devices as
+// they were.
+func writeSysfs(root string, devices []deviceplugin.Device) error {
+	for _, d := range fakeDevices(devices) {
+		if _, err := sysfs.Find(root, d.Address); err == nil {
+			continue
+		}
+		if err := sysfs.Write(root, d); err != nil {
+			return err //nolint:wrapcheck // names the device
+		}
+	}
+	return nil
+}
 
 // fakeDevices are RoCE devices, each with an address of a network for tests of such
 // (RFC 2544).
@@ -149,4 +175,23 @@ func setPort(args []string) error {
 		device.State = sysfs.Down
 	}
 	return sysfs.Write(*root, device) //nolint:wrapcheck // names the device
+}
+
+// cleanNode removes what plugins have left on a node, and prints that.
+func cleanNode(args []string, stdout io.Writer) error {
+	flags := newFlags("deviceplugin clean")
+	dev := flags.String("dev", "", "")
+	state := flags.String("state", "", "")
+	if err := parse(flags, args, 0); err != nil {
+		return err
+	}
+	if *dev == "" || *state == "" {
+		return fmt.Errorf("deviceplugin clean: want --dev and --state: %w", errUsage)
+	}
+	removed, err := deviceplugin.RemoveNodes(*dev)
+	if _, e := os.Stat(*state); e == nil {
+		removed = append(removed, *state)
+		err = errors.Join(err, os.RemoveAll(*state))
+	}
+	return errors.Join(err, printJSON(stdout, removed))
 }

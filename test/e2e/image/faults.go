@@ -25,11 +25,13 @@ func faultsCommand(ctx context.Context, args []string, stdout io.Writer) error {
 	case "kill":
 		return faultsKill(rest, stdout)
 	case "mounts":
-		return faultsMounts(rest, stdout)
+		return faultsInside(name, faults.Node.Mounts, rest, stdout)
+	case "environ":
+		return faultsInside(name, faults.Node.Environment, rest, stdout)
 	case "sleep":
 		return pause(ctx)
 	}
-	return fmt.Errorf("faults %q: want list, kill, mounts or sleep: %w", name, errUsage)
+	return fmt.Errorf("faults %q: want list, kill, mounts, environ or sleep: %w", name, errUsage)
 }
 
 func faultsList(args []string, stdout io.Writer) error {
@@ -46,18 +48,19 @@ func faultsList(args []string, stdout io.Writer) error {
 	return printJSON(stdout, faults.Tree(all))
 }
 
-func faultsMounts(args []string, stdout io.Writer) error {
-	flags := newFlags("faults mounts")
+// faultsInside prints what one of a container's processes sees.
+func faultsInside[T any](name string, look func(n faults.Node, container string) (T, error), args []string, stdout io.Writer) error {
+	flags := newFlags("faults " + name)
 	container := flags.String("container", "", "")
 	proc := flags.String("proc", "/proc", "")
 	if err := parse(flags, args, 0); err != nil {
 		return err
 	}
-	mounts, err := faults.Node{Proc: *proc}.Mounts(*container)
+	seen, err := look(faults.Node{Proc: *proc}, *container)
 	if err != nil {
 		return err //nolint:wrapcheck // names the container
 	}
-	return printJSON(stdout, mounts)
+	return printJSON(stdout, seen)
 }
 
 func faultsKill(args []string, stdout io.Writer) error {

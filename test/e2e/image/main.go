@@ -28,10 +28,12 @@ Usage:
   rpcpool-e2e faults list --container ID
   rpcpool-e2e faults kill --container ID [--process NAME | --init | --pid N] [--signal N]
   rpcpool-e2e faults mounts --container ID
+  rpcpool-e2e faults environ --container ID
   rpcpool-e2e faults sleep
   rpcpool-e2e deviceplugin --devices ADDRESS,... [flags]
   rpcpool-e2e deviceplugin set-health ADDRESS healthy|unhealthy [--unhealthy-file PATH]
   rpcpool-e2e deviceplugin set-port ADDRESS active|down --fake-sysfs DIR [--ip IP]...
+  rpcpool-e2e deviceplugin clean --dev DIR --state DIR
   rpcpool-e2e visit --tracker HOST:PORT --key KEY [flags]
 
 Examples:
@@ -47,7 +49,8 @@ pause
 faults
   For a privileged pod with hostPID on the container's node. list prints a list of
   process trees; kill prints who got the signal, and when (Unix time in nanoseconds);
-  mounts prints where something is mounted in the container.
+  mounts prints where something is mounted in the container; environ prints the
+  environment in which it was started.
   --container ID           the container's id, as its pod's status has it
   --process NAME           all processes of that name, or of a program of that name
                            and any version
@@ -67,12 +70,16 @@ deviceplugin
                            copies of /dev/null. Without it they must be there.
   --unhealthy-file PATH    addresses that are unhealthy, one a line; it is watched
                            (/tmp/unhealthy)
-  --fake-sysfs DIR         write what sysfs would say of the devices, in an empty
-                           or a former such directory
+  --fake-sysfs DIR         write what sysfs would say of the devices; what is there
+                           already stays as it is
+  --mount-sysfs            show that to containers that get devices; DIR is its name on
+                           the node, too
   --ip IP                  an address that the port has, such as the pod's; may be
                            repeated. All former ones go but the link-local one.
   --dir DIR                where the kubelet's socket is
                            (/var/lib/kubelet/device-plugins)
+  clean removes the devices that were made in a node's /dev, and --state DIR, where
+  the other files are; it prints what it has removed.
 
 visit
   Asks for a server, calls a function, holds the session, and prints every step.
@@ -120,7 +127,7 @@ func command(ctx context.Context, args []string, stdout, stderr io.Writer) error
 	case "faults":
 		return faultsCommand(ctx, rest, stdout)
 	case "deviceplugin":
-		return devicePluginCommand(ctx, rest, stderr)
+		return devicePluginCommand(ctx, rest, stdout, stderr)
 	case "visit":
 		return visitCommand(ctx, rest, stdout)
 	case "":

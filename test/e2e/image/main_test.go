@@ -114,6 +114,7 @@ func TestWrongUsageIsSaidInOneLine(t *testing.T) {
 		"", "fault", "faults", "faults list", "faults list --colour", "faults kill", "faults kill --container " + id + " all",
 		"faults kill --container " + id + " --init --pid 7", "faults kill --container " + id + " --signal 65",
 		"deviceplugin", "deviceplugin --devices 3b:00.2", "deviceplugin --devices 0000:3b:00.2,0000:3b:00.2", "deviceplugin --env-info",
+		"deviceplugin --devices 0000:3b:00.2 --mount-sysfs", "deviceplugin clean", "deviceplugin clean --dev /none",
 		"deviceplugin set-health", "deviceplugin set-health 0000:3b:00.2 ill", "deviceplugin set-health mlx5_0 healthy",
 	} {
 		o := execute(strings.Fields(line)...)
@@ -149,7 +150,7 @@ func TestFaultsPrintsJSON(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "cgroup"), []byte("0::/kubepods/"+id+"\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{"stat", "status", "cmdline", "exe", "mountinfo"} {
+	for _, name := range []string{"stat", "status", "cmdline", "exe", "mountinfo", "environ"} {
 		if err := os.Symlink(filepath.Join("/proc", pid, name), filepath.Join(dir, name)); err != nil {
 			t.Fatal(err)
 		}
@@ -163,6 +164,11 @@ func TestFaultsPrintsJSON(t *testing.T) {
 	var mounts []string
 	o = execute("faults", "mounts", "--container", id, "--proc", node)
 	if err := json.Unmarshal([]byte(o.stdout), &mounts); err != nil || !slices.Contains(mounts, "/") {
+		t.Errorf("%+v, %v", o, err)
+	}
+	var environment map[string]string
+	o = execute("faults", "environ", "--container", id, "--proc", node)
+	if err := json.Unmarshal([]byte(o.stdout), &environment); err != nil || environment["PATH"] != os.Getenv("PATH") {
 		t.Errorf("%+v, %v", o, err)
 	}
 	var report faults.Report
@@ -229,7 +235,21 @@ func TestTheDevicePluginPreparesItsNode(t *testing.T) {
 			t.Errorf("%s: %+v, state %q, GID %q, %v, %v", state, o, text, gid, err, err2)
 		}
 	}
+	// The next plugin leaves a port as it is, here down.
+	if o := execute("deviceplugin", "set-port", "0000:3b:00.3", "down", "--fake-sysfs", root); o.status != exitOK {
+		t.Error(o)
+	}
+	before, err := os.ReadFile(filepath.Join(port, "state"))
+	execute("deviceplugin", "--devices", "0000:3b:00.2,0000:3b:00.3", "--nodes=false", "--fake-sysfs", root, "--dir", filepath.Join(root, "missing"))
+	if after, err2 := os.ReadFile(filepath.Join(port, "state")); errors.Join(err, err2) != nil || string(after) != string(before) {
+		t.Errorf("state %q is now %q, %v, %v", before, after, err, err2)
+	}
 	if o := execute("deviceplugin", "set-port", "0000:3b:00.7", "down", "--fake-sysfs", root); o.status != exitFailed || !strings.Contains(o.stderr, "0000:3b:00.7") {
 		t.Errorf("a device that is not there: %+v", o)
+	}
+	for _, want := range []string{"[\n  \"" + root + "\"\n]\n", "null\n"} {
+		if o := execute("deviceplugin", "clean", "--dev", filepath.Join(root, "missing"), "--state", root); o.status != exitOK || o.stdout != want {
+			t.Errorf("it removes %+v, want %s", o, want)
+		}
 	}
 }

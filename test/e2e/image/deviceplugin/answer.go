@@ -3,6 +3,7 @@ package deviceplugin
 import (
 	"encoding/json"
 	"fmt"
+	"path/filepath"
 	"strings"
 
 	api "k8s.io/kubelet/pkg/apis/deviceplugin/v1beta1"
@@ -72,6 +73,12 @@ func (c Config) answer(devices []Device) (*api.ContainerAllocateResponse, error)
 				given[path] = true
 				response.Devices = append(response.Devices, &api.DeviceSpec{HostPath: path, ContainerPath: path, Permissions: "rw"})
 			}
+		}
+	}
+	if c.Sysfs != "" {
+		// Directories that every sysfs has; nothing can be mounted where there is none.
+		for _, dir := range []string{"bus/pci/devices", "class/net"} {
+			response.Mounts = append(response.Mounts, &api.Mount{ContainerPath: "/sys/" + dir, HostPath: filepath.Join(c.Sysfs, dir), ReadOnly: true})
 		}
 	}
 	name := variable(c.Resource)

@@ -26,6 +26,9 @@ type Config struct {
 	Devices  []Device
 	Info     bool // set PCIDEVICE_RESOURCE_INFO
 	Nodes    bool // hand out character devices, which are on the node
+	// Sysfs is a directory of the node that containers see in place of their sysfs, as
+	// far as that is about devices; empty: they see the true one.
+	Sysfs string
 
 	Dir           string        // where the kubelet's socket is and the plugin's goes
 	UnhealthyFile string        // unhealthy addresses, one a line; its directory must be there

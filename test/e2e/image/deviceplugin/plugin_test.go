@@ -84,6 +84,17 @@ func TestAContainerGetsItsDevicesByEnvironment(t *testing.T) {
 				name + "_INFO": `{"0000:3b:00.2":{"generic":{"deviceID":"0000:3b:00.2"},"rdma":{"rdma_dev":"mlx5_2"}}}`,
 			}},
 		},
+		"with a sysfs of its own": {
+			change:    func(c *Config) { c.Sysfs, c.Info, c.Nodes = "/run/fake", false, false },
+			addresses: []string{"0000:3b:00.2", "0000:3b:00.3"},
+			want: &api.ContainerAllocateResponse{
+				Envs: map[string]string{name: "0000:3b:00.2,0000:3b:00.3"},
+				Mounts: []*api.Mount{
+					{ContainerPath: "/sys/bus/pci/devices", HostPath: "/run/fake/bus/pci/devices", ReadOnly: true},
+					{ContainerPath: "/sys/class/net", HostPath: "/run/fake/class/net", ReadOnly: true},
+				},
+			},
+		},
 		"a hyphen in the name stays": {
 			change:    func(c *Config) { c.Resource, c.Info, c.Nodes = "example.com/hca-a", false, false },
 			addresses: []string{"0000:3b:00.2"},
@@ -219,7 +230,24 @@ func TestMissingCharacterDevicesAreMade(t *testing.T) {
 			t.Errorf("%s is %s, want %s", name, info.Mode(), mode)
 		}
 	}
+	for _, want := range [][]string{{"issm2", "issm3", "rdma_cm", "umad2", "umad3", "uverbs3"}, nil} {
+		removed, err := RemoveNodes(dev)
+		for i, path := range removed {
+			removed[i] = filepath.Base(path)
+		}
+		if diff := cmp.Diff(want, removed); err != nil || diff != "" {
+			t.Errorf("%v\n%s", err, diff)
+		}
+	}
 	if text, err := os.ReadFile(own); err != nil || string(text) != "a real one" {
 		t.Errorf("what was there is now %q, %v", text, err)
+	}
+	if err := os.Remove(own); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []int{1, 0} {
+		if removed, err := RemoveNodes(dev); err != nil || len(removed) != want {
+			t.Errorf("of an empty directory: %q, %v", removed, err)
+		}
 	}
 }

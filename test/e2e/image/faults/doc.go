@@ -1,5 +1,5 @@
 // Package faults finds the processes of a container on its node, sends them signals,
-// and tells what the container has mounted. It is what a privileged pod that sees the
+// and tells what the container has mounted and in its environment. It is what a privileged pod that sees the
 // node's processes (hostPID) does for the end-to-end tests, which know a container by
 // the id in its pod's status.
 //

@@ -35,3 +35,21 @@ func TestMountsAreThoseOfTheFirstProcess(t *testing.T) {
 		t.Error("no list is no error")
 	}
 }
+
+func TestTheEnvironmentIsThatOfTheFirstProcess(t *testing.T) {
+	node := device(t)
+	if _, err := node.Environment(container); err == nil || !strings.Contains(err.Error(), container) {
+		t.Errorf("it cannot be read: %v", err)
+	}
+	text := "PATH=/bin\x00EMPTY=\x00JSON={\"a\":\"b=c\"}\x00no variable\x00"
+	if err := os.WriteFile(filepath.Join(node.Proc, "812", "environ"), []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	got, err := node.Environment(container)
+	if diff := cmp.Diff(map[string]string{"PATH": "/bin", "EMPTY": "", "JSON": `{"a":"b=c"}`}, got); err != nil || diff != "" {
+		t.Errorf("%v\n%s", err, diff)
+	}
+	if _, err := node.Environment(another); err == nil {
+		t.Error("no container is no error")
+	}
+}

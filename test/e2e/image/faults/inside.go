@@ -10,6 +10,26 @@ import (
 	"strings"
 )
 
+// Environment is that with which a container's first process was started; see
+// proc_pid_environ(5).
+func (n Node) Environment(container string) (map[string]string, error) {
+	all, err := n.Processes(container)
+	if err != nil {
+		return nil, err
+	}
+	text, err := os.ReadFile(filepath.Join(n.Proc, strconv.Itoa(all[0].PID), "environ"))
+	if err != nil {
+		return nil, fmt.Errorf("environment of container %s: %w", container, err)
+	}
+	variables := make(map[string]string)
+	for variable := range strings.SplitSeq(string(text), "\x00") {
+		if name, value, ok := strings.Cut(variable, "="); ok {
+			variables[name] = value
+		}
+	}
+	return variables, nil
+}
+
 // Mounts lists where something is mounted in a container, as its first process sees
 // it; see proc_pid_mountinfo(5).
 func (n Node) Mounts(container string) ([]string, error) {
