@@ -9,7 +9,6 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"testing"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -220,8 +219,8 @@ func (s *space) vf(pod string) string {
 	return s.environment(pod, sidecar)[vfVariable]
 }
 
-// distinct are the devices of a pool's servers on one node, by pod: as many as servers
-// with one, all of the plugin's, none twice.
+// distinct are the devices of servers, by pod: each is one of the plugin's, and none has
+// got two owners.
 func (p *plugin) distinct(pods ...string) map[string]string {
 	p.t.Helper()
 	all, owner := map[string]string{}, map[string]string{}
@@ -266,8 +265,8 @@ func (s *space) devicesIn(pod, name string) map[string]string {
 }
 
 // awaitRegisteredAnew is for a plugin that has been killed for the nth time.
-func (p *plugin) awaitRegisteredAnew(t *testing.T, n int32) {
-	t.Helper()
+func (p *plugin) awaitRegisteredAnew(n int32) {
+	p.t.Helper()
 	p.awaitPod("deviceplugin", "another start", func(pod *corev1.Pod) bool {
 		c := container(pod, "main")
 		return c.RestartCount == n && c.State.Running != nil

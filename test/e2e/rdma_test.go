@@ -286,7 +286,7 @@ func TestRDMAPluginRestart(t *testing.T) {
 	}{
 		{"plugin killed", func(p *plugin) {
 			p.hit(target{pod: "deviceplugin", container: "main", process: first}, sigKill)
-			p.awaitRegisteredAnew(p.t, 1)
+			p.awaitRegisteredAnew(1)
 		}},
 		{"kubelet killed", func(p *plugin) {
 			needCluster(p.t)
