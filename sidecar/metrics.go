@@ -32,6 +32,12 @@ const (
 	offerWithdrawn offerResult = "withdrawn"
 )
 
+// Directions of a session's bytes.
+const (
+	received = "received"
+	sent     = "sent"
+)
+
 // Metrics counts what servers of one process do. Several servers may share it:
 // the only label that tells them apart is the device key, so the number of
 // series does not grow with servers, clients or sessions.
@@ -92,6 +98,21 @@ type meter struct {
 	key string
 }
 
+// begin makes the counters that rates are taken of, at 0: the first event is an
+// increase only to whoever has seen the counter before it.
+func (m meter) begin() {
+	if m.Metrics == nil {
+		return
+	}
+	for _, cause := range supervise.Causes() {
+		m.ends.WithLabelValues(m.key, string(cause))
+		m.restarts.WithLabelValues(m.key, string(cause))
+	}
+	m.bytes.WithLabelValues(m.key, received)
+	m.bytes.WithLabelValues(m.key, sent)
+	m.clamped.WithLabelValues(m.key)
+}
+
 func (m meter) handshake(r handshakeResult) {
 	if m.Metrics != nil {
 		m.handshakes.WithLabelValues(m.key, string(r)).Inc()
@@ -136,8 +157,8 @@ func (m meter) session(e end, t traffic, clamped bool, length time.Duration) {
 		return
 	}
 	m.sessions.WithLabelValues(m.key, string(e.cause)).Observe(length.Seconds())
-	m.bytes.WithLabelValues(m.key, "received").Add(float64(t.received))
-	m.bytes.WithLabelValues(m.key, "sent").Add(float64(t.sent))
+	m.bytes.WithLabelValues(m.key, received).Add(float64(t.received))
+	m.bytes.WithLabelValues(m.key, sent).Add(float64(t.sent))
 	if clamped {
 		m.clamped.WithLabelValues(m.key).Inc()
 	}

@@ -47,6 +47,7 @@ func New(o Options) (*Server, error) {
 		s.watch = &rdmaWatch{check: check, tell: s.core.rdmaSeen, period: rdmaPeriod, patience: rdmaPatience}
 	}
 	m := meter{Metrics: o.Metrics, key: o.Key}
+	m.begin()
 	s.offer.dial = func(ctx context.Context) (trackerConn, error) { return tracker.Dial(ctx, o.Tracker) }
 	s.offer.key, s.offer.advertise, s.offer.port = o.Key, o.Advertise, s.Addr().Port
 	s.offer.name, s.offer.instance = o.Name, o.Instance

@@ -489,6 +489,27 @@ func TestMetricsFollowTheConventions(t *testing.T) {
 	}
 }
 
+// TestCountersBeginAt0: a rate sees no increase from a series that is not there to one
+// that is 1.
+func TestCountersBeginAt0(t *testing.T) {
+	reg := prometheus.NewRegistry()
+	m, err := NewMetrics(reg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	startServer(t, func(o *Options) { o.Metrics = m })
+	for name, want := range map[string]int{
+		"rpcpool_session_ends_total":             len(supervise.Causes()),
+		"rpcpool_worker_restarts_total":          len(supervise.Causes()),
+		"rpcpool_session_bytes_total":            2,
+		"rpcpool_session_timeouts_clamped_total": 1,
+	} {
+		if n, err := testutil.GatherAndCount(reg, name); err != nil || n != want {
+			t.Errorf("%s has %d series before the first session, want %d: %v", name, n, want, err)
+		}
+	}
+}
+
 func TestOptionsAreChecked(t *testing.T) {
 	listener, err := tcp.Listen("127.0.0.1:0")
 	if err != nil {

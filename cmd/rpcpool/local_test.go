@@ -127,9 +127,9 @@ func TestLocalRunsAPool(t *testing.T) {
 			t.Errorf("session %d: close: %v", i, err)
 		}
 	}
-	if body := text(t, "http://"+metrics+"/metrics"); !strings.Contains(body, `rpcpool_session_ends_total{key="test",reason="crash-signal"}`) {
-		t.Errorf("no crash in the metrics:\n%s", body)
-	}
+	wait(ctx, t, done, "heard to count three crashes", func() bool {
+		return strings.Contains(text(t, "http://"+metrics+"/metrics"), `rpcpool_session_ends_total{key="test",reason="crash-signal"} 3`)
+	})
 	stop()
 	if got := <-done; got != exitOK {
 		t.Errorf("status %d, stderr:\n%s", got, stderr.String())
