@@ -12,6 +12,7 @@ import (
 
 	"rpcpool.dev/api/v1alpha1"
 	"rpcpool.dev/sidecar/supervise"
+	"rpcpool.dev/test/internal/promtest"
 )
 
 // metric is one that a program tells, or a rule records.
@@ -43,7 +44,7 @@ var (
 func knownMetrics(t *testing.T) map[string]metric {
 	t.Helper()
 	known := map[string]metric{"up": {labels: slices.Concat(ofTarget, ofSection["server"])}}
-	for _, s := range section.FindAllStringSubmatch(read(t, referencePath), -1) {
+	for _, s := range section.FindAllStringSubmatch(promtest.Read(t, referencePath), -1) {
 		for _, m := range row.FindAllStringSubmatch(s[2], -1) {
 			labels := slices.Concat(ofTarget, ofSection[s[1]])
 			for _, l := range quoted.FindAllStringSubmatch(m[3], -1) {
@@ -61,7 +62,7 @@ func knownMetrics(t *testing.T) map[string]metric {
 		t.Fatalf("only %d metrics are in %s", len(known), referencePath)
 	}
 	controllerMetrics(t, known)
-	for _, r := range rules(t) {
+	for _, r := range promtest.Rules(t).All() {
 		if level, _, ok := strings.Cut(r.Record, ":"); ok {
 			known[r.Record] = metric{labels: strings.Split(level, "_")}
 		}
@@ -95,11 +96,11 @@ func controllerMetrics(t *testing.T, known map[string]metric) {
 func TestExpressionsNameWhatIsThere(t *testing.T) {
 	known := knownMetrics(t)
 	expressions := map[string]string{}
-	for _, r := range rules(t) {
-		expressions[r.name()] = r.Expr
+	for _, r := range promtest.Rules(t).All() {
+		expressions[r.Name()] = r.Expr
 	}
-	for _, q := range queries(t) {
-		expressions[q.question] = q.expr
+	for _, q := range promtest.Queries(t) {
+		expressions[q.Question] = q.Expr
 	}
 	for name, expr := range expressions {
 		for _, problem := range problems(known, expr) {

@@ -5,6 +5,8 @@ import (
 	"testing"
 
 	"sigs.k8s.io/yaml"
+
+	"rpcpool.dev/test/internal/promtest"
 )
 
 // cases is a file of tests for promtool, as far as we look into it.
@@ -22,7 +24,7 @@ type cases struct {
 }
 
 func TestPromtoolTakesTheRules(t *testing.T) {
-	promtool(t, "check", "rules", rulesPath)
+	promtool(t, "check", "rules", promtest.RulesPath)
 }
 
 // TestRulesDoWhatTheySay: the series, values and alerts of testdata.
@@ -38,7 +40,7 @@ func TestEveryRuleHasCases(t *testing.T) {
 	fires, quiet, recorded := map[string]bool{}, map[string]bool{}, map[string]bool{}
 	for _, file := range caseFiles(t) {
 		var c cases
-		if err := yaml.Unmarshal([]byte(read(t, file)), &c); err != nil {
+		if err := yaml.Unmarshal([]byte(promtest.Read(t, file)), &c); err != nil {
 			t.Fatalf("%s: %v", file, err)
 		}
 		for _, test := range c.Tests {
@@ -51,7 +53,7 @@ func TestEveryRuleHasCases(t *testing.T) {
 			}
 		}
 	}
-	for _, r := range rules(t) {
+	for _, r := range promtest.Rules(t).All() {
 		switch {
 		case r.Record != "" && !recorded[r.Record]:
 			t.Errorf("%s has no case with a value", r.Record)
@@ -72,7 +74,7 @@ func caseFiles(t *testing.T) []string {
 
 // TestAlertsTellWhatPeopleNeed: a severity, a time, and two sentences.
 func TestAlertsTellWhatPeopleNeed(t *testing.T) {
-	for _, r := range rules(t) {
+	for _, r := range promtest.Rules(t).All() {
 		if r.Alert == "" {
 			continue
 		}

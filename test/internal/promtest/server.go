@@ -1,12 +1,13 @@
 //go:build linux
 
-package monitoring
+package promtest
 
 import (
 	"context"
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/url"
@@ -22,80 +23,59 @@ import (
 // patience bounds each wait: far beyond what a loaded machine needs.
 const patience = time.Minute
 
-// sample is a value of an instant query.
-type sample struct {
-	Labels map[string]string
-	Value  float64
-}
+// Server is a Prometheus of a test.
+type Server struct{ url string }
 
-// server is a Prometheus of this test.
-type server struct{ url string }
-
-// startPrometheus runs Prometheus with the rules, every second, and scrapes a
-// pool and an operator as docs/monitoring.md says.
-func startPrometheus(t *testing.T, pool, operator string) server {
+// Start runs Prometheus until the test ends. It scrapes and evaluates every second.
+func Start(t testing.TB, c Config) Server {
 	t.Helper()
-	rules, err := filepath.Abs(rulesPath)
-	if err != nil {
-		t.Fatal(err)
-	}
+	c.Global = map[string]any{"scrape_interval": "1s", "evaluation_interval": "1s"}
 	dir := t.TempDir()
 	file := filepath.Join(dir, "prometheus.yml")
-	text := fmt.Sprintf(`global: {scrape_interval: 1s, evaluation_interval: 1s}
-rule_files: [%q]
-scrape_configs:
-- job_name: rpcpool
-  static_configs: [{targets: [%q]}]
-- job_name: rpcpool-operator
-  honor_labels: true
-  static_configs: [{targets: [%q], labels: {namespace: rpcpool-system}}]
-`, rules, pool, operator)
-	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	address := fmt.Sprintf("127.0.0.1:%d", freePorts(t, 1))
-	start(t, exec.Command(tool(t, "prometheus"), "--config.file="+file, "--storage.tsdb.path="+filepath.Join(dir, "data"),
+	Write(t, file, c)
+	address := fmt.Sprintf("127.0.0.1:%d", FreePorts(t, 1))
+	s := Server{"http://" + address}
+	Run(t, exec.Command(Tool(t, "prometheus"), "--config.file="+file, "--storage.tsdb.path="+filepath.Join(dir, "data"),
 		"--web.listen-address="+address, "--log.level=warn"))
-	s := server{"http://" + address}
-	await(t, "Prometheus to be ready", func() bool {
-		_, err := get(t.Context(), s.url+"/-/ready")
+	Await(t, "Prometheus to be ready", func() bool {
+		_, err := Get(t.Context(), s.url+"/-/ready")
 		return err == nil
 	})
 	return s
 }
 
-// query evaluates an expression now.
-func (s server) query(t *testing.T, expr string) []sample {
+// Query evaluates an expression now.
+func (s Server) Query(t testing.TB, expr string) Answer {
 	t.Helper()
-	var answer struct {
+	var result struct {
 		Result []struct {
 			Metric map[string]string `json:"metric"`
 			Value  [2]any            `json:"value"`
 		} `json:"result"`
 	}
-	s.ask(t, "/api/v1/query?query="+url.QueryEscape(expr), &answer)
-	samples := make([]sample, 0, len(answer.Result))
-	for _, r := range answer.Result {
+	s.ask(t, "/api/v1/query?query="+url.QueryEscape(expr), &result)
+	answer := make(Answer, 0, len(result.Result))
+	for _, r := range result.Result {
 		v, err := strconv.ParseFloat(fmt.Sprint(r.Value[1]), 64)
 		if err != nil {
 			t.Fatalf("%s: %v", expr, err)
 		}
-		samples = append(samples, sample{r.Metric, v})
+		answer = append(answer, Sample{r.Metric, v})
 	}
-	return samples
+	return answer
 }
 
-// sum is the sum of an instant query.
-func (s server) sum(t *testing.T, expr string) (sum float64) {
+// Sum is the sum of an instant query.
+func (s Server) Sum(t testing.TB, expr string) (sum float64) {
 	t.Helper()
-	for _, v := range s.query(t, expr) {
+	for _, v := range s.Query(t, expr) {
 		sum += v.Value
 	}
 	return sum
 }
 
-// alerts returns the state of every alert that is pending or fires.
-func (s server) alerts(t *testing.T) map[string]string {
+// Alerts returns the state of every alert that is pending or fires, by its name.
+func (s Server) Alerts(t testing.TB) map[string]string {
 	t.Helper()
 	var answer struct {
 		Alerts []struct {
@@ -111,9 +91,40 @@ func (s server) alerts(t *testing.T) map[string]string {
 	return states
 }
 
-func (s server) ask(t *testing.T, path string, into any) {
+// Tells checks that every query of the page and every recording rule says what
+// happened, as soon as it has been scraped.
+func (s Server) Tells(t testing.TB, story Story) {
 	t.Helper()
-	body, err := get(t.Context(), s.url+path)
+	expressions, checks := map[string]string{}, OfQueries()
+	maps.Copy(checks, OfRecords())
+	for _, q := range Queries(t) {
+		expressions[q.Question] = q.Expr
+	}
+	for _, r := range Rules(t).All() {
+		if r.Record != "" {
+			expressions[r.Record] = r.Record
+		}
+	}
+	for name, expr := range expressions {
+		check, ok := checks[name]
+		if !ok {
+			t.Errorf("nothing checks the answer to %q", name)
+			continue
+		}
+		expr = check.Expr(expr)
+		answer := s.Query(t, expr)
+		for deadline := time.Now().Add(patience / 6); !check.Holds(answer, story) && time.Now().Before(deadline); answer = s.Query(t, expr) {
+			time.Sleep(100 * time.Millisecond)
+		}
+		if !check.Holds(answer, story) {
+			t.Errorf("%s\n%s\nanswer %v of %+v", name, expr, answer, story)
+		}
+	}
+}
+
+func (s Server) ask(t testing.TB, path string, into any) {
+	t.Helper()
+	body, err := Get(t.Context(), s.url+path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -125,7 +136,8 @@ func (s server) ask(t *testing.T, path string, into any) {
 	}
 }
 
-func get(ctx context.Context, address string) ([]byte, error) {
+// Get reads a page over a connection of its own.
+func Get(ctx context.Context, address string) ([]byte, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, address, http.NoBody)
 	if err != nil {
 		return nil, err
@@ -143,9 +155,9 @@ func get(ctx context.Context, address string) ([]byte, error) {
 	return body, err
 }
 
-// start runs a program until the test ends, and shows what it said if the test
+// Run runs a program until the test ends, and shows what it said if the test
 // fails.
-func start(t *testing.T, cmd *exec.Cmd) {
+func Run(t testing.TB, cmd *exec.Cmd) {
 	t.Helper()
 	log, err := os.CreateTemp(t.TempDir(), "log")
 	if err != nil {
@@ -168,8 +180,8 @@ func start(t *testing.T, cmd *exec.Cmd) {
 	})
 }
 
-// await waits until a condition holds.
-func await(t *testing.T, what string, holds func() bool) {
+// Await waits until a condition holds.
+func Await(t testing.TB, what string, holds func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(patience); !holds(); time.Sleep(50 * time.Millisecond) {
 		if time.Now().After(deadline) {
@@ -178,9 +190,9 @@ func await(t *testing.T, what string, holds func() bool) {
 	}
 }
 
-// freePorts finds ports of 127.0.0.1 that follow each other and are free now,
-// below those that the kernel gives to clients.
-func freePorts(t *testing.T, n int) int {
+// FreePorts finds n ports of 127.0.0.1 that follow each other and are free now,
+// below those that the kernel gives to clients, and returns the first.
+func FreePorts(t testing.TB, n int) int {
 	t.Helper()
 	const low, high = 12000, 30000
 	for first := low + os.Getpid()%(high-low-1000); first < high; first += n {
