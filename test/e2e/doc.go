@@ -19,6 +19,7 @@
 // own, which is gone when it ends. Tests of faults that others would feel (nodes,
 // operators) are not run beside others: no test here is parallel.
 //
-// Some tests cut the power of a node or kill a kubelet. They need hack/cluster;
+// Some tests cut the power of a node or kill a kubelet, and one has this machine's
+// Prometheus scrape pods, to whose addresses it needs routes. They need hack/cluster;
 // elsewhere they are not among the tests that run, and the summary says so.
 package e2e

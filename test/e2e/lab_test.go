@@ -83,7 +83,7 @@ func run(m *testing.M) (status int) {
 		status = max(status, 1)
 	}
 	if l.cluster == "" {
-		fmt.Println("not run, because they need a cluster of hack/cluster: tests of nodes and kubelets")
+		fmt.Println("not run, because they need a cluster of hack/cluster: tests of nodes and kubelets, and of Prometheus, which has to reach pods")
 	}
 	return status
 }
@@ -187,7 +187,8 @@ func (l *lab) must(t *testing.T, program string, args ...string) string {
 	return out
 }
 
-// needCluster is of tests that do things to nodes; see the package's comment.
+// needCluster is of tests that do things to nodes, or reach pods from here; see the
+// package's comment.
 func needCluster(t *testing.T) {
 	t.Helper()
 	if the.cluster == "" {

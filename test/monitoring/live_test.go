@@ -6,7 +6,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -42,7 +41,7 @@ func TestQueriesAnswerWhatHappened(t *testing.T) {
 	promtest.Await(t, "both targets to be scraped", func() bool { return prometheus.Sum(t, "up") == 2 })
 	since := time.Now()
 	for range strangers {
-		knock(t, pool.door)
+		promtest.Knock(t, pool.door)
 	}
 	story := storyOf(runJob(t, bin, pool.tracker), since)
 	promtest.Await(t, "all sessions to be scraped", func() bool { return prometheus.Sum(t, "rpcpool_session_ends_total") == trials })
@@ -110,27 +109,12 @@ spec:
 	if err := os.WriteFile(manifest, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	promtest.Run(t, exec.Command(filepath.Join(bin, proc.CLI), "local", "-f", manifest, "--metrics", p.metrics, "--log-level", "warn"))
+	promtest.Run(t, filepath.Join(bin, proc.CLI), "local", "-f", manifest, "--metrics", p.metrics, "--log-level", "warn")
 	promtest.Await(t, "the pool to be ready", func() bool {
 		_, err := promtest.Get(t.Context(), "http://"+p.metrics+"/readyz")
 		return err == nil
 	})
 	return p
-}
-
-// knock connects to a server and says something else than hello. It returns when
-// the server has hung up.
-func knock(t *testing.T, door string) {
-	t.Helper()
-	c, err := net.Dial("tcp", door)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
-	if _, err := c.Write([]byte("GET / HTTP/1.1\r\n\r\n")); err != nil {
-		t.Fatal(err)
-	}
-	_, _ = c.Read(make([]byte, 1))
 }
 
 // runJob tunes at random, so that some trials crash and some take too long, and

@@ -35,8 +35,8 @@ func Start(t testing.TB, c Config) Server {
 	Write(t, file, c)
 	address := fmt.Sprintf("127.0.0.1:%d", FreePorts(t, 1))
 	s := Server{"http://" + address}
-	Run(t, exec.Command(Tool(t, "prometheus"), "--config.file="+file, "--storage.tsdb.path="+filepath.Join(dir, "data"),
-		"--web.listen-address="+address, "--log.level=warn"))
+	Run(t, Tool(t, "prometheus"), "--config.file="+file, "--storage.tsdb.path="+filepath.Join(dir, "data"),
+		"--web.listen-address="+address, "--log.level=warn")
 	Await(t, "Prometheus to be ready", func() bool {
 		_, err := Get(t.Context(), s.url+"/-/ready")
 		return err == nil
@@ -147,7 +147,7 @@ func Get(ctx context.Context, address string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer resp.Body.Close()
+	defer resp.Body.Close() //nolint:errcheck // it was read
 	body, err := io.ReadAll(resp.Body)
 	if err == nil && resp.StatusCode != http.StatusOK {
 		err = fmt.Errorf("%s: %s: %s", address, resp.Status, body)
@@ -157,27 +157,42 @@ func Get(ctx context.Context, address string) ([]byte, error) {
 
 // Run runs a program until the test ends, and shows what it said if the test
 // fails.
-func Run(t testing.TB, cmd *exec.Cmd) {
+func Run(t testing.TB, program string, args ...string) {
 	t.Helper()
 	log, err := os.CreateTemp(t.TempDir(), "log")
 	if err != nil {
 		t.Fatal(err)
 	}
+	cmd := exec.CommandContext(t.Context(), program, args...)
 	cmd.Stdout, cmd.Stderr = log, log
+	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
+	cmd.WaitDelay = patience
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		_ = cmd.Process.Signal(syscall.SIGTERM)
-		kill := time.AfterFunc(patience, func() { _ = cmd.Process.Kill() })
 		_ = cmd.Wait()
-		kill.Stop()
 		if text, err := os.ReadFile(log.Name()); t.Failed() && err == nil {
-			t.Logf("%s:\n%s", filepath.Base(cmd.Path), text)
+			t.Logf("%s:\n%s", filepath.Base(program), text)
 		}
 		_ = log.Close()
 	})
+}
+
+// Knock connects to a server's door and says something else than hello. It returns
+// when the server has hung up.
+func Knock(t testing.TB, door string) {
+	t.Helper()
+	c, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", door)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close() //nolint:errcheck // nobody listens
+	if _, err := c.Write([]byte("GET / HTTP/1.1\r\n\r\n")); err != nil {
+		t.Fatal(err)
+	}
+	_, _ = c.Read(make([]byte, 1))
 }
 
 // Await waits until a condition holds.
@@ -196,7 +211,7 @@ func FreePorts(t testing.TB, n int) int {
 	t.Helper()
 	const low, high = 12000, 30000
 	for first := low + os.Getpid()%(high-low-1000); first < high; first += n {
-		if free(first, n) {
+		if free(t.Context(), first, n) {
 			return first
 		}
 	}
@@ -204,9 +219,9 @@ func FreePorts(t testing.TB, n int) int {
 	return 0
 }
 
-func free(first, n int) bool {
+func free(ctx context.Context, first, n int) bool {
 	for port := first; port < first+n; port++ {
-		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
+		l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", fmt.Sprintf("127.0.0.1:%d", port))
 		if err != nil {
 			return false
 		}
