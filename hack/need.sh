@@ -18,3 +18,10 @@ echo "installing $* for $program"
 export DEBIAN_FRONTEND=noninteractive
 apt-get update -qq
 apt-get install -qq --yes --no-install-recommends "$@" >/dev/null
+# What is wanted are programs. Some packages bring a service as well, which systemd has
+# started by now and starts at every boot; RUNLEVEL=1 does not keep it from that.
+for package in "$@"; do
+	if systemctl is-active --quiet "$package" 2>/dev/null; then
+		echo "the service $package runs now, which nothing here needs: systemctl disable --now $package"
+	fi
+done

@@ -170,3 +170,24 @@ func TestNeed(t *testing.T) {
 		t.Errorf("%v, %s", err, out)
 	}
 }
+
+// TestNeedTellsOfServices that a package has brought along and systemd has started.
+func TestNeedTellsOfServices(t *testing.T) {
+	dir := t.TempDir()
+	for name, script := range map[string]string{
+		"id":        "echo 0",
+		"apt-get":   "exit 0",
+		"systemctl": `[ "$*" = "is-active --quiet daemon" ]`,
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte("#!/bin/sh\n"+script+"\n"), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cmd := exec.Command("/bin/bash", "./need.sh", "no-such-program", "library", "daemon")
+	cmd.Env = []string{"PATH=" + dir}
+	want := "installing library daemon for no-such-program\n" +
+		"the service daemon runs now, which nothing here needs: systemctl disable --now daemon\n"
+	if out, err := cmd.CombinedOutput(); err != nil || string(out) != want {
+		t.Errorf("%v, %s", err, out)
+	}
+}

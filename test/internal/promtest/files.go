@@ -143,7 +143,7 @@ func Tool(t testing.TB, name string) string {
 	t.Helper()
 	path, err := exec.LookPath(name)
 	if err != nil {
-		t.Fatalf("no %s to test with: run `hack/need.sh %s prometheus` (%v)", name, name, err)
+		t.Fatalf("no %s to test with: run `hack/need.sh %s prometheus`; its service is not needed, and takes port 9090 (%v)", name, name, err)
 	}
 	return path
 }
