@@ -5,7 +5,7 @@
 //	names       every metric, label and value in an expression is in docs/metrics.md
 //	page        every rule is on the page, with a severity and a time that are true
 //	Prometheus  scrapes a pool that a tuning job crashes, and the page's queries
-//	            answer what happened
+//	            and the recording rules answer what happened
 //
 // The tests look for promtool and prometheus in PATH and fail without them.
 package monitoring

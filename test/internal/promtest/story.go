@@ -70,19 +70,11 @@ func crashes(ends map[string]float64) float64 {
 // counted compares sessions by cause with those of the story.
 func (s Story) counted(got map[string]float64, same func(got, want float64) bool) bool {
 	want := s.ends()
-	late := got[timeout] - want[timeout]
-	if len(got) != len(want) || late > s.Late+0.5 {
-		return false
+	if late := got[timeout] - want[timeout]; late > 0 && late <= s.Late {
+		want[timeout], want[completed] = got[timeout], want[completed]+want[timeout]
+		got[completed] += got[timeout] // who was late is among either
 	}
-	if s.Late > 0 && late > 0 {
-		want[timeout], want[completed] = want[timeout]+late, want[completed]-late
-	}
-	for cause, n := range want {
-		if !same(got[cause], n) {
-			return false
-		}
-	}
-	return true
+	return len(got) == len(want) && maps.EqualFunc(got, want, same)
 }
 
 const (
