@@ -133,7 +133,7 @@ func alerts(t *testing.T, p promtest.Server, want ...string) {
 func TestPrometheus(t *testing.T) {
 	needCluster(t)
 	s := the.namespace(t, restricted)
-	s.pool("dev", 2, quick)
+	s.pool("dev", 2) // not quick: a worker that is slow to see its client's goodbye is not to count as killed
 	s.pool("lame", 1, func(p *v1alpha1.RPCPool) { p.Spec.Server.Command = []string{"/opt/none"} })
 	s.awaitFree("dev", 2)
 	s.await("lame", "a quarantine", func(st *v1alpha1.RPCPoolStatus) bool { return is(st.Quarantined, 1) })
