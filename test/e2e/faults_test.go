@@ -71,21 +71,7 @@ const first = 1
 
 // strike sends a signal, and returns when.
 func (l *lab) strike(ctx context.Context, namespace string, at target, signal int) (time.Time, error) {
-	pod, id := &corev1.Pod{}, ""
-	// A server may serve before the kubelet has told the API server that it runs.
-	err := until(ctx, patience, "container "+at.container, func(ctx context.Context) error {
-		if err := l.api.Get(ctx, client.ObjectKey{Namespace: namespace, Name: at.pod}, pod); err != nil {
-			return err
-		}
-		if id = container(pod, at.container).ContainerID; id == "" {
-			return fmt.Errorf("pod %s has none that runs", at.pod)
-		}
-		return nil
-	})
-	if err != nil {
-		return time.Time{}, err
-	}
-	helper, err := l.helperOn(ctx, pod.Spec.NodeName)
+	id, helper, err := l.containerOn(ctx, namespace, at)
 	if err != nil {
 		return time.Time{}, err
 	}
@@ -108,6 +94,26 @@ func (l *lab) strike(ctx context.Context, namespace string, at target, signal in
 		return time.Time{}, fmt.Errorf("faults kill wrote %q: %w", out, err)
 	}
 	return time.Unix(0, report.Hits[0].At), nil
+}
+
+// containerOn is the id of a container, and the pod that makes faults on its node. A
+// server may serve before the kubelet has told the API server that its containers run.
+func (l *lab) containerOn(ctx context.Context, namespace string, at target) (id, helper string, err error) {
+	pod := &corev1.Pod{}
+	err = until(ctx, patience, "container "+at.container, func(ctx context.Context) error {
+		if err := l.api.Get(ctx, client.ObjectKey{Namespace: namespace, Name: at.pod}, pod); err != nil {
+			return err
+		}
+		if id = container(pod, at.container).ContainerID; id == "" {
+			return fmt.Errorf("pod %s has none that runs", at.pod)
+		}
+		return nil
+	})
+	if err != nil {
+		return "", "", err
+	}
+	helper, err = l.helperOn(ctx, pod.Spec.NodeName)
+	return id, helper, err
 }
 
 // onNode is the id on its node of a process that has another one in its container.

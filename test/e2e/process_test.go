@@ -31,6 +31,8 @@ type fault struct {
 	name string
 	// options of the client.
 	options []string
+	// prepare does what is to be done before the client comes; nil: nothing.
+	prepare func(s *space, pod string)
 	// strike makes it happen to a server whose worker has that id in its container, and
 	// returns when; nil: the client makes it, as soon as its session works.
 	strike func(s *space, pod string, worker int) time.Time
@@ -105,6 +107,9 @@ func (s *space) once(f fault, name string, r *row) {
 		hold = surviveFor.String()
 	}
 	before := s.sum("dev", "rpcpool_session_ends_total", "reason")[f.cause]
+	if f.prepare != nil {
+		f.prepare(s, "dev-0")
+	}
 	client := s.visitor(name, "dev", append([]string{"--hold", hold + ",0s"}, f.options...)...)
 	defer client.stop()
 	working := client.await(0, visit.Working)
@@ -198,5 +203,19 @@ func TestOutOfMemory(t *testing.T) {
 	s.awaitFree("dev", 1)
 	s.suffer(fault{
 		name: "worker out of memory", cause: "oom", options: []string{"--call", "test.hog"},
+	}, 3)
+	// With control groups of version 2 the kernel kills the whole container at once. With
+	// version 1 it does if the container's first process is the one that it chooses.
+	s.suffer(fault{
+		name: "device container out of memory (all of it)", cause: "oom", options: []string{"--call", "test.hog"},
+		prepare: func(s *space, pod string) {
+			id, helper, err := s.containerOn(s.t.Context(), s.name, target{pod: pod, container: device})
+			if err == nil {
+				_, err = s.exec(s.t.Context(), testSpace, helper, "main", "rpcpool-e2e", "faults", "offer", "--container", id)
+			}
+			if err != nil {
+				s.t.Fatal(err)
+			}
+		},
 	}, 3)
 }

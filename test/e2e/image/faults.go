@@ -28,10 +28,12 @@ func faultsCommand(ctx context.Context, args []string, stdout io.Writer) error {
 		return faultsInside(name, faults.Node.Mounts, rest, stdout)
 	case "environ":
 		return faultsInside(name, faults.Node.Environment, rest, stdout)
+	case "offer":
+		return faultsInside(name, faults.Node.Offer, rest, stdout)
 	case "sleep":
 		return pause(ctx)
 	}
-	return fmt.Errorf("faults %q: want list, kill, mounts, environ or sleep: %w", name, errUsage)
+	return fmt.Errorf("faults %q: want list, kill, mounts, environ, offer or sleep: %w", name, errUsage)
 }
 
 func faultsList(args []string, stdout io.Writer) error {

@@ -1,7 +1,8 @@
 // Package faults finds the processes of a container on its node, sends them signals,
-// and tells what the container has mounted and in its environment. It is what a privileged pod that sees the
-// node's processes (hostPID) does for the end-to-end tests, which know a container by
-// the id in its pod's status.
+// offers the first to the kernel that looks for memory, and tells what the container has
+// mounted and in its environment. It is what a privileged pod that sees the node's
+// processes (hostPID) does for the end-to-end tests, which know a container by the id in
+// its pod's status.
 //
 // A container's processes are those in its control group or below it. That is so
 // with both versions of control groups and with both of the kubelet's drivers:

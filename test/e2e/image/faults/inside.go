@@ -52,3 +52,23 @@ func (n Node) Mounts(container string) ([]string, error) {
 	}
 	return mounts, nil
 }
+
+// Offer makes a container's first process the one that the kernel kills when the
+// container's memory runs out, whatever those use that there are now, and returns its
+// id; see proc_pid_oom_score_adj(5). With it, everything in the container ends.
+func (n Node) Offer(container string) (pid int, err error) {
+	all, err := n.Processes(container)
+	if err != nil {
+		return 0, err
+	}
+	for i, p := range all {
+		score := "0"
+		if i == 0 {
+			score = "1000"
+		}
+		if err := os.WriteFile(filepath.Join(n.Proc, strconv.Itoa(p.PID), "oom_score_adj"), []byte(score), 0o600); err != nil {
+			return 0, fmt.Errorf("process %d of container %s: %w", p.PID, container, err)
+		}
+	}
+	return all[0].PID, nil
+}

@@ -5,6 +5,7 @@ package faults
 import (
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -50,6 +51,30 @@ func TestTheEnvironmentIsThatOfTheFirstProcess(t *testing.T) {
 		t.Errorf("%v\n%s", err, diff)
 	}
 	if _, err := node.Environment(another); err == nil {
+		t.Error("no container is no error")
+	}
+}
+
+func TestTheFirstProcessIsOfferedToTheKernel(t *testing.T) {
+	node := device(t)
+	pid, err := node.Offer(container)
+	if err != nil || pid != 812 {
+		t.Fatalf("process %d, %v", pid, err)
+	}
+	all, err := node.Processes(container)
+	if err != nil || len(all) < 2 {
+		t.Fatalf("%d processes, %v: nothing is shown", len(all), err)
+	}
+	for _, p := range all {
+		want := "0"
+		if p.PID == pid {
+			want = "1000"
+		}
+		if got, err := os.ReadFile(filepath.Join(node.Proc, strconv.Itoa(p.PID), "oom_score_adj")); err != nil || string(got) != want {
+			t.Errorf("process %d has %q, want %s: %v", p.PID, got, want, err)
+		}
+	}
+	if _, err := node.Offer("no-container"); err == nil {
 		t.Error("no container is no error")
 	}
 }
