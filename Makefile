@@ -217,7 +217,7 @@ E2E_RUN = cd test/e2e && KUBECONFIG=$(abspath $(E2E_KUBECONFIG)) HELM=$(HELM) \
 	E2E_IMAGE=$(E2E_IMAGE) E2E_TEST_IMAGE=$(E2E_TEST_IMAGE) \
 	$(if $(E2E_OWN),E2E_CLUSTER="$(abspath $(E2E_OUT))/cluster --dir $(CLUSTER)" \
 	E2E_PREVIOUS_CHART=$(PREVIOUS)/$$(../../hack/previous.sh)/chart E2E_PREVIOUS_IMAGE=$(PREVIOUS_IMAGE)) \
-	go test -vet=off -count=1 -timeout 40m -v .
+	go test -vet=off -count=1 -timeout 90m -v .
 
 ##@ Build
 

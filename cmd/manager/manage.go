@@ -33,6 +33,12 @@ import (
 // stopTimeout is how long the controllers may take to end.
 const stopTimeout = 10 * time.Second
 
+// lingerTime is how long a leader that has ended in order, and given up its lease, is
+// there yet. The nodes take up to a second to hear that it has no tracker any more;
+// whoever connects to it meanwhile is refused at once, which a pod that is gone would not
+// do: what is sent to its address is lost, and a client would wait for seconds.
+const lingerTime = 2 * time.Second
+
 // manage runs the operator until ctx ends or it leads no more. The process must
 // end when it returns.
 func (c *config) manage(ctx context.Context, stderr io.Writer) error {
@@ -65,6 +71,11 @@ func (c *config) manage(ctx context.Context, stderr io.Writer) error {
 	}
 	if err := mgr.Start(ctx); err != nil {
 		return fmt.Errorf("manager: %w", err)
+	}
+	select {
+	case <-mgr.Elected():
+		time.Sleep(lingerTime)
+	default:
 	}
 	return nil
 }

@@ -3,6 +3,7 @@ package e2e_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strconv"
 	"time"
@@ -46,12 +47,21 @@ func (l *lab) installFaults(ctx context.Context) error {
 			},
 		},
 	}
-	if err := l.api.Create(ctx, set); err != nil && !apierrors.IsAlreadyExists(err) {
+	err := l.api.Create(ctx, set)
+	if apierrors.IsAlreadyExists(err) {
+		// A run that was cut short has left it, and the image may be another one by now.
+		set.Spec.Template.Annotations = map[string]string{"since": time.Now().Format(time.RFC3339Nano)}
+		err = l.api.Update(ctx, set)
+	}
+	if err != nil {
 		return err
 	}
 	return until(ctx, patience, "the pods that make faults", func(ctx context.Context) error {
 		if err := l.api.Get(ctx, client.ObjectKeyFromObject(set), set); err != nil {
 			return err
+		}
+		if set.Status.ObservedGeneration != set.Generation || set.Status.UpdatedNumberScheduled != set.Status.DesiredNumberScheduled {
+			return errors.New("not all of them are of this run")
 		}
 		if n := set.Status.DesiredNumberScheduled; n == 0 || set.Status.NumberReady != n {
 			return fmt.Errorf("%d of %d are ready", set.Status.NumberReady, n)
