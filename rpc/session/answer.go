@@ -1,0 +1,182 @@
+package session
+
+import (
+	"slices"
+	"time"
+)
+
+// Receive takes a message of a peer, from one of its connections. It keeps m's Body.
+func (c *Client) Receive(now time.Duration, p *Peer, conn Conn, m *Message, out []Demand) []Demand {
+	p.fences.confirmed = max(p.fences.confirmed, m.Fence)
+	switch m.Kind {
+	case Welcome:
+		return p.welcome(now, conn, m, out)
+	case Reply:
+		return p.reply(now, m, out)
+	case Started:
+		if i := p.open.get(m.Seq); i != nil {
+			i.started = true
+		}
+	case Pong:
+		if conn == p.conn {
+			p.heard(now, m)
+		}
+	case Gone:
+		if conn == p.conn && m.Greeting.Session == p.session {
+			return p.hello(now, p.lose(Expired, out))
+		}
+	case Full:
+		if conn == p.conn {
+			return c.Unreachable(now, p, out)
+		}
+	case InProgress:
+	}
+	return out
+}
+
+// heard notes the server's answer to Hello or Ping: the lease runs from when that
+// was sent, and the server's clock shows at least what it says.
+func (p *Peer) heard(now time.Duration, m *Message) {
+	p.renewed, p.pinging = p.greeted, false
+	p.serverAt, p.clientAt = m.Time, now
+}
+
+// welcome takes the session up on a new connection: what was sent is sent again.
+func (p *Peer) welcome(now time.Duration, conn Conn, m *Message, out []Demand) []Demand {
+	if conn != p.conn || m.Greeting.Session != p.session {
+		return out
+	}
+	h := m.Greeting
+	if p.welcomed && (!h.Resume || h.Domain != p.domain) {
+		return p.hello(now, p.lose(Lost, out))
+	}
+	restarted := p.welcomed && h.Life != p.life
+	p.welcomed, p.domain, p.life = true, h.Domain, h.Life
+	p.up, p.missing, p.pause = true, false, 0
+	p.heard(now, m)
+	p.open.all(func(_ uint64, i *Invocation) {
+		if restarted && i.exposed && i.Idempotent {
+			i.ran = true // which no journal tells
+		}
+		if i.state == canceling {
+			out = p.cancel(now, i, out)
+			return
+		}
+		out = p.transmit(now, i, out)
+	})
+	return p.pump(now, out)
+}
+
+// lose starts another session: the server does not know this one any more, and
+// what of it has run.
+func (p *Peer) lose(code Code, out []Demand) []Demand {
+	p.client.Counts.Lost++
+	p.up = false
+	var again []*Invocation
+	p.open.all(func(_ uint64, i *Invocation) {
+		if i.exposed && !i.repeatable() {
+			i.Outcome = Outcome{Code: code}
+			out = p.finish(i, out)
+			return
+		}
+		i.ran = i.ran || i.exposed
+		again = append(again, i)
+	})
+	for _, i := range again {
+		p.open.del(i.seq)
+		i.state, i.seq, i.copies, i.exposed = pending, 0, 0, false
+	}
+	p.queue = append(again, p.queue...)
+	p.renew()
+	return out
+}
+
+func (p *Peer) reply(now time.Duration, m *Message, out []Demand) []Demand {
+	i := p.open.get(m.Seq)
+	if i == nil {
+		p.client.Counts.Late++
+		return out
+	}
+	p.settle(i.seq)
+	if i.state == sent && m.Code == Refused && m.Execution == NotExecuted && i.attempts < p.client.opt.Attempts {
+		out = p.route(i, out)
+	} else {
+		i.Outcome = Outcome{Code: m.Code, Execution: m.Execution, Reply: m.Body}
+		if i.state == canceling && m.Code == Canceled {
+			i.Outcome.Code = i.why
+		}
+		out = i.finish(out)
+	}
+	if p.held >= heldMost {
+		out = p.ack(now, out)
+	}
+	return p.pump(now, out)
+}
+
+// settle closes a call that the server has answered.
+func (p *Peer) settle(seq uint64) {
+	p.open.del(seq)
+	if seq > p.watermark() {
+		p.held++
+	}
+}
+
+// abandon closes a call that the server has not answered: it must be told before
+// it considers a later one.
+func (p *Peer) abandon(seq uint64) {
+	p.settle(seq)
+	if seq > p.watermark() {
+		p.fences.needed = p.fences.newest + 1
+	}
+}
+
+// finish ends a call without an answer of the server.
+func (p *Peer) finish(i *Invocation, out []Demand) []Demand {
+	if i.seq != 0 {
+		p.abandon(i.seq)
+	} else if n := slices.Index(p.queue, i); n >= 0 {
+		p.queue = slices.Delete(p.queue, n, n+1)
+	}
+	return i.finish(out)
+}
+
+// route takes a call away from this peer.
+func (p *Peer) route(i *Invocation, out []Demand) []Demand {
+	i.state = routing
+	i.peer = nil
+	return append(out, Demand{Want: Route, Peer: p, Call: i})
+}
+
+// leave takes away all calls that may go, those first that were sent first.
+func (p *Peer) leave(may func(*Invocation) bool, out []Demand) []Demand {
+	p.open.all(func(seq uint64, i *Invocation) {
+		if may(i) {
+			p.abandon(seq)
+			i.ran = i.ran || i.exposed
+			out = p.route(i, out)
+		}
+	})
+	for _, i := range p.queue { // never exposed
+		out = p.route(i, out)
+	}
+	p.queue = p.queue[:0]
+	return out
+}
+
+func (p *Peer) tick(now time.Duration, out []Demand) []Demand {
+	o := &p.client.opt
+	if p.up {
+		switch quiet := now-p.spoken >= o.AckDelay; {
+		case !p.pinging && now-p.renewed >= o.Lease/4:
+			p.greeted, p.pinging = now, true
+			out = p.send(now, nil, Message{Kind: Ping}, out)
+		case quiet && (p.held > 0 || p.acked < p.watermark()):
+			out = p.ack(now, out)
+		}
+		return out
+	}
+	if p.missing && now-p.since >= o.FailoverAfter {
+		out = p.leave((*Invocation).movable, out)
+	}
+	return p.dial(now, out)
+}

@@ -1,0 +1,117 @@
+package session
+
+import (
+	"slices"
+	"time"
+)
+
+// ClientOptions are how a [Client] goes about its calls. Rand is needed; the rest
+// has defaults.
+type ClientOptions struct {
+	Rand  Rand
+	Lease time.Duration // the servers' lease: 5 min
+	Open  int           // how many calls may be open at one server: 512; 1 makes a session serial
+	// FailoverAfter is how long a server may be out of reach until idempotent calls
+	// that were sent to it are sent to another: 3 s.
+	FailoverAfter time.Duration
+	Attempts      int // how many servers are tried for a call: 3
+	// RedialLeast and RedialMost bound the pause between two dials of a server: it
+	// doubles from one (5 ms) to the other (1 s), ±20 %.
+	RedialLeast, RedialMost time.Duration
+	AckDelay                time.Duration // how long a server may be left without an ack: 100 ms
+}
+
+func (o ClientOptions) withDefaults() ClientOptions {
+	return ClientOptions{
+		Rand:          o.Rand,
+		Lease:         or(o.Lease, 5*time.Minute),
+		Open:          or(o.Open, 512),
+		FailoverAfter: or(o.FailoverAfter, 3*time.Second),
+		Attempts:      or(o.Attempts, 3),
+		RedialLeast:   or(o.RedialLeast, 5*time.Millisecond),
+		RedialMost:    or(o.RedialMost, time.Second),
+		AckDelay:      or(o.AckDelay, 100*time.Millisecond),
+	}
+}
+
+// heldMost is how many calls may be closed above the watermark until a fence says so.
+const heldMost = 64
+
+// Client is all calls of one program to the servers of a service. It is not safe
+// for concurrent use. now is the time on the program's monotonic clock, since an
+// origin that does not change in the client's life.
+type Client struct {
+	opt    ClientOptions
+	peers  []*Peer
+	Counts ClientCounts
+}
+
+// ClientCounts are what has happened since the client was made.
+type ClientCounts struct {
+	Resends uint64 // calls that were sent again to the same server
+	Moves   uint64 // calls that were sent to another server
+	Late    uint64 // replies to calls that had their outcome
+	Lost    uint64 // sessions that a server did not know any more
+}
+
+// NewClient makes a client without servers.
+func NewClient(opt ClientOptions) *Client { return &Client{opt: opt.withDefaults()} }
+
+// Add makes a server known. tag is the shell's own.
+func (c *Client) Add(tag any) *Peer {
+	p := &Peer{Tag: tag, client: c}
+	p.renew()
+	c.peers = append(c.peers, p)
+	return p
+}
+
+// Connected says that a connection to a peer is open. The one before it, if any,
+// is not used any more; what comes by it is still taken.
+func (c *Client) Connected(now time.Duration, p *Peer, conn Conn, out []Demand) []Demand {
+	p.conn, p.up, p.dialing = conn, false, false
+	if p.welcomed && now-p.renewed >= p.client.opt.Lease*4/5 {
+		out = p.lose(Expired, out) // the server may still know it, but not for long
+	}
+	return p.hello(now, out)
+}
+
+// Disconnected says that a connection is lost.
+func (c *Client) Disconnected(now time.Duration, p *Peer, conn Conn, out []Demand) []Demand {
+	if conn != p.conn {
+		return out
+	}
+	if !p.up {
+		p.backOff(now)
+	}
+	p.conn, p.up = 0, false
+	return p.dial(now, out)
+}
+
+// Unreachable says that a peer could not be dialled. What was not sent to it goes
+// to another at once.
+func (c *Client) Unreachable(now time.Duration, p *Peer, out []Demand) []Demand {
+	p.conn, p.up, p.dialing = 0, false, false
+	p.backOff(now)
+	return p.leave(func(i *Invocation) bool { return !i.exposed }, out)
+}
+
+// Dead says that a peer is not there any more and will not be again: it starts no
+// call. fenced is true if it is also known that none is running there.
+func (c *Client) Dead(p *Peer, fenced bool, out []Demand) []Demand {
+	out = p.leave((*Invocation).movable, out)
+	p.open.all(func(_ uint64, i *Invocation) {
+		i.Outcome = Outcome{Code: Lost, Fenced: fenced}
+		out = p.finish(i, out)
+	})
+	c.peers = slices.DeleteFunc(c.peers, func(q *Peer) bool { return p == q })
+	return out
+}
+
+// Tick does what is due: failover, redials, acks, renewal of leases. It is to be
+// called some ten times a second.
+func (c *Client) Tick(now time.Duration, out []Demand) []Demand {
+	for _, p := range c.peers {
+		out = p.tick(now, out)
+	}
+	return out
+}

@@ -1,0 +1,198 @@
+package session
+
+import "time"
+
+type entryState uint8
+
+const (
+	waiting entryState = iota + 1 // for its turn in a lane
+	queued                        // for a worker
+	running
+	done
+	gone
+)
+
+// Entry is what a domain knows of one call. The shell has it from Queue until
+// Start or Refuse, and from Execute until Return, Crash or Unstarted.
+type Entry struct {
+	Method   uint32
+	Args     []byte
+	Deadline time.Duration // on the server's clock; 0: none
+	Tag      any           // the shell's own
+
+	session    *Session
+	seq        uint64
+	sum        uint64
+	conn       Conn // where the answer goes
+	lane       *lane
+	state      entryState
+	runs       int
+	outcome    Outcome
+	idempotent bool
+	blind      bool // was cancelled before it came: what it calls is not known
+	queuedUp   bool // the shell has it in its queue
+	orphan     bool // nobody waits for it
+	journalled bool
+}
+
+// XID is the call's identity, for handlers that recognise duplicates themselves.
+func (e *Entry) XID() XID { return XID{e.session.id, e.seq} }
+
+func (d *Domain) entry(s *Session, seq uint64) *Entry {
+	var e *Entry
+	if n := len(d.free); n > 0 {
+		e, d.free = d.free[n-1], d.free[:n-1]
+	} else {
+		e = new(Entry)
+	}
+	e.session, e.seq = s, seq
+	s.window.put(seq, e)
+	return e
+}
+
+// Start is asked just before a queued entry is handed over to a worker. Execute
+// is among the effects if it is to be; if not, the worker is still free.
+func (d *Domain) Start(now time.Duration, e *Entry, fx []Effect) []Effect {
+	if !d.dequeue(e) {
+		return fx
+	}
+	switch {
+	case e.Deadline != 0 && now >= e.Deadline:
+		return d.finish(e, Outcome{Code: DeadlineExceeded, Execution: e.unrun()}, fx)
+	case d.poison.has(now, e):
+		return d.finish(e, Outcome{Code: Poisoned, Execution: e.unrun()}, fx)
+	}
+	e.state = running
+	e.runs++
+	if d.opt.Journal && (!e.idempotent || e.lane != nil) {
+		e.journalled = true
+		fx = append(fx, Effect{Do: Append, kind: RecordStart, session: e.session, entry: e})
+	}
+	return append(fx, Effect{Do: Execute, Entry: e})
+}
+
+// Refuse ends a queued entry that the server does not want to run: it is busy, it
+// drains, its disk is full.
+func (d *Domain) Refuse(e *Entry, fx []Effect) []Effect {
+	if !d.dequeue(e) {
+		return fx
+	}
+	return d.finish(e, Outcome{Code: Refused, Execution: e.unrun()}, fx)
+}
+
+// dequeue takes an entry back from the shell's queue, and tells whether it may
+// still start.
+func (d *Domain) dequeue(e *Entry) bool {
+	e.queuedUp = false
+	if e.state == gone {
+		*e = Entry{}
+		d.free = append(d.free, e)
+		return false
+	}
+	return e.state == queued
+}
+
+// unrun is the truth on a call that was not started this time.
+func (e *Entry) unrun() Execution {
+	if e.runs > 0 {
+		return Indeterminate
+	}
+	return NotExecuted
+}
+
+// Unstarted says that a call was not handed over, because its worker had died before
+// anything of it reached it.
+func (d *Domain) Unstarted(e *Entry, fx []Effect) []Effect {
+	e.runs--
+	if e.orphan {
+		return d.bury(e, fx)
+	}
+	return d.requeue(e, fx)
+}
+
+// Return says that the handler of a running call has returned: with a result (OK)
+// or with an error (Failed).
+func (d *Domain) Return(e *Entry, code Code, reply []byte, fx []Effect) []Effect {
+	return d.finish(e, Outcome{Code: code, Execution: Executed, Reply: reply}, fx)
+}
+
+// Crash says that the worker of a running call has died. report is what is known
+// of it. If other calls ran in the same worker, which of them has killed it is not
+// known: guilty is true for the likely ones.
+func (d *Domain) Crash(now time.Duration, e *Entry, guilty bool, report []byte, fx []Effect) []Effect {
+	if guilty {
+		d.poison.strike(now, e)
+	}
+	if !e.orphan && e.idempotent && e.runs < d.opt.Runs && !d.poison.has(now, e) {
+		return d.requeue(e, fx)
+	}
+	return d.finish(e, Outcome{Code: Crashed, Reply: report}, fx)
+}
+
+func (d *Domain) requeue(e *Entry, fx []Effect) []Effect {
+	e.state, e.queuedUp = queued, true
+	return append(fx, Effect{Do: Queue, Entry: e})
+}
+
+// Notice says that a call has been running for so long that its client should
+// know that it has started.
+func (d *Domain) Notice(e *Entry, fx []Effect) []Effect {
+	if e.state != running || e.orphan {
+		return fx
+	}
+	return append(fx, e.tell(Started))
+}
+
+func (e *Entry) tell(k Kind) Effect {
+	return Effect{Do: Send, Conn: e.conn, Msg: Message{Kind: k, Seq: e.seq, Fence: e.session.fence.Version}}
+}
+
+// finish gives an entry its outcome: it is journalled if its start was, then sent.
+func (d *Domain) finish(e *Entry, o Outcome, fx []Effect) []Effect {
+	s := e.session
+	if e.orphan {
+		return d.bury(e, fx)
+	}
+	d.keep(s, e, o)
+	if e.journalled {
+		fx = append(fx, Effect{Do: Append, kind: RecordEnd, session: s, entry: e})
+	}
+	fx = append(fx, e.reply())
+	fx = s.leave(e, fx)
+	return fx
+}
+
+// keep stores an outcome, and drops the oldest replies if they are too many.
+func (d *Domain) keep(s *Session, e *Entry, o Outcome) {
+	e.state, e.outcome, e.Args = done, o, nil
+	s.held += len(o.Reply)
+	d.held += len(o.Reply)
+	if s.held <= d.opt.ReplyBytes && d.held <= d.opt.DomainBytes {
+		return
+	}
+	s.window.all(func(_ uint64, old *Entry) {
+		if old != e && len(old.outcome.Reply) > 0 && (s.held > d.opt.ReplyBytes || d.held > d.opt.DomainBytes) {
+			d.drop(s, old)
+			d.Counts.Dropped++
+			if old.outcome.Execution == Executed {
+				old.outcome.Code = ReplyLost
+			}
+		}
+	})
+}
+
+func (e *Entry) reply() Effect {
+	fx := e.tell(Reply)
+	fx.Msg.Code, fx.Msg.Execution, fx.Msg.Body = e.outcome.Code, e.outcome.Execution, e.outcome.Reply
+	return fx
+}
+
+// bury ends a run that nobody waits for.
+func (d *Domain) bury(e *Entry, fx []Effect) []Effect {
+	s := e.session
+	s.orphans--
+	fx = s.leave(e, fx)
+	*e = Entry{}
+	d.free = append(d.free, e)
+	return fx
+}

@@ -1,0 +1,130 @@
+package session
+
+import "time"
+
+type invocationState uint8
+
+const (
+	idle      invocationState = iota
+	pending                   // at a peer, not sent
+	sent                      // may have arrived
+	canceling                 // was sent; its caller does not want it any more
+	routing                   // at no peer
+	finished
+)
+
+// Invocation is one call, as its client sees it. The exported fields but Outcome
+// are the caller's, and are set before [Client.Assign].
+type Invocation struct {
+	Method     uint32
+	Lane       uint64 // 0: none
+	Sum        uint64 // checksum of Args
+	Args       []byte
+	Idempotent bool          // more than one run is no harm
+	Deadline   time.Duration // on the client's clock; 0: none
+	Tag        any
+
+	// Outcome is valid after Finish.
+	Outcome Outcome
+
+	peer     *Peer
+	seq      uint64 // 0: none yet
+	state    invocationState
+	attempts int
+	copies   int  // frames that were sent with seq
+	exposed  bool // it may have reached peer
+	ran      bool // it may have run elsewhere, or in a server's last life
+	started  bool
+	why      Code // of the cancel
+}
+
+// XID is the call's identity at the server that it was sent to last.
+func (i *Invocation) XID() XID {
+	if i.peer == nil {
+		return XID{}
+	}
+	return XID{i.peer.session, i.seq}
+}
+
+// Started tells whether the server has said that the call runs.
+func (i *Invocation) Started() bool { return i.started }
+
+// repeatable tells whether another run is no harm, and somebody waits for it.
+func (i *Invocation) repeatable() bool { return i.Idempotent && i.state != canceling }
+
+// movable tells whether it may be sent to another peer.
+func (i *Invocation) movable() bool {
+	return !i.exposed || i.repeatable() && i.attempts < i.peer.client.opt.Attempts
+}
+
+// Assign gives a call to a peer. It is new, or the answer to Route.
+func (c *Client) Assign(now time.Duration, i *Invocation, p *Peer, out []Demand) []Demand {
+	if i.state == finished { // while it was routed
+		return out
+	}
+	if i.attempts++; i.attempts > 1 {
+		c.Counts.Moves++
+	}
+	i.peer, i.state, i.seq, i.copies, i.exposed, i.started = p, pending, 0, 0, false, false
+	p.queue = append(p.queue, i)
+	return p.pump(now, out)
+}
+
+// NoServer says that there is no peer for a call.
+func (c *Client) NoServer(i *Invocation, out []Demand) []Demand {
+	if i.state == finished {
+		return out
+	}
+	i.Outcome = Outcome{Code: NoServer, Execution: NotExecuted}
+	return i.finish(out)
+}
+
+// Cancel says that nobody wants a call any more, and why: Canceled or
+// DeadlineExceeded. If it may have reached a server, that is asked how it ended;
+// [Client.GiveUp] is to follow if no answer comes in time.
+func (c *Client) Cancel(now time.Duration, i *Invocation, why Code, out []Demand) []Demand {
+	if i.state == finished || i.state == canceling {
+		return out
+	}
+	i.why = why
+	p := i.peer
+	if i.state == sent && i.exposed {
+		i.state = canceling
+		return p.cancel(now, i, out)
+	}
+	i.Outcome = Outcome{Code: why, Execution: NotExecuted}
+	if p == nil {
+		return i.finish(out)
+	}
+	return p.finish(i, out)
+}
+
+// GiveUp ends the wait for the answer to Cancel. From now on every call to that
+// server tells it that this one is not to be started.
+func (c *Client) GiveUp(now time.Duration, i *Invocation, out []Demand) []Demand {
+	if i.state != canceling {
+		return out
+	}
+	p := i.peer
+	i.Outcome = Outcome{Code: i.why}
+	out = p.finish(i, out)
+	out = p.ack(now, out)
+	return p.pump(now, out)
+}
+
+// Unsent takes back that a call was transmitted by a connection: it is lost, and
+// not one byte of the frame was accepted by it.
+func (c *Client) Unsent(i *Invocation) {
+	if i.copies == 1 && i.state == sent {
+		i.exposed = false
+	}
+}
+
+// finish ends a call that is at no peer.
+func (i *Invocation) finish(out []Demand) []Demand {
+	if i.ran && i.Outcome.Execution == NotExecuted {
+		i.Outcome.Execution = Indeterminate
+	}
+	i.state = finished
+	return append(out, Demand{Want: Finish, Call: i})
+}

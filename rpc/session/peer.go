@@ -1,0 +1,169 @@
+package session
+
+import "time"
+
+// Peer is one server, as a client sees it, and the client's session with it.
+type Peer struct {
+	Tag any
+
+	client          *Client
+	session, secret ID
+	welcomed        bool // the server knows the session
+	domain          ID
+	life            uint64
+
+	conn     Conn // 0: none
+	up       bool // the session goes over conn
+	dialing  bool
+	missing  bool          // a connection is wanted, and the session is not up
+	since    time.Duration // when that began
+	redial   time.Duration // not before
+	pause    time.Duration // between the last two dials
+	greeted  time.Duration // when Hello or Ping was sent
+	renewed  time.Duration // the last of those that were answered
+	pinging  bool
+	spoken   time.Duration // when anything was sent
+	serverAt time.Duration // the server's clock
+	clientAt time.Duration // not before which it showed that
+
+	queue  []*Invocation // not sent, without a sequence number
+	last   uint64        // sequence number
+	open   window[Invocation]
+	acked  uint64 // as the server was told last
+	held   int    // calls above the watermark that were closed since the last fence
+	fences fences
+}
+
+// fences are the versions of the list of open calls.
+type fences struct {
+	newest    uint64
+	needed    uint64 // calls are only to be sent with this one or a later one
+	confirmed uint64 // by the server: it needs not be sent any more
+}
+
+// renew starts another session. Sequence numbers go on: a late reply of the old
+// session matches nothing of the new.
+func (p *Peer) renew() {
+	p.session, p.secret = p.client.opt.Rand.id(), p.client.opt.Rand.id()
+	p.welcomed = false
+	p.fences.needed, p.fences.confirmed = 0, 0
+}
+
+// watermark is the number up to which all calls are closed.
+func (p *Peer) watermark() uint64 {
+	if first := p.open.first(); first != 0 {
+		return first - 1
+	}
+	return p.last
+}
+
+// fence makes the list of what is open.
+func (p *Peer) fence() *Fence {
+	p.fences.newest++
+	p.held = 0
+	f := &Fence{Version: p.fences.newest, Last: p.last}
+	if p.open.live > 0 {
+		f.Open = make([]uint64, 0, p.open.live)
+		p.open.all(func(seq uint64, _ *Invocation) { f.Open = append(f.Open, seq) })
+	}
+	return f
+}
+
+// send gives a message to the connection, with what the server must know of what
+// is closed.
+func (p *Peer) send(now time.Duration, i *Invocation, m Message, out []Demand) []Demand {
+	if m.Closed == nil && p.fences.confirmed < p.fences.needed {
+		m.Closed = p.fence()
+	}
+	m.Ack = p.watermark()
+	p.acked, p.spoken = m.Ack, now
+	return append(out, Demand{Want: Transmit, Conn: p.conn, Peer: p, Call: i, Msg: m})
+}
+
+func (p *Peer) hello(now time.Duration, out []Demand) []Demand {
+	p.greeted, p.pinging = now, false
+	return p.send(now, nil, Message{
+		Kind: Hello, Closed: p.fence(),
+		Greeting: &Handshake{Session: p.session, Secret: p.secret, Resume: p.welcomed},
+	}, out)
+}
+
+// ack tells the server what is closed, in a message of its own.
+func (p *Peer) ack(now time.Duration, out []Demand) []Demand {
+	if !p.up {
+		return out
+	}
+	m := Message{Kind: Ack}
+	if p.held > 0 {
+		m.Closed = p.fence()
+	}
+	return p.send(now, nil, m, out)
+}
+
+// transmit sends a call that has its sequence number.
+func (p *Peer) transmit(now time.Duration, i *Invocation, out []Demand) []Demand {
+	if i.copies++; i.copies > 1 {
+		p.client.Counts.Resends++
+	}
+	i.state, i.exposed = sent, true
+	return p.send(now, i, Message{
+		Kind: Call, Seq: i.seq, Method: i.Method, Lane: i.Lane, Sum: i.Sum, Idempotent: i.Idempotent,
+		Time: p.deadline(i.Deadline), Body: i.Args,
+	}, out)
+}
+
+// deadline converts to the server's clock: it will show what is returned before
+// the client's shows t. The clocks may differ in speed by one in a thousand.
+func (p *Peer) deadline(t time.Duration) time.Duration {
+	if t == 0 {
+		return 0
+	}
+	left := t - p.clientAt
+	return max(p.serverAt+left-left>>10, 1)
+}
+
+func (p *Peer) cancel(now time.Duration, i *Invocation, out []Demand) []Demand {
+	if !p.up {
+		return out // Welcome will see to it
+	}
+	return p.send(now, nil, Message{Kind: Cancel, Seq: i.seq}, out)
+}
+
+// pump sends what is queued, as far as the window is open.
+func (p *Peer) pump(now time.Duration, out []Demand) []Demand {
+	if len(p.queue) > 0 && !p.up {
+		return p.dial(now, out)
+	}
+	n := 0
+	for n < len(p.queue) && p.open.live < p.client.opt.Open {
+		i := p.queue[n]
+		n++
+		p.last++
+		i.seq = p.last
+		p.open.put(i.seq, i)
+		out = p.transmit(now, i, out)
+	}
+	p.queue = p.queue[:copy(p.queue, p.queue[n:])]
+	return out
+}
+
+// dial asks for a connection, if there is none and one is wanted.
+func (p *Peer) dial(now time.Duration, out []Demand) []Demand {
+	wanted := len(p.queue) > 0 || p.open.live > 0
+	if !p.missing || !wanted {
+		p.missing, p.since = wanted, now
+	}
+	if !wanted || p.conn != 0 || p.dialing || now < p.redial {
+		return out
+	}
+	p.dialing = true
+	return append(out, Demand{Want: Dial, Peer: p})
+}
+
+// backOff puts the next dial off, each time twice as long.
+func (p *Peer) backOff(now time.Duration) {
+	o := &p.client.opt
+	p.pause = min(max(2*p.pause, o.RedialLeast), o.RedialMost)
+	jitter := time.Duration(o.Rand() % uint64(p.pause*2/5+1))
+	p.redial = now + p.pause*4/5 + jitter
+}

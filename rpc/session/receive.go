@@ -1,0 +1,99 @@
+package session
+
+import "time"
+
+// Receive takes a message of a session, from one of its connections. It keeps m's
+// Body and Closed.
+func (d *Domain) Receive(now time.Duration, s *Session, conn Conn, m *Message, fx []Effect) []Effect {
+	if s.ended {
+		return append(fx, farewell(s.id, conn))
+	}
+	s.heard = now
+	fx = d.close(s, m, fx)
+	switch m.Kind {
+	case Call:
+		return d.call(now, s, conn, m, fx)
+	case Cancel:
+		return d.cancel(s, conn, m, fx)
+	case Bye:
+		return d.end(s, fx)
+	case Ping:
+		return append(fx, s.pong(now, conn))
+	case Ack:
+		if m.Closed != nil {
+			fx = append(fx, s.pong(now, conn))
+		}
+		return fx
+	}
+	return append(fx, Effect{Do: Close, Conn: conn})
+}
+
+func (s *Session) pong(now time.Duration, conn Conn) Effect {
+	return Effect{Do: Send, Conn: conn, Msg: Message{Kind: Pong, Fence: s.fence.Version, Time: now}}
+}
+
+func (d *Domain) call(now time.Duration, s *Session, conn Conn, m *Message, fx []Effect) []Effect {
+	if e := s.window.get(m.Seq); e != nil {
+		return d.duplicate(e, conn, m, fx)
+	}
+	if s.closed(m.Seq) {
+		d.Counts.Stale++
+		return fx
+	}
+	if d.overrun(s) {
+		return append(fx, Effect{Do: Close, Conn: conn})
+	}
+	e := d.entry(s, m.Seq)
+	e.Method, e.Args, e.Deadline = m.Method, m.Body, m.Time
+	e.sum, e.conn, e.idempotent = m.Sum, conn, m.Idempotent
+	if d.poison.has(now, e) {
+		fx = d.finish(e, Outcome{Code: Poisoned, Execution: NotExecuted}, fx)
+	} else {
+		fx = s.join(m.Lane, e, fx)
+	}
+	return d.advance(s, fx)
+}
+
+// overrun tells whether a client has more calls here than it may: those that are
+// open, and some that have ended and whose end it has not acknowledged yet.
+func (d *Domain) overrun(s *Session) bool { return s.window.live >= d.opt.Open+2*heldMost }
+
+// duplicate answers a call that is known. It never runs it.
+func (d *Domain) duplicate(e *Entry, conn Conn, m *Message, fx []Effect) []Effect {
+	d.Counts.Duplicates++
+	if !e.blind && (e.Method != m.Method || e.sum != m.Sum) {
+		d.Counts.Misused++
+		return append(fx, Effect{Do: Close, Conn: conn})
+	}
+	e.conn = max(e.conn, conn) // a delayed copy may come by a connection that its client has given up
+	if e.state == done {
+		return append(fx, e.reply())
+	}
+	return append(fx, e.tell(InProgress))
+}
+
+// cancel sees to it that a call does not start any more, and interrupts it if it
+// runs. The answer is how it ended, when it has.
+func (d *Domain) cancel(s *Session, conn Conn, m *Message, fx []Effect) []Effect {
+	e := s.window.get(m.Seq)
+	if e == nil {
+		if s.closed(m.Seq) {
+			d.Counts.Stale++
+			return fx
+		}
+		if d.overrun(s) {
+			return append(fx, Effect{Do: Close, Conn: conn})
+		}
+		e = d.entry(s, m.Seq) // it may still come, by another connection
+		e.blind = true
+		fx = d.advance(s, fx)
+	}
+	e.conn = max(e.conn, conn)
+	switch e.state {
+	case running:
+		return append(fx, Effect{Do: Interrupt, Entry: e})
+	case done:
+		return append(fx, e.reply())
+	}
+	return d.finish(e, Outcome{Code: Canceled, Execution: e.unrun()}, fx)
+}

@@ -1,0 +1,248 @@
+package sim
+
+import (
+	"slices"
+	"time"
+
+	"rpcpool.dev/rpc/session"
+)
+
+// Mutant is a shell that does something wrong, on purpose. The zero Mutant does
+// everything right. Schedules that play a mutant prove that the checks see it.
+type Mutant struct {
+	Name string
+	// Breaks is part of what the checks say of it.
+	Breaks string
+
+	onReceive  func(*server, *link, *session.Message)
+	onHello    func(*server, time.Duration, *link, *session.Message) (*session.Session, []session.Effect)
+	onEffects  func([]session.Effect) []session.Effect
+	onStart    func(*server, *session.Entry, []session.Effect) []session.Effect
+	onTransmit func(*program, *session.Demand)
+	onAnswer   func(*link, *session.Message)
+	onLost     func(*link)
+}
+
+func (m *Mutant) received(s *server, l *link, msg *session.Message) {
+	if m.onReceive != nil {
+		m.onReceive(s, l, msg)
+	}
+}
+
+func (m *Mutant) hello(s *server, now time.Duration, l *link, msg *session.Message) (*session.Session, []session.Effect) {
+	if m.onHello != nil {
+		return m.onHello(s, now, l, msg)
+	}
+	return s.domain.Hello(now, l.accept, msg, nil)
+}
+
+func (m *Mutant) effects(_ *server, fx []session.Effect) []session.Effect {
+	if m.onEffects != nil {
+		return m.onEffects(fx)
+	}
+	return fx
+}
+
+func (m *Mutant) start(s *server, now time.Duration, e *session.Entry) []session.Effect {
+	fx := s.domain.Start(now, e, nil)
+	if m.onStart != nil {
+		return m.onStart(s, e, fx)
+	}
+	return fx
+}
+
+func (m *Mutant) transmit(p *program, d *session.Demand) {
+	if m.onTransmit != nil {
+		m.onTransmit(p, d)
+	}
+}
+
+func (m *Mutant) answered(l *link, msg *session.Message) {
+	if m.onAnswer != nil {
+		m.onAnswer(l, msg)
+	}
+}
+
+func (m *Mutant) lost(l *link) {
+	if m.onLost != nil {
+		m.onLost(l)
+	}
+}
+
+// Mutants returns one for each thing that the promises rest on.
+func Mutants() []Mutant {
+	return slices.Concat(serverMutants(), journalMutants(), clientMutants())
+}
+
+func serverMutants() []Mutant {
+	return []Mutant{
+		{
+			Name: "the table is forgotten when a client reconnects", Breaks: "second time",
+			onHello: func(s *server, now time.Duration, l *link, m *session.Message) (*session.Session, []session.Effect) {
+				if m.Greeting.Resume {
+					s.domain = session.NewDomain(s.id, s.life, session.DomainOptions{Lease: lease})
+				}
+				return helloAsNew(s, now, l, m)
+			},
+		},
+		{
+			Name: "a session that has expired is opened anew", Breaks: "second time",
+			onHello: helloAsNew,
+		},
+		{
+			Name: "a cancel is answered although the call may still come", Breaks: "NotExecuted, and ran",
+			onReceive: func(s *server, l *link, m *session.Message) {
+				if m.Kind == session.Cancel {
+					l.toClient(session.Message{
+						Kind: session.Reply, Seq: m.Seq, Code: session.Canceled, Execution: session.NotExecuted,
+					})
+					m.Kind, m.Seq = session.Ping, 0
+				}
+			},
+		},
+		{
+			Name: "a deadline is the time left when the call arrives", Breaks: "after its deadline",
+			onReceive: func(s *server, _ *link, m *session.Message) {
+				if m.Kind == session.Call && m.Time != 0 {
+					m.Time = s.clock.now() + 30*time.Millisecond
+				}
+			},
+		},
+		{
+			Name: "fences are not read", Breaks: "before a later call was made",
+			onReceive: func(_ *server, _ *link, m *session.Message) { m.Closed = nil },
+		},
+		{
+			Name: "acks are not read", Breaks: "that nobody asks for",
+			onReceive: func(_ *server, _ *link, m *session.Message) { m.Ack, m.Closed = 0, nil },
+		},
+		{
+			Name: "lanes are not heeded", Breaks: "of its lane",
+			onReceive: func(_ *server, _ *link, m *session.Message) { m.Lane = 0 },
+		},
+		{
+			Name: "every call is taken for idempotent", Breaks: "second time",
+			onReceive: func(_ *server, _ *link, m *session.Message) { m.Idempotent = true },
+		},
+		{
+			Name: "a queued call is started unasked", Breaks: "NotExecuted, and ran",
+			onStart: func(s *server, e *session.Entry, fx []session.Effect) []session.Effect {
+				if len(fx) > 0 && fx[len(fx)-1].Do != session.Execute && len(e.Args) == 0 {
+					return fx
+				}
+				return fx
+			},
+		},
+		{
+			Name: "replies go to any call", Breaks: "reply of another call",
+			onEffects: func(fx []session.Effect) []session.Effect {
+				for i := range fx {
+					if m := &fx[i].Msg; m.Kind == session.Reply && m.Seq > 1 && m.Seq%5 == 0 {
+						m.Seq--
+					}
+				}
+				return fx
+			},
+		},
+	}
+}
+
+// helloAsNew welcomes any session as one that was always known.
+func helloAsNew(s *server, now time.Duration, l *link, m *session.Message) (*session.Session, []session.Effect) {
+	g := *m.Greeting
+	m.Greeting = &g
+	resume := g.Resume
+	g.Resume = false
+	bound, fx := s.domain.Hello(now, l.accept, m, nil)
+	for i := range fx {
+		if w := &fx[i].Msg; w.Kind == session.Welcome {
+			w.Greeting.Resume = resume
+		}
+	}
+	return bound, fx
+}
+
+func journalMutants() []Mutant {
+	return []Mutant{
+		{
+			Name: "the hand-over comes before its record", Breaks: "second time",
+			onEffects: func(fx []session.Effect) []session.Effect {
+				late := slices.Clone(fx)
+				slices.SortStableFunc(late, func(a, b session.Effect) int { return rank(a) - rank(b) })
+				return late
+			},
+		},
+		{
+			Name: "starts are not journalled", Breaks: "second time",
+			onEffects: func(fx []session.Effect) []session.Effect {
+				return slices.DeleteFunc(fx, func(e session.Effect) bool {
+					return e.Do == session.Append && kindOf(&e) == session.RecordStart
+				})
+			},
+		},
+		{
+			Name: "the server restarts with an older journal", Breaks: "second time",
+			onHello: func(s *server, now time.Duration, l *link, m *session.Message) (*session.Session, []session.Effect) {
+				bound, fx := s.domain.Hello(now, l.accept, m, nil)
+				s.journal = slices.DeleteFunc(s.journal, func(r session.Record) bool { return r.Kind == session.RecordStart })
+				return bound, fx
+			},
+		},
+	}
+}
+
+func rank(e session.Effect) int {
+	if e.Do == session.Append {
+		return 1
+	}
+	return 0
+}
+
+func kindOf(e *session.Effect) session.RecordKind {
+	r := e.Record()
+	return r.Kind
+}
+
+func clientMutants() []Mutant {
+	return []Mutant{
+		{
+			Name: "another domain is taken for the same", Breaks: "second time",
+			onHello: helloAsNew,
+			onAnswer: func(l *link, m *session.Message) {
+				if m.Kind == session.Welcome {
+					g := *m.Greeting
+					g.Domain, g.Life = session.ID{}, 0
+					m.Greeting = &g
+				}
+			},
+		},
+		{
+			Name: "another life of a domain is taken for the same", Breaks: "NotExecuted, and ran",
+			onAnswer: func(_ *link, m *session.Message) {
+				if m.Kind == session.Welcome {
+					g := *m.Greeting
+					g.Life = 0
+					m.Greeting = &g
+				}
+			},
+		},
+		{
+			Name: "what was sent is said to be unsent", Breaks: "ran",
+			onLost: func(l *link) {
+				for _, c := range l.client.r.truth.calls {
+					if c.program == l.client && !c.done && !c.inv.Idempotent {
+						l.client.client.Unsent(&c.inv)
+					}
+				}
+			},
+		},
+		{
+			Name: "what is not idempotent fails over", Breaks: "second time",
+			onTransmit: func(_ *program, d *session.Demand) {
+				if d.Call != nil {
+					d.Call.Idempotent = true
+				}
+			},
+		},
+	}
+}

@@ -1,0 +1,225 @@
+package sim
+
+import (
+	"slices"
+	"time"
+
+	"rpcpool.dev/rpc/session"
+)
+
+// program is a client's process.
+type program struct {
+	node
+	r      *run
+	name   int
+	clock  clock
+	client *session.Client
+	peers  []*session.Peer
+	conns  session.Conn
+	links  map[session.Conn]*link
+	left   int // calls that it has not made yet
+	ended  bool
+}
+
+func (r *run) newProgram(name int) *program {
+	p := &program{node: node{w: r.w}, r: r, name: name, clock: r.w.clock(), left: 6 + r.w.rng.IntN(10)}
+	p.boot()
+	return p
+}
+
+// boot starts the process: another client, that knows nothing of the last one.
+func (p *program) boot() {
+	p.client = session.NewClient(session.ClientOptions{
+		Rand: p.w.rng.Uint64, Lease: lease, Open: []int{1, 3, windowMost}[p.w.rng.IntN(3)],
+		FailoverAfter: 150 * time.Millisecond, AckDelay: 20 * time.Millisecond,
+		RedialMost: 100 * time.Millisecond,
+	})
+	p.links = map[session.Conn]*link{}
+	p.peers = nil
+	for _, s := range p.r.servers {
+		p.peers = append(p.peers, p.client.Add(s))
+	}
+	p.tick(p.client)
+	for range 1 + p.w.rng.IntN(4) { // so many go on at once
+		p.when(p.w.between(0, 300*time.Millisecond), p.callOn(p.client))
+	}
+}
+
+func (p *program) tick(incarnation *session.Client) {
+	if p.client == incarnation && !p.ended {
+		p.perform(p.client.Tick(p.clock.now(), nil))
+		p.when(20*time.Millisecond, func() { p.tick(incarnation) })
+	}
+}
+
+// crash ends the process, and starts it again.
+func (p *program) crash() {
+	p.w.logf("program %d: crash", p.name)
+	for _, c := range p.r.truth.calls {
+		if c.program == p && !c.done {
+			c.done, c.orphan = true, true
+		}
+	}
+	for n := session.Conn(1); n <= p.conns; n++ {
+		if l := p.links[n]; l != nil {
+			l.open = false
+			p.w.after(p.w.between(0, 300*time.Millisecond), func() { l.accepted = false })
+		}
+	}
+	p.boot()
+}
+
+// callOn makes a call, if the process is still the same.
+func (p *program) callOn(incarnation *session.Client) func() {
+	return func() {
+		if p.client == incarnation && p.left > 0 && !p.ended {
+			p.left--
+			p.issue(p.r.newCall(p))
+		}
+	}
+}
+
+func (p *program) issue(c *call) {
+	p.w.logf("program %d: %s", p.name, c)
+	client := p.client
+	p.perform(client.Assign(p.clock.now(), &c.inv, p.peers[p.w.rng.IntN(len(p.peers))], nil))
+	if at := c.inv.Deadline; at != 0 {
+		p.w.at(p.clock.until(at), func() { p.awake(func() { p.cancel(client, c, session.DeadlineExceeded) }) })
+	}
+	if p.w.one(6) {
+		p.when(p.w.between(0, 40*time.Millisecond), func() { p.cancel(client, c, session.Canceled) })
+	}
+}
+
+// cancel does what a caller does whose context has ended: it waits a little for the
+// truth.
+func (p *program) cancel(client *session.Client, c *call, why session.Code) {
+	if c.done || p.client != client {
+		return
+	}
+	p.w.logf("program %d: call %d: %s", p.name, c.id, why)
+	p.perform(client.Cancel(p.clock.now(), &c.inv, why, nil))
+	p.when(p.w.between(0, 20*time.Millisecond), func() {
+		if p.client == client {
+			p.perform(client.GiveUp(p.clock.now(), &c.inv, nil))
+		}
+	})
+}
+
+func (p *program) receive(l *link, m *session.Message) {
+	if p.ended {
+		return
+	}
+	p.r.mutant.answered(l, m)
+	p.w.logf("program %d ← %d: %s", p.name, l.id, show(m))
+	p.perform(p.client.Receive(p.clock.now(), l.peer, l.id, m, nil))
+}
+
+// lost tells the client of a link that is gone, and what never left by it.
+func (p *program) lost(l *link) {
+	for _, d := range l.unsent {
+		if d.Msg.Kind == session.Call && d.Call.XID().Seq == d.Msg.Seq {
+			p.r.cover.unsent++
+			p.client.Unsent(d.Call)
+		}
+	}
+	l.unsent = nil
+	p.r.mutant.lost(l)
+	p.perform(p.client.Disconnected(p.clock.now(), l.peer, l.id, nil))
+}
+
+func (p *program) perform(out []session.Demand) {
+	for i := range out {
+		d := &out[i]
+		switch d.Want {
+		case session.Transmit:
+			p.r.mutant.transmit(p, d)
+			if l := p.links[d.Conn]; l != nil {
+				p.w.logf("program %d → %d: %s", p.name, l.id, show(&d.Msg))
+				l.toServer(d)
+			}
+		case session.Dial:
+			p.dial(d.Peer)
+		case session.Route:
+			p.route(d)
+		case session.Finish:
+			p.finish(p.r.truth.of(d.Call))
+		}
+	}
+}
+
+// dial connects to a server, if that runs and can be reached.
+func (p *program) dial(peer *session.Peer) {
+	client := p.client
+	p.when(p.w.between(50*time.Microsecond, 5*time.Millisecond), func() {
+		if p.client != client || p.ended {
+			return
+		}
+		s, _ := peer.Tag.(*server)
+		if !s.running || s.apart[p] > p.w.now {
+			p.perform(client.Unreachable(p.clock.now(), peer, nil))
+			return
+		}
+		l := p.w.connect(p, peer, s)
+		p.w.logf("program %d: connection %d to server %d", p.name, l.id, s.name)
+		p.perform(client.Connected(p.clock.now(), peer, l.id, nil))
+		if p.w.fault(12) { // it does not trust that one, and makes another beside it
+			p.when(p.w.between(0, 20*time.Millisecond), func() { p.again(client, peer) })
+		}
+	})
+}
+
+func (p *program) again(client *session.Client, peer *session.Peer) {
+	s, _ := peer.Tag.(*server)
+	if p.client != client || !s.running || s.apart[p] > p.w.now || !slices.Contains(p.peers, peer) {
+		return
+	}
+	l := p.w.connect(p, peer, s)
+	p.w.logf("program %d: another connection %d to server %d", p.name, l.id, s.name)
+	p.perform(client.Connected(p.clock.now(), peer, l.id, nil))
+}
+
+// route finds another server for a call, at once or after a while.
+func (p *program) route(d *session.Demand) {
+	c := p.r.truth.of(d.Call)
+	others := slices.DeleteFunc(slices.Clone(p.peers), func(q *session.Peer) bool { return q == d.Peer })
+	if len(others) == 0 {
+		others = p.peers
+	}
+	if c.routes++; c.routes > 4 && p.w.one(2) {
+		p.perform(p.client.NoServer(d.Call, nil))
+		return
+	}
+	client := p.client
+	p.when(p.w.between(0, 2*time.Millisecond), func() {
+		if p.client == client && !c.done {
+			peer := others[p.w.rng.IntN(len(others))]
+			if !slices.Contains(p.peers, peer) {
+				peer = p.peers[0]
+			}
+			p.w.logf("program %d: call %d goes to another server", p.name, c.id)
+			p.perform(client.Assign(p.clock.now(), d.Call, peer, nil))
+		}
+	})
+}
+
+func (p *program) finish(c *call) {
+	p.r.truth.ended(c)
+	next := p.callOn(p.client)
+	if p.w.one(2) {
+		p.when(0, next)
+		return
+	}
+	p.when(p.w.between(0, 50*time.Millisecond), next)
+}
+
+// replace takes notice that a server is gone for good, and of the one in its place.
+func (p *program) replace(old, by *server, fenced bool) {
+	for i, peer := range p.peers {
+		if peer.Tag == old {
+			p.peers[i] = p.client.Add(by)
+			p.perform(p.client.Dead(peer, fenced, nil))
+			return
+		}
+	}
+}

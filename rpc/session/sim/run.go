@@ -1,0 +1,170 @@
+package sim
+
+import (
+	"io"
+	"time"
+
+	"rpcpool.dev/rpc/session"
+)
+
+const (
+	lease      = 800 * time.Millisecond
+	windowMost = 16
+	stormy     = 1200 * time.Millisecond // for so long there are faults
+	calm       = 3 * time.Second         // so much later, everything has come to its end
+)
+
+// run is one schedule.
+type run struct {
+	w        *world
+	truth    *truth
+	cover    *Coverage
+	mutant   Mutant
+	servers  []*server // those that are there
+	all      []*server
+	gone     map[*server]bool
+	programs []*program
+	observe  Observer
+}
+
+// Observer is told what an application sees: calls, their effects and their ends.
+type Observer interface {
+	Effect(call int) []byte // carries the call out; returns what it returns
+}
+
+func newRun(seed uint64, m Mutant, trace io.Writer, cover *Coverage) *run {
+	r := &run{w: newWorld(seed, trace), cover: cover, mutant: m, gone: map[*server]bool{}}
+	r.truth = newTruth(r)
+	for n := range 1 + r.w.rng.IntN(3) {
+		r.servers = append(r.servers, r.newServer(n))
+	}
+	r.all = append(r.all, r.servers...)
+	for n := range 1 + r.w.rng.IntN(3) {
+		r.programs = append(r.programs, r.newProgram(n))
+	}
+	r.disturb()
+	return r
+}
+
+// disturb plans what befalls whole nodes.
+func (r *run) disturb() {
+	w := r.w
+	sometime := func(do func()) { w.after(w.between(0, stormy), do) }
+	for range w.rng.IntN(3) {
+		s := r.servers[w.rng.IntN(len(r.servers))]
+		sometime(s.crash)
+	}
+	for range w.rng.IntN(4) {
+		s, p := r.servers[w.rng.IntN(len(r.servers))], r.programs[w.rng.IntN(len(r.programs))]
+		sometime(func() { r.part(s, p, w.between(0, 2*lease)) })
+	}
+	for range w.rng.IntN(3) {
+		n := &r.programs[w.rng.IntN(len(r.programs))].node
+		if w.one(2) {
+			n = &r.servers[w.rng.IntN(len(r.servers))].node
+		}
+		sometime(func() { n.stopped = max(n.stopped, w.now+w.between(0, lease*5/4)) })
+	}
+	if w.one(5) {
+		p := r.programs[w.rng.IntN(len(r.programs))]
+		sometime(p.crash)
+	}
+	if w.one(5) {
+		s := r.servers[w.rng.IntN(len(r.servers))]
+		sometime(func() { r.replace(s) })
+	}
+}
+
+// part lets a program and a server not reach each other for a while: what is under
+// way waits, and the program gives its connections up when it has waited enough.
+func (r *run) part(s *server, p *program, d time.Duration) {
+	r.w.logf("server %d and program %d cannot reach each other for %s", s.name, p.name, d)
+	s.apart[p] = r.w.now + d
+	for n := session.Conn(1); n <= p.conns; n++ {
+		if l := p.links[n]; l != nil && l.server == s {
+			l.closed(r.w.between(0, 300*time.Millisecond))
+			r.w.after(r.w.between(0, d+300*time.Millisecond), func() { l.accepted = false })
+		}
+	}
+}
+
+// replace ends a server for good, and starts another one in its place. Programs
+// hear of it each at its time.
+func (r *run) replace(old *server) {
+	if r.gone[old] {
+		return
+	}
+	r.gone[old] = true
+	old.crash()
+	by := r.newServer(len(r.all))
+	r.all = append(r.all, by)
+	for i, s := range r.servers {
+		if s == old {
+			r.servers[i] = by
+		}
+	}
+	for _, p := range r.programs {
+		p.when(r.w.between(0, 400*time.Millisecond), func() { p.replace(old, by, true) })
+	}
+}
+
+func (r *run) newCall(p *program) *call {
+	w := r.w
+	c := &call{id: len(r.truth.calls), program: p, issued: w.n, poison: w.fault(15)}
+	c.inv = session.Invocation{
+		Method: 1, Sum: uint64(c.id) + 1000, Args: encode(c.id), Idempotent: w.one(3),
+	}
+	if c.poison {
+		c.inv.Sum = 1
+	}
+	if w.one(2) {
+		c.inv.Lane = 1 + uint64(w.rng.IntN(2))
+	}
+	if w.one(4) {
+		c.inv.Deadline = p.clock.now() + w.between(time.Millisecond, 60*time.Millisecond)
+	}
+	r.truth.calls = append(r.truth.calls, c)
+	r.truth.byInv[&c.inv] = c
+	return c
+}
+
+// call is the one that these arguments belong to.
+func (r *run) call(args []byte) *call { return r.truth.calls[decode(args)] }
+
+func (r *run) reply(c *call) []byte { return append(encode(c.id), '!') }
+
+func (r *run) effect(*call) {}
+
+// play lets everything happen, and judges it.
+func (r *run) play() {
+	r.w.after(stormy, func() { r.w.calm = true })
+	for r.w.step(stormy) {
+	}
+	r.settle()
+	for r.w.step(stormy + calm) {
+	}
+	r.truth.judge()
+	for _, s := range r.servers {
+		if n, bytes := s.domain.Entries(); n != 0 || bytes != 0 {
+			r.truth.broke("server %d keeps %d calls and %d bytes that nobody asks for", s.name, n, bytes)
+		}
+	}
+	for _, p := range r.programs {
+		p.ended = true
+	}
+	for r.w.step(stormy + calm + 2*lease) {
+	}
+	for _, s := range r.servers {
+		if n := s.domain.Sessions(); n != 0 {
+			r.truth.broke("server %d keeps %d sessions of programs that are gone", s.name, n)
+		}
+	}
+}
+
+// settle ends what keeps nodes apart.
+func (r *run) settle() {
+	r.w.now, r.w.calm = max(r.w.now, stormy), true
+	for _, s := range r.servers {
+		clear(s.apart)
+	}
+}

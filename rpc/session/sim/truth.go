@@ -1,0 +1,161 @@
+package sim
+
+import (
+	"fmt"
+
+	"rpcpool.dev/rpc/session"
+)
+
+// call is one call and all that has become of it.
+type call struct {
+	id      int
+	program *program
+	inv     session.Invocation
+	poison  bool // kills every worker
+	routes  int
+
+	issued, finished uint64 // when, by the order of events
+	done             bool
+	orphan           bool // its program is gone: nobody was told how it ended
+	starts           []*start
+	effects          int
+}
+
+func (c *call) String() string {
+	s := fmt.Sprintf("call %d", c.id)
+	if c.inv.Idempotent {
+		s += ", idempotent"
+	}
+	if c.inv.Lane != 0 {
+		s += fmt.Sprintf(", lane %d", c.inv.Lane)
+	}
+	return s
+}
+
+// start is one run of a handler.
+type start struct {
+	server    *server
+	life      uint64
+	xid       session.XID
+	at        uint64
+	over      bool
+	completed bool
+}
+
+// laneKey is a lane as it is ordered: within one session, that is, one server.
+type laneKey struct {
+	session session.ID
+	lane    uint64
+}
+
+// truth is what has really happened, as an observer outside of all nodes sees it,
+// and which promises that breaks.
+type truth struct {
+	r      *run
+	calls  []*call
+	byInv  map[*session.Invocation]*call
+	newest map[session.ID]uint64 // when the newest call was made of those that have come
+	lanes  map[laneKey]*start    // the last run
+	broken []string
+}
+
+func newTruth(r *run) *truth {
+	return &truth{
+		r: r, byInv: map[*session.Invocation]*call{},
+		newest: map[session.ID]uint64{}, lanes: map[laneKey]*start{},
+	}
+}
+
+func (t *truth) of(i *session.Invocation) *call { return t.byInv[i] }
+
+func (t *truth) broke(format string, args ...any) {
+	what := fmt.Sprintf(format, args...)
+	t.r.w.logf("BROKEN: %s", what)
+	t.broken = append(t.broken, what)
+}
+
+// received notes that a server has read a call.
+func (t *truth) received(c *call, id session.ID) {
+	t.newest[id] = max(t.newest[id], c.issued)
+}
+
+// started checks what must hold whenever a handler starts.
+func (t *truth) started(s *server, e *session.Entry, c *call) *start {
+	x := &start{server: s, life: s.life, xid: e.XID(), at: t.r.w.n}
+	c.starts = append(c.starts, x)
+	if len(c.starts) > 1 && !c.inv.Idempotent {
+		t.broke("call %d runs for the second time", c.id)
+	}
+	if c.done && !c.orphan {
+		if c.inv.Outcome.Code == session.DeadlineExceeded {
+			t.broke("call %d starts after its deadline", c.id)
+		}
+		if t.newest[x.xid.Session] > c.finished {
+			t.broke("call %d starts although it had ended before a later call was made that has come", c.id)
+		}
+	}
+	if lane := c.inv.Lane; lane != 0 {
+		key := laneKey{x.xid.Session, lane}
+		if last := t.lanes[key]; last != nil {
+			if !last.over {
+				t.broke("call %d starts while another call of its lane runs", c.id)
+			}
+			if last.xid.Seq > x.xid.Seq {
+				t.broke("call %d starts after a later call of its lane", c.id)
+			}
+		}
+		t.lanes[key] = x
+	}
+	return x
+}
+
+func (t *truth) effect(c *call) {
+	c.effects++
+	t.r.effect(c)
+}
+
+// ended notes that a program was told how a call has ended.
+func (t *truth) ended(c *call) {
+	if c.done {
+		t.broke("call %d ends for the second time", c.id)
+	}
+	c.done, c.finished = true, t.r.w.n
+	o := c.inv.Outcome
+	t.r.cover.outcomes[o.Execution]++
+	t.r.cover.codes[o.Code]++
+	t.r.w.logf("program %d: call %d: %s, %s", c.program.name, c.id, o.Code, o.Execution)
+	if o.Code == session.OK && o.Execution != session.Executed {
+		t.broke("call %d has a result, and is said to be %s", c.id, o.Execution)
+	}
+	if o.Code == session.OK && string(o.Reply) != string(t.r.reply(c)) {
+		t.broke("call %d got the reply of another call", c.id)
+	}
+}
+
+// judge checks what can only be known in the end.
+func (t *truth) judge() {
+	for _, c := range t.calls {
+		if !c.done {
+			t.broke("call %d waits for ever", c.id)
+		}
+		if !c.done || c.orphan {
+			continue
+		}
+		completed := 0
+		for _, x := range c.starts {
+			if x.completed {
+				completed++
+			}
+		}
+		switch c.inv.Outcome.Execution {
+		case session.NotExecuted:
+			if len(c.starts) > 0 {
+				t.broke("call %d is said to be NotExecuted, and ran", c.id)
+			}
+		case session.Executed:
+			if completed == 0 || !c.inv.Idempotent && completed != 1 {
+				t.broke("call %d is said to be Executed, and completed %d times", c.id, completed)
+			}
+		}
+	}
+}
