@@ -34,8 +34,8 @@ func (w *world) connect(p *program, peer *session.Peer, s *server) *link {
 		w: w, client: p, server: s, peer: peer, id: p.conns, accept: s.conns, life: s.life,
 		open: true, accepted: true, up: w.now, down: w.now,
 	}
-	if w.one(4) {
-		l.slow = w.between(time.Millisecond, 80*time.Millisecond)
+	if w.one(3) {
+		l.slow = w.between(time.Millisecond, 150*time.Millisecond)
 	}
 	if !w.calm {
 		w.after(w.between(0, 300*time.Millisecond), l.cut)

@@ -72,7 +72,7 @@ func (p *program) crash() {
 // callOn makes a call, if the process is still the same.
 func (p *program) callOn(incarnation *session.Client) func() {
 	return func() {
-		if p.client == incarnation && p.left > 0 && !p.ended {
+		if p.client == incarnation && p.left > 0 && p.w.now < stormy+calm/3 {
 			p.left--
 			p.issue(p.r.newCall(p))
 		}
@@ -87,8 +87,16 @@ func (p *program) issue(c *call) {
 		p.w.at(p.clock.until(at), func() { p.awake(func() { p.cancel(client, c, session.DeadlineExceeded) }) })
 	}
 	if p.w.one(6) {
-		p.when(p.w.between(0, 40*time.Millisecond), func() { p.cancel(client, c, session.Canceled) })
+		p.when(p.w.between(0, p.patience()), func() { p.cancel(client, c, session.Canceled) })
 	}
+}
+
+// patience is about how long a caller waits: not long, or through a restart.
+func (p *program) patience() time.Duration {
+	if p.w.one(3) {
+		return time.Second
+	}
+	return 50 * time.Millisecond
 }
 
 // cancel does what a caller does whose context has ended: it waits a little for the
@@ -99,7 +107,11 @@ func (p *program) cancel(client *session.Client, c *call, why session.Code) {
 	}
 	p.w.logf("program %d: call %d: %s", p.name, c.id, why)
 	p.perform(client.Cancel(p.clock.now(), &c.inv, why, nil))
-	p.when(p.w.between(0, 20*time.Millisecond), func() {
+	grace := p.w.between(0, graceMost)
+	if p.w.one(2) {
+		grace /= 10
+	}
+	p.when(grace, func() {
 		if p.client == client {
 			p.perform(client.GiveUp(p.clock.now(), &c.inv, nil))
 		}
@@ -163,7 +175,7 @@ func (p *program) dial(peer *session.Peer) {
 		l := p.w.connect(p, peer, s)
 		p.w.logf("program %d: connection %d to server %d", p.name, l.id, s.name)
 		p.perform(client.Connected(p.clock.now(), peer, l.id, nil))
-		if p.w.fault(12) { // it does not trust that one, and makes another beside it
+		if p.w.fault(5) { // it does not trust that one, and makes another beside it
 			p.when(p.w.between(0, 20*time.Millisecond), func() { p.again(client, peer) })
 		}
 	})

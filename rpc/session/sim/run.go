@@ -11,6 +11,7 @@ const (
 	lease      = 800 * time.Millisecond
 	windowMost = 16
 	stormy     = 1200 * time.Millisecond // for so long there are faults
+	graceMost  = 200 * time.Millisecond  // until a program gives up what it has cancelled
 	calm       = 3 * time.Second         // so much later, everything has come to its end
 )
 
@@ -111,8 +112,9 @@ func (r *run) replace(old *server) {
 func (r *run) newCall(p *program) *call {
 	w := r.w
 	c := &call{id: len(r.truth.calls), program: p, issued: w.n, poison: w.fault(15)}
+	c.once = !w.one(3)
 	c.inv = session.Invocation{
-		Method: 1, Sum: uint64(c.id) + 1000, Args: encode(c.id), Idempotent: w.one(3),
+		Method: 1, Sum: uint64(c.id) + 1000, Args: encode(c.id), Idempotent: !c.once,
 	}
 	if c.poison {
 		c.inv.Sum = 1
@@ -121,7 +123,7 @@ func (r *run) newCall(p *program) *call {
 		c.inv.Lane = 1 + uint64(w.rng.IntN(2))
 	}
 	if w.one(4) {
-		c.inv.Deadline = p.clock.now() + w.between(time.Millisecond, 60*time.Millisecond)
+		c.inv.Deadline = p.clock.now() + w.between(time.Millisecond, p.patience())
 	}
 	r.truth.calls = append(r.truth.calls, c)
 	r.truth.byInv[&c.inv] = c

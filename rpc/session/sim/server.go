@@ -14,6 +14,7 @@ type server struct {
 	r       *run
 	name    int
 	clock   clock
+	pace    int // one handler in so many is slow
 	running bool
 	life    uint64
 	id      session.ID
@@ -37,7 +38,7 @@ type job struct {
 func (r *run) newServer(name int) *server {
 	s := &server{
 		node: node{w: r.w}, r: r, name: name, clock: r.w.clock(),
-		apart: map[*program]time.Duration{},
+		apart: map[*program]time.Duration{}, pace: 1 + r.w.rng.IntN(8),
 	}
 	s.busy = make([]*job, 1+r.w.rng.IntN(3))
 	s.boot()
@@ -205,12 +206,12 @@ func (s *server) execute(e *session.Entry) {
 		return
 	}
 	worker := slices.Index(s.busy, nil)
-	j := &job{call: c, entry: e, start: s.r.truth.started(s, e, c)}
+	j := &job{call: c, entry: e, start: s.r.truth.started(s, e.XID(), c)}
 	s.busy[worker] = j
 	e.Tag = j
 	s.w.logf("server %d: call %d runs", s.name, c.id)
 	takes := s.w.between(10*time.Microsecond, 2*time.Millisecond)
-	if s.w.one(8) {
+	if s.w.one(s.pace) {
 		takes = s.w.between(0, 60*time.Millisecond)
 	}
 	life := s.life

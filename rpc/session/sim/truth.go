@@ -11,6 +11,7 @@ type call struct {
 	id      int
 	program *program
 	inv     session.Invocation
+	once    bool // it is not idempotent
 	poison  bool // kills every worker
 	routes  int
 
@@ -23,7 +24,7 @@ type call struct {
 
 func (c *call) String() string {
 	s := fmt.Sprintf("call %d", c.id)
-	if c.inv.Idempotent {
+	if !c.once {
 		s += ", idempotent"
 	}
 	if c.inv.Lane != 0 {
@@ -80,10 +81,10 @@ func (t *truth) received(c *call, id session.ID) {
 }
 
 // started checks what must hold whenever a handler starts.
-func (t *truth) started(s *server, e *session.Entry, c *call) *start {
-	x := &start{server: s, life: s.life, xid: e.XID(), at: t.r.w.n}
+func (t *truth) started(s *server, xid session.XID, c *call) *start {
+	x := &start{server: s, life: s.life, xid: xid, at: t.r.w.n}
 	c.starts = append(c.starts, x)
-	if len(c.starts) > 1 && !c.inv.Idempotent {
+	if len(c.starts) > 1 && c.once {
 		t.broke("call %d runs for the second time", c.id)
 	}
 	if c.done && !c.orphan {
@@ -121,6 +122,7 @@ func (t *truth) ended(c *call) {
 	}
 	c.done, c.finished = true, t.r.w.n
 	o := c.inv.Outcome
+	t.late(c)
 	t.r.cover.outcomes[o.Execution]++
 	t.r.cover.codes[o.Code]++
 	t.r.w.logf("program %d: call %d: %s, %s", c.program.name, c.id, o.Code, o.Execution)
@@ -129,6 +131,15 @@ func (t *truth) ended(c *call) {
 	}
 	if o.Code == session.OK && string(o.Reply) != string(t.r.reply(c)) {
 		t.broke("call %d got the reply of another call", c.id)
+	}
+}
+
+// late checks that a call does not outlive its deadline and the grace after it.
+func (t *truth) late(c *call) {
+	if p := c.program; c.inv.Deadline != 0 {
+		if due := max(p.clock.until(c.inv.Deadline), p.stopped) + graceMost; t.r.w.now > due {
+			t.broke("call %d ends %s too late", c.id, t.r.w.now-due)
+		}
 	}
 }
 
@@ -153,7 +164,7 @@ func (t *truth) judge() {
 				t.broke("call %d is said to be NotExecuted, and ran", c.id)
 			}
 		case session.Executed:
-			if completed == 0 || !c.inv.Idempotent && completed != 1 {
+			if completed == 0 || c.once && completed != 1 {
 				t.broke("call %d is said to be Executed, and completed %d times", c.id, completed)
 			}
 		}
