@@ -9,10 +9,11 @@ const (
 	// Append writes Record() to the journal, before the next event. Effects after
 	// it wait until it is as durable as the journal's policy says.
 	Append
-	// Queue: Entry may start. [Domain.Start] is to be called once a worker is free
+	// Queue: Entry may start. [Domain.Take] is to be called once a worker is free
 	// for it, or [Domain.Refuse].
 	Queue
-	// Execute hands Entry over to the worker that it was started for.
+	// Execute hands Entry over to the worker that has taken it, if [Domain.Start]
+	// still says so.
 	Execute
 	// Interrupt: nobody waits for Entry any more. Its context is to be cancelled,
 	// or its worker killed, before the next event.

@@ -7,13 +7,14 @@ type entryState uint8
 const (
 	waiting entryState = iota + 1 // for its turn in a lane
 	queued                        // for a worker
+	taken                         // by a worker; its start is being journalled
 	running
 	done
 	gone
 )
 
 // Entry is what a domain knows of one call. The shell has it from Queue until
-// Start or Refuse, and from Execute until Return, Crash or Unstarted.
+// Take or Refuse, and from there until Start says no, or Return, Crash or Unstarted.
 type Entry struct {
 	Method   uint32
 	Args     []byte
@@ -31,6 +32,7 @@ type Entry struct {
 	idempotent bool
 	blind      bool // was cancelled before it came: what it calls is not known
 	queuedUp   bool // the shell has it in its queue
+	canceled   bool // it was cancelled after it was taken
 	orphan     bool // nobody waits for it
 	journalled bool
 }
@@ -50,25 +52,49 @@ func (d *Domain) entry(s *Session, seq uint64) *Entry {
 	return e
 }
 
-// Start is asked just before a queued entry is handed over to a worker. Execute
-// is among the effects if it is to be; if not, the worker is still free.
-func (d *Domain) Start(now time.Duration, e *Entry, fx []Effect) []Effect {
+// Take says that there is a free worker for a queued entry. Execute is among the
+// effects if the entry may start; if not, the worker is still free.
+func (d *Domain) Take(now time.Duration, e *Entry, fx []Effect) []Effect {
 	if !d.dequeue(e) {
 		return fx
 	}
-	switch {
-	case e.Deadline != 0 && now >= e.Deadline:
-		return d.finish(e, Outcome{Code: DeadlineExceeded, Execution: e.unrun()}, fx)
-	case d.poison.has(now, e):
-		return d.finish(e, Outcome{Code: Poisoned, Execution: e.unrun()}, fx)
+	if code := d.hindrance(now, e); code != OK {
+		return d.finish(e, Outcome{Code: code, Execution: e.unrun()}, fx)
 	}
-	e.state = running
-	e.runs++
+	e.state = taken
 	if d.opt.Journal && (!e.idempotent || e.lane != nil) {
 		e.journalled = true
 		fx = append(fx, Effect{Do: Append, kind: RecordStart, session: e.session, entry: e})
 	}
 	return append(fx, Effect{Do: Execute, Entry: e})
+}
+
+// Start is asked when Execute is carried out, which may be a while after Take: it
+// tells whether the call is to be handed over to its worker now. If not, the
+// worker is free.
+func (d *Domain) Start(now time.Duration, e *Entry, fx []Effect) (bool, []Effect) {
+	if e.orphan {
+		return false, d.bury(e, fx)
+	}
+	if code := d.hindrance(now, e); code != OK {
+		return false, d.finish(e, Outcome{Code: code, Execution: e.unrun()}, fx)
+	}
+	e.state = running
+	e.runs++
+	return true, fx
+}
+
+// hindrance is why an entry must not start, OK if it may.
+func (d *Domain) hindrance(now time.Duration, e *Entry) Code {
+	switch {
+	case e.canceled:
+		return Canceled
+	case e.Deadline != 0 && now >= e.Deadline:
+		return DeadlineExceeded
+	case d.poison.has(now, e):
+		return Poisoned
+	}
+	return OK
 }
 
 // Refuse ends a queued entry that the server does not want to run: it is busy, it

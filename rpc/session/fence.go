@@ -47,10 +47,13 @@ func (d *Domain) forget(s *Session, e *Entry, fx []Effect) []Effect {
 	switch e.state {
 	case waiting, queued:
 		fx = s.leave(e, fx)
-	case running:
+	case taken, running:
 		e.orphan = true
 		s.orphans++
-		return append(fx, Effect{Do: Interrupt, Entry: e})
+		if e.state == running {
+			fx = append(fx, Effect{Do: Interrupt, Entry: e})
+		}
+		return fx
 	}
 	d.recycle(s, e)
 	return fx

@@ -90,6 +90,9 @@ func (d *Domain) cancel(s *Session, conn Conn, m *Message, fx []Effect) []Effect
 	}
 	e.conn = max(e.conn, conn)
 	switch e.state {
+	case taken:
+		e.canceled = true
+		return fx
 	case running:
 		return append(fx, Effect{Do: Interrupt, Entry: e})
 	case done:

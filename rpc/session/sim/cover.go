@@ -1,6 +1,11 @@
 package sim
 
-import "rpcpool.dev/rpc/session"
+import (
+	"fmt"
+	"strings"
+
+	"rpcpool.dev/rpc/session"
+)
 
 // crashPoint is a place in which a server's process, or a worker, may die.
 type crashPoint uint8
@@ -23,6 +28,7 @@ const (
 	crashPoints
 )
 
+// String is where it is.
 func (p crashPoint) String() string {
 	return [...]string{
 		"before a record", "in a record", "after a record", "before a send", "after a send",
@@ -47,20 +53,114 @@ func before(e *session.Effect) crashPoint {
 }
 
 func after(e *session.Effect) crashPoint {
-	p := before(e) + 1
-	if p == tornRecord {
-		return afterRecord
+	if p := before(e); p != beforeRecord {
+		return p + 1
 	}
-	return p
+	return afterRecord
 }
 
 // Coverage counts what schedules have led to.
 type Coverage struct {
-	passed, crashed [crashPoints]int
-	outcomes        [3]int
-	codes           [11]int
-	unsent          int // calls that were taken back from a connection
-	calls, events   int
-	client          session.ClientCounts
-	domain          session.DomainCounts
+	crashes  [crashPoints]int
+	outcomes [session.Executed + 1]int
+	codes    [session.ReplyLost + 1]int
+	events   [seen]int
+}
+
+// sight is something that a schedule may lead to.
+type sight uint8
+
+const (
+	calls sight = iota
+	happened
+	resends
+	moves
+	lateReplies
+	lostSessions
+	takenBack
+	duplicates
+	staleCalls
+	expiries
+	droppedReplies
+	lostRecords
+	interrupted
+	seen
+)
+
+// String says what was seen.
+func (s sight) String() string {
+	return [...]string{
+		"calls", "events", "calls sent again", "calls sent to another server", "late replies",
+		"sessions that a server had lost", "calls taken back from a connection", "duplicates",
+		"calls that were closed when they came", "leases that ran out", "replies dropped for the budget",
+		"records lost with the power", "interrupts",
+	}[s]
+}
+
+// Add adds another's counts.
+func (c *Coverage) Add(o *Coverage) {
+	add(c.crashes[:], o.crashes[:])
+	add(c.outcomes[:], o.outcomes[:])
+	add(c.codes[:], o.codes[:])
+	add(c.events[:], o.events[:])
+}
+
+func add(to, from []int) {
+	for i := range to {
+		to[i] += from[i]
+	}
+}
+
+// counts adds what the machines have counted.
+func (c *Coverage) counts(r *run) {
+	c.events[calls] += len(r.truth.calls)
+	c.events[happened] += int(r.w.n)
+	for _, p := range r.programs {
+		c.events[resends] += int(p.client.Counts.Resends)
+		c.events[moves] += int(p.client.Counts.Moves)
+		c.events[lateReplies] += int(p.client.Counts.Late)
+		c.events[lostSessions] += int(p.client.Counts.Lost)
+	}
+	for _, s := range r.all {
+		c.events[duplicates] += int(s.domain.Counts.Duplicates)
+		c.events[staleCalls] += int(s.domain.Counts.Stale)
+		c.events[expiries] += int(s.domain.Counts.Expired)
+		c.events[droppedReplies] += int(s.domain.Counts.Dropped)
+	}
+}
+
+// Missing returns what n schedules should have led to and have not: every crash
+// point, every outcome and every sight at least once in a thousand schedules.
+func (c *Coverage) Missing(n uint64) []string {
+	var missing []string
+	least := int(n / 1000)
+	c.each(func(what fmt.Stringer, count int) {
+		if count < least && what != session.ReplyLost {
+			missing = append(missing, fmt.Sprintf("only %d times: %s", count, what))
+		}
+	})
+	return missing
+}
+
+// each visits all counts.
+func (c *Coverage) each(visit func(fmt.Stringer, int)) {
+	for i, n := range c.events {
+		visit(sight(i), n)
+	}
+	for i, n := range c.outcomes {
+		visit(session.Execution(i), n)
+	}
+	for i, n := range c.codes {
+		visit(session.Code(i), n)
+	}
+	for i, n := range c.crashes {
+		visit(crashPoint(i), n)
+	}
+}
+
+// String is a table.
+func (c *Coverage) String() string {
+	var b strings.Builder
+	c.each(func(what fmt.Stringer, n int) { fmt.Fprintf(&b, "%12d  %s\n", n, what) })
+	return b.String()
 }

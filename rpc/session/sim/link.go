@@ -37,10 +37,10 @@ func (w *world) connect(p *program, peer *session.Peer, s *server) *link {
 	if w.one(3) {
 		l.slow = w.between(time.Millisecond, 150*time.Millisecond)
 	}
-	if !w.calm {
+	if w.fault(Cut, 1) {
 		w.after(w.between(0, 300*time.Millisecond), l.cut)
 	}
-	if w.fault(4) {
+	if w.fault(Stall, 4) {
 		w.after(w.between(0, 100*time.Millisecond), l.stall)
 	}
 	p.links[l.id] = l
@@ -51,7 +51,7 @@ func (w *world) connect(p *program, peer *session.Peer, s *server) *link {
 // arrival is when a message that is sent now arrives: not before the one before it.
 func (l *link) arrival(last *time.Duration) time.Duration {
 	t := l.w.now + l.w.between(20*time.Microsecond, 300*time.Microsecond) + l.slow
-	if l.w.fault(20) {
+	if l.w.fault(Delay, 20) {
 		t += l.w.between(0, 100*time.Millisecond)
 	}
 	if heals := l.server.apart[l.client]; heals > l.w.now {

@@ -43,16 +43,13 @@ func (m *Mutant) effects(_ *server, fx []session.Effect) []session.Effect {
 	return fx
 }
 
-func (m *Mutant) start(s *server, now time.Duration, e *session.Entry) []session.Effect {
-	args, xid := e.Args, session.XID{}
-	if m.unasked && args != nil {
-		xid = e.XID()
+func (m *Mutant) start(s *server, now time.Duration, e *session.Entry, c *call) (bool, []session.Effect) {
+	xid := e.XID()
+	ok, fx := s.domain.Start(now, e, nil)
+	if !ok && m.unasked {
+		s.r.truth.started(s, xid, c)
 	}
-	fx := s.domain.Start(now, e, nil)
-	if xid.Seq != 0 && !slices.ContainsFunc(fx, func(e session.Effect) bool { return e.Do == session.Execute }) {
-		s.r.truth.started(s, xid, s.r.call(args))
-	}
-	return fx
+	return ok, fx
 }
 
 func (m *Mutant) transmit(p *program, d *session.Demand) {

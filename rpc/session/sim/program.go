@@ -131,7 +131,7 @@ func (p *program) receive(l *link, m *session.Message) {
 func (p *program) lost(l *link) {
 	for _, d := range l.unsent {
 		if d.Msg.Kind == session.Call && d.Call.XID().Seq == d.Msg.Seq {
-			p.r.cover.unsent++
+			p.r.cover.events[takenBack]++
 			p.client.Unsent(d.Call)
 		}
 	}
@@ -175,7 +175,7 @@ func (p *program) dial(peer *session.Peer) {
 		l := p.w.connect(p, peer, s)
 		p.w.logf("program %d: connection %d to server %d", p.name, l.id, s.name)
 		p.perform(client.Connected(p.clock.now(), peer, l.id, nil))
-		if p.w.fault(5) { // it does not trust that one, and makes another beside it
+		if p.w.fault(Second, 5) { // it does not trust that one, and makes another beside it
 			p.when(p.w.between(0, 20*time.Millisecond), func() { p.again(client, peer) })
 		}
 	})

@@ -33,8 +33,8 @@ type Observer interface {
 	Effect(call int) []byte // carries the call out; returns what it returns
 }
 
-func newRun(seed uint64, m Mutant, trace io.Writer, cover *Coverage) *run {
-	r := &run{w: newWorld(seed, trace), cover: cover, mutant: m, gone: map[*server]bool{}}
+func newRun(s Schedule, m Mutant, trace io.Writer, cover *Coverage) *run {
+	r := &run{w: newWorld(s, trace), cover: cover, mutant: m, gone: map[*server]bool{}}
 	r.truth = newTruth(r)
 	for n := range 1 + r.w.rng.IntN(3) {
 		r.servers = append(r.servers, r.newServer(n))
@@ -50,29 +50,36 @@ func newRun(seed uint64, m Mutant, trace io.Writer, cover *Coverage) *run {
 // disturb plans what befalls whole nodes.
 func (r *run) disturb() {
 	w := r.w
-	sometime := func(do func()) { w.after(w.between(0, stormy), do) }
-	for range w.rng.IntN(3) {
-		s := r.servers[w.rng.IntN(len(r.servers))]
-		sometime(s.crash)
-	}
-	for range w.rng.IntN(4) {
-		s, p := r.servers[w.rng.IntN(len(r.servers))], r.programs[w.rng.IntN(len(r.programs))]
-		sometime(func() { r.part(s, p, w.between(0, 2*lease)) })
-	}
-	for range w.rng.IntN(3) {
-		n := &r.programs[w.rng.IntN(len(r.programs))].node
-		if w.one(2) {
-			n = &r.servers[w.rng.IntN(len(r.servers))].node
+	sometime := func(f Fault, most int, what func() func()) {
+		for range w.rng.IntN(most + 1) {
+			at, do := w.between(0, stormy), what()
+			if at < w.schedule.Storm && w.fault(f, 1) {
+				w.at(at, do)
+			}
 		}
-		sometime(func() { n.stopped = max(n.stopped, w.now+w.between(0, lease*5/4)) })
+	}
+	server := func() *server { return r.servers[w.rng.IntN(len(r.servers))] }
+	program := func() *program { return r.programs[w.rng.IntN(len(r.programs))] }
+	sometime(Crash, 2, func() func() { return server().crash })
+	sometime(Part, 3, func() func() {
+		s, p := server(), program()
+		return func() { r.part(s, p, w.between(0, 2*lease)) }
+	})
+	sometime(Pause, 2, func() func() {
+		n := &program().node
+		if s := server(); w.one(2) {
+			n = &s.node
+		}
+		return func() { n.stopped = max(n.stopped, w.now+w.between(0, lease*5/4)) }
+	})
+	if w.one(5) {
+		sometime(Reboot, 1, func() func() { return program().crash })
 	}
 	if w.one(5) {
-		p := r.programs[w.rng.IntN(len(r.programs))]
-		sometime(p.crash)
-	}
-	if w.one(5) {
-		s := r.servers[w.rng.IntN(len(r.servers))]
-		sometime(func() { r.replace(s) })
+		sometime(Replacement, 1, func() func() {
+			s := server()
+			return func() { r.replace(s) }
+		})
 	}
 }
 
@@ -111,7 +118,7 @@ func (r *run) replace(old *server) {
 
 func (r *run) newCall(p *program) *call {
 	w := r.w
-	c := &call{id: len(r.truth.calls), program: p, issued: w.n, poison: w.fault(15)}
+	c := &call{id: len(r.truth.calls), program: p, issued: w.n, poison: w.fault(Poison, 15)}
 	c.once = !w.one(3)
 	c.inv = session.Invocation{
 		Method: 1, Sum: uint64(c.id) + 1000, Args: encode(c.id), Idempotent: !c.once,
@@ -139,8 +146,7 @@ func (r *run) effect(*call) {}
 
 // play lets everything happen, and judges it.
 func (r *run) play() {
-	r.w.after(stormy, func() { r.w.calm = true })
-	for r.w.step(stormy) {
+	for r.w.step(r.w.schedule.Storm) {
 	}
 	r.settle()
 	for r.w.step(stormy + calm) {
@@ -165,7 +171,7 @@ func (r *run) play() {
 
 // settle ends what keeps nodes apart.
 func (r *run) settle() {
-	r.w.now, r.w.calm = max(r.w.now, stormy), true
+	r.w.calm = true
 	for _, s := range r.servers {
 		clear(s.apart)
 	}

@@ -12,6 +12,7 @@ import (
 type server struct {
 	node
 	r       *run
+	next    []session.Effect // of what happened while effects were carried out
 	name    int
 	clock   clock
 	pace    int // one handler in so many is slow
@@ -20,6 +21,9 @@ type server struct {
 	id      session.ID
 	domain  *session.Domain
 	journal []session.Record
+	synced  int           // records that a loss of power does not take
+	sync    time.Duration // what it takes to make a record durable; 0: only crashes of the process are survived
+	held    []held        // that wait for it
 	conns   session.Conn
 	links   map[session.Conn]*link
 	apart   map[*program]time.Duration // until when a client cannot reach it
@@ -28,17 +32,27 @@ type server struct {
 	busy  []*job // by worker
 }
 
+// held is an effect that waits until so many records are durable.
+type held struct {
+	effect session.Effect
+	until  int
+}
+
 // job is a run of a call in a worker.
 type job struct {
-	call  *call
-	entry *session.Entry
-	start *start
+	call   *call
+	entry  *session.Entry
+	worker int
+	start  *start // nil: it is about to be handed over
 }
 
 func (r *run) newServer(name int) *server {
 	s := &server{
 		node: node{w: r.w}, r: r, name: name, clock: r.w.clock(),
 		apart: map[*program]time.Duration{}, pace: 1 + r.w.rng.IntN(8),
+	}
+	if r.w.one(3) {
+		s.sync = r.w.between(10*time.Microsecond, 5*time.Millisecond)
 	}
 	s.busy = make([]*job, 1+r.w.rng.IntN(3))
 	s.boot()
@@ -50,7 +64,7 @@ func (s *server) boot() {
 	s.life++
 	s.running = true
 	s.links = map[session.Conn]*link{}
-	s.ready = nil
+	s.ready, s.held, s.next = nil, nil, nil
 	clear(s.busy)
 	if s.journal == nil {
 		s.id = session.ID{byte(s.name), byte(s.life)}
@@ -67,6 +81,7 @@ func (s *server) boot() {
 		s.journal = slices.Collect(s.domain.Records())
 	}
 	s.journal = append(s.journal, session.Record{}) // says that there is one
+	s.synced = len(s.journal)
 	s.w.logf("server %d: life %d of domain %x", s.name, s.life, s.id[:2])
 	s.tick(s.life)
 }
@@ -86,7 +101,7 @@ func (s *server) crash() {
 	s.running = false
 	s.w.logf("server %d: crash", s.name)
 	for _, j := range s.busy {
-		if j != nil {
+		if j != nil && j.start != nil {
 			j.start.over = true
 		}
 	}
@@ -96,8 +111,12 @@ func (s *server) crash() {
 			l.closed(s.w.between(0, 300*time.Millisecond))
 		}
 	}
-	if s.w.one(4) {
+	switch {
+	case s.w.one(4):
 		s.journal = nil
+	case s.sync > 0 && s.w.one(2):
+		s.r.cover.events[lostRecords] += len(s.journal) - s.synced
+		s.journal = s.journal[:s.synced]
 	}
 	s.w.after(s.w.between(time.Millisecond, 400*time.Millisecond), func() {
 		if !s.running && !s.r.gone[s] {
@@ -108,11 +127,10 @@ func (s *server) crash() {
 
 // point is a place in which the process may crash. It tells whether it has.
 func (s *server) point(name crashPoint) bool {
-	s.r.cover.passed[name]++
-	if !s.w.fault(300) {
+	if !s.w.fault(Point, 300) {
 		return false
 	}
-	s.r.cover.crashed[name]++
+	s.r.cover.crashes[name]++
 	s.w.logf("server %d: crash at %s", s.name, name)
 	s.crash()
 	return true
@@ -137,41 +155,84 @@ func (s *server) receive(l *link, m *session.Message) {
 	s.perform(s.domain.Receive(now, l.session, l.accept, m, nil))
 }
 
-// perform carries effects out. Between any two the process may crash.
+// perform carries effects out, and gives what is ready to workers.
 func (s *server) perform(fx []session.Effect) {
-	fx = s.r.mutant.effects(s, fx)
+	s.carryOut(s.r.mutant.effects(s, fx))
+	s.dispatch()
+}
+
+// carryOut does what it is told, in the order in which it is told. What follows a
+// record waits until that is durable.
+func (s *server) carryOut(fx []session.Effect) {
 	for i := range fx {
 		e := &fx[i]
-		if s.point(before(e)) {
-			return
-		}
-		switch e.Do {
-		case session.Send:
-			if l := s.links[e.Conn]; l != nil {
-				s.w.logf("server %d → %d: %s", s.name, l.id, show(&e.Msg))
-				l.toClient(e.Msg)
-			}
-		case session.Append:
-			if s.point(tornRecord) {
-				return
-			}
-			s.journal = append(s.journal, e.Record())
-		case session.Queue:
-			s.ready = append(s.ready, e.Entry)
-		case session.Execute:
-			s.execute(e.Entry)
-		case session.Interrupt:
-			s.interrupt(e.Entry)
-		case session.Close:
-			if l := s.links[e.Conn]; l != nil {
-				s.r.truth.broke("a connection was closed for misuse")
-			}
-		}
-		if s.point(after(e)) {
+		waits := s.synced < len(s.journal) || len(s.held) > 0
+		if waits && e.Do != session.Append && e.Do != session.Interrupt {
+			s.held = append(s.held, held{*e, len(s.journal)})
+		} else if !s.survives(e) {
 			return
 		}
 	}
-	s.dispatch()
+	if fx = s.next; fx != nil {
+		s.next = nil
+		s.carryOut(fx)
+	}
+}
+
+// survives carries one effect out, and tells whether the process still runs. It may
+// crash before and after.
+func (s *server) survives(e *session.Effect) bool {
+	if s.point(before(e)) {
+		return false
+	}
+	s.do(e)
+	return s.running && !s.point(after(e))
+}
+
+func (s *server) do(e *session.Effect) {
+	switch e.Do {
+	case session.Send:
+		if l := s.links[e.Conn]; l != nil {
+			s.w.logf("server %d → %d: %s", s.name, l.id, show(&e.Msg))
+			l.toClient(e.Msg)
+		}
+	case session.Append:
+		if !s.point(tornRecord) {
+			s.append(e.Record())
+		}
+	case session.Queue:
+		s.ready = append(s.ready, e.Entry)
+	case session.Execute:
+		s.execute(e.Entry)
+	case session.Interrupt:
+		s.interrupt(e.Entry)
+	case session.Close:
+		s.r.truth.broke("a connection was closed for misuse")
+	}
+}
+
+// append writes a record. If power may be lost, it takes its time to be durable.
+func (s *server) append(r session.Record) {
+	s.journal = append(s.journal, r)
+	n, life := len(s.journal), s.life
+	if s.sync == 0 {
+		s.synced = n
+		return
+	}
+	s.w.after(s.sync, func() { s.alive(life, func() { s.durable(n) }) })
+}
+
+// durable lets happen what waited for the first n records.
+func (s *server) durable(n int) {
+	s.synced = max(s.synced, n)
+	for len(s.held) > 0 && s.held[0].until <= s.synced {
+		e := s.held[0].effect
+		s.held = s.held[1:]
+		if !s.survives(&e) {
+			return
+		}
+	}
+	s.perform(nil)
 }
 
 // dispatch gives what is ready to workers that are free.
@@ -183,11 +244,15 @@ func (s *server) dispatch() {
 		}
 		e := s.ready[i]
 		s.ready = slices.Delete(s.ready, i, i+1)
-		if s.w.fault(100) {
+		if s.w.fault(Refusal, 100) {
 			s.perform(s.domain.Refuse(e, nil))
 			return
 		}
-		fx := s.r.mutant.start(s, s.clock.now(), e)
+		fx := s.domain.Take(s.clock.now(), e, nil)
+		if slices.ContainsFunc(fx, executes) {
+			j := &job{entry: e, call: s.r.call(e.Args), worker: slices.Index(s.busy, nil)}
+			s.busy[j.worker], e.Tag = j, j
+		}
 		if len(fx) > 0 {
 			s.perform(fx)
 			return
@@ -195,79 +260,80 @@ func (s *server) dispatch() {
 	}
 }
 
-// execute hands a call to a worker, which may be dead before it has it, may die
+func executes(e session.Effect) bool { return e.Do == session.Execute }
+
+// execute hands a call to its worker, which may be dead before it has it, may die
 // before or after its effect, and may take its time.
 func (s *server) execute(e *session.Entry) {
-	c := s.r.call(e.Args)
-	if s.w.fault(60) {
-		s.r.cover.passed[workerDeadBefore]++
-		fx := s.domain.Unstarted(e, nil)
-		s.w.after(0, func() { s.alive(s.life, func() { s.perform(fx) }) })
+	j, _ := e.Tag.(*job)
+	ok, fx := s.r.mutant.start(s, s.clock.now(), e, j.call)
+	if !ok {
+		s.busy[j.worker] = nil
+		s.next = append(s.next, fx...)
 		return
 	}
-	worker := slices.Index(s.busy, nil)
-	j := &job{call: c, entry: e, start: s.r.truth.started(s, e.XID(), c)}
-	s.busy[worker] = j
-	e.Tag = j
-	s.w.logf("server %d: call %d runs", s.name, c.id)
+	if s.w.fault(Worker, 60) {
+		s.r.cover.crashes[workerDeadBefore]++
+		s.when(0, func() {
+			s.current(j, func() {
+				s.busy[j.worker] = nil
+				s.perform(s.domain.Unstarted(e, nil))
+			})
+		})
+		return
+	}
+	j.start = s.r.truth.started(s, e.XID(), j.call)
+	s.w.logf("server %d: call %d runs", s.name, j.call.id)
 	takes := s.w.between(10*time.Microsecond, 2*time.Millisecond)
 	if s.w.one(s.pace) {
 		takes = s.w.between(0, 60*time.Millisecond)
 	}
-	life := s.life
 	s.when(takes/2, func() {
-		s.current(life, worker, j, func() {
-			if c.poison || s.w.fault(25) {
-				s.r.cover.passed[workerDeadIdle]++
-				s.die(worker, j, true)
+		s.current(j, func() {
+			if j.call.poison || s.w.fault(Worker, 25) {
+				s.r.cover.crashes[workerDeadIdle]++
+				s.die(j, true)
 				return
 			}
-			s.r.truth.effect(c)
-			s.when(takes/2, func() { s.current(life, worker, j, func() { s.end(worker, j) }) })
+			s.r.truth.effect(j.call)
+			s.when(takes/2, func() { s.current(j, func() { s.end(j) }) })
 		})
 	})
 }
 
-func (s *server) end(worker int, j *job) {
-	if s.w.fault(25) {
-		s.r.cover.passed[workerDeadAfter]++
-		s.die(worker, j, true)
+func (s *server) end(j *job) {
+	if s.w.fault(Worker, 25) {
+		s.r.cover.crashes[workerDeadAfter]++
+		s.die(j, true)
 		return
 	}
-	s.busy[worker] = nil
+	s.complete(j, session.OK, s.r.reply(j.call))
+}
+
+func (s *server) complete(j *job, code session.Code, reply []byte) {
+	s.busy[j.worker] = nil
 	j.start.over, j.start.completed = true, true
-	s.perform(s.domain.Return(j.entry, session.OK, s.r.reply(j.call), nil))
+	s.perform(s.domain.Return(j.entry, code, reply, nil))
 }
 
 // die lets a worker die with the call that it runs.
-func (s *server) die(worker int, j *job, guilty bool) {
+func (s *server) die(j *job, guilty bool) {
 	s.w.logf("server %d: the worker of call %d dies", s.name, j.call.id)
-	s.busy[worker] = nil
+	s.busy[j.worker] = nil
 	j.start.over = true
 	s.perform(s.domain.Crash(s.clock.now(), j.entry, guilty, nil, nil))
 }
 
-// interrupt tells a handler that nobody waits: it may heed that, be killed, or go on.
+// interrupt tells a handler that nobody waits: it may be killed, heed that, or go on.
 func (s *server) interrupt(e *session.Entry) {
 	j, _ := e.Tag.(*job)
-	worker := slices.Index(s.busy, j)
-	if j == nil || worker < 0 {
-		return
-	}
-	life := s.life
+	s.r.cover.events[interrupted]++
+	soon := s.w.between(0, 5*time.Millisecond)
 	switch s.w.rng.IntN(3) {
 	case 0:
-		s.when(s.w.between(0, 5*time.Millisecond), func() {
-			s.current(life, worker, j, func() { s.die(worker, j, false) })
-		})
+		s.when(soon, func() { s.current(j, func() { s.die(j, false) }) })
 	case 1:
-		s.when(s.w.between(0, 5*time.Millisecond), func() {
-			s.current(life, worker, j, func() {
-				s.busy[worker] = nil
-				j.start.over, j.start.completed = true, true
-				s.perform(s.domain.Return(e, session.Failed, nil, nil))
-			})
-		})
+		s.when(soon, func() { s.current(j, func() { s.complete(j, session.Failed, nil) }) })
 	}
 }
 
@@ -278,9 +344,9 @@ func (s *server) alive(life uint64, do func()) {
 	}
 }
 
-// current does something unless the process or that job has ended since.
-func (s *server) current(life uint64, worker int, j *job, do func()) {
-	if s.running && s.life == life && s.busy[worker] == j {
+// current does something unless the job has ended since, or the process.
+func (s *server) current(j *job, do func()) {
+	if s.running && s.busy[j.worker] == j {
 		do()
 	}
 }

@@ -15,6 +15,8 @@ type world struct {
 	n     uint64  // events so far: an order among all that happens
 	trace io.Writer
 	calm  bool // no more faults
+
+	schedule Schedule
 }
 
 // event is something that happens. Events of the same time happen in the order in
@@ -29,8 +31,8 @@ func (e *event) before(other *event) bool {
 	return e.at < other.at || e.at == other.at && e.n < other.n
 }
 
-func newWorld(seed uint64, trace io.Writer) *world {
-	return &world{rng: rand.New(rand.NewPCG(seed, 0x9e3779b97f4a7c15)), trace: trace}
+func newWorld(s Schedule, trace io.Writer) *world {
+	return &world{rng: rand.New(rand.NewPCG(s.Seed, 0x9e3779b97f4a7c15)), trace: trace, schedule: s}
 }
 
 func (w *world) after(d time.Duration, do func()) { w.at(w.now+d, do) }
@@ -84,8 +86,11 @@ func (w *world) sink() {
 	}
 }
 
-// chance is true once in n times. It never is when the faults are over.
-func (w *world) fault(n int) bool { return !w.calm && w.one(n) }
+// fault is true once in n times, while there are faults of that kind. It takes as
+// much of chance if there are none.
+func (w *world) fault(f Fault, n int) bool {
+	return w.one(n) && !w.calm && w.schedule.Without&(1<<f) == 0
+}
 
 func (w *world) one(n int) bool { return w.rng.IntN(n) == 0 }
 
