@@ -29,7 +29,7 @@ func (c *Client) Receive(now time.Duration, p *Peer, conn Conn, m *Message, out 
 		if conn == p.conn {
 			return c.Unreachable(now, p, out)
 		}
-	case InProgress:
+	case InProgress, Confirm:
 	}
 	return out
 }

@@ -128,10 +128,10 @@ func (d *Domain) Hello(now time.Duration, conn Conn, m *Message, fx []Effect) (*
 	}
 	s.heard = now
 	fx = d.close(s, m, fx)
-	return s, append(fx, Effect{Do: Send, Conn: conn, Msg: Message{
-		Kind: Welcome, Fence: s.fence.Version, Time: now,
+	return s, append(fx, s.tell(conn, Message{
+		Kind: Welcome, Time: now,
 		Greeting: &Handshake{Session: s.id, Resume: known, Domain: d.id, Life: d.life},
-	}})
+	}))
 }
 
 // farewell says that a session is not known, or not the client's.

@@ -166,11 +166,7 @@ func (d *Domain) Notice(e *Entry, fx []Effect) []Effect {
 	if e.state != running || e.orphan {
 		return fx
 	}
-	return append(fx, e.tell(Started))
-}
-
-func (e *Entry) tell(k Kind) Effect {
-	return Effect{Do: Send, Conn: e.conn, Msg: Message{Kind: k, Seq: e.seq, Fence: e.session.fence.Version}}
+	return append(fx, e.session.tell(e.conn, Message{Kind: Started, Seq: e.seq}))
 }
 
 // finish gives an entry its outcome: it is journalled if its start was, then sent.
@@ -208,9 +204,10 @@ func (d *Domain) keep(s *Session, e *Entry, o Outcome) {
 }
 
 func (e *Entry) reply() Effect {
-	fx := e.tell(Reply)
-	fx.Msg.Code, fx.Msg.Execution, fx.Msg.Body = e.outcome.Code, e.outcome.Execution, e.outcome.Reply
-	return fx
+	o := &e.outcome
+	return e.session.tell(e.conn, Message{
+		Kind: Reply, Seq: e.seq, Code: o.Code, Execution: o.Execution, Body: o.Reply,
+	})
 }
 
 // bury ends a run that nobody waits for.

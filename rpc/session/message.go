@@ -35,14 +35,16 @@ const (
 	Gone
 	// Full answers a Hello that finds too many sessions.
 	Full
-	// Pong answers a Ping, and an Ack that has a fence.
+	// Pong answers a Ping.
 	Pong
+	// Confirm answers any message that had a fence.
+	Confirm
 )
 
 // String is the name, as in traces.
 func (k Kind) String() string {
 	if k >= Welcome {
-		return [...]string{"Welcome", "Reply", "InProgress", "Started", "Gone", "Full", "Pong"}[k-Welcome]
+		return [...]string{"Welcome", "Reply", "InProgress", "Started", "Gone", "Full", "Pong", "Confirm"}[k-Welcome]
 	}
 	return [...]string{"", "Hello", "Call", "Cancel", "Ack", "Ping", "Bye"}[k]
 }

@@ -10,6 +10,9 @@ func (d *Domain) Receive(now time.Duration, s *Session, conn Conn, m *Message, f
 	}
 	s.heard = now
 	fx = d.close(s, m, fx)
+	if m.Closed != nil { // it is sent until it is confirmed
+		fx = append(fx, s.tell(conn, Message{Kind: Confirm}))
+	}
 	switch m.Kind {
 	case Call:
 		return d.call(now, s, conn, m, fx)
@@ -18,23 +21,22 @@ func (d *Domain) Receive(now time.Duration, s *Session, conn Conn, m *Message, f
 	case Bye:
 		return d.end(s, fx)
 	case Ping:
-		return append(fx, s.pong(now, conn))
+		return append(fx, s.tell(conn, Message{Kind: Pong, Time: now}))
 	case Ack:
-		if m.Closed != nil {
-			fx = append(fx, s.pong(now, conn))
-		}
 		return fx
 	}
 	return append(fx, Effect{Do: Close, Conn: conn})
 }
 
-func (s *Session) pong(now time.Duration, conn Conn) Effect {
-	return Effect{Do: Send, Conn: conn, Msg: Message{Kind: Pong, Fence: s.fence.Version, Time: now}}
+// tell sends a message to the client, with the newest fence that was applied.
+func (s *Session) tell(conn Conn, m Message) Effect {
+	m.Fence = s.fence.Version
+	return Effect{Do: Send, Conn: conn, Msg: m}
 }
 
 func (d *Domain) call(now time.Duration, s *Session, conn Conn, m *Message, fx []Effect) []Effect {
 	if e := s.window.get(m.Seq); e != nil {
-		return d.duplicate(e, conn, m, fx)
+		return d.duplicate(s, e, conn, m, fx)
 	}
 	if s.closed(m.Seq) {
 		d.Counts.Stale++
@@ -59,7 +61,7 @@ func (d *Domain) call(now time.Duration, s *Session, conn Conn, m *Message, fx [
 func (d *Domain) overrun(s *Session) bool { return s.window.live >= d.opt.Open+2*heldMost }
 
 // duplicate answers a call that is known. It never runs it.
-func (d *Domain) duplicate(e *Entry, conn Conn, m *Message, fx []Effect) []Effect {
+func (d *Domain) duplicate(s *Session, e *Entry, conn Conn, m *Message, fx []Effect) []Effect {
 	d.Counts.Duplicates++
 	if !e.blind && (e.Method != m.Method || e.sum != m.Sum) {
 		d.Counts.Misused++
@@ -69,7 +71,7 @@ func (d *Domain) duplicate(e *Entry, conn Conn, m *Message, fx []Effect) []Effec
 	if e.state == done {
 		return append(fx, e.reply())
 	}
-	return append(fx, e.tell(InProgress))
+	return append(fx, s.tell(conn, Message{Kind: InProgress, Seq: e.seq}))
 }
 
 // cancel sees to it that a call does not start any more, and interrupts it if it

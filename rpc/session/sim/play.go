@@ -10,11 +10,8 @@ type Result struct {
 
 // Play plays a schedule, or a mutant of it. trace may be nil.
 func Play(s Schedule, m Mutant, trace io.Writer, cover *Coverage) Result {
-	if s.Storm == 0 {
-		s.Storm = stormy
-	}
-	r := newRun(s, m, trace, cover)
+	r := newRun(s, m, echo{}, trace, cover)
 	r.play()
 	cover.counts(r)
-	return Result{s, r.truth.broken}
+	return Result{r.w.schedule, r.truth.broken}
 }

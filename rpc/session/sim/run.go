@@ -25,16 +25,36 @@ type run struct {
 	all      []*server
 	gone     map[*server]bool
 	programs []*program
-	observe  Observer
+	app      app
 }
 
-// Observer is told what an application sees: calls, their effects and their ends.
-type Observer interface {
-	Effect(call int) []byte // carries the call out; returns what it returns
+// app is what the servers serve.
+type app interface {
+	call(*run, *call)         // fills a new call in
+	run(*call) []byte         // carries a call out, and returns the reply
+	reply(*call, []byte) bool // tells whether a reply is one to that call
 }
 
-func newRun(s Schedule, m Mutant, trace io.Writer, cover *Coverage) *run {
-	r := &run{w: newWorld(s, trace), cover: cover, mutant: m, gone: map[*server]bool{}}
+// echo returns the number of the call.
+type echo struct{}
+
+func (echo) call(r *run, c *call) {
+	c.once = !r.w.one(3)
+	c.poison = r.w.fault(Poison, 15)
+	if r.w.one(2) {
+		c.inv.Lane = 1 + uint64(r.w.rng.IntN(2))
+	}
+}
+
+func (echo) run(c *call) []byte { return append(encode(c.id), '!') }
+
+func (e echo) reply(c *call, b []byte) bool { return string(b) == string(e.run(c)) }
+
+func newRun(s Schedule, m Mutant, a app, trace io.Writer, cover *Coverage) *run {
+	if s.Storm == 0 {
+		s.Storm = stormy
+	}
+	r := &run{w: newWorld(s, trace), app: a, cover: cover, mutant: m, gone: map[*server]bool{}}
 	r.truth = newTruth(r)
 	for n := range 1 + r.w.rng.IntN(3) {
 		r.servers = append(r.servers, r.newServer(n))
@@ -118,16 +138,12 @@ func (r *run) replace(old *server) {
 
 func (r *run) newCall(p *program) *call {
 	w := r.w
-	c := &call{id: len(r.truth.calls), program: p, issued: w.n, poison: w.fault(Poison, 15)}
-	c.once = !w.one(3)
-	c.inv = session.Invocation{
-		Method: 1, Sum: uint64(c.id) + 1000, Args: encode(c.id), Idempotent: !c.once,
-	}
+	c := &call{id: len(r.truth.calls), program: p, issued: w.n}
+	c.inv = session.Invocation{Method: 1, Sum: uint64(c.id) + 1000, Args: encode(c.id)}
+	r.app.call(r, c)
+	c.inv.Idempotent = !c.once
 	if c.poison {
 		c.inv.Sum = 1
-	}
-	if w.one(2) {
-		c.inv.Lane = 1 + uint64(w.rng.IntN(2))
 	}
 	if w.one(4) {
 		c.inv.Deadline = p.clock.now() + w.between(time.Millisecond, p.patience())
@@ -139,10 +155,6 @@ func (r *run) newCall(p *program) *call {
 
 // call is the one that these arguments belong to.
 func (r *run) call(args []byte) *call { return r.truth.calls[decode(args)] }
-
-func (r *run) reply(c *call) []byte { return append(encode(c.id), '!') }
-
-func (r *run) effect(*call) {}
 
 // play lets everything happen, and judges it.
 func (r *run) play() {

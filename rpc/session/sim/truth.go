@@ -19,7 +19,6 @@ type call struct {
 	done             bool
 	orphan           bool // its program is gone: nobody was told how it ended
 	starts           []*start
-	effects          int
 }
 
 func (c *call) String() string {
@@ -110,11 +109,6 @@ func (t *truth) started(s *server, xid session.XID, c *call) *start {
 	return x
 }
 
-func (t *truth) effect(c *call) {
-	c.effects++
-	t.r.effect(c)
-}
-
 // ended notes that a program was told how a call has ended.
 func (t *truth) ended(c *call) {
 	if c.done {
@@ -129,7 +123,7 @@ func (t *truth) ended(c *call) {
 	if o.Code == session.OK && o.Execution != session.Executed {
 		t.broke("call %d has a result, and is said to be %s", c.id, o.Execution)
 	}
-	if o.Code == session.OK && string(o.Reply) != string(t.r.reply(c)) {
+	if o.Code == session.OK && !t.r.app.reply(c, o.Reply) {
 		t.broke("call %d got the reply of another call", c.id)
 	}
 }

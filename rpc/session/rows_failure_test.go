@@ -1,0 +1,369 @@
+package session
+
+import (
+	"testing"
+	"time"
+)
+
+func TestS1_31_WhatWasNotSentMovesAtOnce(t *testing.T) {
+	r := newRig(t, DomainOptions{}, 2)
+	s := r.servers[0]
+	i := s.call(&Invocation{})
+	if len(r.dialled) != 1 {
+		t.Fatalf("%d dials", len(r.dialled))
+	}
+	r.do(r.client.Unreachable(r.now, s.peer, nil))
+	if len(r.routed) != 1 {
+		t.Fatal("it stays")
+	}
+	r.servers[1].connect(1)
+	r.servers[1].call(i)
+	r.servers[1].serve()
+	i.want(t, OK, Executed)
+}
+
+func TestS1_31_WhatNoByteOfWasSentMovesToo(t *testing.T) {
+	r, s := one(t, DomainOptions{})
+	i := s.call(&Invocation{})
+	s.up = nil
+	r.client.Unsent(i)
+	s.disconnect(1)
+	r.do(r.client.Unreachable(r.now, s.peer, nil))
+	if len(r.routed) != 1 || r.routed[0] != i {
+		t.Fatal("it stays")
+	}
+	r.do(r.client.NoServer(i, nil))
+	i.want(t, NoServer, NotExecuted)
+}
+
+func TestS1_32_NoServerIsSaidAtOnce(t *testing.T) {
+	r := newRig(t, DomainOptions{}, 1)
+	i := &Invocation{}
+	r.do(r.client.NoServer(i, nil))
+	i.want(t, NoServer, NotExecuted)
+}
+
+func TestS1_34_DialsBackOffAndStartAnew(t *testing.T) {
+	r := newRig(t, DomainOptions{}, 1)
+	s := r.servers[0]
+	i := s.call(&Invocation{})
+	var pauses []time.Duration
+	for range 12 {
+		r.do(r.client.Unreachable(r.now, s.peer, nil))
+		s.call(i)
+		began := r.now
+		for n := len(r.dialled); len(r.dialled) == n; {
+			if r.tick(time.Millisecond); i.state == routing { // there is no other
+				s.call(i)
+			}
+		}
+		pauses = append(pauses, r.now-began)
+	}
+	if first, last := pauses[0], pauses[11]; first > 7*time.Millisecond || last < 799*time.Millisecond || last > 1201*time.Millisecond {
+		t.Errorf("pauses %s", pauses)
+	}
+	s.connect(1)
+	s.serve()
+	i.want(t, OK, Executed)
+	s.disconnect(1)
+	if s.call(&Invocation{}); len(r.dialled) != 14 {
+		t.Errorf("%d dials: the next one waits", len(r.dialled))
+	}
+}
+
+// What a caller is told of a call that has failed, and what is true.
+func TestS3_09_EveryErrorSaysWhetherItRan(t *testing.T) {
+	tests := map[string]struct {
+		play func(*rig, *testServer, *Invocation)
+		code Code
+		want Execution
+	}{
+		"cancelled before it was sent": {
+			play: func(r *rig, s *testServer, i *Invocation) {
+				s.up = nil
+				r.client.Unsent(i)
+				r.do(r.client.Cancel(r.now, i, Canceled, nil))
+			}, code: Canceled, want: NotExecuted,
+		},
+		"cancelled in the server's queue": {
+			play: func(r *rig, s *testServer, i *Invocation) {
+				s.deliver()
+				r.do(r.client.Cancel(r.now, i, Canceled, nil))
+				s.deliver()
+			}, code: Canceled, want: NotExecuted,
+		},
+		"cancelled while its start was journalled": {
+			play: func(r *rig, s *testServer, i *Invocation) {
+				s.deliver()
+				e := s.ready[0]
+				s.do(s.domain.Take(r.now, e, nil))
+				r.do(r.client.Cancel(r.now, i, Canceled, nil))
+				s.deliver()
+				ok, fx := s.domain.Start(r.now, e, nil)
+				if s.do(fx); ok {
+					r.t.Error("it starts")
+				}
+				s.deliver()
+			}, code: Canceled, want: NotExecuted,
+		},
+		"cancelled while it ran, and it heeds that": {
+			play: func(r *rig, s *testServer, i *Invocation) {
+				s.deliver()
+				e := s.start()
+				r.do(r.client.Cancel(r.now, i, Canceled, nil))
+				s.deliver()
+				if len(s.interrupted) != 1 || s.interrupted[0] != e {
+					r.t.Error("it is not interrupted")
+				}
+				s.do(s.domain.Return(e, Failed, nil, nil))
+				s.deliver()
+			}, code: Failed, want: Executed,
+		},
+		"cancelled after it had ended": {
+			play: func(r *rig, s *testServer, i *Invocation) {
+				s.deliver()
+				s.finish(s.start(), "")
+				s.down = nil
+				r.do(r.client.Cancel(r.now, i, Canceled, nil))
+				s.deliver()
+			}, code: OK, want: Executed,
+		},
+		"given up while nothing is heard": {
+			play: func(r *rig, s *testServer, i *Invocation) {
+				r.do(r.client.Cancel(r.now, i, DeadlineExceeded, nil))
+				r.do(r.client.GiveUp(r.now, i, nil))
+			}, code: DeadlineExceeded, want: Indeterminate,
+		},
+		"its deadline passed in the server's queue": {
+			play: func(r *rig, s *testServer, i *Invocation) {
+				s.deliver()
+				r.now = i.Deadline
+				if s.start() != nil {
+					r.t.Error("it starts")
+				}
+				s.deliver()
+			}, code: DeadlineExceeded, want: NotExecuted,
+		},
+		"refused by every server": {
+			play: func(r *rig, s *testServer, i *Invocation) {
+				for range 3 {
+					s.deliver()
+					s.do(s.domain.Refuse(s.ready[0], nil))
+					s.ready = nil
+					s.deliver()
+					if i.state == routing {
+						s.call(i)
+					}
+				}
+			}, code: Refused, want: NotExecuted,
+		},
+		"its worker died before it had it": {
+			play: func(r *rig, s *testServer, i *Invocation) {
+				s.deliver()
+				s.do(s.domain.Unstarted(s.start(), nil))
+				r.now = i.Deadline
+				s.start()
+				s.deliver()
+			}, code: DeadlineExceeded, want: NotExecuted,
+		},
+		"its worker crashed": {
+			play: func(r *rig, s *testServer, i *Invocation) {
+				s.deliver()
+				s.do(s.domain.Crash(r.now, s.start(), true, []byte("SIGSEGV"), nil))
+				s.deliver()
+				if string(i.Outcome.Reply) != "SIGSEGV" {
+					r.t.Errorf("the report is %q", i.Outcome.Reply)
+				}
+			}, code: Crashed, want: Indeterminate,
+		},
+		"its server is declared dead": {
+			play: func(r *rig, s *testServer, i *Invocation) {
+				s.disconnect(1)
+				r.do(r.client.Dead(s.peer, true, nil))
+				if !i.Outcome.Fenced {
+					r.t.Error("it is not said that no run goes on")
+				}
+			}, code: Lost, want: Indeterminate,
+		},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			r, s := one(t, DomainOptions{Journal: true})
+			i := s.call(&Invocation{Deadline: r.now + time.Minute})
+			test.play(r, s, i)
+			i.want(t, test.code, test.want)
+		})
+	}
+}
+
+// The lecture's server that crashes: with its table in a journal, without, and
+// between any two of its steps.
+func TestS3_24_TheServerRestarts(t *testing.T) {
+	tests := map[string]struct {
+		idempotent, keep bool
+		until            string // how far the call had come
+		code             Code
+		want             Execution
+		runs             int
+	}{
+		"had not come":                 {until: "sent", keep: true, code: OK, want: Executed, runs: 1},
+		"was queued":                   {until: "queued", keep: true, code: OK, want: Executed, runs: 1},
+		"ran":                          {until: "started", keep: true, code: Lost, want: Indeterminate, runs: 1},
+		"ran, idempotent":              {until: "started", keep: true, idempotent: true, code: OK, want: Executed, runs: 2},
+		"had ended":                    {until: "ended", keep: true, code: OK, want: Executed, runs: 1},
+		"had ended, idempotent":        {until: "ended", keep: true, idempotent: true, code: OK, want: Executed, runs: 2},
+		"had ended, journal lost":      {until: "ended", code: Expired, want: Indeterminate, runs: 1},
+		"had not come, journal lost":   {until: "sent", code: Expired, want: Indeterminate, runs: 0},
+		"ended, idempotent, and lost":  {until: "ended", idempotent: true, code: OK, want: Executed, runs: 2},
+		"was queued, and journal lost": {until: "queued", code: Expired, want: Indeterminate, runs: 0},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			_, s := one(t, DomainOptions{Journal: true})
+			i := s.call(&Invocation{Idempotent: test.idempotent})
+			runs := 0
+			if test.until != "sent" {
+				s.deliver()
+			}
+			if test.until == "started" || test.until == "ended" {
+				e := s.start()
+				runs++
+				if test.until == "ended" {
+					s.finish(e, "done")
+				}
+			}
+			if !test.keep {
+				s.journal, s.id = nil, ID{0xff}
+			}
+			s.boot()
+			s.disconnect(1)
+			s.connect(2)
+			runs += s.serve()
+			i.want(t, test.code, test.want)
+			if runs != test.runs {
+				t.Errorf("%d runs, want %d", runs, test.runs)
+			}
+		})
+	}
+}
+
+// What was started by the server's last life and is not journalled may have run.
+func TestS3_24_AnIdempotentCallThatMayHaveRunIsNotSaidNotToHave(t *testing.T) {
+	r, s := one(t, DomainOptions{Journal: true})
+	i := s.call(&Invocation{Idempotent: true})
+	s.deliver()
+	s.start()
+	s.boot()
+	s.disconnect(1)
+	s.connect(2)
+	r.do(r.client.Cancel(r.now, i, Canceled, nil))
+	s.deliver()
+	i.want(t, Canceled, Indeterminate)
+}
+
+func TestS3_25_AJournalCanBeWrittenAnew(t *testing.T) {
+	_, s := one(t, DomainOptions{Journal: true})
+	for range 50 {
+		s.call(&Invocation{})
+	}
+	s.serve()
+	ended, lost := s.call(&Invocation{}), s.call(&Invocation{})
+	s.deliver()
+	s.finish(s.start(), "42")
+	s.start()
+	s.down = nil
+	long := len(s.journal)
+	s.journal = nil
+	for r := range s.domain.Records() {
+		s.journal = append(s.journal, r)
+	}
+	if len(s.journal) != 4 || long < 100 {
+		t.Errorf("%d records of %d", len(s.journal), long)
+	}
+	s.boot()
+	s.disconnect(1)
+	s.connect(2)
+	s.serve()
+	ended.want(t, OK, Executed)
+	lost.want(t, Lost, Indeterminate)
+}
+
+func TestS3_29_OnlyWhatIsIdempotentFailsOver(t *testing.T) {
+	r := newRig(t, DomainOptions{}, 2)
+	a, b := r.servers[0], r.servers[1]
+	a.connect(1)
+	b.connect(1)
+	once, often := a.call(&Invocation{}), a.call(&Invocation{Idempotent: true})
+	a.deliver()
+	first, slow := a.start(), a.start()
+	a.disconnect(1)
+	r.tick(2999 * time.Millisecond)
+	if len(r.routed) > 0 {
+		t.Error("too early")
+	}
+	r.tick(time.Millisecond)
+	if len(r.routed) != 1 || r.routed[0] != often {
+		t.Fatalf("%d calls are routed", len(r.routed))
+	}
+	b.call(often)
+	b.serve()
+	often.want(t, OK, Executed)
+
+	a.finish(slow, "too late")
+	a.connect(2) // heals; tells it that nobody waits
+	if string(often.Outcome.Reply) != "done" {
+		t.Errorf("reply %q", often.Outcome.Reply)
+	}
+	a.finish(first, "")
+	a.deliver()
+	once.want(t, OK, Executed)
+}
+
+func TestS2_03_AnIdempotentCallIsRunAgainIfItsWorkerCrashes(t *testing.T) {
+	r, s := one(t, DomainOptions{Runs: 3, Strikes: 10})
+	i := s.call(&Invocation{Idempotent: true})
+	s.deliver()
+	for range 2 {
+		s.do(s.domain.Crash(r.now, s.start(), true, nil, nil))
+	}
+	s.finish(s.start(), "")
+	s.deliver()
+	i.want(t, OK, Executed)
+
+	i = s.call(&Invocation{Idempotent: true})
+	s.deliver()
+	for range 3 {
+		s.do(s.domain.Crash(r.now, s.start(), true, nil, nil))
+	}
+	s.deliver()
+	i.want(t, Crashed, Indeterminate)
+}
+
+func TestS2_05_APoisonCallIsQuarantined(t *testing.T) {
+	r, s := one(t, DomainOptions{})
+	crash := func(sum uint64) *Invocation {
+		i := s.call(&Invocation{Sum: sum})
+		s.deliver()
+		if len(s.ready) > 0 {
+			s.do(s.domain.Crash(r.now, s.start(), true, nil, nil))
+			s.deliver()
+		}
+		return i
+	}
+	for range 3 {
+		crash(13).want(t, Crashed, Indeterminate)
+	}
+	crash(13).want(t, Poisoned, NotExecuted)
+	crash(14).want(t, Crashed, Indeterminate) // other arguments
+	r.now += 10 * time.Minute
+	s.do(s.domain.Tick(r.now, nil))
+	s.disconnect(1)
+	s.connect(2)
+	crash(13).want(t, Crashed, Indeterminate)
+	for range 2 {
+		crash(13)
+	}
+	crash(13).want(t, Poisoned, NotExecuted)
+	s.domain.Pardon(7, 13)
+	crash(13).want(t, Crashed, Indeterminate)
+}
