@@ -9,13 +9,13 @@ const (
 	// Append writes Record() to the journal, before the next event. Effects after
 	// it wait until it is as durable as the journal's policy says.
 	Append
-	// Queue: Entry may start. [Domain.Take] is to be called once a worker is free
+	// Queue says that Entry may start. [Domain.Take] is to be called once a worker is free
 	// for it, or [Domain.Refuse].
 	Queue
 	// Execute hands Entry over to the worker that has taken it, if [Domain.Start]
 	// still says so.
 	Execute
-	// Interrupt: nobody waits for Entry any more. Its context is to be cancelled,
+	// Interrupt says that nobody waits for Entry any more. Its context is to be cancelled,
 	// or its worker killed, before the next event.
 	Interrupt
 	// Close ends Conn: its peer broke the protocol.
@@ -53,7 +53,7 @@ const (
 	// Route asks for another peer than Peer for Call: [Client.Assign] or
 	// [Client.NoServer] follow.
 	Route
-	// Finish: Call has its Outcome.
+	// Finish says that Call has its Outcome.
 	Finish
 )
 

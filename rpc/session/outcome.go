@@ -5,11 +5,11 @@ package session
 type Execution uint8
 
 const (
-	// Indeterminate: it ran once or not at all (if idempotent: any number of times).
+	// Indeterminate means that it ran once or not at all (if idempotent: any number of times).
 	Indeterminate Execution = iota
-	// NotExecuted: it did not run and never will.
+	// NotExecuted means that it did not run and never will.
 	NotExecuted
-	// Executed: it ran, exactly once unless it is idempotent.
+	// Executed means that it ran, exactly once unless it is idempotent.
 	Executed
 )
 
@@ -22,27 +22,27 @@ func (e Execution) String() string {
 type Code uint8
 
 const (
-	// OK: the handler returned a result.
+	// OK means that the handler returned a result.
 	OK Code = iota
-	// Failed: the handler returned an error, or panicked.
+	// Failed means that the handler returned an error, or panicked.
 	Failed
-	// DeadlineExceeded: the time that the caller gave is over.
+	// DeadlineExceeded means that the time that the caller gave is over.
 	DeadlineExceeded
-	// Canceled: the caller does not want it any more.
+	// Canceled means that the caller does not want it any more.
 	Canceled
-	// Crashed: the worker died while it ran.
+	// Crashed means that the worker died while it ran.
 	Crashed
-	// Poisoned: this method with these arguments has killed too many workers.
+	// Poisoned means that this method with these arguments has killed too many workers.
 	Poisoned
-	// Refused: the server does not take it now; another may.
+	// Refused means that the server does not take it now; another may.
 	Refused
-	// NoServer: there is no server for it.
+	// NoServer means that there is no server for it.
 	NoServer
-	// Lost: the server restarted while it ran, or its dedup domain is gone.
+	// Lost means that the server restarted while it ran, or its dedup domain is gone.
 	Lost
-	// Expired: the session ended before an answer came.
+	// Expired means that the session ended before an answer came.
 	Expired
-	// ReplyLost: it ran, but the reply was dropped to stay within the budget.
+	// ReplyLost means that it ran, but the reply was dropped to stay within the budget.
 	ReplyLost
 )
 

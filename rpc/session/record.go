@@ -9,13 +9,13 @@ import (
 type RecordKind uint8
 
 const (
-	// RecordOpen: a session was opened.
+	// RecordOpen says that a session was opened.
 	RecordOpen RecordKind = iota + 1
-	// RecordStart: a call is about to be handed over to a worker.
+	// RecordStart says that a call is about to be handed over to a worker.
 	RecordStart
-	// RecordEnd: a call that was started has its outcome.
+	// RecordEnd says that a call that was started has its outcome.
 	RecordEnd
-	// RecordClose: a session has ended, with all its calls.
+	// RecordClose says that a session has ended, with all its calls.
 	RecordClose
 )
 

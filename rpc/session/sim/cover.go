@@ -135,7 +135,7 @@ func (c *Coverage) Missing(n uint64) []string {
 	var missing []string
 	least := int(n / 1000)
 	c.each(func(what fmt.Stringer, count int) {
-		if count < least && what != session.ReplyLost {
+		if count < least {
 			missing = append(missing, fmt.Sprintf("only %d times: %s", count, what))
 		}
 	})

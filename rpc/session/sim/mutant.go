@@ -92,7 +92,7 @@ func serverMutants() []Mutant {
 		},
 		{
 			Name: "a cancel is answered although the call may still come", Breaks: "NotExecuted, and ran",
-			onReceive: func(s *server, l *link, m *session.Message) {
+			onReceive: func(_ *server, l *link, m *session.Message) {
 				if m.Kind == session.Cancel {
 					l.toClient(session.Message{
 						Kind: session.Reply, Seq: m.Seq, Code: session.Canceled, Execution: session.NotExecuted,
@@ -204,7 +204,7 @@ func clientMutants() []Mutant {
 		{
 			Name: "another domain is taken for the same", Breaks: "second time",
 			onHello: helloAsNew,
-			onAnswer: func(l *link, m *session.Message) {
+			onAnswer: func(_ *link, m *session.Message) {
 				if m.Kind == session.Welcome {
 					g := *m.Greeting
 					g.Domain, g.Life = session.ID{}, 0

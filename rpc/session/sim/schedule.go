@@ -9,6 +9,7 @@ import (
 // Fault is something that goes wrong.
 type Fault uint8
 
+// What may go wrong.
 const (
 	Cut         Fault = iota // a connection is lost, in one of the ways in which it can be
 	Stall                    // a client's kernel takes nothing for a while

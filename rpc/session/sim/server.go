@@ -78,7 +78,7 @@ func (s *server) boot() {
 	for i := range s.journal {
 		s.domain.Restore(now, &s.journal[i])
 	}
-	if s.journal != nil && len(s.journal) > 64 {
+	if len(s.journal) > 64 {
 		s.journal = slices.Collect(s.domain.Records())
 	}
 	s.journal = append(s.journal, session.Record{}) // says that there is one

@@ -32,7 +32,8 @@ func (e *event) before(other *event) bool {
 }
 
 func newWorld(s Schedule, trace io.Writer) *world {
-	return &world{rng: rand.New(rand.NewPCG(s.Seed, 0x9e3779b97f4a7c15)), trace: trace, schedule: s}
+	pcg := rand.NewPCG(s.Seed, 0x9e3779b97f4a7c15)
+	return &world{rng: rand.New(pcg), trace: trace, schedule: s} //nolint:gosec // a seed is to give the same numbers again
 }
 
 func (w *world) after(d time.Duration, do func()) { w.at(w.now+d, do) }
@@ -109,19 +110,24 @@ func (w *world) logf(format string, args ...any) {
 type clock struct {
 	w      *world
 	origin time.Duration
-	ppm    time.Duration
+	ppm    int64 // parts in a million that it is fast
 }
 
 func (w *world) clock() clock {
-	return clock{w, w.between(time.Second, time.Hour), time.Duration(w.rng.IntN(401)) - 200}
+	return clock{w, w.between(time.Second, time.Hour), w.rng.Int64N(401) - 200}
 }
 
-func (c clock) now() time.Duration { return c.origin + c.w.now + c.w.now*c.ppm/1e6 }
+func (c clock) now() time.Duration { return c.origin + c.w.now + c.fast(c.w.now) }
+
+// fast is by how much the clock is ahead after t.
+func (c clock) fast(t time.Duration) time.Duration {
+	return time.Duration(int64(t) * c.ppm / 1e6)
+}
 
 // until is the world's time in which the clock shows t.
 func (c clock) until(t time.Duration) time.Duration {
 	t -= c.origin
-	return t - t*c.ppm/1e6 + time.Microsecond
+	return t - c.fast(t) + time.Microsecond
 }
 
 // node is a process that may be stopped for a while: what reaches it waits.

@@ -1,0 +1,137 @@
+// Package session holds the state machines of remote procedure calls that run at
+// most once: [Client] is the calling side, [Domain] the side that is called.
+//
+//	program ── Invocation ──▶ Client          Domain ──▶ Entry ── worker
+//	                            │  Hello, Call,  ▲ │
+//	                            │  Cancel, Ack   │ │ Record
+//	                            └── messages ────┘ └────▶ journal
+//
+// Both are pure: no I/O, no goroutines, no clock; time and random numbers are
+// passed in. Events go in as method calls, what is to be done comes out as values
+// that are appended to a slice: [Demand] of a Client, [Effect] of a Domain. A shell
+// around them has the sockets, workers and files. The simulator in package sim is
+// such a shell too, so what it has tried is what runs.
+//
+// # What is promised, and who keeps it
+//
+//  1. A call returns a result, and then it ran exactly once; or an error that is
+//     NotExecuted (it did not run and never will), Executed (it ran exactly once),
+//     or Indeterminate (it ran once or not at all). For idempotent calls, once means
+//     at least once. The Domain keeps it by its table, over crashes by its
+//     journal; the Client by never letting a call that may have left it run at
+//     another server, unless it is idempotent.
+//  2. After an error, later beats earlier: once a call has an outcome, it does not
+//     start at a server that has received a call which the session made afterwards.
+//     The Client keeps it: such a call says what is closed. The Domain heeds that
+//     before it considers the call.
+//  3. A call whose outcome is DeadlineExceeded does not start any more, whatever
+//     else was heard: the Client tells each server the deadline on that server's own
+//     clock. One whose outcome is Canceled and Indeterminate may, until its deadline,
+//     or until promise 2 holds for it.
+//  4. Calls of a session in the same lane run one after the other, by sequence
+//     number, at any one server: also if one of them was abandoned while it ran.
+//  5. The crash of a worker is an outcome. The same call (method and arguments) that
+//     has killed several is not run for a while.
+//  6. Memory is bounded: by the calls that are open, a fixed number more that have
+//     ended and are not acknowledged yet, and a budget for replies.
+//
+// Not promised: an order among calls that are in no lane; that a table is known
+// after the loss of its journal (calls are then Indeterminate, none runs again).
+//
+// # Identities
+//
+// A [Session] is one client at one server: a random identity, a random secret that
+// proves it, and sequence numbers from 1 on, which are not used again. [XID] is
+// session and number. A call that moves to another server is a call of another
+// session there: so what one session acknowledges never depends on another server.
+// A server that does not know a session that was welcomed before says so; it never
+// opens it anew. That is how a client learns that a table is gone, or has expired
+// it. [Handshake.Life] tells a restart of the same table, after which idempotent
+// calls may have run although nothing is known of them.
+//
+// # A call at its client
+//
+//	        Assign            Transmit                    Reply
+//	idle ──▶ pending ────────▶ sent ────────────────────────────────▶ finished
+//	   ▲        │ Unreachable   │ │ Cancel                              ▲ ▲ ▲
+//	   │        ▼               │ ▼              Reply, GiveUp          │ │ │
+//	   │     routing ◀──────────┘ canceling ─────────────────────────────┘ │ │
+//	   │        │    unsent, refused, or                                   │ │
+//	   │        │    idempotent and its server silent or dead              │ │
+//	   │ Assign │                                                          │ │
+//	   └────────┴── NoServer ──────────────────────────────────────────────┘ │
+//	  pending, or sent and Unsent: Cancel ends it at once, NotExecuted ──────┘
+//
+// A connection that is lost changes no state: when the session is up again, what
+// was sent is sent again, and the table at the server sorts it out.
+//
+// # A call at its server
+//
+//	          CALL           its turn        Take              Start
+//	(absent) ─────▶ waiting ─────────▶ queued ────▶ taken ─────────────▶ running
+//	    │            in a lane           ▲ │  │       │ journal: start    │   │
+//	    │                                │ │  │       │                   │   │ Return,
+//	    │ CANCEL                         │ │  │       │ deadline, cancel  │   │ Crash
+//	    │      Unstarted, or Crash and   │ │  │       │                   │   │
+//	    │      idempotent ───────────────┘ │  ▼       ▼                   │   ▼
+//	    └──────────────────────────────────┴──────▶ done ◀────────────────┼───┘
+//	                        Refuse, deadline, cancel │ journal: end       │
+//	                                                 │                    │ closed
+//	                       closed by ack, fence, Bye, lease               ▼
+//	                                                 ▼                 orphan
+//	                                                gone ◀── Return, ─────┘
+//	                                                         Crash
+//
+//	CALL of what is waiting to running: InProgress. Of what is done: its reply.
+//	Of what is closed: nothing. With other arguments: the connection is closed.
+//
+// done covers definite errors too: a call that was refused, cancelled or too late
+// stays in the table, so that no copy of it can run until its client has closed it.
+//
+// # What is closed
+//
+// A client closes a sequence number when it has its outcome. Every message says up
+// to where all are closed (the watermark). What is closed above it is told by a
+// [Fence]: the list of what is open, up to the last number that was given; all else
+// is closed. A fence is sent by itself when a call is given up and after 64 others,
+// with a Hello, and with every Call from when a call above the watermark was given
+// up until the server has confirmed it. It is the whole truth each time, with a
+// version: it does not matter which of them arrive, by which connections, in which
+// order. Calls that nobody has given up cost not a byte.
+//
+// # Sessions
+//
+//	          Hello               any message             Bye, or lease over
+//	(unknown) ─────▶ open ─────────────────────▶ open ──────────────────────▶ (unknown)
+//	    │ Hello with Resume, or any message on an old connection: Gone
+//
+// A lease ends when nothing was heard for so long. A client renews it by Ping, and
+// does not resume a session of which it has heard nothing for four fifths of it.
+//
+// # Deadlines
+//
+// Welcome and Pong say what the server's clock shows. The client takes it for the
+// time of their arrival, so it thinks the server's clock to be slower than it is;
+// it allows for one clock being faster than the other by 1/1024. A deadline that is
+// converted with this is early by no more than the delay of that message and 1/1024
+// of the time since, and late never: not by delay in the network or in a buffer, and
+// not because a process was stopped.
+//
+// # What a shell must do
+//
+//   - Carry demands and effects out in their order; those after an Append when that
+//     is as durable as it wants. Append and Interrupt are carried out at once.
+//   - Number connections upwards, on both sides, and use no number twice.
+//   - Say Unsent only of what no byte has left of.
+//   - Restore a Domain only when the workers of its last life have ended; give it
+//     all whole records of its journal, or another identity and none of them.
+//   - Ask Start just before a hand-over. Cancel a running handler at its deadline.
+//   - Call Client.Cancel when a caller's context ends, and Client.GiveUp when the
+//     answer to that is not worth waiting for any longer.
+//
+// # What a crash loses
+//
+// Of a client: its sessions. Its calls may run; the servers forget them with the
+// lease. Of a server with a journal: nothing, but calls that were running are Lost
+// (Indeterminate), and idempotent ones run again. Of a server without: its table.
+package session

@@ -1,0 +1,40 @@
+// Package sim plays schedules of remote procedure calls against the state machines
+// of package session, and checks what was promised against what has really
+// happened.
+//
+//	seed ─▶ Schedule ─▶ world: virtual time, one event after the other
+//	                      │
+//	          program ◀───┼───▶ link ◀───▶ server ─── workers
+//	         (Client)     │  cut, slow,   (Domain)     │   journal
+//	              │       │  stalled        │          │
+//	              ▼       ▼                 ▼          ▼
+//	            truth: every start, end and effect, as nobody in it can see them
+//
+// A schedule has some programs and servers, a few dozen calls (idempotent or not, in
+// lanes or not, with deadlines, cancelled), and all that goes wrong: connections
+// are lost, at one end sooner than at the other, with what is under way arriving or
+// not; messages are late; a client makes a second connection beside a good one;
+// nodes cannot reach each other; processes are stopped, for longer than a lease;
+// servers crash before, in and after each record that they write, each message,
+// each hand-over, and lose their journal, or the end of it with the power; servers
+// are replaced; programs crash; workers die before a call, before its effect and
+// after. Clocks start anywhere and run at different speeds. Then the storm ends, and
+// everything must come to an end by itself.
+//
+// What is checked (type truth): the promises that package session lists. Besides:
+// that no call outlives its deadline and grace, that none waits for ever, and that in
+// the end nothing is kept.
+//
+// That the checks can fail is shown by mutants: shells that do one thing wrong on
+// purpose. Each is found within a number of schedules. That the schedules lead
+// everywhere is shown by their [Coverage].
+//
+// # Playing it
+//
+//	go test ./rpc/session/sim -run TestSchedules -seeds 10000000 -timeout 0
+//	go test ./rpc/session/sim -run TestSchedules -seed 135 -without cut,delay -storm 300ms
+//
+// The same seed is the same schedule, to the last event. One that breaks a promise
+// is narrowed before it is printed: faults that it does not need are left out, and
+// the storm is shortened.
+package sim
