@@ -1,9 +1,6 @@
 package session
 
-import (
-	"slices"
-	"time"
-)
+import "time"
 
 // Receive takes a message of a peer, from one of its connections. It keeps m's Body.
 func (c *Client) Receive(now time.Duration, p *Peer, conn Conn, m *Message, out []Demand) []Demand {
@@ -72,21 +69,22 @@ func (p *Peer) welcome(now time.Duration, conn Conn, m *Message, out []Demand) [
 func (p *Peer) lose(code Code, out []Demand) []Demand {
 	p.client.Counts.Lost++
 	p.up = false
-	var again []*Invocation
+	var again line
 	p.open.all(func(_ uint64, i *Invocation) {
 		if i.exposed && !i.repeatable() {
 			i.Outcome = Outcome{Code: code}
 			out = p.finish(i, out)
 			return
 		}
-		i.ran = i.ran || i.exposed
-		again = append(again, i)
-	})
-	for _, i := range again {
 		p.open.del(i.seq)
+		i.ran = i.ran || i.exposed
 		i.state, i.seq, i.copies, i.exposed = pending, 0, 0, false
+		again.push(i)
+	})
+	for i := p.queue.pop(); i != nil; i = p.queue.pop() {
+		again.push(i)
 	}
-	p.queue = append(again, p.queue...)
+	p.queue = again
 	p.renew()
 	return out
 }
@@ -134,8 +132,8 @@ func (p *Peer) abandon(seq uint64) {
 func (p *Peer) finish(i *Invocation, out []Demand) []Demand {
 	if i.seq != 0 {
 		p.abandon(i.seq)
-	} else if n := slices.Index(p.queue, i); n >= 0 {
-		p.queue = slices.Delete(p.queue, n, n+1)
+	} else {
+		p.queue.remove(i)
 	}
 	return i.finish(out)
 }
@@ -156,10 +154,9 @@ func (p *Peer) leave(may func(*Invocation) bool, out []Demand) []Demand {
 			out = p.route(i, out)
 		}
 	})
-	for _, i := range p.queue { // never exposed
+	for i := p.queue.pop(); i != nil; i = p.queue.pop() { // never exposed
 		out = p.route(i, out)
 	}
-	p.queue = p.queue[:0]
 	return out
 }
 

@@ -28,6 +28,8 @@ type Invocation struct {
 	Outcome Outcome
 
 	peer     *Peer
+	ahead    *Invocation // in peer.queue
+	behind   *Invocation
 	seq      uint64 // 0: none yet
 	state    invocationState
 	attempts int
@@ -66,7 +68,7 @@ func (c *Client) Assign(now time.Duration, i *Invocation, p *Peer, out []Demand)
 		c.Counts.Moves++
 	}
 	i.peer, i.state, i.seq, i.copies, i.exposed, i.started = p, pending, 0, 0, false, false
-	p.queue = append(p.queue, i)
+	p.queue.push(i)
 	return p.pump(now, out)
 }
 

@@ -26,8 +26,8 @@ type Peer struct {
 	serverAt time.Duration // the server's clock
 	clientAt time.Duration // not before which it showed that
 
-	queue  []*Invocation // not sent, without a sequence number
-	last   uint64        // sequence number
+	queue  line   // not sent, without a sequence number
+	last   uint64 // sequence number
 	open   window[Invocation]
 	acked  uint64 // as the server was told last
 	held   int    // calls above the watermark that were closed since the last fence
@@ -131,25 +131,22 @@ func (p *Peer) cancel(now time.Duration, i *Invocation, out []Demand) []Demand {
 
 // pump sends what is queued, as far as the window is open.
 func (p *Peer) pump(now time.Duration, out []Demand) []Demand {
-	if len(p.queue) > 0 && !p.up {
+	if p.queue.n > 0 && !p.up {
 		return p.dial(now, out)
 	}
-	n := 0
-	for n < len(p.queue) && p.open.live < p.client.opt.Open {
-		i := p.queue[n]
-		n++
+	for p.queue.n > 0 && p.open.live < p.client.opt.Open {
+		i := p.queue.pop()
 		p.last++
 		i.seq = p.last
 		p.open.put(i.seq, i)
 		out = p.transmit(now, i, out)
 	}
-	p.queue = p.queue[:copy(p.queue, p.queue[n:])]
 	return out
 }
 
 // dial asks for a connection, if there is none and one is wanted.
 func (p *Peer) dial(now time.Duration, out []Demand) []Demand {
-	wanted := len(p.queue) > 0 || p.open.live > 0
+	wanted := p.queue.n > 0 || p.open.live > 0
 	if !p.missing || !wanted {
 		p.missing, p.since = wanted, now
 	}

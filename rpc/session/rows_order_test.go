@@ -204,3 +204,52 @@ func TestWindowIsASortedMap(t *testing.T) {
 		}
 	})
 }
+
+// Fences come by several connections: an older one that comes later opens nothing.
+func TestFencesMayComeInAnyOrder(t *testing.T) {
+	r, s := one(t, DomainOptions{})
+	s.call(&Invocation{}) // pins the watermark
+	s.deliver()
+	first, second := s.call(&Invocation{}), s.call(&Invocation{})
+	late := s.up[1]
+	s.up = nil
+	var fences []packet
+	for _, i := range []*Invocation{first, second} {
+		r.do(r.client.Cancel(r.now, i, Canceled, nil))
+		s.up = nil // lost
+		r.do(r.client.GiveUp(r.now, i, nil))
+		fences = append(fences, s.up...)
+		s.up = nil
+	}
+	for i := len(fences) - 1; i >= 0; i-- {
+		s.receive(fences[i])
+	}
+	s.receive(late)
+	if len(s.ready) != 1 {
+		t.Errorf("%d are to run, want the first", len(s.ready))
+	}
+}
+
+// Whoever waits for its turn to be sent can leave at once, however many wait.
+func TestManyCallsAreCancelledAtOnce(t *testing.T) {
+	r, s := one(t, DomainOptions{})
+	calls := make([]Invocation, 100_000)
+	for i := range calls {
+		s.call(&calls[i])
+	}
+	s.up = nil
+	for i := range calls { // the last ones first: nothing takes the place of what is cancelled
+		i = len(calls) - 1 - i
+		r.do(r.client.Cancel(r.now, &calls[i], Canceled, nil))
+		r.do(r.client.GiveUp(r.now, &calls[i], nil))
+	}
+	unsent := 0
+	for i := range calls {
+		if calls[i].Outcome.Execution == NotExecuted {
+			unsent++
+		}
+	}
+	if len(r.finished) != len(calls) || unsent != len(calls)-512 {
+		t.Errorf("%d ended, %d of them NotExecuted", len(r.finished), unsent)
+	}
+}

@@ -4,6 +4,7 @@ import (
 	"flag"
 	"os"
 	"runtime"
+	"runtime/debug"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -67,6 +68,7 @@ func playAll(first, n uint64) ([]Result, *Coverage) {
 		broken []Result
 		sum    Coverage
 	)
+	defer debug.SetGCPercent(debug.SetGCPercent(800)) // much is thrown away, little is kept
 	for range runtime.GOMAXPROCS(0) {
 		wg.Go(func() {
 			var cover Coverage
