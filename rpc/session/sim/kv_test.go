@@ -98,6 +98,7 @@ func TestS3_12_KeyValueStoreIsLinearizable(t *testing.T) {
 
 // If calls run twice, it is seen.
 func TestKeyValueStoreSeesMutants(t *testing.T) {
+	skipRaced(t)
 	for _, m := range append(journalMutants(), serverMutants()[0]) {
 		found := uint64(0)
 		for seed := uint64(1); seed <= 1000 && found == 0; seed++ {

@@ -128,7 +128,11 @@ func (s *server) crash() {
 
 // point is a place in which the process may crash. It tells whether it has.
 func (s *server) point(name crashPoint) bool {
-	if !s.w.fault(Point, 300) {
+	often := 300
+	if name == beforeInterrupt || name == afterInterrupt { // which are few
+		often = 60
+	}
+	if !s.w.fault(Point, often) {
 		return false
 	}
 	s.r.cover.crashes[name]++
