@@ -41,12 +41,11 @@ type fences struct {
 	confirmed uint64 // by the server: it needs not be sent any more
 }
 
-// renew starts another session. Sequence numbers go on: a late reply of the old
-// session matches nothing of the new.
+// renew starts another session. Sequence numbers and versions of fences go on: what
+// comes late of the old session matches nothing of the new.
 func (p *Peer) renew() {
 	p.session, p.secret = p.client.opt.Rand.id(), p.client.opt.Rand.id()
 	p.welcomed = false
-	p.fences.needed, p.fences.confirmed = 0, 0
 }
 
 // watermark is the number up to which all calls are closed.

@@ -367,3 +367,45 @@ func TestS2_05_APoisonCallIsQuarantined(t *testing.T) {
 	s.domain.Pardon(7, 13)
 	crash(13).want(t, Crashed, Indeterminate)
 }
+
+// A server that welcomes a session as new, or that has another table, has lost it,
+// whatever it says of Resume.
+func TestAClientKnowsAnotherTable(t *testing.T) {
+	for name, change := range map[string]func(*Handshake){
+		"the session is new": func(h *Handshake) { h.Resume = false },
+		"another domain":     func(h *Handshake) { h.Domain = ID{0xff} },
+	} {
+		r, s := one(t, DomainOptions{})
+		i := s.call(&Invocation{})
+		s.up = nil
+		s.disconnect(1)
+		r.do(r.client.Connected(r.now, s.peer, 2, nil))
+		s.deliverUp()
+		change(s.down[0].m.Greeting)
+		s.deliver()
+		if i.want(t, Lost, Indeterminate); len(s.ready) > 0 {
+			t.Errorf("%s: it is to run", name)
+		}
+	}
+}
+
+// The server's clock shows a converted deadline before the client's shows the
+// deadline, however long the welcome was under way and whichever clock is faster.
+func TestDeadlinesAreNeverLate(t *testing.T) {
+	const start, sent = 1000 * time.Second, 5000 * time.Second // at the client, at the server
+	for _, ppm := range []int64{-800, 0, 800} {
+		for _, delay := range []time.Duration{0, time.Millisecond, time.Minute} {
+			for _, wait := range []time.Duration{time.Millisecond, time.Second, time.Hour} {
+				p := Peer{serverAt: sent, clientAt: start + delay}
+				d := p.deadline(start + delay + wait)
+				elapsed := delay + wait // since sent, by the client's clock
+				if shows := sent + elapsed + time.Duration(int64(elapsed)*ppm/1e6); d > shows {
+					t.Errorf("%d ppm, delay %s, in %s: %s too late", ppm, delay, wait, d-shows)
+				}
+				if early := sent + wait - d; early > wait>>10 {
+					t.Errorf("in %s: %s too early", wait, early)
+				}
+			}
+		}
+	}
+}
