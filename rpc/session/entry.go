@@ -34,7 +34,8 @@ type Entry struct {
 	queuedUp   bool // the shell has it in its queue
 	canceled   bool // it was cancelled after it was taken
 	orphan     bool // nobody waits for it
-	journalled bool
+	ordered    bool // it is in a lane
+	journalled bool // its start is, and its end
 }
 
 // XID is the call's identity, for handlers that recognise duplicates themselves.
@@ -62,8 +63,7 @@ func (d *Domain) Take(now time.Duration, e *Entry, fx []Effect) []Effect {
 		return d.finish(e, Outcome{Code: code, Execution: e.unrun()}, fx)
 	}
 	e.state = taken
-	if d.opt.Journal && (!e.idempotent || e.lane != nil) {
-		e.journalled = true
+	if e.journalled {
 		fx = append(fx, Effect{Do: Append, kind: RecordStart, session: e.session, entry: e})
 	}
 	return append(fx, Effect{Do: Execute, Entry: e})
@@ -169,14 +169,17 @@ func (d *Domain) Notice(e *Entry, fx []Effect) []Effect {
 	return append(fx, e.session.tell(e.conn, Message{Kind: Started, Seq: e.seq}))
 }
 
-// finish gives an entry its outcome: it is journalled if its start was, then sent.
+// finish gives an entry its outcome: it is journalled, then sent. That of a call that
+// did not start needs no record: it may start after a restart, if its client has
+// not heard of its end. But not in a lane, where a later call may have run since.
 func (d *Domain) finish(e *Entry, o Outcome, fx []Effect) []Effect {
 	s := e.session
 	if e.orphan {
 		return d.bury(e, fx)
 	}
+	started := e.state >= taken
 	d.keep(s, e, o)
-	if e.journalled {
+	if e.journalled && (e.ordered || started) {
 		fx = append(fx, Effect{Do: Append, kind: RecordEnd, session: s, entry: e})
 	}
 	fx = append(fx, e.reply())

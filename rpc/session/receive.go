@@ -48,6 +48,8 @@ func (d *Domain) call(now time.Duration, s *Session, conn Conn, m *Message, fx [
 	e := d.entry(s, m.Seq)
 	e.Method, e.Args, e.Deadline = m.Method, m.Body, m.Time
 	e.sum, e.conn, e.idempotent = m.Sum, conn, m.Idempotent
+	e.ordered = m.Lane != 0
+	e.journalled = d.opt.Journal && (e.ordered || !e.idempotent)
 	if d.poison.has(now, e) {
 		fx = d.finish(e, Outcome{Code: Poisoned, Execution: NotExecuted}, fx)
 	} else {

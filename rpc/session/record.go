@@ -88,11 +88,12 @@ func (d *Domain) Records() iter.Seq[Record] {
 		for _, s := range d.order {
 			more := yield(s.record(RecordOpen, nil))
 			s.window.all(func(_ uint64, e *Entry) {
-				if more && e.journalled {
-					more = yield(s.record(RecordStart, e))
-				}
-				if more && e.journalled && e.state == done {
+				switch {
+				case !more || !e.journalled:
+				case e.state == done:
 					more = yield(s.record(RecordEnd, e))
+				case e.state >= taken:
+					more = yield(s.record(RecordStart, e))
 				}
 			})
 			if !more {

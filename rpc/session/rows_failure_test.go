@@ -277,7 +277,7 @@ func TestS3_25_AJournalCanBeWrittenAnew(t *testing.T) {
 	for r := range s.domain.Records() {
 		s.journal = append(s.journal, r)
 	}
-	if len(s.journal) != 4 || long < 100 {
+	if len(s.journal) != 3 || long < 100 {
 		t.Errorf("%d records of %d", len(s.journal), long)
 	}
 	s.boot()

@@ -162,6 +162,23 @@ func TestC11_ALaneKeepsItsOrderOverARestart(t *testing.T) {
 	}
 }
 
+// Nor may one that was refused, if its client has not heard of that.
+func TestC11_ARefusalInALaneOutlastsARestart(t *testing.T) {
+	_, s := one(t, DomainOptions{Journal: true})
+	put10, put20 := s.call(&Invocation{Lane: 1}), s.call(&Invocation{Lane: 1})
+	s.deliver()
+	s.do(s.domain.Refuse(s.ready[0], nil))
+	s.ready = s.ready[1:]
+	s.finish(s.start(), "20")
+	s.boot()
+	s.disconnect(1)
+	s.connect(2)
+	if len(s.ready) != 0 || put10.state != routing {
+		t.Errorf("%d calls are to run", len(s.ready))
+	}
+	put20.want(t, OK, Executed)
+}
+
 func TestWindowIsASortedMap(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		var w window[uint64]
