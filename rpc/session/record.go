@@ -13,7 +13,7 @@ const (
 	RecordOpen RecordKind = iota + 1
 	// RecordStart says that a call is about to be handed over to a worker.
 	RecordStart
-	// RecordEnd says that a call that was started has its outcome.
+	// RecordEnd says that a call has its outcome: one that was started, or is in a lane.
 	RecordEnd
 	// RecordClose says that a session has ended, with all its calls.
 	RecordClose
