@@ -2,12 +2,17 @@ package session
 
 import "time"
 
-// Receive takes a message of a peer, from one of its connections. It keeps m's Body.
+// Receive takes a message of a peer. It keeps m's Body. What comes by a connection
+// that is not the newest is ignored: it may be of an earlier life of the server, and
+// no longer true. All that is open is asked for again by the newest.
 func (c *Client) Receive(now time.Duration, p *Peer, conn Conn, m *Message, out []Demand) []Demand {
+	if conn != p.conn {
+		return out
+	}
 	p.fences.confirmed = max(p.fences.confirmed, m.Fence)
 	switch m.Kind {
 	case Welcome:
-		return p.welcome(now, conn, m, out)
+		return p.welcome(now, m, out)
 	case Reply:
 		return p.reply(now, m, out)
 	case Started:
@@ -15,17 +20,13 @@ func (c *Client) Receive(now time.Duration, p *Peer, conn Conn, m *Message, out 
 			i.started = true
 		}
 	case Pong:
-		if conn == p.conn {
-			p.heard(now, m)
-		}
+		p.heard(now, m)
 	case Gone:
-		if conn == p.conn && m.Greeting.Session == p.session {
+		if m.Greeting.Session == p.session {
 			return p.hello(now, p.lose(Expired, out))
 		}
 	case Full:
-		if conn == p.conn {
-			return c.Unreachable(now, p, out)
-		}
+		return c.Unreachable(now, p, out)
 	case InProgress, Confirm:
 	}
 	return out
@@ -39,8 +40,8 @@ func (p *Peer) heard(now time.Duration, m *Message) {
 }
 
 // welcome takes the session up on a new connection: what was sent is sent again.
-func (p *Peer) welcome(now time.Duration, conn Conn, m *Message, out []Demand) []Demand {
-	if conn != p.conn || m.Greeting.Session != p.session {
+func (p *Peer) welcome(now time.Duration, m *Message, out []Demand) []Demand {
+	if m.Greeting.Session != p.session {
 		return out
 	}
 	h := m.Greeting
@@ -96,11 +97,14 @@ func (p *Peer) reply(now time.Duration, m *Message, out []Demand) []Demand {
 		return out
 	}
 	p.settle(i.seq)
-	if i.state == sent && m.Code == Refused && m.Execution == NotExecuted && i.attempts < p.client.opt.Attempts {
+	switch {
+	case i.state == sent && m.Code == Refused && m.Execution == NotExecuted && i.attempts < p.client.opt.Attempts:
 		out = p.route(i, out)
-	} else {
+	case i.state == sent && m.Code == DeadlineExceeded && i.ran:
+		i.peer, i.state = nil, routing // where it was before, it may start until Cancel says the same
+	default:
 		i.Outcome = Outcome{Code: m.Code, Execution: m.Execution, Reply: m.Body}
-		if i.state == canceling && m.Code == Canceled {
+		if i.state == canceling && (m.Code == Canceled || m.Code == DeadlineExceeded) {
 			i.Outcome.Code = i.why
 		}
 		out = i.finish(out)

@@ -60,16 +60,18 @@ func NewClient(opt ClientOptions) *Client { return &Client{opt: opt.withDefaults
 // Add makes a server known. tag is the shell's own.
 func (c *Client) Add(tag any) *Peer {
 	p := &Peer{Tag: tag, client: c}
-	p.renew()
 	c.peers = append(c.peers, p)
 	return p
 }
 
 // Connected says that a connection to a peer is open. The one before it, if any,
-// is not used any more; what comes by it is still taken.
+// is not used any more.
 func (c *Client) Connected(now time.Duration, p *Peer, conn Conn, out []Demand) []Demand {
 	p.conn, p.up, p.dialing = conn, false, false
-	if p.welcomed && now-p.renewed >= p.client.opt.Lease*4/5 {
+	switch {
+	case !p.welcomed:
+		p.renew() // a Hello that opens a session is sent once: a late one opens none again
+	case now-p.renewed >= p.client.opt.Lease*4/5:
 		out = p.lose(Expired, out) // the server may still know it, but not for long
 	}
 	return p.hello(now, out)

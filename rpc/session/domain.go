@@ -100,6 +100,11 @@ type Session struct {
 // ID names the session.
 func (s *Session) ID() ID { return s.id }
 
+// proves tells whether that is the secret of who opened the session.
+func (s *Session) proves(secret ID) bool {
+	return subtle.ConstantTimeCompare(s.secret[:], secret[:]) == 1
+}
+
 // closed tells whether the client wants no answer for seq, and no run.
 func (s *Session) closed(seq uint64) bool {
 	return s.ended || seq <= s.acked || s.fence.closes(seq)
@@ -109,10 +114,13 @@ func (s *Session) closed(seq uint64) bool {
 // connection is good for nothing but what is sent on it.
 func (d *Domain) Hello(now time.Duration, conn Conn, m *Message, fx []Effect) (*Session, []Effect) {
 	h := m.Greeting
+	if f := d.sessions[h.Former]; f != nil && f.proves(h.Proof) {
+		fx = d.end(f, fx)
+	}
 	s := d.sessions[h.Session]
 	known := s != nil
 	switch {
-	case known && subtle.ConstantTimeCompare(s.secret[:], h.Secret[:]) == 0:
+	case known && !s.proves(h.Secret):
 		d.Counts.Twins++
 		return nil, append(fx, farewell(h.Session, conn))
 	case !known && h.Resume:

@@ -32,7 +32,7 @@ type Entry struct {
 	idempotent bool
 	blind      bool // was cancelled before it came: what it calls is not known
 	queuedUp   bool // the shell has it in its queue
-	canceled   bool // it was cancelled after it was taken
+	canceled   bool // it was cancelled after it was taken: it does not start again
 	orphan     bool // nobody waits for it
 	ordered    bool // it is in a lane
 	journalled bool // its start is, and its end
@@ -73,10 +73,7 @@ func (d *Domain) Take(now time.Duration, e *Entry, fx []Effect) []Effect {
 // tells whether the call is to be handed over to its worker now. If not, the
 // worker is free.
 func (d *Domain) Start(now time.Duration, e *Entry, fx []Effect) (bool, []Effect) {
-	if e.orphan {
-		return false, d.bury(e, fx)
-	}
-	if code := d.hindrance(now, e); code != OK {
+	if code := d.hindrance(now, e); code != OK || e.orphan {
 		return false, d.finish(e, Outcome{Code: code, Execution: e.unrun()}, fx)
 	}
 	e.state = running
@@ -130,8 +127,8 @@ func (e *Entry) unrun() Execution {
 // anything of it reached it.
 func (d *Domain) Unstarted(e *Entry, fx []Effect) []Effect {
 	e.runs--
-	if e.orphan {
-		return d.bury(e, fx)
+	if e.orphan || e.canceled {
+		return d.finish(e, Outcome{Code: Canceled, Execution: e.unrun()}, fx)
 	}
 	return d.requeue(e, fx)
 }
@@ -149,7 +146,7 @@ func (d *Domain) Crash(now time.Duration, e *Entry, guilty bool, report []byte, 
 	if guilty {
 		d.poison.strike(now, e)
 	}
-	if !e.orphan && e.idempotent && e.runs < d.opt.Runs && !d.poison.has(now, e) {
+	if !e.orphan && !e.canceled && e.idempotent && e.runs < d.opt.Runs && !d.poison.has(now, e) {
 		return d.requeue(e, fx)
 	}
 	return d.finish(e, Outcome{Code: Crashed, Reply: report}, fx)

@@ -114,10 +114,10 @@ func (c *Client) GiveUp(now time.Duration, i *Invocation, out []Demand) []Demand
 	return p.pump(now, out)
 }
 
-// Unsent takes back that a call was transmitted by a connection: it is lost, and
-// not one byte of the frame was accepted by it.
-func (c *Client) Unsent(i *Invocation) {
-	if i.copies == 1 && i.state == sent {
+// Unsent takes a Transmit back: its connection is lost, and not one byte of the
+// message was accepted by it.
+func (c *Client) Unsent(d *Demand) {
+	if i := d.Call; i != nil && i.peer == d.Peer && i.seq == d.Msg.Seq && i.copies == 1 && i.state == sent {
 		i.exposed = false
 	}
 }

@@ -8,6 +8,7 @@ type Peer struct {
 
 	client          *Client
 	session, secret ID
+	former, proof   ID   // the last session before this one that was welcomed, and its secret
 	welcomed        bool // the server knows the session
 	domain          ID
 	life            uint64
@@ -44,6 +45,9 @@ type fences struct {
 // renew starts another session. Sequence numbers and versions of fences go on: what
 // comes late of the old session matches nothing of the new.
 func (p *Peer) renew() {
+	if p.welcomed {
+		p.former, p.proof = p.session, p.secret
+	}
 	p.session, p.secret = p.client.opt.Rand.id(), p.client.opt.Rand.id()
 	p.welcomed = false
 }
@@ -83,7 +87,9 @@ func (p *Peer) hello(now time.Duration, out []Demand) []Demand {
 	p.greeted, p.pinging = now, false
 	return p.send(now, nil, Message{
 		Kind: Hello, Closed: p.fence(),
-		Greeting: &Handshake{Session: p.session, Secret: p.secret, Resume: p.welcomed},
+		Greeting: &Handshake{
+			Session: p.session, Secret: p.secret, Resume: p.welcomed, Former: p.former, Proof: p.proof,
+		},
 	}, out)
 }
 

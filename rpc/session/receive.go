@@ -98,6 +98,7 @@ func (d *Domain) cancel(s *Session, conn Conn, m *Message, fx []Effect) []Effect
 		e.canceled = true
 		return fx
 	case running:
+		e.canceled = true
 		return append(fx, Effect{Do: Interrupt, Entry: e})
 	case done:
 		return append(fx, e.reply())

@@ -149,6 +149,12 @@ func (s *testServer) deliverDown() {
 	}
 }
 
+// unsent tells the client that the network has taken nothing of a call.
+func (s *testServer) unsent(i *Invocation) {
+	s.r.client.Unsent(&Demand{Want: Transmit, Peer: s.peer, Call: i, Msg: s.up[0].m})
+	s.up = nil
+}
+
 // call makes a call to the server. Args say which; it has no checksum but itself.
 func (s *testServer) call(i *Invocation) *Invocation {
 	i.Method = 7

@@ -88,8 +88,9 @@ func TestS3_18_ATwinIsRefusedAndPicksAnotherIdentity(t *testing.T) {
 	other := NewClient(ClientOptions{Rand: r.rng.Uint64})
 	twin := &testServer{r: &rig{t: t, now: r.now, client: other}, domain: s.domain, bound: map[Conn]*Session{}}
 	twin.peer = other.Add(twin)
-	twin.peer.session = s.peer.session // by chance
-	twin.connect(9)
+	twin.r.do(other.Connected(r.now, twin.peer, 9, nil))
+	twin.peer.session, twin.up[0].m.Greeting.Session = s.peer.session, s.peer.session // by chance
+	twin.deliver()
 	if s.domain.Counts.Twins != 1 {
 		t.Errorf("%d twins were refused", s.domain.Counts.Twins)
 	}

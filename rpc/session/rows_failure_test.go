@@ -25,8 +25,7 @@ func TestS1_31_WhatWasNotSentMovesAtOnce(t *testing.T) {
 func TestS1_31_WhatNoByteOfWasSentMovesToo(t *testing.T) {
 	r, s := one(t, DomainOptions{})
 	i := s.call(&Invocation{})
-	s.up = nil
-	r.client.Unsent(i)
+	s.unsent(i)
 	s.disconnect(1)
 	r.do(r.client.Unreachable(r.now, s.peer, nil))
 	if len(r.routed) != 1 || r.routed[0] != i {
@@ -80,8 +79,7 @@ func TestS3_09_EveryErrorSaysWhetherItRan(t *testing.T) {
 	}{
 		"cancelled before it was sent": {
 			play: func(r *rig, s *testServer, i *Invocation) {
-				s.up = nil
-				r.client.Unsent(i)
+				s.unsent(i)
 				r.do(r.client.Cancel(r.now, i, Canceled, nil))
 			}, code: Canceled, want: NotExecuted,
 		},

@@ -52,7 +52,11 @@ func (w *world) connect(p *program, peer *session.Peer, s *server) *link {
 func (l *link) arrival(last *time.Duration) time.Duration {
 	t := l.w.now + l.w.between(20*time.Microsecond, 300*time.Microsecond) + l.slow
 	if l.w.fault(Delay, 20) {
-		t += l.w.between(0, 100*time.Millisecond)
+		most := 100 * time.Millisecond
+		if l.w.one(4) {
+			most = lease
+		}
+		t += l.w.between(0, most)
 	}
 	if heals := l.server.apart[l.client]; heals > l.w.now {
 		t += heals - l.w.now

@@ -21,6 +21,7 @@ type Mutant struct {
 	onTransmit func(*program, *session.Demand)
 	onAnswer   func(*link, *session.Message)
 	onLost     func(*link)
+	anyConn    bool // replies by any connection are taken
 }
 
 func (m *Mutant) received(s *server, l *link, msg *session.Message) {
@@ -58,10 +59,18 @@ func (m *Mutant) transmit(p *program, d *session.Demand) {
 	}
 }
 
-func (m *Mutant) answered(l *link, msg *session.Message) {
+func (m *Mutant) answered(l *link, msg *session.Message) session.Conn {
 	if m.onAnswer != nil {
 		m.onAnswer(l, msg)
 	}
+	if m.anyConn && msg.Kind == session.Reply {
+		for n := l.client.conns; n > 0; n-- {
+			if newest := l.client.links[n]; newest != nil && newest.peer == l.peer {
+				return n
+			}
+		}
+	}
+	return l.id
 }
 
 func (m *Mutant) lost(l *link) {
@@ -227,10 +236,16 @@ func clientMutants() []Mutant {
 			onLost: func(l *link) {
 				for _, c := range l.client.r.truth.calls {
 					if c.program == l.client && !c.done && !c.inv.Idempotent {
-						l.client.client.Unsent(&c.inv)
+						l.client.client.Unsent(&session.Demand{
+							Peer: l.peer, Call: &c.inv, Msg: session.Message{Seq: c.inv.XID().Seq},
+						})
 					}
 				}
 			},
+		},
+		{
+			Name: "replies by a connection that is given up are taken", Breaks: "ran",
+			anyConn: true,
 		},
 		{
 			Name: "what is not idempotent fails over", Breaks: "second time",

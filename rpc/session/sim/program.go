@@ -122,17 +122,17 @@ func (p *program) receive(l *link, m *session.Message) {
 	if p.ended {
 		return
 	}
-	p.r.mutant.answered(l, m)
+	conn := p.r.mutant.answered(l, m)
 	p.w.logf("program %d ← %d: %s", p.name, l.id, show(m))
-	p.perform(p.client.Receive(p.clock.now(), l.peer, l.id, m, nil))
+	p.perform(p.client.Receive(p.clock.now(), l.peer, conn, m, nil))
 }
 
 // lost tells the client of a link that is gone, and what never left by it.
 func (p *program) lost(l *link) {
-	for _, d := range l.unsent {
-		if d.Msg.Kind == session.Call && d.Call.XID().Seq == d.Msg.Seq {
+	for i := range l.unsent {
+		if l.unsent[i].Call != nil {
 			p.r.cover.events[takenBack]++
-			p.client.Unsent(d.Call)
+			p.client.Unsent(&l.unsent[i])
 		}
 	}
 	l.unsent = nil
@@ -176,19 +176,23 @@ func (p *program) dial(peer *session.Peer) {
 		p.w.logf("program %d: connection %d to server %d", p.name, l.id, s.name)
 		p.perform(client.Connected(p.clock.now(), peer, l.id, nil))
 		if p.w.fault(Second, 5) { // it does not trust that one, and makes another beside it
-			p.when(p.w.between(0, 20*time.Millisecond), func() { p.again(client, peer) })
+			p.again(p.w.between(0, 20*time.Millisecond), peer)
 		}
 	})
 }
 
-func (p *program) again(client *session.Client, peer *session.Peer) {
-	s, _ := peer.Tag.(*server)
-	if p.client != client || !s.running || s.apart[p] > p.w.now || !slices.Contains(p.peers, peer) {
-		return
-	}
-	l := p.w.connect(p, peer, s)
-	p.w.logf("program %d: another connection %d to server %d", p.name, l.id, s.name)
-	p.perform(client.Connected(p.clock.now(), peer, l.id, nil))
+// again makes another connection to a server after d.
+func (p *program) again(d time.Duration, peer *session.Peer) {
+	client := p.client
+	p.when(d, func() {
+		s, _ := peer.Tag.(*server)
+		if p.client != client || !s.running || s.apart[p] > p.w.now || !slices.Contains(p.peers, peer) {
+			return
+		}
+		l := p.w.connect(p, peer, s)
+		p.w.logf("program %d: another connection %d to server %d", p.name, l.id, s.name)
+		p.perform(client.Connected(p.clock.now(), peer, l.id, nil))
+	})
 }
 
 // route finds another server for a call, at once or after a while.

@@ -81,6 +81,7 @@ func (r *run) disturb() {
 	server := func() *server { return r.servers[w.rng.IntN(len(r.servers))] }
 	program := func() *program { return r.programs[w.rng.IntN(len(r.programs))] }
 	sometime(Crash, 2, func() func() { return server().crash })
+	sometime(Drain, 2, func() func() { return server().drain })
 	sometime(Part, 3, func() func() {
 		s, p := server(), program()
 		return func() { r.part(s, p, w.between(0, 2*lease)) }
@@ -138,7 +139,7 @@ func (r *run) replace(old *server) {
 
 func (r *run) newCall(p *program) *call {
 	w := r.w
-	c := &call{id: len(r.truth.calls), program: p, issued: w.n}
+	c := &call{id: len(r.truth.calls), program: p, client: p.client, issued: w.n}
 	c.inv = session.Invocation{Method: 1, Sum: uint64(c.id) + 1000, Args: encode(c.id)}
 	r.app.call(r, c)
 	c.inv.Idempotent = !c.once

@@ -19,6 +19,7 @@ const (
 	Pause                    // a process is stopped for a while
 	Point                    // a server crashes between two of its steps
 	Crash                    // a server crashes at any time
+	Drain                    // a server refuses all calls, and is started again
 	Replacement              // a server is gone for good, another takes its place
 	Reboot                   // a program crashes, and starts again
 	Worker                   // a worker dies
@@ -28,7 +29,7 @@ const (
 )
 
 var faultNames = [faults]string{
-	"cut", "stall", "delay", "second", "part", "pause", "point", "crash", "replacement", "reboot", "worker", "poison", "refusal",
+	"cut", "stall", "delay", "second", "part", "pause", "point", "crash", "drain", "replacement", "reboot", "worker", "poison", "refusal",
 }
 
 // String is the name, as flags have it.

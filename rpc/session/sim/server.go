@@ -17,6 +17,7 @@ type server struct {
 	clock   clock
 	pace    int // one handler in so many is slow
 	running bool
+	drains  bool
 	life    uint64
 	id      session.ID
 	domain  *session.Domain
@@ -63,7 +64,7 @@ func (r *run) newServer(name int) *server {
 // boot starts the process. What it finds of its journal is all that it knows.
 func (s *server) boot() {
 	s.life++
-	s.running = true
+	s.running, s.drains = true, false
 	s.links = map[session.Conn]*link{}
 	s.ready, s.held, s.next = nil, nil, nil
 	clear(s.busy)
@@ -94,6 +95,14 @@ func (s *server) tick(life uint64) {
 	}
 }
 
+// drain lets a server refuse everything until it is started again.
+func (s *server) drain() {
+	s.drains = true
+	s.w.logf("server %d: drains", s.name)
+	life := s.life
+	s.w.after(s.w.between(0, 100*time.Millisecond), func() { s.alive(life, s.crash) })
+}
+
 // crash ends the process, its connections and its workers.
 func (s *server) crash() {
 	if !s.running {
@@ -110,6 +119,9 @@ func (s *server) crash() {
 		if l := s.links[n]; l != nil && l.accepted {
 			l.accepted = false
 			l.closed(s.w.between(0, 300*time.Millisecond))
+			if s.w.fault(Second, 3) { // what comes by this one may be older than the answers by the next
+				l.client.again(s.w.between(0, 300*time.Millisecond), l.peer)
+			}
 		}
 	}
 	switch {
@@ -155,7 +167,7 @@ func (s *server) receive(l *link, m *session.Message) {
 		return
 	}
 	if m.Kind == session.Call {
-		s.r.truth.received(s.r.call(m.Body), l.session.ID())
+		s.r.truth.received(s.r.call(m.Body), s)
 	}
 	s.perform(s.domain.Receive(now, l.session, l.accept, m, nil))
 }
@@ -249,7 +261,7 @@ func (s *server) dispatch() {
 		}
 		e := s.ready[i]
 		s.ready = slices.Delete(s.ready, i, i+1)
-		if s.w.fault(Refusal, 100) {
+		if s.drains || s.w.fault(Refusal, 100) {
 			s.perform(s.domain.Refuse(e, nil))
 			return
 		}

@@ -10,6 +10,7 @@ import (
 type call struct {
 	id      int
 	program *program
+	client  *session.Client
 	inv     session.Invocation
 	once    bool // it is not idempotent
 	poison  bool // kills every worker
@@ -42,6 +43,12 @@ type start struct {
 	completed bool
 }
 
+// relation is a client and a server that it calls, whatever sessions they have.
+type relation struct {
+	client *session.Client
+	server *server
+}
+
 // laneKey is a lane as it is ordered: within one session, that is, one server.
 type laneKey struct {
 	session session.ID
@@ -54,7 +61,7 @@ type truth struct {
 	r      *run
 	calls  []*call
 	byInv  map[*session.Invocation]*call
-	newest map[session.ID]uint64 // when the newest call was made of those that have come
+	newest map[relation]uint64   // when the newest call was made of those that have come
 	lanes  map[laneKey]*start    // the last run
 	broken []string
 }
@@ -62,7 +69,7 @@ type truth struct {
 func newTruth(r *run) *truth {
 	return &truth{
 		r: r, byInv: map[*session.Invocation]*call{},
-		newest: map[session.ID]uint64{}, lanes: map[laneKey]*start{},
+		newest: map[relation]uint64{}, lanes: map[laneKey]*start{},
 	}
 }
 
@@ -75,8 +82,9 @@ func (t *truth) broke(format string, args ...any) {
 }
 
 // received notes that a server has read a call.
-func (t *truth) received(c *call, id session.ID) {
-	t.newest[id] = max(t.newest[id], c.issued)
+func (t *truth) received(c *call, s *server) {
+	at := relation{c.client, s}
+	t.newest[at] = max(t.newest[at], c.issued)
 }
 
 // started checks what must hold whenever a handler starts.
@@ -90,7 +98,7 @@ func (t *truth) started(s *server, xid session.XID, c *call) *start {
 		if c.inv.Outcome.Code == session.DeadlineExceeded {
 			t.broke("call %d starts after its deadline", c.id)
 		}
-		if t.newest[x.xid.Session] > c.finished {
+		if t.newest[relation{c.client, s}] > c.finished {
 			t.broke("call %d starts although it had ended before a later call was made that has come", c.id)
 		}
 	}

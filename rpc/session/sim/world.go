@@ -17,6 +17,7 @@ type world struct {
 	calm  bool // no more faults
 
 	schedule Schedule
+	often    [faults]int // how much more often than usual they happen; 0: never
 }
 
 // event is something that happens. Events of the same time happen in the order in
@@ -33,7 +34,11 @@ func (e *event) before(other *event) bool {
 
 func newWorld(s Schedule, trace io.Writer) *world {
 	pcg := rand.NewPCG(s.Seed, 0x9e3779b97f4a7c15)
-	return &world{rng: rand.New(pcg), trace: trace, schedule: s} //nolint:gosec // a seed is to give the same numbers again
+	w := &world{rng: rand.New(pcg), trace: trace, schedule: s} //nolint:gosec // a seed is to give the same numbers again
+	for f := range w.often {
+		w.often[f] = []int{0, 1, 1, 1, 1, 5}[w.rng.IntN(6)]
+	}
+	return w
 }
 
 func (w *world) after(d time.Duration, do func()) { w.at(w.now+d, do) }
@@ -87,10 +92,11 @@ func (w *world) sink() {
 	}
 }
 
-// fault is true once in n times, while there are faults of that kind. It takes as
-// much of chance if there are none.
+// fault is true once in n times in most schedules. In some that kind of fault is
+// frequent, in some there is none: so each comes with any of the others, and alone.
+// It takes as much of chance if there is none.
 func (w *world) fault(f Fault, n int) bool {
-	return w.one(n) && !w.calm && w.schedule.Without&(1<<f) == 0
+	return w.one(max(1, n/max(1, w.often[f]))) && w.often[f] > 0 && !w.calm && w.schedule.Without&(1<<f) == 0
 }
 
 func (w *world) one(n int) bool { return w.rng.IntN(n) == 0 }
