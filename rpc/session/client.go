@@ -102,10 +102,21 @@ func (c *Client) Unreachable(now time.Duration, p *Peer, out []Demand) []Demand 
 func (c *Client) Dead(p *Peer, fenced bool, out []Demand) []Demand {
 	out = p.leave((*Invocation).movable, out)
 	p.open.all(func(_ uint64, i *Invocation) {
-		i.Outcome = Outcome{Code: Lost, Fenced: fenced}
+		i.Outcome = Outcome{Code: Lost, Fenced: fenced && !i.ran}
 		out = p.finish(i, out)
 	})
 	c.peers = slices.DeleteFunc(c.peers, func(q *Peer) bool { return p == q })
+	return out
+}
+
+// Bye ends the sessions with all servers that can be told so. It is to be called when
+// no call is open, before the connections are closed.
+func (c *Client) Bye(now time.Duration, out []Demand) []Demand {
+	for _, p := range c.peers {
+		if p.up {
+			out = p.send(now, nil, Message{Kind: Bye}, out)
+		}
+	}
 	return out
 }
 

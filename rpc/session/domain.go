@@ -113,6 +113,9 @@ func (s *Session) closed(seq uint64) bool {
 // Hello is the first message of a connection. The session is nil if the
 // connection is good for nothing but what is sent on it.
 func (d *Domain) Hello(now time.Duration, conn Conn, m *Message, fx []Effect) (*Session, []Effect) {
+	if !m.Closed.valid(d.opt.Open) {
+		return nil, append(fx, Effect{Do: Close, Conn: conn})
+	}
 	h := m.Greeting
 	if f := d.sessions[h.Former]; f != nil && f.proves(h.Proof) {
 		fx = d.end(f, fx)

@@ -179,9 +179,8 @@ func (d *Domain) finish(e *Entry, o Outcome, fx []Effect) []Effect {
 	if e.journalled && (e.ordered || started) {
 		fx = append(fx, Effect{Do: Append, kind: RecordEnd, session: s, entry: e})
 	}
-	fx = append(fx, e.reply())
-	fx = s.leave(e, fx)
-	return fx
+	fx = append(fx, e.reply(&o)) // in full, whatever of it is kept
+	return s.leave(e, fx)
 }
 
 // keep stores an outcome, and drops the oldest replies if they are too many.
@@ -193,18 +192,28 @@ func (d *Domain) keep(s *Session, e *Entry, o Outcome) {
 		return
 	}
 	s.window.all(func(_ uint64, old *Entry) {
-		if old != e && len(old.outcome.Reply) > 0 && (s.held > d.opt.ReplyBytes || d.held > d.opt.DomainBytes) {
-			d.drop(s, old)
-			d.Counts.Dropped++
-			if old.outcome.Execution == Executed {
-				old.outcome.Code = ReplyLost
-			}
+		if old != e && (s.held > d.opt.ReplyBytes || d.held > d.opt.DomainBytes) {
+			d.lose(s, old)
 		}
 	})
+	if d.held > d.opt.DomainBytes {
+		d.lose(s, e) // others have used it up
+	}
 }
 
-func (e *Entry) reply() Effect {
-	o := &e.outcome
+// lose drops a reply to stay within the budget.
+func (d *Domain) lose(s *Session, e *Entry) {
+	if len(e.outcome.Reply) == 0 {
+		return
+	}
+	d.drop(s, e)
+	d.Counts.Dropped++
+	if e.outcome.Execution == Executed {
+		e.outcome.Code = ReplyLost
+	}
+}
+
+func (e *Entry) reply(o *Outcome) Effect {
 	return e.session.tell(e.conn, Message{
 		Kind: Reply, Seq: e.seq, Code: o.Code, Execution: o.Execution, Body: o.Reply,
 	})

@@ -4,11 +4,32 @@ import "slices"
 
 // closes tells whether seq is below the fence.
 func (f *Fence) closes(seq uint64) bool {
+	return f.until(seq) != seq
+}
+
+// until returns the first sequence number from seq on that it does not close, 0 if it
+// closes all.
+func (f *Fence) until(seq uint64) uint64 {
 	if seq > f.Last {
-		return false
+		return seq
 	}
-	_, open := slices.BinarySearch(f.Open, seq)
-	return !open
+	if i, _ := slices.BinarySearch(f.Open, seq); i < len(f.Open) {
+		return f.Open[i]
+	}
+	return f.Last + 1
+}
+
+// valid tells whether a fence, if there is one, is what it should be, and short enough.
+func (f *Fence) valid(most int) bool {
+	if f == nil || len(f.Open) == 0 {
+		return true
+	}
+	for i, seq := range f.Open[1:] {
+		if f.Open[i] >= seq {
+			return false
+		}
+	}
+	return len(f.Open) <= most && f.Open[len(f.Open)-1] <= f.Last
 }
 
 // close notes what a client says that it has closed, before anything else that
@@ -84,8 +105,12 @@ func (d *Domain) advance(s *Session, fx []Effect) []Effect {
 		return fx
 	}
 	s.known = max(s.known, s.acked)
-	for s.closed(s.known+1) || s.window.get(s.known+1) != nil {
-		s.known++
+	for next := s.known + 1; next != 0; next = s.known + 1 {
+		if s.window.get(next) != nil {
+			s.known = next
+		} else if s.known = s.fence.until(next) - 1; s.known < next {
+			break
+		}
 	}
 	if len(s.gapped) == 0 {
 		return fx

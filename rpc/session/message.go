@@ -44,9 +44,9 @@ const (
 // String is the name, as in traces.
 func (k Kind) String() string {
 	if k >= Welcome {
-		return [...]string{"Welcome", "Reply", "InProgress", "Started", "Gone", "Full", "Pong", "Confirm"}[k-Welcome]
+		return name([]string{"Welcome", "Reply", "InProgress", "Started", "Gone", "Full", "Pong", "Confirm"}, uint8(k-Welcome))
 	}
-	return [...]string{"", "Hello", "Call", "Cancel", "Ack", "Ping", "Bye"}[k]
+	return name([]string{"none", "Hello", "Call", "Cancel", "Ack", "Ping", "Bye"}, uint8(k))
 }
 
 // Message is what one side tells the other. How it looks in bytes is not this
@@ -70,7 +70,7 @@ type Message struct {
 	Time time.Duration
 
 	Closed   *Fence     // of a client: what is closed above Ack; nil where nothing new
-	Greeting *Handshake // Hello, Welcome
+	Greeting *Handshake // Hello, Welcome, Gone: never nil
 	Body     []byte     // Call: arguments; Reply: result or error
 }
 

@@ -1,5 +1,15 @@
 package session
 
+import "strconv"
+
+// name is the name of a number, which may have come from the other side.
+func name(names []string, n uint8) string {
+	if int(n) < len(names) {
+		return names[n]
+	}
+	return "number " + strconv.Itoa(int(n))
+}
+
 // Execution says whether a call ran. Every outcome has one. The zero value
 // claims the least.
 type Execution uint8
@@ -15,7 +25,7 @@ const (
 
 // String is the name, as in metrics and logs.
 func (e Execution) String() string {
-	return [...]string{"Indeterminate", "NotExecuted", "Executed"}[e]
+	return name([]string{"Indeterminate", "NotExecuted", "Executed"}, uint8(e))
 }
 
 // Code says how a call ended.
@@ -48,10 +58,10 @@ const (
 
 // String is the name, as in metrics and logs.
 func (c Code) String() string {
-	return [...]string{
+	return name([]string{
 		"OK", "Failed", "DeadlineExceeded", "Canceled", "Crashed", "Poisoned",
 		"Refused", "NoServer", "Lost", "Expired", "ReplyLost",
-	}[c]
+	}, uint8(c))
 }
 
 // Outcome is how a call ended, and whether it ran.

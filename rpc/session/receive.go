@@ -8,6 +8,9 @@ func (d *Domain) Receive(now time.Duration, s *Session, conn Conn, m *Message, f
 	if s.ended {
 		return append(fx, farewell(s.id, conn))
 	}
+	if !m.Closed.valid(d.opt.Open) {
+		return append(fx, Effect{Do: Close, Conn: conn})
+	}
 	s.heard = now
 	fx = d.close(s, m, fx)
 	if m.Closed != nil { // it is sent until it is confirmed
@@ -71,7 +74,7 @@ func (d *Domain) duplicate(s *Session, e *Entry, conn Conn, m *Message, fx []Eff
 	}
 	e.conn = max(e.conn, conn) // a delayed copy may come by a connection that its client has given up
 	if e.state == done {
-		return append(fx, e.reply())
+		return append(fx, e.reply(&e.outcome))
 	}
 	return append(fx, s.tell(conn, Message{Kind: InProgress, Seq: e.seq}))
 }
@@ -101,7 +104,7 @@ func (d *Domain) cancel(s *Session, conn Conn, m *Message, fx []Effect) []Effect
 		e.canceled = true
 		return append(fx, Effect{Do: Interrupt, Entry: e})
 	case done:
-		return append(fx, e.reply())
+		return append(fx, e.reply(&e.outcome))
 	}
 	return d.finish(e, Outcome{Code: Canceled, Execution: e.unrun()}, fx)
 }

@@ -1,6 +1,7 @@
 package session
 
 import (
+	"math"
 	"testing"
 	"time"
 )
@@ -141,4 +142,97 @@ func TestC27_WhatAnEarlierSessionCalledDoesNotStart(t *testing.T) {
 		t.Errorf("%d runs", runs)
 	}
 	put20.want(t, OK, Executed)
+}
+
+// A dead server is fenced, but not the one that the call was at before.
+func TestC27_FencedSpeaksOfEveryServerThatHadTheCall(t *testing.T) {
+	r := newRig(t, DomainOptions{}, 2)
+	a, b := r.servers[0], r.servers[1]
+	a.connect(1)
+	b.connect(1)
+	i := a.call(&Invocation{Idempotent: true})
+	a.deliver()
+	a.start()
+	a.disconnect(1)
+	r.tick(3 * time.Second)
+	b.call(i)
+	b.deliver()
+	r.do(r.client.Cancel(r.now, i, Canceled, nil))
+	r.do(r.client.Dead(b.peer, true, nil))
+	if i.want(t, Lost, Indeterminate); i.Outcome.Fenced {
+		t.Error("it is said that no run goes on, and one does")
+	}
+}
+
+// A fence that claims to close all numbers there are must not take as many steps, and
+// one that is no list closes the connection.
+func TestC27_HostileFencesCostNothing(t *testing.T) {
+	tests := map[string]struct {
+		fence  Fence
+		refuse bool
+	}{
+		"closes everything":   {fence: Fence{Last: math.MaxUint64}},
+		"but the last":        {fence: Fence{Last: math.MaxUint64, Open: []uint64{math.MaxUint64}}},
+		"not ascending":       {fence: Fence{Last: 1 << 62, Open: []uint64{9, 3, 1 << 61}}, refuse: true},
+		"twice the same":      {fence: Fence{Last: 9, Open: []uint64{3, 3}}, refuse: true},
+		"open beyond the end": {fence: Fence{Last: 9, Open: []uint64{10}}, refuse: true},
+		"more than may be":    {fence: Fence{Last: 9, Open: []uint64{1, 2, 3, 4, 5}}, refuse: true},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			_, s := one(t, DomainOptions{Open: 4})
+			f := test.fence
+			f.Version = 1 << 60
+			s.receive(packet{1, Message{Kind: Ack, Ack: 5, Closed: &f}})
+			s.receive(packet{1, Message{Kind: Ack, Ack: math.MaxUint64}})
+			if refused := len(s.closed) > 0; refused != test.refuse {
+				t.Errorf("refused: %t", refused)
+			}
+		})
+	}
+}
+
+// The budget of all sessions together holds whoever has used it up.
+func TestC27_ManySessionsKeepToTheBudgetOfAll(t *testing.T) {
+	d := NewDomain(ID{1}, 1, DomainOptions{DomainBytes: 100})
+	for n := range 20 {
+		id := ID{byte(n)}
+		s, _ := d.Hello(0, Conn(n), &Message{Kind: Hello, Greeting: &Handshake{Session: id}}, nil)
+		call := &Message{Kind: Call, Seq: 1}
+		e := d.Receive(0, s, Conn(n), call, nil)[0].Entry
+		d.Take(0, e, nil)
+		d.Start(0, e, nil)
+		fx := d.Return(e, OK, make([]byte, 30), nil)
+		if m := fx[0].Msg; m.Code != OK || len(m.Body) != 30 {
+			t.Errorf("session %d: %s with %d bytes", n, m.Code, len(m.Body))
+		}
+		fx = d.Receive(0, s, Conn(n), call, nil)
+		if m := fx[0].Msg; m.Execution != Executed || (m.Code == OK) != (len(m.Body) == 30) {
+			t.Errorf("session %d, again: %s, %s with %d bytes", n, m.Code, m.Execution, len(m.Body))
+		}
+	}
+	if _, bytes := d.Entries(); bytes > 100 {
+		t.Errorf("%d bytes are kept", bytes)
+	}
+}
+
+// A client that ends says so, and nothing is kept for it until its lease ends.
+func TestC27_AByeEndsTheSession(t *testing.T) {
+	r, s := one(t, DomainOptions{})
+	s.call(&Invocation{})
+	s.serve()
+	r.do(r.client.Bye(r.now, nil))
+	s.deliver()
+	if s.wantEntries(0); s.domain.Sessions() != 0 {
+		t.Error("it is still there")
+	}
+}
+
+// Numbers that come from the other side have a name, whatever they are.
+func TestC27_UnknownNumbersHaveNames(t *testing.T) {
+	for n := range 256 {
+		if Code(n).String() == "" || Execution(n).String() == "" || Kind(n).String() == "" {
+			t.Errorf("%d has none", n)
+		}
+	}
 }

@@ -244,6 +244,14 @@ func clientMutants() []Mutant {
 			},
 		},
 		{
+			Name: "a session begins beside the one before it", Breaks: "before a later call was made",
+			onTransmit: func(_ *program, d *session.Demand) {
+				if d.Msg.Kind == session.Hello {
+					d.Msg.Greeting.Former = session.ID{}
+				}
+			},
+		},
+		{
 			Name: "replies by a connection that is given up are taken", Breaks: "ran",
 			anyConn: true,
 		},

@@ -171,6 +171,9 @@ func (r *run) play() {
 		}
 	}
 	for _, p := range r.programs {
+		if r.w.one(2) {
+			p.perform(p.client.Bye(p.clock.now(), nil))
+		}
 		p.ended = true
 	}
 	for r.w.step(stormy + calm + 2*lease) {

@@ -2,12 +2,10 @@ package sim
 
 import (
 	"flag"
+	"fmt"
 	"os"
-	"runtime"
-	"runtime/debug"
+	"path/filepath"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -18,6 +16,7 @@ var (
 	seed    = flag.Uint64("seed", 0, "play this one alone, with a trace")
 	storm   = flag.Duration("storm", stormy, "with -seed: for so long there are faults")
 	without = flag.String("without", "", "with -seed: faults to leave out, separated by commas")
+	keep    = flag.String("keep", "", "a directory for traces of schedules that are broken")
 )
 
 // many is how many schedules a test plays.
@@ -43,17 +42,17 @@ func TestSchedules(t *testing.T) {
 		return
 	}
 	began := time.Now()
-	n := many(100_000)
-	broken, cover := playAll(*first, n)
-	for _, r := range broken {
-		narrow := Narrow(r.Schedule, func(s Schedule) bool {
-			return len(Play(s, Mutant{}, nil, new(Coverage)).Broken) > 0
-		})
-		t.Errorf("seed %d: %s\n\tplay it again with %s", r.Schedule.Seed, strings.Join(r.Broken, "; "), narrow)
+	b := batch{first: *first, n: many(100_000), log: os.Stderr, keep: *keep}
+	if *seeds != 0 {
+		defer b.report(10 * time.Second)()
 	}
-	t.Logf("%d schedules in %s\n%s", n, time.Since(began).Round(time.Millisecond), cover)
-	if len(broken) == 0 && n >= 20_000 {
-		for _, what := range cover.Missing(n) {
+	b.play()
+	for _, r := range b.broken {
+		t.Error(tell(r))
+	}
+	t.Logf("%d schedules in %s, from seed %d\n%s", b.done.Load(), time.Since(began).Round(time.Millisecond), b.first, &b.cover)
+	if len(b.broken) == 0 && b.n >= 20_000 {
+		for _, what := range b.cover.Missing(b.n) {
 			t.Errorf("%s", what)
 		}
 	}
@@ -65,40 +64,6 @@ func skipRaced(t *testing.T) {
 	if raced {
 		t.Skip("too slow with the race detector, which has nothing to find here")
 	}
-}
-
-// playAll plays schedules on all cores. It stops after some that are broken.
-func playAll(first, n uint64) ([]Result, *Coverage) {
-	var (
-		mu     sync.Mutex
-		wg     sync.WaitGroup
-		next   atomic.Uint64
-		broken []Result
-		sum    Coverage
-	)
-	defer debug.SetGCPercent(debug.SetGCPercent(800)) // much is thrown away, little is kept
-	for range runtime.GOMAXPROCS(0) {
-		wg.Go(func() {
-			var cover Coverage
-			for i := next.Add(1) - 1; i < n; i = next.Add(1) - 1 {
-				r := Play(Schedule{Seed: first + i}, Mutant{}, nil, &cover)
-				if len(r.Broken) == 0 {
-					continue
-				}
-				mu.Lock()
-				broken = append(broken, r)
-				if len(broken) >= 5 {
-					next.Store(n)
-				}
-				mu.Unlock()
-			}
-			mu.Lock()
-			sum.Add(&cover)
-			mu.Unlock()
-		})
-	}
-	wg.Wait()
-	return broken, &sum
 }
 
 // mutantSeeds is within how many schedules a mutant must be found.
@@ -130,6 +95,22 @@ func TestScheduleReplays(t *testing.T) {
 		Play(Schedule{Seed: s}, Mutant{}, &other, new(Coverage))
 		if one.String() != other.String() {
 			t.Fatalf("seed %d: two traces", s)
+		}
+	}
+}
+
+// What is broken is told at once, and its trace says how.
+func TestWhatIsBrokenIsKept(t *testing.T) {
+	var log strings.Builder
+	b := batch{first: 1, n: 1000, mutant: Mutants()[0], log: &log, keep: t.TempDir()}
+	b.play()
+	if len(b.broken) < enough || b.done.Load() == b.n {
+		t.Fatalf("%d are broken of %d", len(b.broken), b.done.Load())
+	}
+	for _, r := range b.broken {
+		trace, err := os.ReadFile(filepath.Join(b.keep, fmt.Sprintf("seed-%d.txt", r.Schedule.Seed)))
+		if err != nil || !strings.Contains(string(trace), "BROKEN") || !strings.Contains(log.String(), r.Schedule.String()) {
+			t.Errorf("%s: %v; log %s; trace %s", r.Schedule, err, &log, trace)
 		}
 	}
 }

@@ -2,6 +2,7 @@ package sim
 
 import (
 	"fmt"
+	"slices"
 
 	"rpcpool.dev/rpc/session"
 )
@@ -61,8 +62,8 @@ type truth struct {
 	r      *run
 	calls  []*call
 	byInv  map[*session.Invocation]*call
-	newest map[relation]uint64   // when the newest call was made of those that have come
-	lanes  map[laneKey]*start    // the last run
+	newest map[relation]uint64 // when the newest call was made of those that have come
+	lanes  map[laneKey]*start  // the last run
 	broken []string
 }
 
@@ -98,6 +99,9 @@ func (t *truth) started(s *server, xid session.XID, c *call) *start {
 		if c.inv.Outcome.Code == session.DeadlineExceeded {
 			t.broke("call %d starts after its deadline", c.id)
 		}
+		if c.inv.Outcome.Fenced {
+			t.broke("call %d starts although its server was dead", c.id)
+		}
 		if t.newest[relation{c.client, s}] > c.finished {
 			t.broke("call %d starts although it had ended before a later call was made that has come", c.id)
 		}
@@ -125,6 +129,9 @@ func (t *truth) ended(c *call) {
 	c.done, c.finished = true, t.r.w.n
 	o := c.inv.Outcome
 	t.late(c)
+	if o.Fenced && slices.ContainsFunc(c.starts, func(x *start) bool { return !x.over }) {
+		t.broke("call %d runs although its server is dead", c.id)
+	}
 	t.r.cover.outcomes[o.Execution]++
 	t.r.cover.codes[o.Code]++
 	t.r.w.logf("program %d: call %d: %s, %s", c.program.name, c.id, o.Code, o.Execution)
