@@ -22,6 +22,9 @@ TRIALS ?= 200
 # How many sessions `make chaos` makes, and how many leaders `make failover` kills.
 CHAOS ?= 2000
 KILLS ?= 50
+# How many schedules of calls `make sim` plays, and which is the first.
+SEEDS ?= 10000000
+FIRST ?= 1
 
 # Tools are built from hack/tools, at the versions in its go.mod, into a cache
 # outside the tree: the next checkout finds them there.
@@ -106,7 +109,7 @@ kube-node: ## Build what a cluster needs beside (kubelet, kube-proxy, kube-sched
 	@hack/kube.sh "$(KUBE_NODE)" ./node kubelet kube-proxy kube-scheduler kubectl coredns
 
 .PHONY: test
-test: build kube $(HELM) $(KUSTOMIZE) ## Run all tests with the race detector, check coverage, then 20 s of soak and a little chaos.
+test: build kube $(HELM) $(KUSTOMIZE) ## Run all tests with the race detector, check coverage, then 100,000 schedules of calls, 20 s of soak and a little chaos.
 	hack/need.sh gcc gcc libc6-dev
 	hack/need.sh python3 python3
 	hack/need.sh promtool prometheus
@@ -114,10 +117,15 @@ test: build kube $(HELM) $(KUSTOMIZE) ## Run all tests with the race detector, c
 	KUBEBUILDER_ASSETS="$${KUBEBUILDER_ASSETS:-$(KUBE)}" HELM=$(HELM) KUSTOMIZE=$(KUSTOMIZE) CGO_ENABLED=1 go test -vet=off -race -timeout 25m \
 		-covermode=atomic -coverpkg=$(shell hack/coverage.sh --packages) -coverprofile=out/coverage.out ./...
 	hack/coverage.sh out/coverage.out
+	go test -vet=off ./rpc/session/...
 	cd hack/image && CGO_ENABLED=1 go test -vet=off -race ./...
 	cd test/e2e && CGO_ENABLED=1 go test -vet=off -race ./image/...
 	go run ./test/bench soak --duration 20s
 	go run ./test/chaos -bin $(BIN) -sessions 400
+
+.PHONY: sim
+sim: ## Play SEEDS (10000000) schedules of calls, from FIRST (1) on; the traces of those that break a promise are in out/sim.
+	go test -vet=off -count=1 -timeout 0 -v ./rpc/session/sim -run '^TestSchedules$$' -seeds $(SEEDS) -first $(FIRST) -keep $(abspath out/sim)
 
 .PHONY: stress
 stress: ## Run the end-to-end tests at full length (1,000 crashes, 10,000 sessions).

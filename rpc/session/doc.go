@@ -21,15 +21,16 @@
 //     journal; the Client by never letting a call that may have left it run at
 //     another server, unless it is idempotent.
 //  2. After an error, later beats earlier: once a call has an outcome, it does not
-//     start at a server that has received a call which the session made afterwards.
-//     The Client keeps it: such a call says what is closed. The Domain heeds that
-//     before it considers the call.
+//     start at a server that has received a call which the client made afterwards.
+//     The Client keeps it: such a call says what is closed, and a session says which
+//     one before it has ended. The Domain heeds that before it considers the call.
 //  3. A call whose outcome is DeadlineExceeded does not start any more, whatever
 //     else was heard: the Client tells each server the deadline on that server's own
 //     clock. One whose outcome is Canceled and Indeterminate may, until its deadline,
 //     or until promise 2 holds for it.
 //  4. Calls of a session in the same lane run one after the other, by sequence
-//     number, at any one server: also if one of them was abandoned while it ran.
+//     number, at any one server: also if one of them was abandoned while it ran. A
+//     session that takes another's place does not wait for what still runs of that.
 //  5. The crash of a worker is an outcome. The same call (method and arguments) that
 //     has killed several is not run for a while.
 //  6. Memory is bounded: by the calls that are open, a fixed number more that have
@@ -46,7 +47,10 @@
 // session there: so what one session acknowledges never depends on another server.
 // A server that does not know a session that was welcomed before says so; it never
 // opens it anew. That is how a client learns that a table is gone, or has expired
-// it. [Handshake.Life] tells a restart of the same table, after which idempotent
+// it. A Hello that opens a session is sent once, so that a late one does not open
+// again what has expired; the next connection has another identity, as long as none
+// was welcomed. A session that takes another's place names it, and that one ends
+// first. [Handshake.Life] tells a restart of the same table, after which idempotent
 // calls may have run although nothing is known of them.
 //
 // # A call at its client
@@ -63,7 +67,11 @@
 //	  pending, or sent and Unsent: Cancel ends it at once, NotExecuted ──────┘
 //
 // A connection that is lost changes no state: when the session is up again, what
-// was sent is sent again, and the table at the server sorts it out.
+// was sent is sent again, and the table at the server sorts it out. Only the newest
+// connection is listened to: an older one may bring what a server's last life said
+// of a call that its present life runs. If a server finds the deadline of a call
+// passed that was elsewhere before, the call waits for its own clock: the other may
+// still start it.
 //
 // # A call at its server
 //
@@ -101,9 +109,10 @@
 //
 // # Sessions
 //
-//	          Hello               any message             Bye, or lease over
+//	          Hello               any message       Bye, lease over, or another
 //	(unknown) ─────▶ open ─────────────────────▶ open ──────────────────────▶ (unknown)
-//	    │ Hello with Resume, or any message on an old connection: Gone
+//	    │                                             takes its place
+//	    └── Hello with Resume, or any message on an old connection: Gone
 //
 // A lease ends when nothing was heard for so long. A client renews it by Ping, and
 // does not resume a session of which it has heard nothing for four fifths of it.
@@ -115,7 +124,8 @@
 // it allows for one clock being faster than the other by 1/1024. A deadline that is
 // converted with this is early by no more than the delay of that message and 1/1024
 // of the time since, and late never: not by delay in the network or in a buffer, and
-// not because a process was stopped.
+// not because a process was stopped. A machine that is stopped is another matter, if
+// its clock stops with it.
 //
 // # What a shell must do
 //
@@ -123,11 +133,12 @@
 //     is as durable as it wants. Append and Interrupt are carried out at once.
 //   - Number connections upwards, on both sides, and use no number twice.
 //   - Say Unsent only of what no byte has left of.
+//   - Check what it decodes: a Message has a Greeting where its kind wants one.
 //   - Restore a Domain only when the workers of its last life have ended; give it
 //     all whole records of its journal, or another identity and none of them.
 //   - Ask Start just before a hand-over. Cancel a running handler at its deadline.
-//   - Call Client.Cancel when a caller's context ends, and Client.GiveUp when the
-//     answer to that is not worth waiting for any longer.
+//   - Call Client.Cancel when a caller's context ends or the call's deadline comes, and
+//     Client.GiveUp when the answer to that is not worth waiting for any longer.
 //
 // # What a crash loses
 //

@@ -93,6 +93,7 @@ type Session struct {
 	orphans    int // entries that run although they are closed
 	lanes      map[uint64]*lane
 	gapped     []*lane // whose first call waits for one that has not come
+	spare      *lane   // an empty one, for the next
 	held       int     // bytes of replies
 	place      int     // in Domain.order
 }

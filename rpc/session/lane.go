@@ -25,11 +25,13 @@ func (s *Session) join(key uint64, e *Entry, fx []Effect) []Effect {
 	}
 	l := s.lanes[key]
 	if l == nil {
-		l = &lane{key: key}
+		if l, s.spare = s.spare, nil; l == nil {
+			l = new(lane)
+		}
 		if s.lanes == nil {
 			s.lanes = map[uint64]*lane{}
 		}
-		s.lanes[key] = l
+		l.key, s.lanes[key] = key, l
 	}
 	e.state, e.lane = waiting, l
 	i, _ := slices.BinarySearchFunc(l.calls, e.seq, func(e *Entry, seq uint64) int {
@@ -74,6 +76,7 @@ func (s *Session) leave(e *Entry, fx []Effect) []Effect {
 	}
 	if l.busy == nil && len(l.calls) == 0 {
 		delete(s.lanes, l.key)
+		s.spare = l
 	}
 	return s.admit(l, fx)
 }

@@ -258,7 +258,7 @@ func TestS3_23_ALateDuplicateDoesNotTurnTheReplyAway(t *testing.T) {
 	}
 }
 
-func TestXIDReuseWithOtherArgumentsClosesTheConnection(t *testing.T) {
+func TestC27_XIDReuseWithOtherArgumentsClosesTheConnection(t *testing.T) {
 	for name, change := range map[string]func(*Message){
 		"arguments": func(m *Message) { m.Sum++ },
 		"method":    func(m *Message) { m.Method++ },
@@ -275,7 +275,7 @@ func TestXIDReuseWithOtherArgumentsClosesTheConnection(t *testing.T) {
 	}
 }
 
-func TestOpenCallsAreLimited(t *testing.T) {
+func TestC27_OpenCallsAreLimited(t *testing.T) {
 	_, s := one(t, DomainOptions{})
 	for range 600 {
 		s.call(&Invocation{})
@@ -294,7 +294,7 @@ func TestOpenCallsAreLimited(t *testing.T) {
 	}
 }
 
-func TestRepliesOverTheBudgetAreDroppedAndNothingRunsAgain(t *testing.T) {
+func TestC27_RepliesOverTheBudgetAreDroppedAndNothingRunsAgain(t *testing.T) {
 	_, s := one(t, DomainOptions{ReplyBytes: 10})
 	first, second := s.call(&Invocation{}), s.call(&Invocation{})
 	s.deliver()
@@ -310,7 +310,7 @@ func TestRepliesOverTheBudgetAreDroppedAndNothingRunsAgain(t *testing.T) {
 	}
 }
 
-func TestSessionsAreLimited(t *testing.T) {
+func TestC27_SessionsAreLimited(t *testing.T) {
 	r := newRig(t, DomainOptions{Sessions: 1}, 1)
 	s := r.servers[0]
 	s.receive(packet{9, Message{Kind: Hello, Greeting: &Handshake{Session: ID{9}}}})

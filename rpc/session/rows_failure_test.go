@@ -368,7 +368,7 @@ func TestS2_05_APoisonCallIsQuarantined(t *testing.T) {
 
 // A server that welcomes a session as new, or that has another table, has lost it,
 // whatever it says of Resume.
-func TestAClientKnowsAnotherTable(t *testing.T) {
+func TestC27_AClientKnowsAnotherTable(t *testing.T) {
 	for name, change := range map[string]func(*Handshake){
 		"the session is new": func(h *Handshake) { h.Resume = false },
 		"another domain":     func(h *Handshake) { h.Domain = ID{0xff} },
@@ -389,7 +389,7 @@ func TestAClientKnowsAnotherTable(t *testing.T) {
 
 // The server's clock shows a converted deadline before the client's shows the
 // deadline, however long the welcome was under way and whichever clock is faster.
-func TestDeadlinesAreNeverLate(t *testing.T) {
+func TestC27_DeadlinesAreNeverLate(t *testing.T) {
 	const start, sent = 1000 * time.Second, 5000 * time.Second // at the client, at the server
 	for _, ppm := range []int64{-800, 0, 800} {
 		for _, delay := range []time.Duration{0, time.Millisecond, time.Minute} {

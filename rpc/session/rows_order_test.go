@@ -62,7 +62,7 @@ func TestS3_12_AnAbandonmentThatIsLostComesWithTheNextCall(t *testing.T) {
 	}
 }
 
-func TestCancelOvertakesItsCall(t *testing.T) {
+func TestC27_CancelOvertakesItsCall(t *testing.T) {
 	r, s := one(t, DomainOptions{})
 	i := s.call(&Invocation{})
 	late := s.up[0]
@@ -223,7 +223,7 @@ func TestWindowIsASortedMap(t *testing.T) {
 }
 
 // Fences come by several connections: an older one that comes later opens nothing.
-func TestFencesMayComeInAnyOrder(t *testing.T) {
+func TestC27_FencesMayComeInAnyOrder(t *testing.T) {
 	r, s := one(t, DomainOptions{})
 	s.call(&Invocation{}) // pins the watermark
 	s.deliver()
@@ -248,7 +248,7 @@ func TestFencesMayComeInAnyOrder(t *testing.T) {
 }
 
 // Whoever waits for its turn to be sent can leave at once, however many wait.
-func TestManyCallsAreCancelledAtOnce(t *testing.T) {
+func TestC27_ManyCallsAreCancelledAtOnce(t *testing.T) {
 	r, s := one(t, DomainOptions{})
 	calls := make([]Invocation, 100_000)
 	for i := range calls {

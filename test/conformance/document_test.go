@@ -19,6 +19,8 @@ const (
 )
 
 var (
+	callRow  = regexp.MustCompile(`(?m)^\| (S[1-4]\.\d+|C\.\d+) \|(.*)\|$`)
+	callTest = regexp.MustCompile(`^Test(S[1-4]_\d\d|C\d+)_`)
 	tableRow = regexp.MustCompile(`(?m)^\| ((?:S0\.)?\d+) \|(.*)\|$`)
 	testName = regexp.MustCompile("`((?:Test|Example)\\w*)`")
 	funcDecl = regexp.MustCompile(`(?m)^func ((?:Test|Example)\w*)\(`)
@@ -50,31 +52,45 @@ type documented struct {
 	note  string
 }
 
-// readDocument parses docs/conformance.md: the next to last column names tests,
-// "`TestA`, `TestB` (dir); `TestC` (dir)", the last is a note.
-func readDocument(t *testing.T) map[string]documented {
+// document is docs/conformance.md.
+func document(t *testing.T) string {
 	t.Helper()
 	b, err := os.ReadFile(filepath.Join(root, "docs/conformance.md"))
 	if err != nil {
 		t.Fatal(err)
 	}
+	return string(b)
+}
+
+// readDocument parses the rows of the wire and of the server: the next to last column names tests,
+// "`TestA`, `TestB` (dir); `TestC` (dir)", the last is a note.
+func readDocument(t *testing.T) map[string]documented {
+	t.Helper()
 	rows := map[string]documented{}
-	for _, m := range tableRow.FindAllStringSubmatch(string(b), -1) {
-		columns := strings.Split(m[2], "|")
-		if _, twice := rows[m[1]]; twice || len(columns) < 3 {
-			t.Fatalf("row %s stands there twice, or lacks columns", m[1])
+	for _, m := range tableRow.FindAllStringSubmatch(document(t), -1) {
+		if _, twice := rows[m[1]]; twice {
+			t.Fatalf("row %s stands there twice", m[1])
 		}
-		d := documented{tests: map[string][]string{}, note: strings.TrimSpace(columns[len(columns)-1])}
-		for group := range strings.SplitSeq(columns[len(columns)-2], ";") {
-			names, dir, _ := strings.Cut(group, "(")
-			for _, name := range testName.FindAllStringSubmatch(names, -1) {
-				dir := strings.TrimSuffix(strings.TrimSpace(dir), ")")
-				d.tests[dir] = append(d.tests[dir], name[1])
-			}
-		}
-		rows[m[1]] = d
+		rows[m[1]] = parseRow(t, m[1], m[2])
 	}
 	return rows
+}
+
+func parseRow(t *testing.T, row, line string) documented {
+	t.Helper()
+	columns := strings.Split(line, "|")
+	if len(columns) < 3 {
+		t.Fatalf("row %s lacks columns", row)
+	}
+	d := documented{tests: map[string][]string{}, note: strings.TrimSpace(columns[len(columns)-1])}
+	for group := range strings.SplitSeq(columns[len(columns)-2], ";") {
+		names, dir, _ := strings.Cut(group, "(")
+		for _, name := range testName.FindAllStringSubmatch(names, -1) {
+			dir := strings.TrimSuffix(strings.TrimSpace(dir), ")")
+			d.tests[dir] = append(d.tests[dir], name[1])
+		}
+	}
+	return d
 }
 
 // check tells what is wrong with a row. Tests with a number must have the
@@ -134,5 +150,36 @@ func TestConformanceDocument(t *testing.T) {
 		if (strings.HasPrefix(name, "TestRow") || strings.HasPrefix(name, "TestS0_")) && !named[name] {
 			t.Errorf("%s is not documented", name)
 		}
+	}
+}
+
+// What is said to be proved of calls is, and every test that proves a row is named.
+func TestConformanceDocumentOfCalls(t *testing.T) {
+	t.Parallel()
+	known := map[string]map[string]bool{}
+	for _, dir := range []string{"rpc/session", "rpc/session/sim"} {
+		known[dir] = testsIn(t, dir)
+	}
+	named := map[string]bool{}
+	for _, m := range callRow.FindAllStringSubmatch(document(t), -1) {
+		d := parseRow(t, m[1], m[2])
+		if err := d.check("", func(dir string) map[string]bool { return known[dir] }); err != nil {
+			t.Errorf("row %s: %v", m[1], err)
+		}
+		for _, names := range d.tests {
+			for _, name := range names {
+				named[name] = true
+			}
+		}
+	}
+	for dir, names := range known {
+		for name := range names {
+			if callTest.MatchString(name) && !named[name] {
+				t.Errorf("%s of %s is not documented", name, dir)
+			}
+		}
+	}
+	if len(named) == 0 {
+		t.Error("no test of calls is named")
 	}
 }

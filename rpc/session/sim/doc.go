@@ -13,11 +13,12 @@
 // A schedule has some programs and servers, a few dozen calls (idempotent or not, in
 // lanes or not, with deadlines, cancelled), and all that goes wrong: connections
 // are lost, at one end sooner than at the other, with what is under way arriving or
-// not; messages are late; a client makes a second connection beside a good one;
-// nodes cannot reach each other; processes are stopped, for longer than a lease;
-// servers crash before, in and after each record that they write, each message,
-// each hand-over, and lose their journal, or the end of it with the power; servers
-// are replaced; programs crash; workers die before a call, before its effect and
+// not; messages are late, by more than a lease; a client makes a second connection
+// beside a good one, or before it knows that the first is lost; nodes cannot reach
+// each other; processes are stopped, for longer than a lease; servers crash before,
+// in and after each record that they write, each message, each hand-over, and lose
+// their journal, or the end of it with the power; servers drain, and start again;
+// servers are replaced; programs crash; workers die before a call, before its effect and
 // after. Clocks start anywhere and run at different speeds. Then the storm ends, and
 // everything must come to an end by itself.
 //
@@ -31,10 +32,11 @@
 //
 // # Playing it
 //
-//	go test ./rpc/session/sim -run TestSchedules -seeds 10000000 -timeout 0
+//	make sim SEEDS=10000000
 //	go test ./rpc/session/sim -run TestSchedules -seed 135 -without cut,delay -storm 300ms
 //
 // The same seed is the same schedule, to the last event. One that breaks a promise
 // is narrowed before it is printed: faults that it does not need are left out, and
-// the storm is shortened.
+// the storm is shortened. In each schedule some kinds of fault are frequent and some
+// do not happen, so that few hide behind many.
 package sim
