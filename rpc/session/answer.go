@@ -98,9 +98,11 @@ func (p *Peer) reply(now time.Duration, m *Message, out []Demand) []Demand {
 	}
 	p.settle(i.seq)
 	switch {
-	case i.state == sent && m.Code == Refused && m.Execution == NotExecuted && i.attempts < p.client.opt.Attempts:
+	case i.state == sent && m.Code == Refused && i.attempts < p.client.opt.Attempts &&
+		(m.Execution == NotExecuted || i.Idempotent):
+		i.ran = i.ran || m.Execution != NotExecuted
 		out = p.route(i, out)
-	case i.state == sent && m.Code == DeadlineExceeded && i.ran:
+	case i.state == sent && m.Code == DeadlineExceeded && i.ran && now < i.Deadline:
 		i.peer, i.state = nil, routing // where it was before, it may start until Cancel says the same
 	default:
 		i.Outcome = Outcome{Code: m.Code, Execution: m.Execution, Reply: m.Body}

@@ -337,6 +337,31 @@ func TestS2_03_AnIdempotentCallIsRunAgainIfItsWorkerCrashes(t *testing.T) {
 	i.want(t, Crashed, Indeterminate)
 }
 
+// A server that drains does not run it again, but another may.
+func TestS2_03_AnIdempotentCallMovesIfItsServerDrainsAfterTheCrash(t *testing.T) {
+	r := newRig(t, DomainOptions{}, 2)
+	a, b := r.servers[0], r.servers[1]
+	a.connect(1)
+	b.connect(1)
+	once, often := a.call(&Invocation{}), a.call(&Invocation{Idempotent: true})
+	a.deliver()
+	for range 2 {
+		a.do(a.domain.Crash(r.now, a.start(), true, nil, nil))
+	}
+	a.do(a.domain.Refuse(a.ready[0], nil))
+	a.deliver()
+	once.want(t, Crashed, Indeterminate)
+	if len(r.routed) != 1 || r.routed[0] != often {
+		t.Fatalf("%d calls move", len(r.routed))
+	}
+	b.call(often)
+	b.deliver()
+	b.do(b.domain.Refuse(b.ready[0], nil))
+	b.deliver()
+	r.do(r.client.NoServer(often, nil))
+	often.want(t, NoServer, Indeterminate)
+}
+
 func TestS2_05_APoisonCallIsQuarantined(t *testing.T) {
 	r, s := one(t, DomainOptions{})
 	crash := func(sum uint64) *Invocation {

@@ -43,8 +43,17 @@ func (s *store) run(c *call) []byte {
 func (s *store) reply(c *call, b []byte) bool { return len(b) >= 8 && decode(b[:8]) == c.id }
 
 // history is what the programs have seen. What may have happened, may happen at
-// any time from when it was called.
+// any time from when it was called. If nobody has seen it, it may have happened after
+// all that was seen, and proves nothing.
 func (s *store) history(r *run) []porcupine.Operation {
+	seen := map[string]bool{}
+	for _, c := range r.truth.calls {
+		if !c.orphan && c.inv.Outcome.Code == session.OK {
+			for word := range strings.SplitAfterSeq(string(c.inv.Outcome.Reply[8:]), ".") {
+				seen[word] = true
+			}
+		}
+	}
 	var ops []porcupine.Operation
 	for _, c := range r.truth.calls {
 		o := s.ops[c]
@@ -53,7 +62,7 @@ func (s *store) history(r *run) []porcupine.Operation {
 		switch {
 		case known:
 			did.Output, did.Return = string(c.inv.Outcome.Reply[8:]), int64(c.finished)
-		case o.get || !c.orphan && c.inv.Outcome.Execution == session.NotExecuted:
+		case o.get || !seen[o.word] || !c.orphan && c.inv.Outcome.Execution == session.NotExecuted:
 			continue
 		}
 		ops = append(ops, did)

@@ -13,6 +13,8 @@ type Mutant struct {
 	Name string
 	// Breaks is part of what the checks say of it.
 	Breaks string
+	// Needs are faults that it takes to see it, and that are else too few.
+	Needs []Fault
 
 	onReceive  func(*server, *link, *session.Message)
 	onHello    func(*server, time.Duration, *link, *session.Message) (*session.Session, []session.Effect)
@@ -91,6 +93,9 @@ func serverMutants() []Mutant {
 			onHello: func(s *server, now time.Duration, l *link, m *session.Message) (*session.Session, []session.Effect) {
 				if m.Greeting.Resume {
 					s.domain = session.NewDomain(s.id, s.life, session.DomainOptions{Lease: lease})
+					for _, other := range s.links {
+						other.session = nil
+					}
 				}
 				return helloAsNew(s, now, l, m)
 			},
@@ -253,6 +258,7 @@ func clientMutants() []Mutant {
 		},
 		{
 			Name: "replies by a connection that is given up are taken", Breaks: "ran",
+			Needs:   []Fault{Refusal, Second, Crash, Point},
 			anyConn: true,
 		},
 		{

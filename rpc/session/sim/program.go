@@ -29,8 +29,12 @@ func (r *run) newProgram(name int) *program {
 
 // boot starts the process: another client, that knows nothing of the last one.
 func (p *program) boot() {
+	trusts := lease
+	if p.w.one(2) {
+		trusts /= 2 // it gives sessions up that the server still keeps
+	}
 	p.client = session.NewClient(session.ClientOptions{
-		Rand: p.w.rng.Uint64, Lease: lease, Open: []int{1, 3, windowMost}[p.w.rng.IntN(3)],
+		Rand: p.w.rng.Uint64, Lease: trusts, Open: []int{1, 3, windowMost}[p.w.rng.IntN(3)],
 		FailoverAfter: 150 * time.Millisecond, AckDelay: 20 * time.Millisecond,
 		RedialMost: 100 * time.Millisecond,
 	})
@@ -86,7 +90,7 @@ func (p *program) issue(c *call) {
 	if at := c.inv.Deadline; at != 0 {
 		p.w.at(p.clock.until(at), func() { p.awake(func() { p.cancel(client, c, session.DeadlineExceeded) }) })
 	}
-	if p.w.one(6) {
+	if p.w.one(p.r.mix.cancel) {
 		p.when(p.w.between(0, p.patience()), func() { p.cancel(client, c, session.Canceled) })
 	}
 }
@@ -181,12 +185,18 @@ func (p *program) dial(peer *session.Peer) {
 	})
 }
 
-// again makes another connection to a server after d.
+// again makes another connection to a server after d, or when that runs.
 func (p *program) again(d time.Duration, peer *session.Peer) {
 	client := p.client
 	p.when(d, func() {
 		s, _ := peer.Tag.(*server)
-		if p.client != client || !s.running || s.apart[p] > p.w.now || !slices.Contains(p.peers, peer) {
+		if p.client != client || s.apart[p] > p.w.now || !slices.Contains(p.peers, peer) {
+			return
+		}
+		if !s.running {
+			if !p.w.one(8) {
+				p.again(p.w.between(0, 20*time.Millisecond), peer)
+			}
 			return
 		}
 		l := p.w.connect(p, peer, s)

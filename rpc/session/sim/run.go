@@ -26,6 +26,19 @@ type run struct {
 	gone     map[*server]bool
 	programs []*program
 	app      app
+	mix      mix
+}
+
+// mix is what the calls of a schedule are like: one in so many.
+type mix struct {
+	idempotent, lane, deadline, cancel int
+}
+
+func (w *world) mix() mix {
+	pick := func(n ...int) int { return n[w.rng.IntN(len(n))] }
+	return mix{
+		idempotent: pick(1, 3, 3, 10), lane: pick(1, 2, 2, 8), deadline: pick(1, 4, 4, 20), cancel: pick(2, 6, 6, 30),
+	}
 }
 
 // app is what the servers serve.
@@ -39,9 +52,9 @@ type app interface {
 type echo struct{}
 
 func (echo) call(r *run, c *call) {
-	c.once = !r.w.one(3)
+	c.once = !r.w.one(r.mix.idempotent)
 	c.poison = r.w.fault(Poison, 15)
-	if r.w.one(2) {
+	if r.w.one(r.mix.lane) {
 		c.inv.Lane = 1 + uint64(r.w.rng.IntN(2))
 	}
 }
@@ -55,7 +68,10 @@ func newRun(s Schedule, m Mutant, a app, trace io.Writer, cover *Coverage) *run 
 		s.Storm = stormy
 	}
 	r := &run{w: newWorld(s, trace), app: a, cover: cover, mutant: m, gone: map[*server]bool{}}
-	r.truth = newTruth(r)
+	for _, f := range m.Needs {
+		r.w.often[f] = 20
+	}
+	r.truth, r.mix = newTruth(r), r.w.mix()
 	for n := range 1 + r.w.rng.IntN(3) {
 		r.servers = append(r.servers, r.newServer(n))
 	}
@@ -146,7 +162,7 @@ func (r *run) newCall(p *program) *call {
 	if c.poison {
 		c.inv.Sum = 1
 	}
-	if w.one(4) {
+	if w.one(r.mix.deadline) {
 		c.inv.Deadline = p.clock.now() + w.between(time.Millisecond, p.patience())
 	}
 	r.truth.calls = append(r.truth.calls, c)

@@ -95,10 +95,16 @@ func (s *server) tick(life uint64) {
 	}
 }
 
-// drain lets a server refuse everything until it is started again.
+// drain lets a server refuse everything until it is started again. Some of what it says
+// is under way for so long that its next life has begun.
 func (s *server) drain() {
 	s.drains = true
 	s.w.logf("server %d: drains", s.name)
+	for n := session.Conn(1); n <= s.conns; n++ {
+		if l := s.links[n]; l != nil && s.w.one(2) {
+			l.slow += s.w.between(0, 300*time.Millisecond)
+		}
+	}
 	life := s.life
 	s.w.after(s.w.between(0, 100*time.Millisecond), func() { s.alive(life, s.crash) })
 }
@@ -118,7 +124,7 @@ func (s *server) crash() {
 	for n := session.Conn(1); n <= s.conns; n++ {
 		if l := s.links[n]; l != nil && l.accepted {
 			l.accepted = false
-			l.closed(s.w.between(0, 300*time.Millisecond))
+			l.closed(s.w.between(0, 600*time.Millisecond))
 			if s.w.fault(Second, 3) { // what comes by this one may be older than the answers by the next
 				l.client.again(s.w.between(0, 300*time.Millisecond), l.peer)
 			}
@@ -131,7 +137,11 @@ func (s *server) crash() {
 		s.r.cover.events[lostRecords] += len(s.journal) - s.synced
 		s.journal = s.journal[:s.synced]
 	}
-	s.w.after(s.w.between(time.Millisecond, 400*time.Millisecond), func() {
+	most := 400 * time.Millisecond
+	if s.w.one(2) {
+		most /= 20
+	}
+	s.w.after(s.w.between(time.Millisecond, most), func() {
 		if !s.running && !s.r.gone[s] {
 			s.boot()
 		}
