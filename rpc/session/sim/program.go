@@ -52,7 +52,11 @@ func (p *program) boot() {
 func (p *program) tick(incarnation *session.Client) {
 	if p.client == incarnation && !p.ended {
 		p.perform(p.client.Tick(p.clock.now(), nil))
-		p.when(20*time.Millisecond, func() { p.tick(incarnation) })
+		soon := 20 * time.Millisecond
+		if p.w.calm {
+			soon *= 5
+		}
+		p.when(soon, func() { p.tick(incarnation) })
 	}
 }
 
@@ -127,7 +131,7 @@ func (p *program) receive(l *link, m *session.Message) {
 		return
 	}
 	conn := p.r.mutant.answered(l, m)
-	p.w.logf("program %d ← %d: %s", p.name, l.id, show(m))
+	p.w.logMessage("program %d ← %d: %s", p.name, l.id, m)
 	p.perform(p.client.Receive(p.clock.now(), l.peer, conn, m, nil))
 }
 
@@ -151,7 +155,7 @@ func (p *program) perform(out []session.Demand) {
 		case session.Transmit:
 			p.r.mutant.transmit(p, d)
 			if l := p.links[d.Conn]; l != nil {
-				p.w.logf("program %d → %d: %s", p.name, l.id, show(&d.Msg))
+				p.w.logMessage("program %d → %d: %s", p.name, l.id, &d.Msg)
 				l.toServer(d)
 			}
 		case session.Dial:

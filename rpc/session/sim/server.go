@@ -165,7 +165,7 @@ func (s *server) point(name crashPoint) bool {
 
 func (s *server) receive(l *link, m *session.Message) {
 	now := s.clock.now()
-	s.w.logf("server %d ← %d: %s", s.name, l.id, show(m))
+	s.w.logMessage("server %d ← %d: %s", s.name, l.id, m)
 	s.r.mutant.received(s, l, m)
 	if m.Kind == session.Hello {
 		var fx []session.Effect
@@ -220,7 +220,7 @@ func (s *server) do(e *session.Effect) {
 	switch e.Do {
 	case session.Send:
 		if l := s.links[e.Conn]; l != nil {
-			s.w.logf("server %d → %d: %s", s.name, l.id, show(&e.Msg))
+			s.w.logMessage("server %d → %d: %s", s.name, l.id, &e.Msg)
 			l.toClient(e.Msg)
 		}
 	case session.Append:

@@ -7,14 +7,15 @@ import (
 	"rpcpool.dev/rpc/session"
 )
 
-// show renders a message for a trace, lazily.
-type shown struct{ m *session.Message }
+// logMessage is logf for the most frequent lines. It costs nothing without a trace.
+func (w *world) logMessage(format string, node int, link session.Conn, m *session.Message) {
+	if w.trace != nil {
+		w.logf(format, node, link, show(m))
+	}
+}
 
-func show(m *session.Message) fmt.Stringer { return shown{m} }
-
-// String is the kind and what is not zero.
-func (s shown) String() string {
-	m := s.m
+// show is the kind of a message, and what of it is not zero.
+func show(m *session.Message) string {
 	var b strings.Builder
 	b.WriteString(m.Kind.String())
 	if m.Seq != 0 {

@@ -38,6 +38,7 @@ func newWorld(s Schedule, trace io.Writer) *world {
 	for f := range w.often {
 		w.often[f] = []int{0, 1, 1, 1, 1, 5}[w.rng.IntN(6)]
 	}
+	w.queue = make([]event, 0, 256)
 	return w
 }
 
