@@ -98,9 +98,6 @@ type Session struct {
 	place      int     // in Domain.order
 }
 
-// ID names the session.
-func (s *Session) ID() ID { return s.id }
-
 // proves tells whether that is the secret of who opened the session.
 func (s *Session) proves(secret ID) bool {
 	return subtle.ConstantTimeCompare(s.secret[:], secret[:]) == 1

@@ -153,6 +153,29 @@ func TestC27_AHandlerThatNeverReturnsHoldsItsLaneOnly(t *testing.T) {
 	}
 }
 
+// Whoever waits for long is told that it runs.
+func TestC27_ALongCallIsSaidToRun(t *testing.T) {
+	r, s := one(t, DomainOptions{})
+	i := s.call(&Invocation{})
+	s.deliver()
+	e := s.start()
+	if i.Started() {
+		t.Error("it is said too early")
+	}
+	s.do(s.domain.Notice(e, nil))
+	s.deliver()
+	if !i.Started() || i.XID() != e.XID() {
+		t.Errorf("%s started: %t, as %s", i.XID(), i.Started(), e.XID())
+	}
+	r.do(r.client.Cancel(r.now, i, Canceled, nil))
+	r.do(r.client.GiveUp(r.now, i, nil))
+	s.deliver()
+	s.do(s.domain.Notice(e, nil))
+	if len(s.down) > 0 {
+		t.Error("it is said of a call that nobody waits for")
+	}
+}
+
 // A call without arguments, and one without a reply, are calls like any other.
 func TestC27_NoArgumentsAndNoReply(t *testing.T) {
 	_, s := one(t, DomainOptions{Journal: true})
