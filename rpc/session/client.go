@@ -10,7 +10,7 @@ import (
 type ClientOptions struct {
 	Rand  Rand
 	Lease time.Duration // the servers' lease: 5 min
-	Open  int           // how many calls may be open at one server: 512; 1 makes a session serial
+	Open  int           // how many calls may be open at one server: 512, not more than its Open; 1 makes a session serial
 	// FailoverAfter is how long a server may be out of reach until idempotent calls
 	// that were sent to it are sent to another: 3 s.
 	FailoverAfter time.Duration

@@ -117,13 +117,16 @@ func (p *Peer) transmit(now time.Duration, i *Invocation, out []Demand) []Demand
 	}, out)
 }
 
+// century bounds how far a deadline is, so that it can be added to any clock.
+const century = 100 * 365 * 24 * time.Hour
+
 // deadline converts to the server's clock: it will show what is returned before
 // the client's shows t. The clocks may differ in speed by one in a thousand.
 func (p *Peer) deadline(t time.Duration) time.Duration {
 	if t == 0 {
 		return 0
 	}
-	left := t - p.clientAt
+	left := min(t-p.clientAt, century)
 	return max(p.serverAt+left-left>>10, 1)
 }
 

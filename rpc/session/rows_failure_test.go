@@ -1,6 +1,7 @@
 package session
 
 import (
+	"math"
 	"testing"
 	"time"
 )
@@ -409,6 +410,15 @@ func TestC27_AClientKnowsAnotherTable(t *testing.T) {
 		if i.want(t, Lost, Indeterminate); len(s.ready) > 0 {
 			t.Errorf("%s: it is to run", name)
 		}
+	}
+}
+
+// A deadline that is as far as there are numbers is not one that has passed.
+func TestC27_AFarDeadlineHasNotPassed(t *testing.T) {
+	const year = 365 * 24 * time.Hour
+	p := Peer{serverAt: 3 * year, clientAt: time.Second}
+	if d := p.deadline(math.MaxInt64); d < 100*year {
+		t.Errorf("it is %s on the server's clock", d)
 	}
 }
 
