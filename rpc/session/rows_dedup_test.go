@@ -148,6 +148,9 @@ func TestS3_20_AnAckComesByItselfWhenItIsQuiet(t *testing.T) {
 	r.tick(time.Millisecond)
 	s.deliver()
 	s.wantEntries(0)
+	if r.tick(time.Second); len(s.up) > 0 {
+		t.Error("it comes again, although nothing is new")
+	}
 }
 
 func TestS3_21_ASerialSessionHasOneCallOpen(t *testing.T) {
@@ -206,6 +209,27 @@ func TestS3_22_AClientStopsBeforeItsLeaseEnds(t *testing.T) {
 	}
 	s.serve()
 	repeatable.want(t, OK, Executed)
+}
+
+// A lease runs from when its renewal was sent, however late the answer comes.
+func TestS3_22_ALateAnswerRenewsFromItsQuestion(t *testing.T) {
+	r, s := one(t, DomainOptions{})
+	before := s.peer.session
+	r.tick(75 * time.Second) // a quarter
+	s.deliverUp()
+	r.now += 2 * time.Minute
+	s.deliverDown()
+	s.disconnect(1)
+	r.now += 2*time.Minute - time.Second
+	r.do(r.client.Connected(r.now, s.peer, 2, nil))
+	if s.peer.session != before {
+		t.Error("it is given up too early")
+	}
+	s.up = nil
+	r.now += time.Second
+	if s.connect(3); s.peer.session == before {
+		t.Error("it is resumed, although the server has heard nothing for four minutes")
+	}
 }
 
 func TestS3_22_ALongCallKeepsItsLease(t *testing.T) {

@@ -200,6 +200,7 @@ func TestS3_09_EveryErrorSaysWhetherItRan(t *testing.T) {
 func TestS3_24_TheServerRestarts(t *testing.T) {
 	tests := map[string]struct {
 		idempotent, keep bool
+		lane             uint64
 		until            string // how far the call had come
 		code             Code
 		want             Execution
@@ -209,6 +210,7 @@ func TestS3_24_TheServerRestarts(t *testing.T) {
 		"was queued":                   {until: "queued", keep: true, code: OK, want: Executed, runs: 1},
 		"ran":                          {until: "started", keep: true, code: Lost, want: Indeterminate, runs: 1},
 		"ran, idempotent":              {until: "started", keep: true, idempotent: true, code: OK, want: Executed, runs: 2},
+		"ran, idempotent, in a lane":   {until: "started", keep: true, idempotent: true, lane: 1, code: OK, want: Executed, runs: 2},
 		"had ended":                    {until: "ended", keep: true, code: OK, want: Executed, runs: 1},
 		"had ended, idempotent":        {until: "ended", keep: true, idempotent: true, code: OK, want: Executed, runs: 2},
 		"had ended, journal lost":      {until: "ended", code: Expired, want: Indeterminate, runs: 1},
@@ -219,7 +221,7 @@ func TestS3_24_TheServerRestarts(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			_, s := one(t, DomainOptions{Journal: true})
-			i := s.call(&Invocation{Idempotent: test.idempotent})
+			i := s.call(&Invocation{Idempotent: test.idempotent, Lane: test.lane})
 			runs := 0
 			if test.until != "sent" {
 				s.deliver()
@@ -380,7 +382,6 @@ func TestS2_05_APoisonCallIsQuarantined(t *testing.T) {
 	crash(13).want(t, Poisoned, NotExecuted)
 	crash(14).want(t, Crashed, Indeterminate) // other arguments
 	r.now += 10 * time.Minute
-	s.do(s.domain.Tick(r.now, nil))
 	s.disconnect(1)
 	s.connect(2)
 	crash(13).want(t, Crashed, Indeterminate)
@@ -390,6 +391,10 @@ func TestS2_05_APoisonCallIsQuarantined(t *testing.T) {
 	crash(13).want(t, Poisoned, NotExecuted)
 	s.domain.Pardon(7, 13)
 	crash(13).want(t, Crashed, Indeterminate)
+	s.do(s.domain.Tick(r.now+10*time.Minute, nil))
+	if n := len(s.domain.poison.what); n > 0 {
+		t.Errorf("%d are remembered for ever", n)
+	}
 }
 
 // A server that welcomes a session as new, or that has another table, has lost it,
