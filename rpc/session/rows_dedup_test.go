@@ -153,6 +153,20 @@ func TestS3_20_AnAckComesByItselfWhenItIsQuiet(t *testing.T) {
 	}
 }
 
+// What has ended above a call that is still open is forgotten, too.
+func TestS3_20_AnAckSpeaksOfWhatIsAboveAnOpenCall(t *testing.T) {
+	r, s := one(t, DomainOptions{})
+	s.call(&Invocation{})
+	s.deliver()
+	s.start()
+	s.call(&Invocation{})
+	s.serve()
+	s.wantEntries(2)
+	r.tick(100 * time.Millisecond)
+	s.deliver()
+	s.wantEntries(1)
+}
+
 func TestS3_21_ASerialSessionHasOneCallOpen(t *testing.T) {
 	r := newRig(t, DomainOptions{}, 1)
 	r.client.opt.Open = 1
@@ -209,6 +223,23 @@ func TestS3_22_AClientStopsBeforeItsLeaseEnds(t *testing.T) {
 	}
 	s.serve()
 	repeatable.want(t, OK, Executed)
+}
+
+// To come back is to be heard of.
+func TestS3_22_AHelloRenewsTheLease(t *testing.T) {
+	r, s := one(t, DomainOptions{})
+	i := s.call(&Invocation{})
+	s.deliver()
+	e := s.start()
+	r.now += 3 * time.Minute
+	s.disconnect(1)
+	r.do(r.client.Connected(r.now, s.peer, 2, nil))
+	s.deliverUp()
+	s.do(s.domain.Tick(r.now+4*time.Minute, nil))
+	s.deliver()
+	s.finish(e, "")
+	s.deliver()
+	i.want(t, OK, Executed)
 }
 
 // A lease runs from when its renewal was sent, however late the answer comes.

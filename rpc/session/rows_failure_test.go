@@ -71,6 +71,21 @@ func TestS1_34_DialsBackOffAndStartAnew(t *testing.T) {
 	}
 }
 
+// A server that takes connections and closes them is not dialled all the time.
+func TestS1_34_AConnectionThatIsNeverWelcomedCountsAsBroken(t *testing.T) {
+	r := newRig(t, DomainOptions{}, 1)
+	s := r.servers[0]
+	s.call(&Invocation{})
+	r.do(r.client.Connected(r.now, s.peer, 1, nil))
+	s.disconnect(1)
+	if len(r.dialled) != 1 {
+		t.Errorf("%d dials at once", len(r.dialled))
+	}
+	if r.tick(time.Second); len(r.dialled) != 2 {
+		t.Errorf("%d dials after a pause", len(r.dialled))
+	}
+}
+
 // What a caller is told of a call that has failed, and what is true.
 func TestS3_09_EveryErrorSaysWhetherItRan(t *testing.T) {
 	tests := map[string]struct {

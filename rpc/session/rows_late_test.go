@@ -236,3 +236,14 @@ func TestC27_UnknownNumbersHaveNames(t *testing.T) {
 		}
 	}
 }
+
+// Only who has opened a session can end it by another.
+func TestC27_AStrangerEndsNoSession(t *testing.T) {
+	_, s := one(t, DomainOptions{})
+	i := s.call(&Invocation{})
+	s.deliver()
+	s.receive(packet{9, Message{Kind: Hello, Greeting: &Handshake{Session: ID{9}, Former: s.peer.session, Proof: ID{9}}}})
+	s.down = nil
+	s.serve()
+	i.want(t, OK, Executed)
+}
