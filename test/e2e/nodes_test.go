@@ -9,6 +9,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"rpcpool.dev/api/v1alpha1"
 	"rpcpool.dev/test/e2e/image/visit"
@@ -99,15 +100,48 @@ func TestFaultsOfNodes(t *testing.T) {
 	}
 }
 
+// spreadOperators has an operator on either node, and returns the leader: one that was
+// drained may have left both on the same.
+func (s *space) spreadOperators() *corev1.Pod {
+	s.t.Helper()
+	for range 5 {
+		s.awaitOperators()
+		leader, err := s.leader(s.t.Context())
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		var other *corev1.Pod
+		for _, p := range s.operators() {
+			if p.Name != leader.Name {
+				other = &p
+			}
+		}
+		if other.Spec.NodeName != leader.Spec.NodeName {
+			return leader
+		}
+		s.t.Logf("both operators are on %s: one is made anew", leader.Spec.NodeName)
+		s.delete(other)
+	}
+	s.t.Fatal("the operators stay on one node")
+	return nil
+}
+
+// operators are their pods.
+func (s *space) operators() []corev1.Pod {
+	s.t.Helper()
+	pods := &corev1.PodList{}
+	if err := s.api.List(s.t.Context(), pods, client.InNamespace(systemSpace), client.MatchingLabels{"app.kubernetes.io/component": "operator"}); err != nil {
+		s.t.Fatal(err)
+	}
+	return pods.Items
+}
+
 // otherNode is the other one of two.
 func otherNode(node string) string { return map[string]string{"n1": "n2", "n2": "n1"}[node] }
 
 func (s *space) powerCut(withLeader bool) {
 	s.t.Helper()
-	leader, err := s.leader(s.t.Context())
-	if err != nil {
-		s.t.Fatal(err)
-	}
+	leader := s.spreadOperators()
 	victim, name := otherNode(leader.Spec.NodeName), "node without the leader: power cut"
 	if withLeader {
 		victim, name = leader.Spec.NodeName, "node with the leader: power cut"
