@@ -1,0 +1,125 @@
+package frame
+
+import "fmt"
+
+// Type is what a frame is. The numbers are part of the wire.
+type Type uint8
+
+// Types of frames. The blob types are reserved for [FeatureBlobs].
+const (
+	typeZero       Type = iota
+	TypeHello           // client's half of the handshake: [Hello]
+	TypeHelloAck        // server's half: [HelloAck]
+	TypeBind            // seq is from now on, on this connection, the id of the method named by the body
+	TypeCall            // first or only frame of a call
+	TypeChunk           // goes on with the message of the same seq
+	TypeReply           // first or only frame of a reply
+	TypeError           // the call failed: [Failure]
+	TypeStarted         // the call runs
+	TypeInProgress      // the call was known already and is not done
+	TypeCancel          // the caller does not want the call any more
+	TypeQuery           // what has become of the call?
+	TypeAbandon         // these calls must not start any more: [Abandon]
+	TypeAck             // every reply up to ack has arrived
+	TypeCredit          // limit of seq, or of the connection (seq 0): [Credit]
+	TypePing            // seq is to be sent back
+	TypePong            // the answer
+	TypeGoAway          // no call above seq will run on this connection: [GoAway]
+	TypeRefused         // the call was not taken: [Failure]
+	TypeBlobOffer
+	TypeBlobGrant
+	TypeBlobReady
+	TypeBlobRelease
+	TypeBlobRenew
+	types
+)
+
+// Flags of a frame.
+type Flags uint8
+
+// Flags.
+const (
+	FlagOptional   Flags = 1 << iota // skip me if you do not know my type
+	FlagMore                         // the message goes on in CHUNK frames
+	FlagCRC                          // the checksum is there
+	FlagCompressed                   // the message is compressed: [FeatureCompression]
+	FlagOneWay                       // the call has no reply
+	FlagFence                        // QUERY: an unseen call must not start any more
+	FlagStream                       // the call or reply has several messages
+	FlagEnd                          // the last message of a stream
+)
+
+// Priority of a frame. Control goes before everything; the others share what
+// is left.
+type Priority uint8
+
+// Priorities.
+const (
+	PriorityControl Priority = iota
+	PriorityInteractive
+	PriorityNormal
+	PriorityBulk
+	Priorities // their number
+)
+
+const (
+	// MaxControlBody is the longest body of a control frame, in bytes.
+	MaxControlBody = 4096
+	anyLength      = -1
+)
+
+// shape is what a type may look like.
+type shape struct {
+	name    string
+	flags   Flags // allowed
+	metered bool  // of a message: counted by credit, has a priority and a codec
+	seq     bool  // seq must not be 0
+	minBody int
+	maxBody int // anyLength: as long as a frame may be
+}
+
+const (
+	always  = FlagOptional | FlagCRC
+	message = always | FlagMore | FlagCompressed | FlagStream | FlagEnd
+)
+
+var shapes = [types]shape{
+	TypeHello:       {"HELLO", always, false, false, helloFixed, MaxHello},
+	TypeHelloAck:    {"HELLO_ACK", always, false, false, helloAckFixed, MaxHello},
+	TypeBind:        {"BIND", always, false, true, 1, MaxMethodName},
+	TypeCall:        {"CALL", message | FlagOneWay, true, true, 0, anyLength},
+	TypeChunk:       {"CHUNK", always | FlagMore, true, true, 1, anyLength},
+	TypeReply:       {"REPLY", message, true, true, 0, anyLength},
+	TypeError:       {"ERROR", always, true, true, failureFixed, anyLength},
+	TypeStarted:     {"STARTED", always, false, true, 0, 0},
+	TypeInProgress:  {"IN_PROGRESS", always, false, true, 0, 0},
+	TypeCancel:      {"CANCEL", always, false, true, 0, 0},
+	TypeQuery:       {"QUERY", always | FlagFence, false, true, 0, 0},
+	TypeAbandon:     {"ABANDON", always, false, false, abandonFixed, MaxControlBody},
+	TypeAck:         {"ACK", always, false, false, 0, 0},
+	TypeCredit:      {"CREDIT", always, false, false, creditLen, creditLen},
+	TypePing:        {"PING", always, false, false, 0, 0},
+	TypePong:        {"PONG", always, false, false, 0, 0},
+	TypeGoAway:      {"GOAWAY", always, false, false, goAwayFixed, goAwayFixed + maxText},
+	TypeRefused:     {"REFUSED", always, false, true, failureFixed, MaxControlBody},
+	TypeBlobOffer:   {"BLOB_OFFER", always, false, false, 0, MaxControlBody},
+	TypeBlobGrant:   {"BLOB_GRANT", always, false, false, 0, MaxControlBody},
+	TypeBlobReady:   {"BLOB_READY", always, false, false, 0, MaxControlBody},
+	TypeBlobRelease: {"BLOB_RELEASE", always, false, false, 0, MaxControlBody},
+	TypeBlobRenew:   {"BLOB_RENEW", always, false, false, 0, MaxControlBody},
+}
+
+// Known tells whether this version of the package knows the type.
+func (t Type) Known() bool { return t > typeZero && t < types }
+
+// Metered tells whether frames of the type are counted by credit, and have a
+// priority and a codec. All others are control.
+func (t Type) Metered() bool { return t.Known() && shapes[t].metered }
+
+// String returns the type's name.
+func (t Type) String() string {
+	if t.Known() {
+		return shapes[t].name
+	}
+	return fmt.Sprintf("TYPE_%d", uint8(t))
+}
