@@ -42,10 +42,10 @@
 //
 // Frames of messages are metered, all others are control and never wait. A
 // receiver says absolute limits, which only grow. The limit of a connection
-// ([Credit] with seq 0) covers the first [MessageAllowance] bytes of every
-// message; what a message has beyond them waits for a limit of its own, which
-// the receiver says when it has the memory. So a message that waits for memory
-// stops no other.
+// ([Credit] with seq 0) covers the frames, with their headers, that begin within
+// the first [MessageAllowance] bytes of their message; what a message has beyond
+// them needs a limit of its own, which the receiver says when it has the memory.
+// So a message that waits for memory stops no other.
 //
 // # Errors
 //

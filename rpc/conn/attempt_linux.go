@@ -1,0 +1,78 @@
+package conn
+
+import (
+	"errors"
+	"io"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// attempt reads or writes a socket without waiting, or with. Its fields pass
+// arguments to a function that is made once, so that nothing is allocated.
+type attempt struct {
+	raw    syscall.RawConn
+	write1 func(fd uintptr) bool
+	read1  func(fd uintptr) bool
+	p      [][]byte
+	wait   bool
+	n      int
+	err    error
+}
+
+func (a *attempt) init(raw syscall.RawConn) {
+	a.raw = raw
+	a.write1 = func(fd uintptr) bool { return a.step(int(fd), writev) }
+	a.read1 = func(fd uintptr) bool { return a.step(int(fd), unix.Readv) }
+}
+
+func writev(fd int, p [][]byte) (int, error) {
+	if len(p) == 1 {
+		return unix.Write(fd, p[0]) //nolint:wrapcheck // the caller compares numbers
+	}
+	return unix.Writev(fd, p) //nolint:wrapcheck // the caller compares numbers
+}
+
+// step tells whether there is nothing to wait for.
+func (a *attempt) step(fd int, call func(int, [][]byte) (int, error)) bool {
+	for {
+		a.n, a.err = call(fd, a.p)
+		switch {
+		case errors.Is(a.err, unix.EINTR):
+			continue
+		case errors.Is(a.err, unix.EAGAIN):
+			a.n, a.err = 0, nil
+			return !a.wait
+		}
+		a.n = max(a.n, 0)
+		return true
+	}
+}
+
+// write writes what the socket takes. A full socket takes nothing, which is no
+// error; if wait is set, its write deadline is waited for. Calls must not
+// overlap.
+func (a *attempt) write(p [][]byte, wait bool) (int, error) {
+	a.p, a.wait, a.n, a.err = p, wait, 0, nil
+	err := a.raw.Write(a.write1)
+	a.p = nil
+	if err != nil {
+		return 0, err //nolint:wrapcheck // the caller does
+	}
+	return a.n, a.err
+}
+
+// read waits for something, and reads it into the slices of p, one after the
+// other. Calls must not overlap, not with write either.
+func (a *attempt) read(p [][]byte) (int, error) {
+	a.p, a.wait, a.n, a.err = p, true, 0, nil
+	err := a.raw.Read(a.read1)
+	a.p = nil
+	switch {
+	case err != nil:
+		return 0, err //nolint:wrapcheck // the caller does
+	case a.n == 0 && a.err == nil:
+		return 0, io.EOF
+	}
+	return a.n, a.err
+}

@@ -1,0 +1,73 @@
+// Package conn carries messages between two processes of the native call path:
+// one connection ([Conn]), the peers of a service and the connections to them
+// ([Pool], [Service], [FrontEnd]), and the accepting side ([Server]). It knows
+// frames, priorities and credit; what a call is, is its caller's business.
+//
+// # Shape
+//
+//	caller ─ Send ─▶ queue ─▶ working goroutine ── writev ──▶ socket
+//	                   ▲            │ would block
+//	                   │            └─▶ temporary goroutine, ends when all is sent
+//	                credit
+//	                   │
+//	Handler ◀─ Message ─ reader, one goroutine for each connection ◀── socket
+//
+// # The sender
+//
+//	       Send, nobody writes               the socket is full, or 1 ms or 1 MiB
+//	idle ───────────────────────▶ caller's ─────────────────────────▶ temporary
+//	  ▲    (Queue: nobody, yet)   goroutine    of others' bytes        goroutine
+//	  │                               │ nothing left                      │
+//	  └───────────────────────────────┴───────────────────────────────────┘
+//
+// Whoever finds nobody writing writes: first its own message, then what others
+// have put into the queue meanwhile, who return at once. A write never waits;
+// what the socket does not take is left to a goroutine that may, and that goes on
+// with the queue. If several callers are known to be at work, the writer lets
+// them run once before it writes, so that one system call takes all they have.
+//
+// The queue has control, which goes first, and three lanes that share the rest
+// 8 : 4 : 1. Short messages of a lane stay in order. A long one is cut into
+// chunks, and takes turns with what comes after it. First frames of a lane's
+// messages always leave in the order in which they were sent. Bodies of
+// [LongBody] bytes and more are written from where they are.
+//
+// # Credit and memory
+//
+// What a peer has sent and the [Handler] has not let go of is bounded by the
+// window, which starts small and grows with the product of bandwidth and round
+// trip, and by [Options.MaxAssembly] for long messages, which wait for their
+// turn. What waits to be sent is bounded by [Options.MaxQueue]: then senders
+// wait, or are told. A reader never waits for its handler's memory, so control
+// frames always pass.
+//
+// # A connection's end
+//
+//	open ─ GoAway ─▶ draining ─ nothing held, or grace over ─▶ closed
+//	  └─ EOF, cut, EPIPE, silent, slow, malformed ───────────────▲
+//
+// After a failed write the reader takes what has arrived already. The end is told
+// once ([Handler.Closed]), with the reason and the calls of which not a byte has
+// left this process: these have not run.
+//
+// # A front end
+//
+//	             Acquire                dialled
+//	DISCONNECTED ───────▶ CONNECTING ───────────▶ CONNECTED ──┐
+//	   ▲  ▲                    │ failed               │  │      │ removed from
+//	   │  │ backoff over       ▼                      │  │      │ the list
+//	   │  └───────────────── EPIPE ◀── broken ────────┘  │      ▼
+//	   └───────────── idle, GOAWAY ──────────────────────┘   DRAINING
+//
+// A connection is made when something is to be sent, once for all who wait, and
+// under no lock of others. References are counted from the moment of selection,
+// in one word with the bit that says that the connection is being closed: so a
+// connection with a reference is never reaped, and one that is reaped is never
+// handed out. A front end that failed is left alone for a while, and another one
+// of the same service is taken instead.
+//
+// # What a crash loses
+//
+// Everything here is in memory. What had not been written has not run; of the
+// rest the session above finds out by asking again.
+package conn

@@ -1,0 +1,98 @@
+package conn
+
+import (
+	"context"
+
+	"rpcpool.dev/rpc/frame"
+)
+
+// LongBody is the length, in bytes, from which on a body is not copied when it
+// is sent.
+const LongBody = 8 << 10
+
+// Message is what is sent. Lengths, checksum, FlagMore and Ext.MessageLen are
+// filled in.
+//
+// A Message may be used again when Send has returned. A body of [LongBody]
+// bytes or more must not be changed until Owner is released.
+type Message struct {
+	frame.Header
+	Ext   frame.Ext
+	Body  []byte
+	Owner Releaser // released once when Body is not needed any more; not if sending fails. May be nil
+}
+
+// Releaser owns memory.
+type Releaser interface{ Release() }
+
+// Peer is the other side, over a socket or in this process.
+type Peer interface {
+	// Send sends a message, and waits while the queue is full.
+	Send(ctx context.Context, m *Message) error
+	// TrySend is Send, but fails with ErrBackpressure instead of waiting.
+	TrySend(m *Message) error
+	// Queue is TrySend for use inside [Handler.Message]: what is queued is
+	// written when the reader has handled all that it has read, in one go.
+	Queue(m *Message) error
+	// Hold keeps the connection from being reaped until Release. It fails if
+	// the connection is being closed already.
+	Hold() bool
+	// Release ends a Hold.
+	Release()
+}
+
+// Handler takes what a peer sends.
+type Handler interface {
+	// Message takes a message, or a control frame. It is called by the reader of
+	// the connection, which does nothing else meanwhile, so it must not wait.
+	// in and what it points to are valid until it returns; see [In.Keep].
+	Message(p Peer, in *In)
+	// Closed is the last call for a peer: why the connection ended, and the seqs
+	// of calls that were accepted by Send although not a byte of them was given
+	// to the kernel.
+	Closed(p Peer, err error, unsent []uint64)
+}
+
+// In is a message that has arrived, whole.
+type In struct {
+	frame.Header
+	Ext  frame.Ext
+	Body []byte
+
+	mem  *memory   // owns Body; nil: the reader's buffer does
+	own  Releaser  // owns Body, in process
+	from *receiver // to be told when the message is let go of; nil: in process
+	size int       // window bytes that it holds
+	room int       // assembly bytes that it holds
+	kept bool
+}
+
+// Keep makes the message outlive [Handler.Message]: it returns one that is valid
+// until its Release. Until then it counts against the peer's window.
+func (in *In) Keep() *In {
+	kept := &In{Header: in.Header, Ext: in.Ext, Body: in.Body, mem: in.mem, own: in.own, from: in.from, size: in.size, room: in.room}
+	if in.from != nil {
+		kept.Ext.Abandoned = append(frame.Seqs(nil), in.Ext.Abandoned...)
+		kept.Ext.Trace = append([]byte(nil), in.Ext.Trace...)
+		if in.mem == nil && len(in.Body) > 0 {
+			kept.mem = takeMemory(len(in.Body))
+			kept.Body = kept.mem.b[:len(in.Body)]
+			copy(kept.Body, in.Body)
+		}
+	}
+	in.kept = true
+	return kept
+}
+
+// Release lets go of a kept message. It must be called once, and Body not be
+// used afterwards.
+func (in *In) Release() {
+	in.mem.release()
+	in.mem, in.Body = nil, nil
+	if in.own != nil {
+		in.own.Release()
+	}
+	if in.from != nil {
+		in.from.release(in.size, in.room)
+	}
+}

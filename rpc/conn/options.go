@@ -1,0 +1,76 @@
+package conn
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"rpcpool.dev/rpc/frame"
+)
+
+// Options of a connection. The zero value of each field means its default.
+type Options struct {
+	MaxFrame    int           // longest body of a frame that is taken, bytes. Default 256 KiB
+	MaxMessage  int           // longest message that is taken, bytes. Default 64 MiB
+	MaxAssembly int           // long messages that are being taken, bytes in all. Default: MaxMessage
+	MaxQueue    int           // what waits to be sent, bytes. Default 4 MiB
+	Window      int           // first window, bytes. Default 256 KiB
+	MaxWindow   int           // largest window, bytes. Default 16 MiB
+	Checksum    bool          // frames have checksums: for plain TCP between nodes
+	Handshake   time.Duration // for all of it. Default 5 s
+	Write       time.Duration // for a full socket to take anything. Default 20 s
+	Linger      time.Duration // for the last words of a broken connection. Default 1 s
+	Keepalive   Keepalive
+}
+
+// Keepalive finds out that a peer is gone, while something is outstanding.
+type Keepalive struct {
+	Silence time.Duration // after so long a ping is sent. Default 10 s
+	Answer  time.Duration // after so long without an answer another one is; and again, then the peer is dead. Default 5 s
+}
+
+// bound is when a silent peer is dead.
+func (k Keepalive) bound() time.Duration { return k.Silence + 2*k.Answer }
+
+// withDefaults fills in what is not set, and fails on what cannot be.
+func (o Options) withDefaults() (Options, error) {
+	setInt(&o.MaxFrame, frame.DefaultMaxFrame)
+	setInt(&o.MaxMessage, 64<<20)
+	setInt(&o.MaxAssembly, o.MaxMessage)
+	setInt(&o.MaxQueue, 4<<20)
+	setInt(&o.Window, frame.MessageAllowance)
+	setInt(&o.MaxWindow, max(16<<20, o.Window))
+	setTime(&o.Handshake, 5*time.Second)
+	setTime(&o.Write, 20*time.Second)
+	setTime(&o.Linger, time.Second)
+	setTime(&o.Keepalive.Silence, 10*time.Second)
+	setTime(&o.Keepalive.Answer, 5*time.Second)
+	switch {
+	case o.MaxFrame < frame.MinMaxFrame || o.MaxFrame > frame.LimitMaxFrame:
+		return o, fmt.Errorf("bad option MaxFrame: %d is not within %d..%d", o.MaxFrame, frame.MinMaxFrame, frame.LimitMaxFrame)
+	case o.MaxMessage < o.MaxFrame || o.MaxAssembly < o.MaxMessage:
+		return o, fmt.Errorf("bad options: MaxFrame %d, MaxMessage %d and MaxAssembly %d must not shrink", o.MaxFrame, o.MaxMessage, o.MaxAssembly)
+	case o.Window < frame.MessageAllowance || o.Window < o.MaxFrame+frame.HeaderLen+frame.MaxExt && o.Window != frame.MessageAllowance || o.MaxWindow < o.Window:
+		return o, fmt.Errorf("bad options: Window %d, MaxWindow %d", o.Window, o.MaxWindow)
+	case o.MaxQueue < 0 || o.Handshake < 0 || o.Write < 0 || o.Linger < 0 || o.Keepalive.Silence < 0 || o.Keepalive.Answer < 0:
+		return o, errors.New("bad options: something is negative")
+	}
+	return o, nil
+}
+
+func setInt(v *int, d int) {
+	if *v == 0 {
+		*v = d
+	}
+}
+
+func setTime(v *time.Duration, d time.Duration) {
+	if *v == 0 {
+		*v = d
+	}
+}
+
+// limits is what the handshake says of o.
+func (o *Options) limits() frame.Limits {
+	return frame.Limits{MaxFrame: uint32(o.MaxFrame), MaxMessage: uint64(o.MaxMessage), Window: uint64(o.Window)}
+}

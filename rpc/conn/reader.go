@@ -1,0 +1,316 @@
+package conn
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net"
+
+	"rpcpool.dev/rpc/frame"
+)
+
+// directBody is the length, in bytes, from which on the body of a frame that is
+// not all there is read to where it belongs, past the buffer.
+const directBody = 4 << 10
+
+// reader cuts the byte stream into frames, and hands over messages.
+type reader struct {
+	c    *Conn
+	try  attempt
+	buf  []byte
+	r, w int // what is unread in buf
+	skip int // bytes of an unknown frame that are still to come
+	long map[uint64]*assembly
+	in   In
+	two  [2][]byte
+	got  int // messages of this round
+	size int // window bytes that were let go of in this round
+}
+
+// run reads until the connection ends, and returns why.
+func (rd *reader) run() error {
+	for {
+		if err := rd.frames(); err != nil {
+			return err
+		}
+		rd.settle()
+		if err := rd.fill(); err != nil {
+			return err
+		}
+	}
+}
+
+// settle ends a round: what was let go of is credited, and what handlers have
+// queued is written.
+func (rd *reader) settle() {
+	if rd.size > 0 {
+		rd.c.tell(rd.c.rx.free(rd.size, 0, rd.c.nonce()), false)
+		rd.size = 0
+	}
+	if rd.got > 0 {
+		rd.c.snd.burst.Store(int32(rd.got))
+		rd.got = 0
+	}
+	rd.c.snd.flush()
+}
+
+// fill reads what there is.
+func (rd *reader) fill() error {
+	if rd.r == rd.w {
+		rd.r, rd.w = 0, 0
+	} else if len(rd.buf)-rd.w < directBody {
+		rd.w = copy(rd.buf, rd.buf[rd.r:rd.w])
+		rd.r = 0
+	}
+	n, err := rd.c.nc.Read(rd.buf[rd.w:])
+	rd.w += n
+	rd.c.hear()
+	if n > 0 {
+		return nil
+	}
+	return rd.ended(err)
+}
+
+// ended says why the connection ended.
+func (rd *reader) ended(err error) error {
+	inside := rd.r < rd.w || rd.skip > 0 || len(rd.long) > 0
+	switch {
+	case errors.Is(err, net.ErrClosed):
+		return ErrClosed
+	case inside:
+		return fmt.Errorf("%w inside a frame or message: %w", ErrCut, err)
+	case errors.Is(err, io.EOF):
+		return ErrPeerClosed
+	default:
+		return fmt.Errorf("%w: %w", ErrCut, err)
+	}
+}
+
+// frames handles all frames that are there.
+func (rd *reader) frames() error {
+	for rd.w-rd.r > 0 {
+		if rd.skip > 0 {
+			n := min(rd.skip, rd.w-rd.r)
+			rd.skip -= n
+			rd.r += n
+			continue
+		}
+		there := rd.buf[rd.r:rd.w]
+		if len(there) < frame.HeaderLen {
+			return nil
+		}
+		h, err := frame.ParseHeader(there, rd.c.opts.MaxFrame)
+		if err != nil {
+			return err
+		}
+		if done, err := rd.next(&h, there); done || err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// next handles the frame at the start of what is there. done tells that more
+// must come first.
+func (rd *reader) next(h *frame.Header, there []byte) (done bool, err error) {
+	n := h.Len()
+	switch {
+	case !h.Type.Known():
+		rd.r += frame.HeaderLen
+		rd.skip = n - frame.HeaderLen
+		return false, nil
+	case n <= len(there):
+		rd.r += n
+		return false, rd.whole(h, there[:n])
+	case h.Type.Metered() && h.BodyLen >= directBody && len(there) >= frame.HeaderLen+h.ExtLen:
+		return false, rd.direct(h, there)
+	}
+	return true, nil
+}
+
+// whole handles a frame that is in the buffer.
+func (rd *reader) whole(h *frame.Header, b []byte) error {
+	ext, body := b[frame.HeaderLen:frame.HeaderLen+h.ExtLen], b[frame.HeaderLen+h.ExtLen:]
+	if h.Flags&frame.FlagCRC != 0 {
+		if err := frame.Verify(b[:frame.HeaderLen], ext, body); err != nil {
+			return err
+		}
+	}
+	e, err := frame.ParseExt(ext)
+	if err != nil {
+		return err
+	}
+	if !h.Type.Metered() {
+		return rd.c.control(rd, h, &e, body)
+	}
+	if h.Type != frame.TypeChunk && h.Flags&frame.FlagMore == 0 {
+		return rd.message(h, &e, body, nil)
+	}
+	a, err := rd.assembly(h, &e)
+	if err != nil {
+		return err
+	}
+	copy(rd.c.rx.grow(a, len(body)), body)
+	return rd.arrived(a)
+}
+
+// direct handles a frame with a long body, of which a part is in the buffer.
+func (rd *reader) direct(h *frame.Header, there []byte) error {
+	rd.settle() // this may have to wait
+	head := append([]byte(nil), there[:frame.HeaderLen+h.ExtLen]...)
+	e, err := frame.ParseExt(head[frame.HeaderLen:])
+	if err != nil {
+		return err
+	}
+	a := &assembly{ext: e}
+	if h.Type == frame.TypeChunk || h.Flags&frame.FlagMore != 0 {
+		if a, err = rd.assembly(h, &e); err != nil {
+			return err
+		}
+	}
+	body := rd.c.rx.grow(a, h.BodyLen)
+	n := copy(body, there[len(head):])
+	rd.r, rd.w = 0, 0
+	if err := rd.readInto(body[n:]); err != nil {
+		return err
+	}
+	if h.Flags&frame.FlagCRC != 0 {
+		if err := frame.Verify(head[:frame.HeaderLen], head[frame.HeaderLen:], body); err != nil {
+			return err
+		}
+	}
+	if h.Type != frame.TypeChunk && h.Flags&frame.FlagMore == 0 {
+		return rd.message(h, &a.ext, a.body, a.mem)
+	}
+	return rd.arrived(a)
+}
+
+// readInto fills p from the socket, and the empty buffer with what comes behind.
+func (rd *reader) readInto(p []byte) error {
+	for len(p) > 0 {
+		var n int
+		var err error
+		if rd.try.raw != nil {
+			rd.two = [2][]byte{p, rd.buf}
+			n, err = rd.try.read(rd.two[:])
+		} else {
+			n, err = rd.c.nc.Read(p)
+		}
+		rd.c.hear()
+		if n > len(p) {
+			rd.w, n = n-len(p), len(p)
+		}
+		if n == 0 {
+			return fmt.Errorf("%w inside a frame: %w", ErrCut, err)
+		}
+		p = p[n:]
+	}
+	return nil
+}
+
+// assembly returns the message that a frame belongs to, and checks that it may.
+func (rd *reader) assembly(h *frame.Header, e *frame.Ext) (*assembly, error) {
+	a := rd.long[h.Seq]
+	if h.Type != frame.TypeChunk {
+		if a != nil {
+			return nil, malformed("%v of seq %d begins inside another one", h.Type, h.Seq)
+		}
+		return rd.begin(h, e)
+	}
+	if a == nil {
+		return nil, malformed("CHUNK of seq %d belongs to no message", h.Seq)
+	}
+	n := len(a.body) + h.BodyLen
+	if more := h.Flags&frame.FlagMore != 0; n > a.total || more != (n < a.total) {
+		return nil, malformed("message with seq %d has %d bytes, %d were announced", h.Seq, n, a.total)
+	}
+	if len(a.body) < frame.MessageAllowance {
+		return a, rd.hold(a, h.Len())
+	}
+	return a, nil
+}
+
+// hold counts a frame of a long message.
+func (rd *reader) hold(a *assembly, n int) error {
+	rd.size += rd.c.rx.hold(a, n)
+	return rd.c.rx.charge(n)
+}
+
+// begin starts a message of several frames.
+func (rd *reader) begin(h *frame.Header, e *frame.Ext) (*assembly, error) {
+	switch {
+	case e.MessageLen > uint64(rd.c.opts.MaxMessage):
+		return nil, &frame.Error{Reason: frame.ReasonMessageSize, Text: fmt.Sprintf("%v of %d bytes, at most %d are allowed", h.Type, e.MessageLen, rd.c.opts.MaxMessage)}
+	case e.MessageLen <= uint64(h.BodyLen):
+		return nil, malformed("%v of seq %d goes on after its %d bytes", h.Type, h.Seq, e.MessageLen)
+	}
+	ext := *e
+	ext.Abandoned = append(frame.Seqs(nil), e.Abandoned...)
+	ext.Trace = append([]byte(nil), e.Trace...)
+	a := &assembly{h: *h, ext: ext, total: int(e.MessageLen)}
+	a.h.Flags &^= frame.FlagMore
+	if rd.long == nil {
+		rd.long = map[uint64]*assembly{}
+	}
+	rd.long[h.Seq] = a
+	rd.c.tell(rd.c.rx.reserve(a), false)
+	return a, rd.hold(a, h.Len())
+}
+
+// arrived hands a message over if it is complete.
+func (rd *reader) arrived(a *assembly) error {
+	if len(a.body) < a.total {
+		return nil
+	}
+	delete(rd.long, a.h.Seq)
+	size, room := rd.c.rx.leave(a)
+	a.h.BodyLen = a.total
+	rd.in = In{Header: a.h, Ext: a.ext, Body: a.body, mem: a.mem, from: &rd.c.rx, size: size, room: room}
+	return rd.deliver(&rd.in)
+}
+
+// message hands over a message of one frame.
+func (rd *reader) message(h *frame.Header, e *frame.Ext, body []byte, mem *memory) error {
+	if err := rd.c.rx.charge(h.Len()); err != nil {
+		return err
+	}
+	rd.in = In{Header: *h, Ext: *e, Body: body, mem: mem, from: &rd.c.rx, size: h.Len()}
+	return rd.deliver(&rd.in)
+}
+
+func (rd *reader) deliver(in *In) error {
+	if in.Type == frame.TypeCall && !rd.c.admit(in.Seq) {
+		rd.drop(in)
+		return nil
+	}
+	rd.got++
+	rd.c.h.Message(rd.c, in)
+	if !in.kept {
+		rd.drop(in)
+	}
+	return nil
+}
+
+// drop lets go of a message that was not kept.
+func (rd *reader) drop(in *In) {
+	in.mem.release()
+	if in.room > 0 {
+		rd.c.tell(rd.c.rx.free(in.size, in.room, rd.c.nonce()), false)
+		return
+	}
+	rd.size += in.size
+}
+
+// cancelled drops what has arrived of a message that will not be finished.
+func (rd *reader) cancelled(seq uint64) {
+	if a := rd.long[seq]; a != nil {
+		delete(rd.long, seq)
+		a.mem.release()
+		size, room := rd.c.rx.leave(a)
+		rd.c.tell(rd.c.rx.free(size, room, rd.c.nonce()), false)
+	}
+}
+
+func malformed(format string, args ...any) error {
+	return &frame.Error{Reason: frame.ReasonProtocol, Text: fmt.Sprintf(format, args...)}
+}

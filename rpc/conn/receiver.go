@@ -1,0 +1,184 @@
+package conn
+
+import (
+	"fmt"
+	"slices"
+	"sync"
+
+	"rpcpool.dev/rpc/frame"
+)
+
+// receiver accounts for what has arrived: the window, and the memory of long
+// messages. What is to be said to the peer it returns.
+type receiver struct {
+	c        *Conn
+	received uint64 // metered bytes; the reader's
+	known    uint64 // limit, as the reader last saw it
+
+	mu        sync.Mutex
+	released  uint64 // metered bytes that were let go of
+	limit     uint64 // that the peer was told
+	window    uint64
+	maxWindow uint64
+	room      int         // for long messages, bytes; below 0 if some wait
+	minRoom   int         // as far below 0 as it goes
+	waiting   []*assembly // for room, in order
+	probe     uint64      // nonce of the ping that measures the window; 0: none is under way
+	probed    uint64      // what had been released then
+}
+
+// assembly is a long message that is arriving.
+type assembly struct {
+	h       frame.Header
+	ext     frame.Ext
+	total   int
+	body    []byte  // what has arrived
+	mem     *memory // that body is in
+	size    int     // window bytes that it holds
+	room    int     // that it holds
+	granted bool    // all that it needs
+}
+
+func (r *receiver) init(c *Conn) {
+	o := &c.opts
+	r.c, r.window, r.maxWindow = c, uint64(o.Window), uint64(o.MaxWindow)
+	r.limit, r.room, r.minRoom = r.window, o.MaxAssembly, -o.MaxAssembly
+}
+
+// charge counts a metered frame.
+func (r *receiver) charge(n int) error {
+	r.received += uint64(n)
+	if r.received <= r.known {
+		return nil
+	}
+	r.mu.Lock()
+	r.known = r.limit
+	r.mu.Unlock()
+	if r.received > r.known {
+		return &frame.Error{Reason: frame.ReasonFlowControl, Text: fmt.Sprintf("%d bytes were sent, only %d are credited", r.received, r.known)}
+	}
+	return nil
+}
+
+// hold books n bytes of a long message that were charged. It returns how much of
+// the window they do not need: all of it if the message has room, or waits for
+// it and there is place for those that wait.
+func (r *receiver) hold(a *assembly, n int) (freed int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	switch {
+	case a.granted:
+		return n
+	case r.room-n >= r.minRoom:
+		r.room -= n
+		a.room += n
+		return n
+	}
+	a.size += n
+	return 0
+}
+
+// notice is what the peer is to be told.
+type notice struct {
+	limit  uint64         // of the connection, if not 0
+	probe  uint64         // nonce of a ping, if not 0
+	grants []frame.Header // CREDIT for messages: seq, and the limit in Ack
+}
+
+// free lets go of window bytes and room, and says what that allows the peer.
+func (r *receiver) free(size, room int, nonce uint64) (n notice) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.released += uint64(size)
+	r.room += room
+	for len(r.waiting) > 0 && r.room+r.waiting[0].room >= r.waiting[0].total {
+		n.grant(r.grant(r.waiting[0]))
+		r.waiting = r.waiting[1:]
+	}
+	if r.released+r.window-r.limit >= r.window/4 {
+		r.limit = r.released + r.window
+		n.limit = r.limit
+		if r.probe == 0 && r.window < r.maxWindow {
+			r.probe, r.probed = nonce, r.released
+			n.probe = nonce
+		}
+	}
+	return n
+}
+
+// pong is told the answer to every ping. If it was ours, what was released
+// during one round trip says how large the window must be.
+func (r *receiver) pong(nonce uint64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if nonce != r.probe {
+		return
+	}
+	r.probe = 0
+	if got := r.released - r.probed; got >= r.window/3*2 {
+		r.window = min(2*got, r.maxWindow)
+	}
+}
+
+// grant gives a message all the room that it needs.
+func (r *receiver) grant(a *assembly) *assembly {
+	r.room += a.room - a.total
+	r.released += uint64(a.size)
+	a.room, a.size, a.granted = a.total, 0, true
+	return a
+}
+
+// grant notes that the peer is to be told, if it does not know already.
+func (n *notice) grant(a *assembly) {
+	if a.total > frame.MessageAllowance {
+		n.grants = append(n.grants, frame.Header{Seq: a.h.Seq, Ack: uint64(a.total)})
+	}
+}
+
+// reserve asks for room for a long message. If there is none now, the message
+// waits for its turn.
+func (r *receiver) reserve(a *assembly) (n notice) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.waiting) > 0 || r.room < a.total {
+		r.waiting = append(r.waiting, a)
+	} else {
+		n.grant(r.grant(a))
+	}
+	return n
+}
+
+// grow makes room in a's memory for n more bytes, and returns it.
+func (r *receiver) grow(a *assembly, n int) []byte {
+	have := len(a.body)
+	want := have + n
+	r.mu.Lock()
+	if a.granted {
+		want = a.total
+	}
+	r.mu.Unlock()
+	if cap(a.body) < want {
+		mem := takeMemory(want)
+		copy(mem.b, a.body)
+		a.mem.release()
+		a.mem, a.body = mem, mem.b[:have]
+	}
+	a.body = a.body[:have+n]
+	return a.body[have:]
+}
+
+// leave takes a message that is complete, or never will be, out of those that
+// wait. It returns what the message holds.
+func (r *receiver) leave(a *assembly) (size, room int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if i := slices.Index(r.waiting, a); i >= 0 {
+		r.waiting = slices.Delete(r.waiting, i, i+1)
+	}
+	return a.size, a.room
+}
+
+// release is [In.Release] of a message that was kept.
+func (r *receiver) release(size, room int) {
+	r.c.tell(r.free(size, room, r.c.nonce()), true)
+}

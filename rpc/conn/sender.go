@@ -1,0 +1,292 @@
+package conn
+
+import (
+	"context"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"rpcpool.dev/rpc/frame"
+)
+
+const (
+	// maxServe and maxServeBytes bound how long a caller writes for others.
+	maxServe      = time.Millisecond
+	maxServeBytes = 1 << 20
+	// maxUrgent bounds control frames in the queue, in bytes. A peer that lets
+	// more of them pile up does not read.
+	maxUrgent = 1 << 20
+)
+
+// sender writes what is in its queue: whoever finds nobody writing does it.
+type sender struct {
+	w     writer
+	spawn func(func()) // starts a goroutine that the connection waits for
+	fail  func(error)  // called once, without the lock, when a write fails
+	bound int          // bytes in the queue
+	burst atomic.Int32 // messages that the last read brought: how many may be at work
+
+	mu     sync.Mutex
+	q      queue
+	b      batch         // the writer's
+	active bool          // somebody writes
+	err    error         // why nothing can be sent any more
+	room   chan struct{} // closed when a full queue has room again
+	idle   chan struct{} // closed when the queue is empty and nobody writes
+	unsent []uint64
+	gone   []*outgoing // dropped while somebody writes, who may be writing them
+	writes uint64
+}
+
+// send queues a message, and writes unless somebody does or write is false.
+func (s *sender) send(ctx context.Context, m *Message, write bool) error {
+	s.mu.Lock()
+	for s.err == nil && s.full(m) {
+		if ctx == nil || m.Priority == frame.PriorityControl {
+			s.mu.Unlock()
+			return ErrBackpressure
+		}
+		if err := s.wait(ctx); err != nil {
+			return err
+		}
+	}
+	if err := s.check(m); err != nil {
+		s.mu.Unlock()
+		return err
+	}
+	copied := s.q.push(m)
+	run := write && !s.active
+	s.active = s.active || run
+	s.mu.Unlock()
+	if copied && m.Owner != nil {
+		m.Owner.Release()
+	}
+	if run {
+		s.run()
+	}
+	return nil
+}
+
+func (s *sender) check(m *Message) error {
+	if s.err != nil {
+		return s.err
+	}
+	if uint64(len(m.Body)) > s.q.maxMsg {
+		return ErrTooLong
+	}
+	return m.Check()
+}
+
+// full tells whether the queue takes m only later.
+func (s *sender) full(m *Message) bool {
+	if m.Priority == frame.PriorityControl {
+		return s.q.urgent >= maxUrgent
+	}
+	return s.q.bytes >= s.bound
+}
+
+// wait waits until the queue has room. It is called with the lock, and returns
+// with it unless it fails.
+func (s *sender) wait(ctx context.Context) error {
+	if s.room == nil {
+		s.room = make(chan struct{})
+	}
+	room := s.room
+	s.mu.Unlock()
+	select {
+	case <-room:
+	case <-ctx.Done():
+		return context.Cause(ctx) //nolint:wrapcheck // the caller's own reason
+	}
+	s.mu.Lock()
+	return nil
+}
+
+// flush writes what is queued, unless somebody does.
+func (s *sender) flush() {
+	s.mu.Lock()
+	if s.active || s.q.empty() || s.err != nil {
+		s.mu.Unlock()
+		return
+	}
+	s.active = true
+	s.mu.Unlock()
+	s.write(true, false)
+}
+
+// run is what a caller does that finds nobody writing.
+func (s *sender) run() {
+	if s.burst.Load() > 1 {
+		runtime.Gosched() // others are about to send, too: one write for all
+	}
+	s.write(true, false)
+}
+
+// write is the writing role, until nothing is left. A borrowed role is a
+// caller's, who must not be held: it is handed over to a goroutine of its own
+// when the socket is full or others have been served for long. full tells that
+// the socket was full.
+func (s *sender) write(borrowed, full bool) {
+	if borrowed && !s.w.tries() {
+		s.spawn(func() { s.write(false, false) })
+		return
+	}
+	var start time.Time
+	served := 0
+	for s.gather(full) {
+		served += s.b.size
+		n, err := s.w.write(s.b.left(), !borrowed)
+		s.b.wrote(n)
+		if err != nil {
+			s.broken(err)
+			return
+		}
+		full = len(s.b.parts) > 0
+		if !borrowed {
+			continue
+		}
+		if full || s.servedLong(&start, served) {
+			s.spawn(func() { s.write(false, full) })
+			return
+		}
+	}
+}
+
+// servedLong tells whether a caller has written enough. The clock starts after
+// its first write, which was mostly its own message.
+func (s *sender) servedLong(start *time.Time, served int) bool {
+	if served >= maxServeBytes {
+		return true
+	}
+	if start.IsZero() {
+		if s.mu.Lock(); !s.q.empty() {
+			*start = time.Now()
+		}
+		s.mu.Unlock()
+		return false
+	}
+	return time.Since(*start) >= maxServe
+}
+
+// gather takes the next batch off the queue, or leaves the role if there is
+// nothing that may be sent.
+func (s *sender) gather(full bool) bool {
+	if len(s.b.parts) > 0 {
+		return true
+	}
+	s.mu.Lock()
+	if s.err == nil {
+		limit := maxBatch
+		if full {
+			limit = maxChunk
+		}
+		s.q.gather(&s.b, limit)
+	}
+	if s.room != nil && s.q.bytes <= s.bound/2 {
+		close(s.room)
+		s.room = nil
+	}
+	if len(s.b.parts) > 0 {
+		s.writes++
+		s.mu.Unlock()
+		return true
+	}
+	s.leave()
+	return false
+}
+
+// leave ends the writing role, and unlocks.
+func (s *sender) leave() {
+	s.active = false
+	gone := s.gone
+	s.gone = nil
+	if s.idle != nil {
+		close(s.idle)
+		s.idle = nil
+	}
+	s.mu.Unlock()
+	for _, o := range gone {
+		o.done()
+	}
+}
+
+// credit raises a limit, for whatever waits for it. Whoever calls it flushes.
+func (s *sender) credit(seq, limit uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.q.credit(seq, limit)
+}
+
+// broken ends the sender from within the writing role.
+func (s *sender) broken(err error) {
+	s.fail(err) // first: so nobody takes the role over
+	s.mu.Lock()
+	var last []*outgoing
+	s.unsent, last = s.b.abandon(s.unsent)
+	s.gone = append(s.gone, last...)
+	s.leave()
+}
+
+// stop ends the sender: nothing is taken in any more. What a writer that is at
+// work has in its batch it gives up by itself, because its socket is closed.
+func (s *sender) stop(err error) {
+	s.mu.Lock()
+	if s.err != nil {
+		s.mu.Unlock()
+		return
+	}
+	s.err = err
+	var long []*outgoing
+	s.unsent, long = s.q.clear(s.unsent)
+	if s.room != nil {
+		close(s.room)
+		s.room = nil
+	}
+	s.gone = append(s.gone, long...)
+	if s.active {
+		s.mu.Unlock()
+		return
+	}
+	s.leave()
+}
+
+// lost returns the calls of which nothing was sent. The sender is stopped, and
+// nobody writes.
+func (s *sender) lost() []uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.unsent
+}
+
+// drained returns a channel that is closed when nothing is being written, and
+// nothing that may be is left.
+func (s *sender) drained() <-chan struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	done := s.idle
+	switch {
+	case !s.active:
+		done = make(chan struct{})
+		close(done)
+	case s.idle == nil:
+		done = make(chan struct{})
+		s.idle = done
+	}
+	return done
+}
+
+// drop takes a long message off the queue.
+func (s *sender) drop(seq uint64) (unsent bool) {
+	s.mu.Lock()
+	o, unsent := s.q.drop(seq)
+	if o != nil && s.active && !unsent {
+		s.gone = append(s.gone, o)
+		o = nil
+	}
+	s.mu.Unlock()
+	if o != nil {
+		o.done()
+	}
+	return unsent
+}

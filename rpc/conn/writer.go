@@ -1,0 +1,77 @@
+package conn
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"syscall"
+	"time"
+)
+
+// writer writes to a socket. It waits only where it is allowed to.
+type writer struct {
+	nc      net.Conn
+	timeout time.Duration // for a full socket to take anything
+	try     attempt
+}
+
+func (w *writer) init(nc net.Conn, timeout time.Duration) {
+	w.nc, w.timeout = nc, timeout
+	if sc, ok := nc.(syscall.Conn); ok {
+		if raw, err := sc.SyscallConn(); err == nil {
+			w.try.init(raw)
+		}
+	}
+}
+
+// tries tells whether the writer can write without waiting.
+func (w *writer) tries() bool { return w.try.raw != nil }
+
+// write writes as much of p as the socket takes: something at least, if wait is
+// set.
+func (w *writer) write(p [][]byte, wait bool) (n int, err error) {
+	if w.tries() {
+		n, err = w.try.write(p, false)
+		if n > 0 || err != nil || !wait {
+			return n, classify(err)
+		}
+	}
+	if err = w.nc.SetWriteDeadline(time.Now().Add(w.timeout)); err != nil {
+		return 0, classify(err)
+	}
+	if w.tries() {
+		n, err = w.try.write(p, true)
+	} else {
+		n, err = w.writeAll(p)
+	}
+	if err != nil {
+		return n, classify(err)
+	}
+	return n, classify(w.nc.SetWriteDeadline(time.Time{}))
+}
+
+func (w *writer) writeAll(p [][]byte) (n int, err error) {
+	for _, b := range p {
+		m, err := w.nc.Write(b)
+		n += m
+		if err != nil {
+			return n, err //nolint:wrapcheck // classify does
+		}
+	}
+	return n, nil
+}
+
+// classify gives errors of a socket our names.
+func classify(err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return fmt.Errorf("%w: %w", ErrSlowPeer, err)
+	case errors.Is(err, net.ErrClosed):
+		return ErrClosed
+	default:
+		return fmt.Errorf("%w: %w", ErrEPIPE, err)
+	}
+}
