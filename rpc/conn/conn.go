@@ -14,10 +14,9 @@ import (
 
 // Conn is one connection, after its handshake.
 type Conn struct {
-	nc    net.Conn
-	opts  Options
-	h     Handler
-	clock *atomic.Int64 // ns, coarse: of whoever keeps the connection
+	nc   net.Conn
+	opts Options
+	h    Handler
 
 	snd sender
 	rx  receiver
@@ -41,16 +40,23 @@ type Conn struct {
 	err     error         // why it ended
 	pings   chan struct{} // closed at the next PONG
 	writers sync.WaitGroup
-	over    func()        // called last
+	owner   owner
 	done    chan struct{} // closed when nothing of the connection runs any more
+}
+
+// owner is told about a connection's end.
+type owner struct {
+	clock *atomic.Int64      // ns, coarse
+	ended func(*Conn, error) // at once; may be nil
+	over  func(*Conn)        // when nothing runs any more but the handler's Closed; may be nil
 }
 
 const goneAway = 1 << 63
 
 var _ Peer = (*Conn)(nil)
 
-func newConn(nc net.Conn, opts Options, h Handler, clock *atomic.Int64, over func()) *Conn {
-	c := &Conn{nc: nc, opts: opts, h: h, clock: clock, over: over, start: time.Now(), done: make(chan struct{})}
+func newConn(nc net.Conn, opts Options, h Handler, o owner) *Conn {
+	c := &Conn{nc: nc, opts: opts, h: h, owner: o, start: time.Now(), done: make(chan struct{})}
 	c.rx.init(c)
 	c.rd = reader{c: c, buf: make([]byte, bufferSize)}
 	c.snd.w.init(nc, opts.Write)
@@ -59,7 +65,7 @@ func newConn(nc net.Conn, opts Options, h Handler, clock *atomic.Int64, over fun
 	}
 	c.snd.fail, c.snd.bound = c.end, opts.MaxQueue
 	c.snd.spawn = c.writers.Go
-	c.idleSince.Store(clock.Load())
+	c.idleSince.Store(o.clock.Load())
 	return c
 }
 
@@ -87,11 +93,11 @@ func (c *Conn) live() {
 	for _, a := range c.rd.long {
 		a.mem.release()
 	}
+	if c.owner.over != nil {
+		c.owner.over(c)
+	}
 	c.h.Closed(c, c.Err(), c.snd.lost())
 	close(c.done)
-	if c.over != nil {
-		c.over()
-	}
 }
 
 // farewell tells a peer that breaks the rules why it is left. What it still
@@ -127,6 +133,9 @@ func (c *Conn) end(err error) {
 		return
 	}
 	c.hold.shut()
+	if c.owner.ended != nil {
+		c.owner.ended(c, err)
+	}
 	c.snd.stop(err)
 	if errors.Is(err, ErrEPIPE) {
 		_ = c.nc.SetReadDeadline(time.Now().Add(c.opts.Linger))
@@ -175,7 +184,7 @@ func (c *Conn) Drop(seq uint64) (unsent bool) { return c.snd.drop(seq) }
 func (c *Conn) Hold() bool {
 	ok, first := c.hold.acquire()
 	if first {
-		c.busySince.Store(c.clock.Load())
+		c.busySince.Store(c.owner.clock.Load())
 	}
 	return ok
 }
@@ -184,7 +193,7 @@ func (c *Conn) Hold() bool {
 func (c *Conn) Release() {
 	last, shut := c.hold.release()
 	if last {
-		c.idleSince.Store(c.clock.Load())
+		c.idleSince.Store(c.owner.clock.Load())
 	}
 	if shut {
 		go c.finish()

@@ -19,10 +19,10 @@ type Admit func(*frame.Hello) frame.HelloAck
 // Connect makes a connection of a socket to a server. hello says who the client
 // is; its versions and limits are filled in. If it fails, nc is closed.
 func Connect(ctx context.Context, nc net.Conn, hello frame.Hello, h Handler, opts Options) (*Conn, error) {
-	return connect(ctx, nc, hello, h, opts, new(atomic.Int64), nil)
+	return connect(ctx, nc, hello, h, opts, owner{clock: new(atomic.Int64)})
 }
 
-func connect(ctx context.Context, nc net.Conn, hello frame.Hello, h Handler, opts Options, clock *atomic.Int64, over func()) (*Conn, error) {
+func connect(ctx context.Context, nc net.Conn, hello frame.Hello, h Handler, opts Options, o owner) (*Conn, error) {
 	opts, err := opts.withDefaults()
 	if err != nil {
 		return nil, closeWith(nc, err)
@@ -31,7 +31,7 @@ func connect(ctx context.Context, nc net.Conn, hello frame.Hello, h Handler, opt
 	if opts.Checksum {
 		hello.Features |= frame.FeatureCRC
 	}
-	c := newConn(nc, opts, h, clock, over)
+	c := newConn(nc, opts, h, o)
 	c.from = hello
 	err = shake(ctx, nc, opts.Handshake, func() error {
 		if err := writeHalf(nc, frame.TypeHello, hello.Append(nil)); err != nil {
@@ -56,15 +56,15 @@ func connect(ctx context.Context, nc net.Conn, hello frame.Hello, h Handler, opt
 // Accept makes a connection of a client's socket. If it fails, the client is told
 // why and nc closed.
 func Accept(ctx context.Context, nc net.Conn, admit Admit, h Handler, opts Options) (*Conn, error) {
-	return accept(ctx, nc, admit, h, opts, new(atomic.Int64), nil)
+	return accept(ctx, nc, admit, h, opts, owner{clock: new(atomic.Int64)})
 }
 
-func accept(ctx context.Context, nc net.Conn, admit Admit, h Handler, opts Options, clock *atomic.Int64, over func()) (*Conn, error) {
+func accept(ctx context.Context, nc net.Conn, admit Admit, h Handler, opts Options, o owner) (*Conn, error) {
 	opts, err := opts.withDefaults()
 	if err != nil {
 		return nil, closeWith(nc, err)
 	}
-	c := newConn(nc, opts, h, clock, over)
+	c := newConn(nc, opts, h, o)
 	err = shake(ctx, nc, opts.Handshake, func() error {
 		body, err := readHalf(nc, frame.TypeHello)
 		if err == nil {

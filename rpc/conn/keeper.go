@@ -21,13 +21,14 @@ func realTicker(every time.Duration) (<-chan time.Time, func()) {
 // keeper looks after connections: it ends those that are idle, and those whose
 // peers are silent. One goroutine does it for all of them.
 type keeper struct {
-	idle   time.Duration // 0: connections may be idle for ever
-	alive  Keepalive
-	every  time.Duration
-	reap   func(*Conn)  // ends an idle connection that nobody can hold any more
-	now    atomic.Int64 // ns since the start, at the last tick
-	stop   func()
-	exited chan struct{}
+	idle    time.Duration // 0: connections may be idle for ever
+	alive   Keepalive
+	traffic bool        // a connection over which something comes is not idle, even if nobody holds it
+	reap    func(*Conn) // ends an idle connection that nobody can hold any more
+
+	every time.Duration
+	now   atomic.Int64 // ns since the start, at the last tick
+	stop  func()
 
 	mu    sync.Mutex
 	conns map[*Conn]struct{}
@@ -39,26 +40,28 @@ type kept struct {
 	pinged int64 // tick of the last ping
 }
 
-func newKeeper(idle time.Duration, alive Keepalive, ticker Ticker, reap func(*Conn)) *keeper {
-	k := &keeper{idle: idle, alive: alive, reap: reap, exited: make(chan struct{}), conns: map[*Conn]struct{}{}}
-	k.every = alive.Answer / 4
-	if idle > 0 {
-		k.every = min(k.every, idle/ticksPerTimeout)
+// start begins to look.
+func (k *keeper) start(ticker Ticker) {
+	k.conns = map[*Conn]struct{}{}
+	k.every = k.alive.Answer / 4
+	if k.idle > 0 {
+		k.every = min(k.every, k.idle/ticksPerTimeout)
 	}
 	k.every = max(k.every, time.Millisecond)
 	ticks, stopTicks := ticker(k.every)
-	quit := make(chan struct{})
+	quit, exited := make(chan struct{}), make(chan struct{})
 	k.stop = sync.OnceFunc(func() {
 		close(quit)
-		<-k.exited
+		<-exited
 		stopTicks()
 	})
-	go k.run(ticks, quit)
-	return k
+	go func() {
+		defer close(exited)
+		k.run(ticks, quit)
+	}()
 }
 
 func (k *keeper) run(ticks <-chan time.Time, quit <-chan struct{}) {
-	defer close(k.exited)
 	var start time.Time
 	for {
 		select {
@@ -111,7 +114,11 @@ func (k *keeper) look(c *Conn, now int64) {
 		c.kept.heard = now
 	}
 	if c.Held() == 0 {
-		if k.idle > 0 && now-c.idleSince.Load() >= int64(k.idle+k.every) && c.hold.reap() {
+		since := c.idleSince.Load()
+		if k.traffic {
+			since = max(since, c.kept.heard)
+		}
+		if k.idle > 0 && now-since >= int64(k.idle+k.every) && c.hold.reap() {
 			k.reap(c)
 		}
 		return

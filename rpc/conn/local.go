@@ -18,6 +18,8 @@ type Local struct {
 
 // link is what both ends share.
 type link struct {
+	over func() // called at the end; may be nil
+
 	mu  sync.Mutex
 	err error
 }
@@ -63,7 +65,18 @@ func (l *Local) Hold() bool {
 }
 
 // Release implements [Peer].
-func (l *Local) Release() { l.hold.release() }
+func (l *Local) Release() {
+	if _, shut := l.hold.release(); shut {
+		_ = l.Close()
+	}
+}
+
+// Shut lets nobody hold the connection any more. When nobody does, it ends.
+func (l *Local) Shut() {
+	if first, held := l.hold.shut(); first && !held {
+		_ = l.Close()
+	}
+}
 
 // Err returns why the connection ended, or nil.
 func (l *Local) Err() error {
@@ -85,6 +98,9 @@ func (l *Local) Close() error {
 		l.other.hold.shut()
 		l.h.Closed(l, ErrClosed, nil)
 		l.other.h.Closed(l.other, ErrPeerClosed, nil)
+		if l.link.over != nil {
+			l.link.over()
+		}
 	}
 	return nil
 }

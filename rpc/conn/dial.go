@@ -1,0 +1,70 @@
+package conn
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+
+	"rpcpool.dev/internal/tcp"
+)
+
+// Dial makes a socket; net.Dialer's DialContext, mostly.
+type Dial func(ctx context.Context, network, address string) (net.Conn, error)
+
+// unsentMark is how much the kernel takes before it has sent it: what is in the
+// kernel's queue cannot be overtaken any more.
+const unsentMark = 128 << 10
+
+// Tune sets the options of a connection's socket. An option that is refused
+// costs latency, not correctness.
+func Tune(nc net.Conn) {
+	c, ok := nc.(*net.TCPConn)
+	if !ok {
+		return
+	}
+	_ = tcp.Tune(c)
+	if raw, err := c.SyscallConn(); err == nil {
+		boundUnsent(raw)
+	}
+}
+
+// dialRoutes tries one way after the other.
+func dialRoutes(ctx context.Context, dial Dial, node string, e *Endpoint) (net.Conn, Route, error) {
+	var errs []error
+	for _, r := range Routes(node, e) {
+		nc, err := dialRoute(ctx, dial, r.Transport, e)
+		if err == nil {
+			return nc, r, nil
+		}
+		errs = append(errs, fmt.Errorf("%v: %w", r.Transport, err))
+		if ctx.Err() != nil {
+			break
+		}
+	}
+	if errs == nil {
+		return nil, Route{}, fmt.Errorf("server %q has no address", e.ID)
+	}
+	return nil, Route{}, errors.Join(errs...)
+}
+
+func dialRoute(ctx context.Context, dial Dial, t Transport, e *Endpoint) (net.Conn, error) {
+	if t == TransportUnix {
+		return dial(ctx, "unix", e.Unix)
+	}
+	nc, err := dial(ctx, "tcp", e.TCP)
+	if err != nil {
+		return nil, err
+	}
+	Tune(nc)
+	if t != TransportTLS {
+		return nc, nil
+	}
+	secure := tls.Client(nc, e.TLS)
+	if err := secure.HandshakeContext(ctx); err != nil {
+		_ = nc.Close()
+		return nil, fmt.Errorf("TLS handshake: %w", err)
+	}
+	return secure, nil
+}

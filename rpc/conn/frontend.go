@@ -1,0 +1,269 @@
+package conn
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// State is a front end's.
+type State uint8
+
+// States of a front end.
+const (
+	Disconnected State = iota
+	Connecting
+	Connected
+	EPIPE    // failed a moment ago, and left alone
+	Draining // removed from the list; what is outstanding goes on
+)
+
+// String returns the state's word.
+func (s State) String() string {
+	if s > Draining {
+		return "state?"
+	}
+	return [...]string{"DISCONNECTED", "CONNECTING", "CONNECTED", "EPIPE", "DRAINING"}[s]
+}
+
+// FrontEnd is this process' side of one server: no connection, or one.
+type FrontEnd struct {
+	pool     *Pool
+	endpoint Endpoint
+	conn     atomic.Pointer[Conn] // to be tried; may be closed meanwhile
+	refs     atomic.Int32         // references that were given out, and those who wait for them
+
+	mu       sync.Mutex
+	services int   // that list it
+	dial     *dial // under way
+	local    *Local
+	route    Route
+	failures int       // in a row
+	until    time.Time // left alone until then
+	why      error     // of the last failure
+	removed  bool
+}
+
+// dial is one attempt, shared by all who wait for it.
+type dial struct {
+	done chan struct{}
+	conn *Conn
+	err  error
+}
+
+// Ref is a reference to a peer. While it is held, the connection is not reaped.
+type Ref struct {
+	Peer Peer
+	From *FrontEnd
+}
+
+// Release gives the reference back. It must be called once.
+func (r Ref) Release() {
+	r.From.refs.Add(-1)
+	r.Peer.Release()
+	if r.From.pool.hungry.Load() > 0 {
+		r.From.pool.evict()
+	}
+}
+
+// Endpoint returns where the server is.
+func (f *FrontEnd) Endpoint() Endpoint { return f.endpoint }
+
+// State returns what the front end is doing, and the way that its connection
+// takes or took last.
+func (f *FrontEnd) State() (State, Route) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	c := f.conn.Load()
+	switch {
+	case f.removed:
+		return Draining, f.route
+	case c != nil && c.Err() == nil, f.local != nil:
+		return Connected, f.route
+	case f.dial != nil:
+		return Connecting, f.route
+	case f.pool.now().Before(f.until):
+		return EPIPE, f.route
+	}
+	return Disconnected, f.route
+}
+
+// acquire returns a reference to the server, and connects if need be. The
+// reference counts as load from the beginning.
+func (f *FrontEnd) acquire(ctx context.Context) (Ref, error) {
+	f.refs.Add(1)
+	p, err := f.peer(ctx)
+	if err != nil {
+		f.refs.Add(-1)
+		return Ref{}, fmt.Errorf("server %q: %w", f.endpoint.ID, err)
+	}
+	return Ref{Peer: p, From: f}, nil
+}
+
+// peer returns the server's connection, held.
+func (f *FrontEnd) peer(ctx context.Context) (Peer, error) {
+	for {
+		if c := f.conn.Load(); c != nil && c.Hold() {
+			return c, nil
+		}
+		d, local, err := f.connecting()
+		switch {
+		case err != nil:
+			return nil, err
+		case local != nil && local.Hold():
+			return local, nil
+		case d == nil:
+			continue
+		}
+		select {
+		case <-d.done:
+		case <-ctx.Done():
+			return nil, context.Cause(ctx) //nolint:wrapcheck // the caller's own reason
+		}
+		if d.err != nil {
+			return nil, d.err
+		}
+	}
+}
+
+// connecting returns the attempt that is under way; it starts one if there is
+// none, unless the server is to be left alone. It returns nothing if there is a
+// connection meanwhile.
+func (f *FrontEnd) connecting() (*dial, *Local, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.removed {
+		return nil, nil, ErrRemoved
+	}
+	if f.endpoint.Local != nil {
+		return f.attach()
+	}
+	if c := f.conn.Load(); c != nil && c.Hold() {
+		c.Release()
+		return nil, nil, nil
+	}
+	if f.dial != nil {
+		return f.dial, nil, nil
+	}
+	if f.pool.now().Before(f.until) {
+		return nil, nil, fmt.Errorf("%w: %w", ErrBackoff, f.why)
+	}
+	d := &dial{done: make(chan struct{})}
+	if !f.pool.spawn(func() { f.connect(d) }) {
+		return nil, nil, ErrClosed
+	}
+	f.dial = d
+	return d, nil, nil
+}
+
+// attach connects to a server in this process.
+func (f *FrontEnd) attach() (*dial, *Local, error) {
+	if f.local == nil || f.local.Err() != nil {
+		local, err := f.endpoint.Local.Attach(f.pool.opts.Handler)
+		if err != nil {
+			return nil, nil, err
+		}
+		f.local = local
+		f.route = Routes("", &f.endpoint)[0]
+	}
+	return nil, f.local, nil
+}
+
+// connect is an attempt. Nobody's lock is held meanwhile.
+func (f *FrontEnd) connect(d *dial) {
+	ctx, cancel := context.WithTimeout(f.pool.ctx, f.pool.opts.ConnectTimeout)
+	defer cancel()
+	var route Route
+	d.conn, route, d.err = f.pool.connect(ctx, f)
+	f.mu.Lock()
+	f.dial = nil
+	if d.err != nil {
+		f.failed(d.err)
+	} else {
+		f.route, f.failures = route, 0
+		f.conn.Store(d.conn)
+		if f.removed {
+			d.conn.Shut()
+		}
+	}
+	f.mu.Unlock()
+	close(d.done)
+}
+
+// failed leaves the server alone for a while.
+func (f *FrontEnd) failed(why error) {
+	f.failures++
+	f.why = why
+	f.until = f.pool.now().Add(f.pool.opts.Backoff.pause(f.failures, random()))
+}
+
+// lost is told that the connection has ended. If it broke, the server is left
+// alone; if it was closed in good order, it may be dialled at once.
+func (f *FrontEnd) lost(c *Conn, why error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if !f.conn.CompareAndSwap(c, nil) {
+		return
+	}
+	if !errors.Is(why, ErrClosed) && !errors.Is(why, ErrPeerClosed) {
+		f.failed(why)
+	}
+}
+
+// resting tells whether the server is being left alone.
+func (f *FrontEnd) resting() bool {
+	if f.conn.Load() != nil {
+		return false
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.pool.now().Before(f.until)
+}
+
+// remove lets nobody acquire any more.
+func (f *FrontEnd) remove() {
+	f.mu.Lock()
+	f.removed = true
+	local := f.local
+	f.mu.Unlock()
+	if c := f.conn.Load(); c != nil {
+		c.Shut()
+	}
+	if local != nil {
+		local.Shut()
+	}
+}
+
+// connect makes a connection to a front end's server.
+func (p *Pool) connect(ctx context.Context, f *FrontEnd) (*Conn, Route, error) {
+	if err := p.slot(ctx); err != nil {
+		return nil, Route{}, err
+	}
+	nc, route, err := dialRoutes(ctx, p.opts.Dial, p.opts.Node, &f.endpoint)
+	if err != nil {
+		p.free()
+		return nil, route, err
+	}
+	opts := p.opts.Conn
+	opts.Checksum = opts.Checksum && route.Transport == TransportTCP
+	kept := make(chan struct{})
+	c, err := connect(ctx, nc, p.opts.Hello, p.opts.Handler, opts, owner{
+		clock: &p.keeper.now,
+		ended: f.lost,
+		over: func(c *Conn) {
+			<-kept
+			p.keeper.remove(c)
+			p.free()
+		},
+	})
+	if err != nil {
+		p.free()
+		return nil, route, err
+	}
+	p.keeper.add(c)
+	close(kept)
+	return c, route, nil
+}

@@ -1,0 +1,211 @@
+package conn
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"rpcpool.dev/rpc/frame"
+)
+
+// ServerOptions of a Server. Handler and Admit must be set; the zero value of
+// each other field means its default.
+type ServerOptions struct {
+	Handler     Handler // of all connections
+	Admit       Admit   // decides about clients
+	Conn        Options
+	IdleTimeout time.Duration // clients without references are sent away after it. Default 5 min; negative: never
+	Grace       time.Duration // for a client that is sent away. Default 1 s
+	MaxConns    int           // at the same time, handshakes included. Default 65,536
+	Ticker      Ticker        // of the idle timeout and keepalive. Default: the monotonic clock
+}
+
+// Server accepts connections.
+type Server struct {
+	opts   ServerOptions
+	ctx    context.Context //nolint:containedctx // ends handshakes when the server is closed
+	cancel context.CancelCauseFunc
+	keeper *keeper
+	count  atomic.Int32
+
+	mu        sync.Mutex
+	closed    bool
+	listeners map[net.Listener]struct{}
+	locals    map[*Local]struct{}
+	running   sync.WaitGroup
+}
+
+// NewServer returns a server that has accepted nothing yet. It must be closed.
+func NewServer(opts ServerOptions) (*Server, error) {
+	var err error
+	if opts.Conn, err = opts.Conn.withDefaults(); err != nil {
+		return nil, err
+	}
+	if opts.Handler == nil || opts.Admit == nil || opts.MaxConns < 0 || opts.Grace < 0 {
+		return nil, errors.New("bad options: Handler and Admit must be set, nothing may be negative")
+	}
+	setTime(&opts.IdleTimeout, 5*time.Minute)
+	setTime(&opts.Grace, time.Second)
+	setInt(&opts.MaxConns, 1<<16)
+	if opts.Ticker == nil {
+		opts.Ticker = realTicker
+	}
+	s := &Server{opts: opts, listeners: map[net.Listener]struct{}{}, locals: map[*Local]struct{}{}}
+	s.ctx, s.cancel = context.WithCancelCause(context.Background())
+	s.keeper = &keeper{idle: max(opts.IdleTimeout, 0), alive: opts.Conn.Keepalive, traffic: true, reap: s.sendAway}
+	s.keeper.start(opts.Ticker)
+	return s, nil
+}
+
+// sendAway ends the connection of an idle client.
+func (s *Server) sendAway(c *Conn) {
+	s.spawn(func() {
+		_ = c.GoAway(s.ctx, frame.GoAway{Reason: frame.ReasonIdle, Grace: s.opts.Grace, Text: "idle"})
+	})
+}
+
+func (s *Server) spawn(f func()) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return false
+	}
+	s.running.Go(f)
+	return true
+}
+
+// Serve accepts from l until l or the server is closed. It waits out a shortage
+// of descriptors. It closes l.
+func (s *Server) Serve(l net.Listener) error {
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		return errors.Join(ErrClosed, l.Close())
+	}
+	s.listeners[l] = struct{}{}
+	s.running.Add(1)
+	s.mu.Unlock()
+	defer s.running.Done()
+	pause := time.Duration(0)
+	for {
+		nc, err := l.Accept()
+		if err == nil {
+			pause = 0
+			s.take(nc)
+			continue
+		}
+		if s.ctx.Err() != nil || errors.Is(err, net.ErrClosed) {
+			return ErrClosed
+		}
+		pause = min(max(2*pause, 5*time.Millisecond), time.Second)
+		select {
+		case <-time.After(pause):
+		case <-s.ctx.Done():
+			return ErrClosed
+		}
+	}
+}
+
+func (s *Server) take(nc net.Conn) {
+	if !s.spawn(func() { _, _ = s.ServeConn(nc) }) {
+		_ = nc.Close()
+	}
+}
+
+// ServeConn makes a connection of a socket that somebody else has accepted.
+func (s *Server) ServeConn(nc net.Conn) (*Conn, error) {
+	Tune(nc)
+	admit := s.opts.Admit
+	if s.count.Add(1) > int32(s.opts.MaxConns) {
+		admit = func(*frame.Hello) frame.HelloAck {
+			return frame.HelloAck{Reason: frame.ReasonOverload, Text: []byte("too many connections")}
+		}
+	}
+	kept := make(chan struct{})
+	c, err := accept(s.ctx, nc, admit, s.opts.Handler, s.opts.Conn, owner{
+		clock: &s.keeper.now,
+		over: func(c *Conn) {
+			<-kept
+			s.keeper.remove(c)
+			s.count.Add(-1)
+		},
+	})
+	if err != nil {
+		s.count.Add(-1)
+		return nil, fmt.Errorf("client %v: %w", nc.RemoteAddr(), err)
+	}
+	s.keeper.add(c)
+	close(kept)
+	if s.ctx.Err() != nil {
+		_ = c.Close()
+	}
+	return c, nil
+}
+
+// Attach connects a client in this process. client is its handler.
+func (s *Server) Attach(client Handler) (*Local, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return nil, ErrClosed
+	}
+	l, _ := Pair(client, s.opts.Handler)
+	s.locals[l] = struct{}{}
+	l.link.over = func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		delete(s.locals, l)
+	}
+	return l, nil
+}
+
+// Conns returns how many clients are connected over sockets.
+func (s *Server) Conns() int { return len(s.keeper.all()) }
+
+// Shutdown tells all clients to go, waits until they have or the grace or ctx is
+// over, and closes the server.
+func (s *Server) Shutdown(ctx context.Context) error {
+	s.mu.Lock()
+	for l := range s.listeners {
+		_ = l.Close()
+	}
+	s.mu.Unlock()
+	var leaving sync.WaitGroup
+	for _, c := range s.keeper.all() {
+		leaving.Go(func() {
+			_ = c.GoAway(ctx, frame.GoAway{Reason: frame.ReasonShutdown, Grace: s.opts.Grace, Text: "server stops"})
+		})
+	}
+	leaving.Wait()
+	return s.Close()
+}
+
+// Close closes all connections at once, and waits until nothing of the server
+// runs.
+func (s *Server) Close() error {
+	s.mu.Lock()
+	s.closed = true
+	for l := range s.listeners {
+		_ = l.Close()
+	}
+	locals := s.locals
+	s.locals = nil
+	s.mu.Unlock()
+	s.cancel(ErrClosed)
+	for l := range locals {
+		_ = l.Close()
+	}
+	for range 2 { // the second time those whose handshake was being finished
+		for _, c := range s.keeper.all() {
+			_ = c.Close()
+			<-c.Done()
+		}
+		s.running.Wait()
+	}
+	s.keeper.stop()
+	return nil
+}

@@ -1,0 +1,7 @@
+//go:build !linux
+
+package conn
+
+import "syscall"
+
+func boundUnsent(syscall.RawConn) {}

@@ -1,0 +1,84 @@
+package main
+
+import (
+	"fmt"
+	"net"
+	"slices"
+	"strings"
+)
+
+// peer is one way to echo.
+type peer struct {
+	name  string
+	serve func(net.Listener) error
+	// dial connects so many callers.
+	dial func(network, addr string, callers int) (client, error)
+}
+
+// client is connected.
+type client interface {
+	// call echoes, as caller i. in is not changed. Only the length of what comes
+	// back is looked at.
+	call(i int, in []byte) (n int, err error)
+	close() error
+}
+
+var peers = []peer{
+	{"raw", serveRaw, dialRaw},
+	{"native", serveNative(false), dialNative},
+	{"native-go", serveNative(true), dialNative},
+	{"net/rpc", serveNetRPC, dialNetRPC},
+	{"drpc", serveDRPC, dialDRPC},
+	{"ttrpc", serveTTRPC, dialTTRPC},
+	{"grpc", serveGRPC, dialGRPC},
+	{"connect", serveConnect, dialConnect},
+}
+
+// floor is what ratios are of.
+const floor = "raw"
+
+func peerNamed(name string) (peer, error) {
+	i := slices.IndexFunc(peers, func(p peer) bool { return p.name == name })
+	if i < 0 {
+		return peer{}, fmt.Errorf("no peer %q", name)
+	}
+	return peers[i], nil
+}
+
+func chosen(names string) ([]peer, error) {
+	if names == "" {
+		return peers, nil
+	}
+	var list []peer
+	for name := range strings.SplitSeq(names, ",") {
+		p, err := peerNamed(name)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, p)
+	}
+	return list, nil
+}
+
+// closers closes several.
+type closers []net.Conn
+
+func (c closers) close() error {
+	var err error
+	for _, nc := range c {
+		err = nc.Close()
+	}
+	return err
+}
+
+func dialAll(network, addr string, n int) (closers, error) {
+	var all closers
+	for range n {
+		nc, err := net.Dial(network, addr)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, nc)
+	}
+	return all, nil
+}

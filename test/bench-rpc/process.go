@@ -1,0 +1,105 @@
+package main
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"runtime"
+	"syscall"
+	"time"
+)
+
+// child is a server's process. It answers each line on its standard input with
+// its usage, and ends when that is closed.
+type child struct {
+	cmd   *exec.Cmd
+	stdin interface {
+		Write([]byte) (int, error)
+		Close() error
+	}
+	out  *bufio.Reader
+	addr string
+}
+
+// usage is what a process has used since its start.
+type usage struct {
+	Mallocs uint64
+	CPU     time.Duration
+}
+
+func used() usage {
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	var r syscall.Rusage
+	_ = syscall.Getrusage(syscall.RUSAGE_SELF, &r)
+	return usage{m.Mallocs, time.Duration(r.Utime.Nano() + r.Stime.Nano())}
+}
+
+// startServer starts the process of a peer's server.
+func startServer(p peer, network, addr string) (*child, error) {
+	c := &child{cmd: exec.Command(os.Args[0], "serve", p.name, network, addr)}
+	c.cmd.Stderr = os.Stderr
+	in, err := c.cmd.StdinPipe()
+	if err != nil {
+		return nil, err
+	}
+	c.stdin = in
+	out, err := c.cmd.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	c.out = bufio.NewReader(out)
+	if err := c.cmd.Start(); err != nil {
+		return nil, err
+	}
+	return c, c.read(&c.addr)
+}
+
+func (c *child) read(v any) error {
+	line, err := c.out.ReadBytes('\n')
+	if err != nil {
+		return fmt.Errorf("server of %v: %w", c.cmd.Args[2:], err)
+	}
+	return json.Unmarshal(line, v)
+}
+
+func (c *child) used() (u usage, err error) {
+	if _, err = c.stdin.Write([]byte("\n")); err == nil {
+		err = c.read(&u)
+	}
+	return u, err
+}
+
+func (c *child) stop() {
+	_ = c.stdin.Close()
+	_ = c.cmd.Wait()
+}
+
+// serve is the main of a child.
+func serve(name, network, addr string) error {
+	p, err := peerNamed(name)
+	if err != nil {
+		return err
+	}
+	l, err := net.Listen(network, addr)
+	if err != nil {
+		return err
+	}
+	out := json.NewEncoder(os.Stdout)
+	if err := out.Encode(l.Addr().String()); err != nil {
+		return err
+	}
+	go func() {
+		fmt.Fprintln(os.Stderr, name, p.serve(l))
+		os.Exit(1)
+	}()
+	for in := bufio.NewScanner(os.Stdin); in.Scan(); {
+		if err := out.Encode(used()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
