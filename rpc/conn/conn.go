@@ -18,9 +18,10 @@ type Conn struct {
 	opts Options
 	h    Handler
 
-	snd sender
-	rx  receiver
-	rd  reader
+	snd  sender
+	rx   receiver
+	rd   reader
+	lend lending
 
 	peer frame.Limits
 	ack  frame.HelloAck // what was agreed
@@ -58,6 +59,7 @@ var _ Peer = (*Conn)(nil)
 func newConn(nc net.Conn, opts Options, h Handler, o owner) *Conn {
 	c := &Conn{nc: nc, opts: opts, h: h, owner: o, start: time.Now(), done: make(chan struct{})}
 	c.rx.init(c)
+	c.lend.wake = make(chan struct{}, 1)
 	c.rd = reader{c: c, buf: make([]byte, bufferSize)}
 	c.snd.w.init(nc, opts.Write)
 	if c.snd.w.tries() {
@@ -81,7 +83,7 @@ func (c *Conn) open(peer frame.Limits) {
 
 // live is the reader's goroutine, and the connection's last.
 func (c *Conn) live() {
-	err := c.rd.run()
+	err := c.serve()
 	var bad *frame.Error
 	if errors.As(err, &bad) {
 		c.farewell(bad)

@@ -25,19 +25,24 @@ type reader struct {
 	two  [2][]byte
 	got  int // messages of this round
 	size int // window bytes that were let go of in this round
+
+	lent  bool // a caller reads
+	stale bool // there are frames in buf already
+	sole  bool // the last round brought the answer to one call, and nothing else
 }
 
-// run reads until the connection ends, and returns why.
-func (rd *reader) run() error {
-	for {
-		if err := rd.frames(); err != nil {
-			return err
-		}
-		rd.settle()
+// round reads what there is, waiting for it, and handles it.
+func (rd *reader) round() error {
+	rd.sole = false
+	if !rd.stale {
 		if err := rd.fill(); err != nil {
 			return err
 		}
 	}
+	rd.stale = false
+	err := rd.frames()
+	rd.settle()
+	return err
 }
 
 // settle ends a round: what was let go of is credited, and what handlers have
@@ -65,8 +70,11 @@ func (rd *reader) fill() error {
 	n, err := rd.c.nc.Read(rd.buf[rd.w:])
 	rd.w += n
 	rd.c.hear()
-	if n > 0 {
+	switch {
+	case n > 0:
 		return nil
+	case rd.c.isKick(err):
+		return errKicked
 	}
 	return rd.ended(err)
 }
@@ -156,6 +164,10 @@ func (rd *reader) whole(h *frame.Header, b []byte) error {
 
 // direct handles a frame with a long body, of which a part is in the buffer.
 func (rd *reader) direct(h *frame.Header, there []byte) error {
+	if rd.lent {
+		rd.stale = true
+		return errLong
+	}
 	rd.settle() // this may have to wait
 	head := append([]byte(nil), there[:frame.HeaderLen+h.ExtLen]...)
 	e, err := frame.ParseExt(head[frame.HeaderLen:])
@@ -284,6 +296,7 @@ func (rd *reader) deliver(in *In) error {
 		return nil
 	}
 	rd.got++
+	rd.sole = rd.got == 1 && answers(&in.Header)
 	rd.c.h.Message(rd.c, in)
 	if !in.kept {
 		rd.drop(in)

@@ -129,7 +129,7 @@ func (s *sender) run() {
 // the socket was full.
 func (s *sender) write(borrowed, full bool) {
 	if borrowed && !s.w.tries() {
-		s.spawn(func() { s.write(false, false) })
+		s.handOver(false)
 		return
 	}
 	var start time.Time
@@ -147,10 +147,15 @@ func (s *sender) write(borrowed, full bool) {
 			continue
 		}
 		if full || s.servedLong(&start, served) {
-			s.spawn(func() { s.write(false, full) })
+			s.handOver(full)
 			return
 		}
 	}
+}
+
+// handOver gives the role to a goroutine that may wait.
+func (s *sender) handOver(full bool) {
+	s.spawn(func() { s.write(false, full) })
 }
 
 // servedLong tells whether a caller has written enough. The clock starts after

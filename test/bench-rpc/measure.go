@@ -31,7 +31,7 @@ func measure(c client, s *child, size, callers int, d time.Duration) (r round, e
 	}
 	before := used()
 	var stop atomic.Bool
-	var failed atomic.Pointer[error]
+	failed := make(chan error, callers)
 	all := make([][]time.Duration, callers)
 	var wg sync.WaitGroup
 	start := time.Now()
@@ -41,8 +41,7 @@ func measure(c client, s *child, size, callers int, d time.Duration) (r round, e
 			last := time.Now()
 			for !stop.Load() {
 				if n, err := c.call(i, in); err != nil || n != size {
-					err = fmt.Errorf("echo of %d bytes came back as %d: %w", size, n, err)
-					failed.Store(&err)
+					failed <- fmt.Errorf("echo of %d bytes came back as %d: %w", size, n, err)
 					return
 				}
 				now := time.Now()
@@ -61,8 +60,10 @@ func measure(c client, s *child, size, callers int, d time.Duration) (r round, e
 	if err != nil {
 		return r, err
 	}
-	if err := failed.Load(); err != nil {
-		return r, *err
+	select {
+	case err := <-failed:
+		return r, err
+	default:
 	}
 	took := slices.Concat(all...)
 	slices.Sort(took)

@@ -74,8 +74,9 @@ func serveNative(spawn bool) func(net.Listener) error {
 
 // pending is a call that waits. Its place in the table is in the seq.
 type pending struct {
-	m    conn.Message
-	done chan int
+	m       conn.Message
+	done    chan int
+	arrived func() bool
 }
 
 const places = 64
@@ -94,7 +95,9 @@ func dialNative(network, addr string, _ int) (client, error) {
 	conn.Tune(nc)
 	c := &nativeClient{}
 	for i := range c.calls {
-		c.calls[i].done = make(chan int, 1)
+		done := make(chan int, 1)
+		c.calls[i].done = done
+		c.calls[i].arrived = func() bool { return len(done) > 0 }
 		c.calls[i].m = conn.Message{Header: frame.Header{Type: frame.TypeCall, Priority: frame.PriorityNormal, Seq: uint64(i)}, Ext: frame.Ext{Method: 1}}
 	}
 	c.c, err = conn.Connect(context.Background(), nc, frame.Hello{}, c, conn.Options{})
@@ -119,9 +122,14 @@ func (c *nativeClient) call(i int, in []byte) (int, error) {
 	p := &c.calls[i]
 	p.m.Seq += places
 	p.m.Body = in
+	if !c.c.Hold() {
+		return 0, conn.ErrClosed
+	}
+	defer c.c.Release()
 	if err := c.c.Send(context.Background(), &p.m); err != nil {
 		return 0, err
 	}
+	c.c.ReadUntil(context.Background(), p.arrived)
 	n, ok := <-p.done
 	if !ok {
 		return 0, errors.New("connection is lost")

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"runtime/pprof"
 	"syscall"
 	"time"
 )
@@ -23,6 +24,10 @@ type child struct {
 	out  *bufio.Reader
 	addr string
 }
+
+// serverProfile names the environment variable with the file that a server's
+// profile is written to.
+const serverProfile = "BENCH_SERVER_PROFILE"
 
 // usage is what a process has used since its start.
 type usage struct {
@@ -96,6 +101,16 @@ func serve(name, network, addr string) error {
 		fmt.Fprintln(os.Stderr, name, p.serve(l))
 		os.Exit(1)
 	}()
+	if path := os.Getenv(serverProfile); path != "" {
+		f, err := os.Create(path)
+		if err != nil {
+			return err
+		}
+		if err := pprof.StartCPUProfile(f); err != nil {
+			return err
+		}
+		defer pprof.StopCPUProfile()
+	}
 	for in := bufio.NewScanner(os.Stdin); in.Scan(); {
 		if err := out.Encode(used()); err != nil {
 			return err

@@ -18,8 +18,8 @@ func serveRaw(l net.Listener) error {
 		go func() {
 			defer nc.Close()
 			var buf []byte
+			var head [4]byte
 			for {
-				var head [4]byte
 				if buf == nil {
 					if _, err := io.ReadFull(nc, head[:]); err != nil {
 						return

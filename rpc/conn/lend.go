@@ -1,0 +1,190 @@
+package conn
+
+import (
+	"context"
+	"errors"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"rpcpool.dev/rpc/frame"
+)
+
+// Waking a goroutine up costs more than all else that a short call does. So who
+// has the only call that is outstanding may read its reply itself:
+//
+//	           the only call is answered                ReadUntil
+//	resident ───────────────────────────▶ free ─────────────────────────▶ lent
+//	   ▲  ▲                               │ ▲ arrived, no other call         │
+//	   │  └── for lendTime nobody came ───┘ └────────────────────────────────┤
+//	   └────── other calls, a long body, the caller's time is over ──────────┘
+//
+// While nobody reads, and that is lendTime at most, nothing is lost but that time.
+const (
+	roleResident int32 = iota // the connection's own goroutine reads
+	roleFree                  // nobody does
+	roleLent                  // a caller does
+)
+
+// lendTime is how long the socket may be left unread, and how late a caller may
+// find out that its time is over.
+const lendTime = time.Millisecond
+
+var (
+	errKicked = errors.New("caller that reads has no time left")
+	errLong   = errors.New("long body is not for a caller to read")
+)
+
+// lending is who reads.
+type lending struct {
+	role atomic.Int32
+	used atomic.Bool   // somebody has read since the resident looked
+	wake chan struct{} // gives the role back to the resident
+	err  error         // why the caller that gave it back could not go on; whoever reads may write it
+
+	mu     sync.Mutex
+	ctx    context.Context //nolint:containedctx // of the caller that reads
+	kicked bool
+}
+
+// ReadUntil lets a caller that waits for a reply read it by itself. It returns
+// true if it has done so until arrived said so, and false if somebody else reads,
+// or must from now on: then the caller waits for its [Handler] as ever. The
+// caller must hold the connection, and no locks.
+func (c *Conn) ReadUntil(ctx context.Context, arrived func() bool) bool {
+	l := &c.lend
+	if l.role.Load() != roleFree || !l.role.CompareAndSwap(roleFree, roleLent) {
+		return false
+	}
+	l.used.Store(true)
+	waits := ctx.Done() != nil
+	if waits {
+		l.mu.Lock()
+		l.ctx = ctx
+		l.mu.Unlock()
+	}
+	c.rd.lent = true
+	var err error
+	for err == nil && !arrived() {
+		err = c.rd.round()
+	}
+	c.rd.lent = false
+	if waits {
+		c.unkick()
+	}
+	if err != nil {
+		if !errors.Is(err, errKicked) && !errors.Is(err, errLong) {
+			l.err = err
+		}
+		c.giveBack(roleLent)
+		return arrived()
+	}
+	if c.Held() == 1 {
+		l.role.Store(roleFree)
+		if c.Held() == 1 {
+			return true
+		}
+		c.giveBack(roleFree)
+		return true
+	}
+	c.giveBack(roleLent)
+	return true
+}
+
+// giveBack makes the resident read again, unless somebody else does by now.
+func (c *Conn) giveBack(from int32) {
+	if c.lend.role.CompareAndSwap(from, roleResident) {
+		c.lend.wake <- struct{}{}
+	}
+}
+
+// unkick ends what kick began.
+func (c *Conn) unkick() {
+	l := &c.lend
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.ctx = nil
+	if !l.kicked {
+		return
+	}
+	l.kicked = false
+	_ = c.nc.SetReadDeadline(time.Time{})
+	if c.Err() != nil { // which had set a deadline of its own
+		_ = c.nc.SetReadDeadline(time.Now().Add(c.opts.Linger))
+	}
+}
+
+// kick ends the read of a caller whose time is over.
+func (c *Conn) kick() {
+	l := &c.lend
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.ctx != nil && l.ctx.Err() != nil && !l.kicked {
+		l.kicked = true
+		_ = c.nc.SetReadDeadline(time.Unix(1, 0))
+	}
+}
+
+// isKick tells whether a read ended because of kick.
+func (c *Conn) isKick(err error) bool {
+	if !errors.Is(err, os.ErrDeadlineExceeded) {
+		return false
+	}
+	c.lend.mu.Lock()
+	defer c.lend.mu.Unlock()
+	return c.lend.kicked && c.Err() == nil
+}
+
+// serve is what the resident does: it reads, or lets callers read.
+func (c *Conn) serve() error {
+	var idle *time.Timer
+	for {
+		if err := c.rd.round(); err != nil {
+			return err
+		}
+		if !c.rd.sole || !c.offer() {
+			continue
+		}
+		if idle == nil {
+			idle = time.NewTimer(lendTime)
+			defer idle.Stop()
+		} else {
+			idle.Reset(lendTime)
+		}
+		if err := c.offDuty(idle); err != nil {
+			return err
+		}
+	}
+}
+
+// offer leaves the role to callers, if the only call that is outstanding has
+// just been answered.
+func (c *Conn) offer() bool {
+	if c.Held() != 1 {
+		return false
+	}
+	c.lend.role.Store(roleFree)
+	return c.Held() <= 1 || !c.lend.role.CompareAndSwap(roleFree, roleResident)
+}
+
+// offDuty waits until the resident must read again.
+func (c *Conn) offDuty(idle *time.Timer) error {
+	for {
+		select {
+		case <-c.lend.wake:
+			return c.lend.err
+		case <-idle.C:
+			if !c.lend.used.Swap(false) && c.lend.role.CompareAndSwap(roleFree, roleResident) {
+				return nil
+			}
+			c.kick()
+			idle.Reset(lendTime)
+		}
+	}
+}
+
+// answers tells whether a message is all that its call will get.
+func answers(h *frame.Header) bool {
+	return (h.Type == frame.TypeReply || h.Type == frame.TypeError) && h.Flags&frame.FlagStream == 0
+}
