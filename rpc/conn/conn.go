@@ -95,6 +95,7 @@ func (c *Conn) live() {
 	for _, a := range c.rd.long {
 		a.mem.release()
 	}
+	c.rd.cur.mem.release()
 	if c.owner.over != nil {
 		c.owner.over(c)
 	}

@@ -18,7 +18,7 @@ import (
 //	resident ───────────────────────────▶ free ─────────────────────────▶ lent
 //	   ▲  ▲                               │ ▲ arrived, no other call         │
 //	   │  └── for lendTime nobody came ───┘ └────────────────────────────────┤
-//	   └────── other calls, a long body, the caller's time is over ──────────┘
+//	   └─────────── other calls, or the caller's time is over ───────────────┘
 //
 // While nobody reads, and that is lendTime at most, nothing is lost but that time.
 const (
@@ -31,10 +31,7 @@ const (
 // find out that its time is over.
 const lendTime = time.Millisecond
 
-var (
-	errKicked = errors.New("caller that reads has no time left")
-	errLong   = errors.New("long body is not for a caller to read")
-)
+var errKicked = errors.New("caller that reads has no time left")
 
 // lending is who reads.
 type lending struct {
@@ -64,17 +61,15 @@ func (c *Conn) ReadUntil(ctx context.Context, arrived func() bool) bool {
 		l.ctx = ctx
 		l.mu.Unlock()
 	}
-	c.rd.lent = true
 	var err error
 	for err == nil && !arrived() {
 		err = c.rd.round()
 	}
-	c.rd.lent = false
 	if waits {
 		c.unkick()
 	}
 	if err != nil {
-		if !errors.Is(err, errKicked) && !errors.Is(err, errLong) {
+		if !errors.Is(err, errKicked) {
 			l.err = err
 		}
 		c.giveBack(roleLent)

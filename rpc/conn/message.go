@@ -62,15 +62,14 @@ type In struct {
 	mem  *memory   // owns Body; nil: the reader's buffer does
 	own  Releaser  // owns Body, in process
 	from *receiver // to be told when the message is let go of; nil: in process
-	size int       // window bytes that it holds
-	room int       // assembly bytes that it holds
+	held held
 	kept bool
 }
 
 // Keep makes the message outlive [Handler.Message]: it returns one that is valid
 // until its Release. Until then it counts against the peer's window.
 func (in *In) Keep() *In {
-	kept := &In{Header: in.Header, Ext: in.Ext, Body: in.Body, mem: in.mem, own: in.own, from: in.from, size: in.size, room: in.room}
+	kept := &In{Header: in.Header, Ext: in.Ext, Body: in.Body, mem: in.mem, own: in.own, from: in.from, held: in.held}
 	if in.from != nil {
 		kept.Ext.Abandoned = append(frame.Seqs(nil), in.Ext.Abandoned...)
 		kept.Ext.Trace = append([]byte(nil), in.Ext.Trace...)
@@ -93,6 +92,6 @@ func (in *In) Release() {
 		in.own.Release()
 	}
 	if in.from != nil {
-		in.from.release(in.size, in.room)
+		in.from.release(in.held)
 	}
 }

@@ -6,15 +6,14 @@ import (
 
 const (
 	lanes = int(frame.Priorities) - 1
-	// quantum is what a lane of weight 1 may send in its turn, in bytes. What it
-	// sends beyond that is taken off its next turn.
-	quantum = maxChunk + frame.HeaderLen
 	// maxChunk bounds a frame's body, in bytes: a frame is what a more urgent
 	// message must wait for.
 	maxChunk = 64 << 10
 )
 
-var weights = [lanes]int{8, 4, 1}
+// prices are what a byte costs in each lane: whoever has paid least is next, so
+// the lanes share 8 : 4 : 1.
+var prices = [lanes]uint64{1, 2, 8}
 
 // queue holds what is to be sent, and says what is next. It is pure: no I/O, no
 // locks.
@@ -24,7 +23,7 @@ type queue struct {
 	crc     bool
 	control lane
 	lanes   [lanes]lane
-	turn    int // lane that is served
+	paid    uint64 // by the lane that was served last, before that
 
 	bytes  int    // of messages, in the queue
 	urgent int    // bytes of control, in the queue
@@ -34,10 +33,10 @@ type queue struct {
 
 // lane is the queue of one priority.
 type lane struct {
-	fresh   fifo        // nothing of it has been sent
-	long    []*outgoing // cut messages whose first frame has been sent
-	deficit int         // bytes that the lane may send in this turn
-	cut     bool        // the next turn is a chunk's
+	fresh fifo        // nothing of it has been sent
+	long  []*outgoing // cut messages whose first frame has been sent
+	paid  uint64      // for all that the lane has sent
+	cut   bool        // the next turn is a chunk's
 }
 
 // segment is either short frames, one after another, or one long message.
@@ -174,37 +173,44 @@ func (q *queue) credit(seq, limit uint64) {
 	}
 }
 
-// gather moves what is to be sent next, about max bytes, into b.
+// gather moves what is to be sent next, about limit bytes, into b.
 func (q *queue) gather(b *batch, limit int) {
 	for !q.control.fresh.empty() && b.room(limit) {
 		q.takeFresh(&q.control, b, false)
 	}
 	for b.room(limit) {
-		l := q.next()
-		if l == nil {
+		i := q.next()
+		if i < 0 {
 			return
 		}
-		before := b.size
+		l, before := &q.lanes[i], b.size
 		if l.takesChunk(q) {
 			q.takeChunk(l, b)
 		} else {
 			q.takeFresh(l, b, true)
 		}
-		l.deficit -= b.size - before
+		l.paid += uint64(b.size-before) * prices[i]
 	}
 }
 
-// next returns the lane whose turn it is, or nil if nothing may be sent.
-func (q *queue) next() *lane {
-	for range lanes + 1 {
-		l := &q.lanes[q.turn]
-		if l.deficit > 0 && l.ready(q) {
-			return l
+// next returns the lane whose turn it is, or -1 if nothing may be sent. A lane
+// that had nothing to send has saved nothing by that.
+func (q *queue) next() int {
+	next := -1
+	for i := range q.lanes {
+		l := &q.lanes[i]
+		if !l.ready(q) {
+			continue
 		}
-		q.turn = (q.turn + 1) % lanes
-		q.lanes[q.turn].deficit = min(q.lanes[q.turn].deficit, 0) + quantum*weights[q.turn]
+		l.paid = max(l.paid, q.paid)
+		if next < 0 || l.paid < q.lanes[next].paid {
+			next = i
+		}
 	}
-	return nil
+	if next >= 0 {
+		q.paid = q.lanes[next].paid
+	}
+	return next
 }
 
 // ready tells whether something of the lane may be sent.

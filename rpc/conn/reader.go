@@ -13,6 +13,11 @@ import (
 // not all there is read to where it belongs, past the buffer.
 const directBody = 4 << 10
 
+// readAhead is how much of what comes behind a long body is read with it, in
+// bytes: the next header is among it, and the less of the next body, which must be
+// copied, the better.
+const readAhead = 512
+
 // reader cuts the byte stream into frames, and hands over messages.
 type reader struct {
 	c    *Conn
@@ -26,21 +31,22 @@ type reader struct {
 	got  int // messages of this round
 	size int // window bytes that were let go of in this round
 
-	lent  bool // a caller reads
-	stale bool // there are frames in buf already
-	sole  bool // the last round brought the answer to one call, and nothing else
+	cur  partial
+	sole bool // the last round brought the answer to one call, and nothing else
 }
 
 // round reads what there is, waiting for it, and handles it.
 func (rd *reader) round() error {
 	rd.sole = false
-	if !rd.stale {
-		if err := rd.fill(); err != nil {
-			return err
-		}
+	var err error
+	if rd.cur.on {
+		err = rd.goOn()
+	} else {
+		err = rd.fill()
 	}
-	rd.stale = false
-	err := rd.frames()
+	if err == nil {
+		err = rd.frames()
+	}
 	rd.settle()
 	return err
 }
@@ -49,7 +55,7 @@ func (rd *reader) round() error {
 // queued is written.
 func (rd *reader) settle() {
 	if rd.size > 0 {
-		rd.c.tell(rd.c.rx.free(rd.size, 0, rd.c.nonce()), false)
+		rd.c.tell(rd.c.rx.free(held{window: rd.size}, rd.c.nonce()), false)
 		rd.size = 0
 	}
 	if rd.got > 0 {
@@ -70,19 +76,18 @@ func (rd *reader) fill() error {
 	n, err := rd.c.nc.Read(rd.buf[rd.w:])
 	rd.w += n
 	rd.c.hear()
-	switch {
-	case n > 0:
+	if n > 0 {
 		return nil
-	case rd.c.isKick(err):
-		return errKicked
 	}
-	return rd.ended(err)
+	return rd.readError(err)
 }
 
-// ended says why the connection ended.
-func (rd *reader) ended(err error) error {
-	inside := rd.r < rd.w || rd.skip > 0 || len(rd.long) > 0
+// readError says why nothing could be read.
+func (rd *reader) readError(err error) error {
+	inside := rd.r < rd.w || rd.skip > 0 || len(rd.long) > 0 || rd.cur.on
 	switch {
+	case rd.c.isKick(err):
+		return errKicked
 	case errors.Is(err, net.ErrClosed):
 		return ErrClosed
 	case inside:
@@ -162,61 +167,81 @@ func (rd *reader) whole(h *frame.Header, b []byte) error {
 	return rd.arrived(a)
 }
 
-// direct handles a frame with a long body, of which a part is in the buffer.
-func (rd *reader) direct(h *frame.Header, there []byte) error {
-	if rd.lent {
-		rd.stale = true
-		return errLong
-	}
-	rd.settle() // this may have to wait
-	head := append([]byte(nil), there[:frame.HeaderLen+h.ExtLen]...)
-	e, err := frame.ParseExt(head[frame.HeaderLen:])
-	if err != nil {
-		return err
-	}
-	a := &assembly{ext: e}
-	if h.Type == frame.TypeChunk || h.Flags&frame.FlagMore != 0 {
-		if a, err = rd.assembly(h, &e); err != nil {
-			return err
-		}
-	}
-	body := rd.c.rx.grow(a, h.BodyLen)
-	n := copy(body, there[len(head):])
-	rd.r, rd.w = 0, 0
-	if err := rd.readInto(body[n:]); err != nil {
-		return err
-	}
-	if h.Flags&frame.FlagCRC != 0 {
-		if err := frame.Verify(head[:frame.HeaderLen], head[frame.HeaderLen:], body); err != nil {
-			return err
-		}
-	}
-	if h.Type != frame.TypeChunk && h.Flags&frame.FlagMore == 0 {
-		return rd.message(h, &a.ext, a.body, a.mem)
-	}
-	return rd.arrived(a)
+// partial is a frame whose body is being read to where it belongs.
+type partial struct {
+	on   bool
+	h    frame.Header
+	head [frame.HeaderLen + frame.MaxExt]byte
+	ext  frame.Ext
+	a    *assembly // message that it belongs to; nil: it is all of it
+	mem  *memory   // of a frame that is all of its message
+	body []byte
+	rest []byte // what of body is still to come
 }
 
-// readInto fills p from the socket, and the empty buffer with what comes behind.
-func (rd *reader) readInto(p []byte) error {
-	for len(p) > 0 {
-		var n int
-		var err error
-		if rd.try.raw != nil {
-			rd.two = [2][]byte{p, rd.buf}
-			n, err = rd.try.read(rd.two[:])
-		} else {
-			n, err = rd.c.nc.Read(p)
-		}
-		rd.c.hear()
-		if n > len(p) {
-			rd.w, n = n-len(p), len(p)
-		}
-		if n == 0 {
-			return fmt.Errorf("%w inside a frame: %w", ErrCut, err)
-		}
-		p = p[n:]
+// direct begins a frame with a long body, of which a part is in the buffer.
+func (rd *reader) direct(h *frame.Header, there []byte) (err error) {
+	rd.settle() // this may have to wait
+	p := &rd.cur
+	n := copy(p.head[:], there[:frame.HeaderLen+h.ExtLen])
+	p.h, p.a = *h, nil
+	if p.ext, err = frame.ParseExt(p.head[frame.HeaderLen:n]); err != nil {
+		return err //nolint:wrapcheck // it says all
 	}
+	if h.Type == frame.TypeChunk || h.Flags&frame.FlagMore != 0 {
+		if p.a, err = rd.assembly(h, &p.ext); err != nil {
+			return err
+		}
+		p.body = rd.c.rx.grow(p.a, h.BodyLen)
+	} else {
+		p.mem = takeMemory(h.BodyLen)
+		p.body = p.mem.b[:h.BodyLen]
+	}
+	p.rest = p.body[copy(p.body, there[n:]):]
+	p.on = true
+	rd.r, rd.w = 0, 0
+	return rd.goOn()
+}
+
+// goOn reads the rest of a frame's body, and hands the frame over.
+func (rd *reader) goOn() error {
+	p := &rd.cur
+	for len(p.rest) > 0 {
+		if err := rd.readInto(p); err != nil {
+			return err
+		}
+	}
+	p.on = false
+	mem := p.mem
+	p.mem = nil
+	if p.h.Flags&frame.FlagCRC != 0 {
+		n := frame.HeaderLen + p.h.ExtLen
+		if err := frame.Verify(p.head[:frame.HeaderLen], p.head[frame.HeaderLen:n], p.body); err != nil {
+			return err //nolint:wrapcheck // it says all
+		}
+	}
+	if p.a == nil {
+		return rd.message(&p.h, &p.ext, p.body, mem)
+	}
+	return rd.arrived(p.a)
+}
+
+// readInto reads to where a body belongs, and a little of what comes behind to
+// the buffer, which is empty.
+func (rd *reader) readInto(p *partial) (err error) {
+	var n int
+	if rd.try.raw != nil {
+		rd.two = [2][]byte{p.rest, rd.buf[:readAhead]}
+		n, err = rd.try.read(rd.two[:])
+	} else {
+		n, err = rd.c.nc.Read(p.rest)
+	}
+	rd.c.hear()
+	if n == 0 {
+		return rd.readError(err)
+	}
+	rd.w = max(n-len(p.rest), 0)
+	p.rest = p.rest[n-rd.w:]
 	return nil
 }
 
@@ -275,9 +300,9 @@ func (rd *reader) arrived(a *assembly) error {
 		return nil
 	}
 	delete(rd.long, a.h.Seq)
-	size, room := rd.c.rx.leave(a)
+	h := rd.c.rx.leave(a)
 	a.h.BodyLen = a.total
-	rd.in = In{Header: a.h, Ext: a.ext, Body: a.body, mem: a.mem, from: &rd.c.rx, size: size, room: room}
+	rd.in = In{Header: a.h, Ext: a.ext, Body: a.body, mem: a.mem, from: &rd.c.rx, held: h}
 	return rd.deliver(&rd.in)
 }
 
@@ -286,7 +311,7 @@ func (rd *reader) message(h *frame.Header, e *frame.Ext, body []byte, mem *memor
 	if err := rd.c.rx.charge(h.Len()); err != nil {
 		return err
 	}
-	rd.in = In{Header: *h, Ext: *e, Body: body, mem: mem, from: &rd.c.rx, size: h.Len()}
+	rd.in = In{Header: *h, Ext: *e, Body: body, mem: mem, from: &rd.c.rx, held: held{window: h.Len()}}
 	return rd.deliver(&rd.in)
 }
 
@@ -307,11 +332,11 @@ func (rd *reader) deliver(in *In) error {
 // drop lets go of a message that was not kept.
 func (rd *reader) drop(in *In) {
 	in.mem.release()
-	if in.room > 0 {
-		rd.c.tell(rd.c.rx.free(in.size, in.room, rd.c.nonce()), false)
+	if in.held.room+in.held.place > 0 {
+		rd.c.tell(rd.c.rx.free(in.held, rd.c.nonce()), false)
 		return
 	}
-	rd.size += in.size
+	rd.size += in.held.window
 }
 
 // cancelled drops what has arrived of a message that will not be finished.
@@ -319,8 +344,7 @@ func (rd *reader) cancelled(seq uint64) {
 	if a := rd.long[seq]; a != nil {
 		delete(rd.long, seq)
 		a.mem.release()
-		size, room := rd.c.rx.leave(a)
-		rd.c.tell(rd.c.rx.free(size, room, rd.c.nonce()), false)
+		rd.c.tell(rd.c.rx.free(rd.c.rx.leave(a), rd.c.nonce()), false)
 	}
 }
 

@@ -20,8 +20,8 @@ type receiver struct {
 	limit     uint64 // that the peer was told
 	window    uint64
 	maxWindow uint64
-	room      int         // for long messages, bytes; below 0 if some wait
-	minRoom   int         // as far below 0 as it goes
+	room      int         // for long messages, bytes
+	place     int         // for those that wait for room, bytes
 	waiting   []*assembly // for room, in order
 	probe     uint64      // nonce of the ping that measures the window; 0: none is under way
 	probed    uint64      // what had been released then
@@ -34,15 +34,21 @@ type assembly struct {
 	total   int
 	body    []byte  // what has arrived
 	mem     *memory // that body is in
-	size    int     // window bytes that it holds
-	room    int     // that it holds
-	granted bool    // all that it needs
+	granted bool    // it has room for all of it
+	held    held
+}
+
+// held is what a message holds of a connection's memory, in bytes.
+type held struct {
+	window int
+	room   int
+	place  int // among those that wait for room
 }
 
 func (r *receiver) init(c *Conn) {
 	o := &c.opts
 	r.c, r.window, r.maxWindow = c, uint64(o.Window), uint64(o.MaxWindow)
-	r.limit, r.room, r.minRoom = r.window, o.MaxAssembly, -o.MaxAssembly
+	r.limit, r.room, r.place = r.window, o.MaxAssembly, o.MaxAssembly
 }
 
 // charge counts a metered frame.
@@ -69,12 +75,12 @@ func (r *receiver) hold(a *assembly, n int) (freed int) {
 	switch {
 	case a.granted:
 		return n
-	case r.room-n >= r.minRoom:
-		r.room -= n
-		a.room += n
+	case r.place >= n:
+		r.place -= n
+		a.held.place += n
 		return n
 	}
-	a.size += n
+	a.held.window += n
 	return 0
 }
 
@@ -85,13 +91,14 @@ type notice struct {
 	grants []frame.Header // CREDIT for messages: seq, and the limit in Ack
 }
 
-// free lets go of window bytes and room, and says what that allows the peer.
-func (r *receiver) free(size, room int, nonce uint64) (n notice) {
+// free lets go of memory, and says what that allows the peer.
+func (r *receiver) free(h held, nonce uint64) (n notice) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.released += uint64(size)
-	r.room += room
-	for len(r.waiting) > 0 && r.room+r.waiting[0].room >= r.waiting[0].total {
+	r.released += uint64(h.window)
+	r.room += h.room
+	r.place += h.place
+	for len(r.waiting) > 0 && r.room >= r.waiting[0].total {
 		n.grant(r.grant(r.waiting[0]))
 		r.waiting = r.waiting[1:]
 	}
@@ -122,9 +129,10 @@ func (r *receiver) pong(nonce uint64) {
 
 // grant gives a message all the room that it needs.
 func (r *receiver) grant(a *assembly) *assembly {
-	r.room += a.room - a.total
-	r.released += uint64(a.size)
-	a.room, a.size, a.granted = a.total, 0, true
+	r.room -= a.total
+	r.place += a.held.place
+	r.released += uint64(a.held.window)
+	a.held, a.granted = held{room: a.total}, true
 	return a
 }
 
@@ -169,16 +177,16 @@ func (r *receiver) grow(a *assembly, n int) []byte {
 
 // leave takes a message that is complete, or never will be, out of those that
 // wait. It returns what the message holds.
-func (r *receiver) leave(a *assembly) (size, room int) {
+func (r *receiver) leave(a *assembly) held {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if i := slices.Index(r.waiting, a); i >= 0 {
 		r.waiting = slices.Delete(r.waiting, i, i+1)
 	}
-	return a.size, a.room
+	return a.held
 }
 
 // release is [In.Release] of a message that was kept.
-func (r *receiver) release(size, room int) {
-	r.c.tell(r.free(size, room, r.c.nonce()), true)
+func (r *receiver) release(h held) {
+	r.c.tell(r.free(h, r.c.nonce()), true)
 }

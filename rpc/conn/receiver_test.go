@@ -1,0 +1,97 @@
+package conn
+
+import (
+	"errors"
+	"testing"
+
+	"rpcpool.dev/rpc/frame"
+)
+
+func newReceiver(assembly int) *receiver {
+	o, _ := Options{}.withDefaults()
+	o.MaxAssembly = assembly
+	r := &receiver{}
+	r.init(&Conn{opts: o})
+	return r
+}
+
+func TestTheWindowGrowsAsLongAsTheReaderKeepsUp(t *testing.T) {
+	r := newReceiver(1 << 20)
+	for range 200 { // a window arrives within each round trip
+		n := r.free(held{window: int(r.window)}, 7)
+		if n.limit == 0 {
+			t.Fatal("a window was let go of, and no limit said")
+		}
+		r.free(held{window: int(r.window)}, 8)
+		r.pong(7)
+	}
+	if r.window != r.maxWindow {
+		t.Errorf("the window is %d, want %d", r.window, r.maxWindow)
+	}
+	slow := newReceiver(1 << 20)
+	for range 200 { // a quarter of a window does
+		slow.free(held{window: int(slow.window / 4)}, 7)
+		slow.pong(7)
+	}
+	if slow.window != frame.MessageAllowance {
+		t.Errorf("the window of a slow reader is %d", slow.window)
+	}
+}
+
+func TestWhoSendsMoreThanCreditedIsFoundOut(t *testing.T) {
+	r := newReceiver(1 << 20)
+	if err := r.charge(frame.MessageAllowance); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.charge(1); !errors.Is(err, &frame.Error{Reason: frame.ReasonFlowControl}) {
+		t.Errorf("error is %v", err)
+	}
+}
+
+func TestLongMessagesTakeTurnsForRoom(t *testing.T) {
+	r := newReceiver(1 << 20)
+	a := &assembly{h: frame.Header{Seq: 1}, total: 1 << 20}
+	b := &assembly{h: frame.Header{Seq: 2}, total: 1 << 20}
+	c := &assembly{h: frame.Header{Seq: 3}, total: 100 << 10}
+	if n := r.reserve(a); len(n.grants) != 1 || n.grants[0].Seq != 1 || n.grants[0].Ack != 1<<20 {
+		t.Fatalf("the first is told %+v", n)
+	}
+	for _, w := range []*assembly{b, c} {
+		if n := r.reserve(w); len(n.grants) != 0 || r.hold(w, 70<<10) != 70<<10 {
+			t.Fatalf("the second is told %+v", n)
+		}
+	}
+	n := r.free(r.leave(a), 0)
+	if len(n.grants) != 1 || n.grants[0].Seq != 2 || c.granted {
+		t.Fatalf("when the first is done, %+v", n)
+	}
+	if n = r.free(r.leave(b), 0); len(n.grants) != 0 || !c.granted {
+		t.Fatalf("a message within its allowance need not be told, but is: %+v", n)
+	}
+	r.free(r.leave(c), 0)
+	if r.room != 1<<20 || r.place != 1<<20 || len(r.waiting) != 0 {
+		t.Errorf("at rest there is room of %d bytes", r.room)
+	}
+}
+
+func TestOnlySoMuchIsKeptOfMessagesThatWait(t *testing.T) {
+	r := newReceiver(1 << 20)
+	r.reserve(&assembly{total: 1 << 20})
+	held := 0
+	var waiting []*assembly
+	for seq := range uint64(100) {
+		a := &assembly{h: frame.Header{Seq: seq}, total: 1 << 20}
+		waiting = append(waiting, a)
+		r.reserve(a)
+		held += 64<<10 - r.hold(a, 64<<10)
+	}
+	if want := 100*64<<10 - 1<<20; held != want {
+		t.Errorf("the window holds %d bytes, want %d: the rest is in the room of those that wait", held, want)
+	}
+	for _, a := range waiting { // cancelled
+		r.free(r.leave(a), 0)
+	}
+	if r.room != 0 || r.place != 1<<20 || r.released != uint64(held) {
+		t.Errorf("room is %d, window bytes %d", r.room, r.released)
+	}
+}
