@@ -15,6 +15,10 @@ const (
 // the lanes share 8 : 4 : 1.
 var prices = [lanes]uint64{1, 2, 8}
 
+// maxEager bounds, in bytes, what is sent of long messages before the peer has
+// room for them: less than its window, so that others pass them.
+const maxEager = frame.MessageAllowance / 2
+
 // queue holds what is to be sent, and says what is next. It is pure: no I/O, no
 // locks.
 type queue struct {
@@ -23,6 +27,7 @@ type queue struct {
 	crc     bool
 	control lane
 	lanes   [lanes]lane
+	eager   int    // bytes sent of long messages that need a limit of their own and have none yet
 	paid    uint64 // by the lane that was served last, before that
 
 	bytes  int    // of messages, in the queue
@@ -165,10 +170,15 @@ func (q *queue) credit(seq, limit uint64) {
 	}
 	for i := range q.lanes {
 		for _, o := range q.lanes[i].long {
-			if o.Seq == seq {
-				o.limit = max(o.limit, int(min(limit, uint64(len(o.Body)))))
-				return
+			if o.Seq != seq {
+				continue
 			}
+			was := o.waits()
+			o.limit = max(o.limit, int(min(limit, uint64(len(o.Body)))))
+			if was && !o.waits() {
+				q.eager -= o.off
+			}
+			return
 		}
 	}
 }
@@ -218,6 +228,9 @@ func (l *lane) ready(q *queue) bool {
 	return l.freshReady(q) || l.readyChunk(q) >= 0
 }
 
+// waits tells whether a message needs a limit of its own, and has none yet.
+func (o *outgoing) waits() bool { return o.limit < len(o.Body) }
+
 func (l *lane) takesChunk(q *queue) bool {
 	if i := l.readyChunk(q); i < 0 {
 		return false
@@ -236,9 +249,11 @@ func (l *lane) freshReady(q *queue) bool {
 	return q.sent+uint64(q.firstLen(s.long)) <= q.limit
 }
 
-// firstLen returns the length of the first frame of a long message.
+// firstLen returns the length of the first frame of a long message. It always
+// goes, if need be without a body, so that the peer knows of the message.
 func (q *queue) firstLen(o *outgoing) int {
-	return len(o.head) + min(len(o.Body), q.chunk)
+	n, _ := q.chunkLen(o)
+	return len(o.head) + n
 }
 
 // readyChunk returns the index of the first cut message that may go on.
@@ -255,7 +270,11 @@ func (l *lane) readyChunk(q *queue) int {
 // chunkLen returns how long the next chunk of a cut message is, and whether it
 // counts against the connection's limit.
 func (q *queue) chunkLen(o *outgoing) (n int, metered bool) {
-	return min(q.chunk, o.limit-o.off), o.off < frame.MessageAllowance
+	n = min(q.chunk, o.limit-o.off)
+	if o.waits() {
+		n = min(n, max(maxEager-q.eager, 0))
+	}
+	return n, o.off < frame.MessageAllowance
 }
 
 // takeFresh moves the first segment of a lane, or as much of it as the limit
@@ -327,7 +346,10 @@ func (q *queue) takeChunk(l *lane, b *batch) {
 // takeBody moves the next frame of a long message, whose head, but for the
 // header, is made.
 func (q *queue) takeBody(l *lane, o *outgoing, b *batch, h *frame.Header, head []byte) {
-	n := min(q.chunk, o.limit-o.off)
+	n, _ := q.chunkLen(o)
+	if o.waits() {
+		q.eager += n
+	}
 	body := o.Body[o.off : o.off+n]
 	h.BodyLen, h.CRC = n, 0
 	if q.crc {
@@ -337,7 +359,7 @@ func (q *queue) takeBody(l *lane, o *outgoing, b *batch, h *frame.Header, head [
 	if q.crc {
 		frame.Seal(head[:frame.HeaderLen], head[frame.HeaderLen:], body)
 	}
-	b.add(part{bytes: head, long: o, frames: o.off == 0})
+	b.add(part{bytes: head, long: o, frames: h.Type != frame.TypeChunk})
 	o.off += n
 	q.bytes -= n
 	p := part{bytes: body, long: o, last: o.off == len(o.Body)}
@@ -356,6 +378,9 @@ func (q *queue) drop(seq uint64) (o *outgoing, unsent bool) {
 			if o.Seq == seq {
 				l.long = append(l.long[:j], l.long[j+1:]...)
 				q.bytes -= len(o.Body) - o.off
+				if o.waits() {
+					q.eager -= o.off
+				}
 				return o, false
 			}
 		}
@@ -392,7 +417,7 @@ func (q *queue) clear(unsent []uint64) (seqs []uint64, long []*outgoing) {
 		long = append(long, l.long...)
 		l.long = nil
 	}
-	q.bytes, q.urgent = 0, 0
+	q.bytes, q.urgent, q.eager = 0, 0, 0
 	return unsent, long
 }
 

@@ -332,7 +332,7 @@ func (rd *reader) deliver(in *In) error {
 // drop lets go of a message that was not kept.
 func (rd *reader) drop(in *In) {
 	in.mem.release()
-	if in.held.room+in.held.place > 0 {
+	if in.held.room > 0 {
 		rd.c.tell(rd.c.rx.free(in.held, rd.c.nonce()), false)
 		return
 	}

@@ -21,7 +21,6 @@ type receiver struct {
 	window    uint64
 	maxWindow uint64
 	room      int         // for long messages, bytes
-	place     int         // for those that wait for room, bytes
 	waiting   []*assembly // for room, in order
 	probe     uint64      // nonce of the ping that measures the window; 0: none is under way
 	probed    uint64      // what had been released then
@@ -42,13 +41,12 @@ type assembly struct {
 type held struct {
 	window int
 	room   int
-	place  int // among those that wait for room
 }
 
 func (r *receiver) init(c *Conn) {
 	o := &c.opts
 	r.c, r.window, r.maxWindow = c, uint64(o.Window), uint64(o.MaxWindow)
-	r.limit, r.room, r.place = r.window, o.MaxAssembly, o.MaxAssembly
+	r.limit, r.room = r.window, o.MaxAssembly
 }
 
 // charge counts a metered frame.
@@ -67,17 +65,11 @@ func (r *receiver) charge(n int) error {
 }
 
 // hold books n bytes of a long message that were charged. It returns how much of
-// the window they do not need: all of it if the message has room, or waits for
-// it and there is place for those that wait.
+// the window they do not need: all of it, if the message has room.
 func (r *receiver) hold(a *assembly, n int) (freed int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	switch {
-	case a.granted:
-		return n
-	case r.place >= n:
-		r.place -= n
-		a.held.place += n
+	if a.granted {
 		return n
 	}
 	a.held.window += n
@@ -97,7 +89,6 @@ func (r *receiver) free(h held, nonce uint64) (n notice) {
 	defer r.mu.Unlock()
 	r.released += uint64(h.window)
 	r.room += h.room
-	r.place += h.place
 	for len(r.waiting) > 0 && r.room >= r.waiting[0].total {
 		n.grant(r.grant(r.waiting[0]))
 		r.waiting = r.waiting[1:]
@@ -130,7 +121,6 @@ func (r *receiver) pong(nonce uint64) {
 // grant gives a message all the room that it needs.
 func (r *receiver) grant(a *assembly) *assembly {
 	r.room -= a.total
-	r.place += a.held.place
 	r.released += uint64(a.held.window)
 	a.held, a.granted = held{room: a.total}, true
 	return a

@@ -27,7 +27,7 @@ func (connectCodec) Unmarshal(b []byte, v any) error {
 func serveConnect(l net.Listener) error {
 	h := connect.NewUnaryHandler("/bench.Echo/Bytes", func(_ context.Context, r *connect.Request[bytesBody]) (*connect.Response[bytesBody], error) {
 		return connect.NewResponse(r.Msg), nil
-	}, connect.WithCodec(connectCodec{}))
+	}, connect.WithCodec(connectCodec{}), connect.WithCompression("gzip", nil, nil))
 	s := http.Server{Handler: h, Protocols: h2c()}
 	return s.Serve(l)
 }
@@ -48,7 +48,7 @@ func dialConnect(network, addr string, _ int) (client, error) {
 	h := &http.Client{Transport: &http.Transport{Protocols: h2c(), DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return (&net.Dialer{}).DialContext(ctx, network, addr)
 	}}}
-	return connectClient{h, connect.NewClient[bytesBody, bytesBody](h, "http://bench/bench.Echo/Bytes", connect.WithCodec(connectCodec{}))}, nil
+	return connectClient{h, connect.NewClient[bytesBody, bytesBody](h, "http://bench/bench.Echo/Bytes", connect.WithCodec(connectCodec{}), connect.WithAcceptCompression("gzip", nil, nil))}, nil
 }
 
 func (c connectClient) call(_ int, in []byte) (int, error) {
