@@ -1,0 +1,159 @@
+package conn
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"testing"
+	"time"
+
+	"rpcpool.dev/rpc/frame"
+)
+
+// selfReader is a caller that reads its own replies.
+type selfReader struct {
+	caller
+	read int // replies that were read by the caller
+}
+
+func (s *selfReader) callAndRead(ctx context.Context, c *Conn, body []byte) ([]byte, error) {
+	if !c.Hold() {
+		return nil, ErrClosed
+	}
+	defer c.Release()
+	reply := make(chan []byte, 1)
+	s.mu.Lock()
+	s.seq++
+	seq := s.seq
+	s.waiting[seq] = reply
+	s.mu.Unlock()
+	if err := c.Send(ctx, &Message{Header: frame.Header{Type: frame.TypeCall, Priority: 1, Seq: seq}, Body: body}); err != nil {
+		return nil, err
+	}
+	if c.ReadUntil(ctx, func() bool { return len(reply) > 0 }) {
+		s.mu.Lock()
+		s.read++
+		s.mu.Unlock()
+	}
+	select {
+	case got, ok := <-reply:
+		if !ok {
+			return nil, c.Err()
+		}
+		return got, nil
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+}
+
+func newSelfReader() *selfReader {
+	return &selfReader{caller: caller{waiting: map[uint64]chan []byte{}, closed: make(chan error, 1)}}
+}
+
+func TestACallerReadsItsOwnReply(t *testing.T) {
+	a, b := sockets(t, "unix")
+	client := newSelfReader()
+	c, _ := join(t, a, b, client, &echo{}, Options{})
+	for i := range 2000 {
+		body := testCall(uint64(i), 1, []int{0, 64, 5000, 100000, 1 << 20}[i%5]).Body
+		if i > 500 {
+			body = body[:min(len(body), 64)]
+		}
+		got, err := client.callAndRead(t.Context(), c, body)
+		if err != nil || len(got) != len(body) {
+			t.Fatalf("call %d: %d bytes, %v", i, len(got), err)
+		}
+	}
+	if client.read < 500 {
+		t.Errorf("callers read only %d of 2000 replies", client.read)
+	}
+}
+
+// TestCallersComeAndGo has one, then many, then one, on a connection whose reader
+// is theirs or not.
+func TestCallersComeAndGo(t *testing.T) {
+	a, b := sockets(t, "unix")
+	client := newSelfReader()
+	c, _ := join(t, a, b, client, &echo{spawn: true}, Options{})
+	for round := range 300 {
+		var wg sync.WaitGroup
+		for range 1 + round%4 {
+			wg.Go(func() {
+				for range 5 {
+					if _, err := client.callAndRead(t.Context(), c, []byte("x")); err != nil {
+						t.Error(err)
+					}
+				}
+			})
+		}
+		wg.Wait()
+		if round%50 == 0 { // longer than nobody may read
+			if _, err := c.Ping(t.Context()); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+}
+
+// TestACallerThatReadsEndsInTime lets a caller read what never comes.
+func TestACallerThatReadsEndsInTime(t *testing.T) {
+	a, b := sockets(t, "unix")
+	client := newSelfReader()
+	server := &choosy{closed: make(chan error, 1)}
+	c, _ := join(t, a, b, client, server, Options{})
+	for i := range 20 {
+		for range 3 { // so that the next caller reads
+			if _, err := client.callAndRead(t.Context(), c, []byte("x")); err != nil {
+				t.Fatal(err)
+			}
+		}
+		why := errors.New("no more patience")
+		ctx, cancel := context.WithTimeoutCause(t.Context(), 3*time.Millisecond, why)
+		if _, err := client.callAndRead(ctx, c, []byte("silence")); !errors.Is(err, why) {
+			t.Fatalf("round %d: %v", i, err)
+		}
+		cancel()
+	}
+	if err := c.Err(); err != nil {
+		t.Error(err)
+	}
+}
+
+// choosy echoes what is not silence.
+type choosy struct {
+	echo
+	closed chan error
+}
+
+func (c *choosy) Message(p Peer, in *In) {
+	if string(in.Body) != "silence" {
+		c.echo.Message(p, in)
+	}
+}
+
+// TestAConnectionThatEndsUnderACallerIsKnown closes while a caller reads.
+func TestAConnectionThatEndsUnderACallerIsKnown(t *testing.T) {
+	for _, mine := range []bool{true, false} {
+		a, b := sockets(t, "unix")
+		client := newSelfReader()
+		c, s := join(t, a, b, client, &choosy{closed: make(chan error, 1)}, Options{})
+		for range 3 {
+			if _, err := client.callAndRead(t.Context(), c, []byte("x")); err != nil {
+				t.Fatal(err)
+			}
+		}
+		time.AfterFunc(2*time.Millisecond, func() {
+			if mine {
+				_ = c.Close()
+			} else {
+				_ = s.Close()
+			}
+		})
+		if _, err := client.callAndRead(t.Context(), c, []byte("silence")); err == nil {
+			t.Error("a call without an answer has one")
+		}
+		if err := <-client.closed; mine != errors.Is(err, ErrClosed) {
+			t.Errorf("closed with %v", err)
+		}
+	}
+}
