@@ -4,6 +4,7 @@ import (
 	"context"
 	"net"
 	"net/http"
+	"time"
 
 	"connectrpc.com/connect"
 )
@@ -28,7 +29,7 @@ func serveConnect(l net.Listener) error {
 	h := connect.NewUnaryHandler("/bench.Echo/Bytes", func(_ context.Context, r *connect.Request[bytesBody]) (*connect.Response[bytesBody], error) {
 		return connect.NewResponse(r.Msg), nil
 	}, connect.WithCodec(connectCodec{}), connect.WithCompression("gzip", nil, nil))
-	s := http.Server{Handler: h, Protocols: h2c()}
+	s := http.Server{Handler: h, Protocols: h2c(), ReadHeaderTimeout: time.Minute}
 	return s.Serve(l)
 }
 

@@ -71,7 +71,7 @@ func row(name string, list []peer, network string, size, callers, rounds int, ea
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(dir)
+	defer func() { _ = os.RemoveAll(dir) }()
 	type running struct {
 		peer
 		server *child

@@ -88,7 +88,7 @@ type nativeClient struct {
 }
 
 func dialNative(network, addr string, _ int) (client, error) {
-	nc, err := net.Dial(network, addr)
+	nc, err := dialOne(network, addr)
 	if err != nil {
 		return nil, err
 	}

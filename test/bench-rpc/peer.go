@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"net"
 	"slices"
@@ -33,9 +34,6 @@ var peers = []peer{
 	{"grpc", serveGRPC, dialGRPC},
 	{"connect", serveConnect, dialConnect},
 }
-
-// floor is what ratios are of.
-const floor = "raw"
 
 func peerNamed(name string) (peer, error) {
 	i := slices.IndexFunc(peers, func(p peer) bool { return p.name == name })
@@ -71,10 +69,14 @@ func (c closers) close() error {
 	return err
 }
 
+func dialOne(network, addr string) (net.Conn, error) {
+	return (&net.Dialer{}).DialContext(context.Background(), network, addr)
+}
+
 func dialAll(network, addr string, n int) (closers, error) {
 	var all closers
 	for range n {
-		nc, err := net.Dial(network, addr)
+		nc, err := dialOne(network, addr)
 		if err != nil {
 			return nil, err
 		}

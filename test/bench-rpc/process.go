@@ -45,7 +45,7 @@ func used() usage {
 
 // startServer starts the process of a peer's server.
 func startServer(p peer, network, addr string) (*child, error) {
-	c := &child{cmd: exec.Command(os.Args[0], "serve", p.name, network, addr)}
+	c := &child{cmd: exec.Command(os.Args[0], "serve", p.name, network, addr)} //nolint:gosec,noctx // this program; it ends when its input does
 	c.cmd.Stderr = os.Stderr
 	in, err := c.cmd.StdinPipe()
 	if err != nil {
@@ -89,7 +89,7 @@ func serve(name, network, addr string) error {
 	if err != nil {
 		return err
 	}
-	l, err := net.Listen(network, addr)
+	l, err := net.Listen(network, addr) //nolint:noctx // binding does not block
 	if err != nil {
 		return err
 	}
@@ -102,7 +102,7 @@ func serve(name, network, addr string) error {
 		os.Exit(1)
 	}()
 	if path := os.Getenv(serverProfile); path != "" {
-		f, err := os.Create(path)
+		f, err := os.Create(path) //nolint:gosec // the user's word
 		if err != nil {
 			return err
 		}

@@ -16,24 +16,25 @@ func serveRaw(l net.Listener) error {
 			return err
 		}
 		go func() {
-			defer nc.Close()
-			var buf []byte
-			var head [4]byte
-			for {
-				if buf == nil {
-					if _, err := io.ReadFull(nc, head[:]); err != nil {
-						return
-					}
-					buf = make([]byte, binary.LittleEndian.Uint32(head[:]))
-				}
-				if _, err := io.ReadFull(nc, buf); err != nil {
-					return
-				}
-				if _, err := nc.Write(buf); err != nil {
-					return
-				}
-			}
+			_ = echoRaw(nc)
+			_ = nc.Close()
 		}()
+	}
+}
+
+func echoRaw(nc net.Conn) error {
+	var head [4]byte
+	if _, err := io.ReadFull(nc, head[:]); err != nil {
+		return err
+	}
+	buf := make([]byte, binary.LittleEndian.Uint32(head[:]))
+	for {
+		if _, err := io.ReadFull(nc, buf); err != nil {
+			return err
+		}
+		if _, err := nc.Write(buf); err != nil {
+			return err
+		}
 	}
 }
 

@@ -25,7 +25,7 @@ func serveTTRPC(l net.Listener) error {
 type ttrpcClient struct{ c *ttrpc.Client }
 
 func dialTTRPC(network, addr string, _ int) (client, error) {
-	nc, err := net.Dial(network, addr)
+	nc, err := dialOne(network, addr)
 	if err != nil {
 		return nil, err
 	}
