@@ -35,9 +35,9 @@ type FrontEnd struct {
 	endpoint Endpoint
 	conn     atomic.Pointer[Conn] // to be tried; may be closed meanwhile
 	refs     atomic.Int32         // references that were given out, and those who wait for them
+	services int                  // that list it; under the pool's lock
 
 	mu       sync.Mutex
-	services int   // that list it
 	dial     *dial // under way
 	local    *Local
 	route    Route

@@ -68,7 +68,7 @@ type Pool struct {
 	slots  chan struct{} // one for each connection
 	hungry atomic.Int32  // those that wait for a slot
 
-	mu        sync.Mutex
+	mu        sync.Mutex // a front end's lock may be held when it is taken, not the other way round
 	closed    bool
 	frontends map[string]*FrontEnd // by ID
 	dials     sync.WaitGroup
@@ -202,27 +202,22 @@ func (p *Pool) frontend(e Endpoint) (*FrontEnd, error) {
 		f = &FrontEnd{pool: p, endpoint: e}
 		p.frontends[e.ID] = f
 	}
-	f.mu.Lock()
 	f.services++
-	f.mu.Unlock()
 	return f, nil
 }
 
 func (p *Pool) unlist(list []*FrontEnd) {
 	for _, f := range list {
-		f.mu.Lock()
+		p.mu.Lock()
 		f.services--
 		last := f.services == 0
-		f.mu.Unlock()
-		if !last {
-			continue
-		}
-		p.mu.Lock()
-		if p.frontends[f.endpoint.ID] == f {
+		if last && p.frontends[f.endpoint.ID] == f {
 			delete(p.frontends, f.endpoint.ID)
 		}
 		p.mu.Unlock()
-		f.remove()
+		if last {
+			f.remove()
+		}
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 	"math/big"
 	"net"
 	"path/filepath"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -240,10 +241,14 @@ func TestTheReaperTakesNothingThatIsHeld(t *testing.T) {
 	server := startServer(t, &echo{}, nil)
 	c := newPoolCaller()
 	clock := newBeats()
-	p := newPool(t, c, func(o *PoolOptions) { o.IdleTimeout, o.Ticker = 8*time.Millisecond, clock.ticker })
+	p := newPool(t, c, func(o *PoolOptions) {
+		o.IdleTimeout, o.Ticker = 8*time.Millisecond, clock.ticker
+		o.Conn.Keepalive = Keepalive{Silence: 1e6 * time.Hour, Answer: time.Hour} // the clock runs faster than any answer
+	})
 	s := newService(t, p, server.endpoint("a"))
 	stop := make(chan struct{})
 	reaper := make(chan struct{})
+	var turns atomic.Int64
 	go func() {
 		defer close(reaper)
 		for {
@@ -251,17 +256,21 @@ func TestTheReaperTakesNothingThatIsHeld(t *testing.T) {
 			case <-stop:
 				return
 			default:
-				clock.advance(time.Second)
+				clock.advance(100 * time.Millisecond)
+				turns.Add(1)
 			}
 		}
 	}()
 	var wg sync.WaitGroup
 	for range 2 {
 		wg.Go(func() {
-			for i := 0; i < 300 || server.accepted.Load() < 5 && i < 100_000; i++ {
+			for i := range 300 {
 				if _, err := echoOnce(t.Context(), s, c, fmt.Sprint(i)); err != nil {
 					t.Errorf("a call ends with %v", err)
 					return
+				}
+				for was := turns.Load(); i%3 == 0 && turns.Load() < was+2; { // let it be idle, now and then
+					runtime.Gosched()
 				}
 			}
 		})
