@@ -84,6 +84,7 @@ lint: $(GOLANGCI_LINT) ## Run golangci-lint, kube-api-linter on api/, and check 
 	$(GOLANGCI_LINT) run --allow-parallel-runners --config .golangci-api.yml ./api/...
 	cd hack/image && $(GOLANGCI_LINT) run --allow-parallel-runners --config ../../.golangci.yml ./...
 	cd test/e2e && $(GOLANGCI_LINT) run --allow-parallel-runners --config ../../.golangci.yml ./...
+	cd test/bench-rpc && $(GOLANGCI_LINT) run --allow-parallel-runners --config ../../.golangci.yml ./...
 	hack/lint-scripts.sh
 
 .PHONY: helm-lint
@@ -120,6 +121,7 @@ test: build kube $(HELM) $(KUSTOMIZE) ## Run all tests with the race detector, c
 	go test -vet=off ./rpc/session/...
 	cd hack/image && CGO_ENABLED=1 go test -vet=off -race ./...
 	cd test/e2e && CGO_ENABLED=1 go test -vet=off -race ./image/...
+	cd test/bench-rpc && CGO_ENABLED=1 go test -vet=off -race ./...
 	go run ./test/bench soak --duration 20s
 	go run ./test/chaos -bin $(BIN) -sessions 400
 
@@ -157,6 +159,12 @@ bench: build ## Measure, and print a table; JSON and table in out/bench.
 	mkdir -p out/bench
 	go test -vet=off -run '^$$' -bench . -benchmem ./... | tee out/bench/go.txt
 	go run ./test/bench all
+
+.PHONY: bench-rpc
+bench-rpc: ## Measure native calls beside raw sockets and other RPC libraries, each server in a process of its own; table in out/bench/rpc.txt.
+	mkdir -p out/bench
+	cd test/bench-rpc && CGO_ENABLED=0 go build -o ../../out/bench/rpc .
+	out/bench/rpc | tee out/bench/rpc.txt
 
 ##@ Cluster
 
