@@ -96,6 +96,7 @@ func (c *Conn) live() {
 		a.mem.release()
 	}
 	c.rd.cur.mem.release()
+	c.rd.unspill()
 	if c.owner.over != nil {
 		c.owner.over(c)
 	}

@@ -249,7 +249,7 @@ func (*hoarder) Closed(Peer, error, []uint64) {}
 func TestASlowConsumerIsBounded(t *testing.T) {
 	a, b := sockets(t, "unix")
 	server := &hoarder{got: make(chan struct{}, 1<<16)}
-	c, s := join(t, a, b, newCaller(), server, Options{MaxQueue: 64 << 10})
+	c, s := join(t, a, b, newCaller(), server, Options{MaxQueue: 64 << 10, Window: frame.MessageAllowance})
 	sent := 0
 	for ; ; sent++ {
 		err := c.TrySend(testCall(uint64(sent+1), frame.PriorityNormal, 1000))

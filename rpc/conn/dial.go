@@ -17,16 +17,22 @@ type Dial func(ctx context.Context, network, address string) (net.Conn, error)
 // kernel's queue cannot be overtaken any more.
 const unsentMark = 128 << 10
 
+// unixBuffer is what is asked for the send buffer of a Unix socket, in bytes; the
+// kernel doubles it. Its default makes a writer of long messages wait, and both
+// sides wake each other up, every 100 KiB.
+const unixBuffer = 512 << 10
+
 // Tune sets the options of a connection's socket. An option that is refused
-// costs latency, not correctness.
+// costs speed, not correctness.
 func Tune(nc net.Conn) {
-	c, ok := nc.(*net.TCPConn)
-	if !ok {
-		return
-	}
-	_ = tcp.Tune(c)
-	if raw, err := c.SyscallConn(); err == nil {
-		boundUnsent(raw)
+	switch c := nc.(type) {
+	case *net.UnixConn:
+		_ = c.SetWriteBuffer(unixBuffer)
+	case *net.TCPConn:
+		_ = tcp.Tune(c)
+		if raw, err := c.SyscallConn(); err == nil {
+			boundUnsent(raw)
+		}
 	}
 }
 
@@ -50,10 +56,11 @@ func dialRoutes(ctx context.Context, dial Dial, node string, e *Endpoint) (net.C
 }
 
 func dialRoute(ctx context.Context, dial Dial, t Transport, e *Endpoint) (net.Conn, error) {
+	network, address := "tcp", e.TCP
 	if t == TransportUnix {
-		return dial(ctx, "unix", e.Unix)
+		network, address = "unix", e.Unix
 	}
-	nc, err := dial(ctx, "tcp", e.TCP)
+	nc, err := dial(ctx, network, address)
 	if err != nil {
 		return nil, err
 	}

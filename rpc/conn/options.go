@@ -14,7 +14,7 @@ type Options struct {
 	MaxMessage  int           // longest message that is taken, bytes. Default 64 MiB
 	MaxAssembly int           // long messages that are being taken, bytes in all. Default: MaxMessage
 	MaxQueue    int           // what waits to be sent, bytes. Default 4 MiB
-	Window      int           // first window, bytes. Default 256 KiB
+	Window      int           // first window, bytes. Default 1 MiB
 	MaxWindow   int           // largest window, bytes. Default 16 MiB
 	Checksum    bool          // frames have checksums: for plain TCP between nodes
 	Handshake   time.Duration // for all of it. Default 5 s
@@ -38,7 +38,7 @@ func (o Options) withDefaults() (Options, error) {
 	setInt(&o.MaxMessage, 64<<20)
 	setInt(&o.MaxAssembly, o.MaxMessage)
 	setInt(&o.MaxQueue, 4<<20)
-	setInt(&o.Window, frame.MessageAllowance)
+	setInt(&o.Window, 4*frame.MessageAllowance)
 	setInt(&o.MaxWindow, max(16<<20, o.Window))
 	setTime(&o.Handshake, 5*time.Second)
 	setTime(&o.Write, 20*time.Second)

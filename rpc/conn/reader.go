@@ -13,11 +13,6 @@ import (
 // not all there is read to where it belongs, past the buffer.
 const directBody = 4 << 10
 
-// readAhead is how much of what comes behind a long body is read with it, in
-// bytes: the next header is among it, and the less of the next body, which must be
-// copied, the better.
-const readAhead = 512
-
 // reader cuts the byte stream into frames, and hands over messages.
 type reader struct {
 	c    *Conn
@@ -27,12 +22,12 @@ type reader struct {
 	skip int // bytes of an unknown frame that are still to come
 	long map[uint64]*assembly
 	in   In
-	two  [2][]byte
 	got  int // messages of this round
 	size int // window bytes that were let go of in this round
 
-	cur  partial
-	sole bool // the last round brought the answer to one call, and nothing else
+	cur   partial
+	ahead ahead
+	sole  bool // the last round brought the answer to one call, and nothing else
 }
 
 // round reads what there is, waiting for it, and handles it.
@@ -69,6 +64,7 @@ func (rd *reader) settle() {
 func (rd *reader) fill() error {
 	if rd.r == rd.w {
 		rd.r, rd.w = 0, 0
+		rd.unspill()
 	} else if len(rd.buf)-rd.w < directBody {
 		rd.w = copy(rd.buf, rd.buf[rd.r:rd.w])
 		rd.r = 0
@@ -181,7 +177,6 @@ type partial struct {
 
 // direct begins a frame with a long body, of which a part is in the buffer.
 func (rd *reader) direct(h *frame.Header, there []byte) (err error) {
-	rd.settle() // this may have to wait
 	p := &rd.cur
 	n := copy(p.head[:], there[:frame.HeaderLen+h.ExtLen])
 	p.h, p.a = *h, nil
@@ -200,18 +195,32 @@ func (rd *reader) direct(h *frame.Header, there []byte) (err error) {
 	p.rest = p.body[copy(p.body, there[n:]):]
 	p.on = true
 	rd.r, rd.w = 0, 0
+	rd.settle() // what follows may have to wait, and the peer for our credit
 	return rd.goOn()
 }
 
-// goOn reads the rest of a frame's body, and hands the frame over.
+// goOn reads the rest of a frame's body, and of those that were read with it.
 func (rd *reader) goOn() error {
 	p := &rd.cur
-	for len(p.rest) > 0 {
-		if err := rd.readInto(p); err != nil {
+	for p.on {
+		for len(p.rest) > 0 {
+			if err := rd.readInto(p); err != nil {
+				return err
+			}
+		}
+		p.on = false
+		if err := rd.finish(p); err != nil {
+			return err
+		}
+		if err := rd.follow(p); err != nil {
 			return err
 		}
 	}
-	p.on = false
+	return nil
+}
+
+// finish hands a frame over, all of which is there.
+func (rd *reader) finish(p *partial) error {
 	mem := p.mem
 	p.mem = nil
 	if p.h.Flags&frame.FlagCRC != 0 {
@@ -224,25 +233,6 @@ func (rd *reader) goOn() error {
 		return rd.message(&p.h, &p.ext, p.body, mem)
 	}
 	return rd.arrived(p.a)
-}
-
-// readInto reads to where a body belongs, and a little of what comes behind to
-// the buffer, which is empty.
-func (rd *reader) readInto(p *partial) (err error) {
-	var n int
-	if rd.try.raw != nil {
-		rd.two = [2][]byte{p.rest, rd.buf[:readAhead]}
-		n, err = rd.try.read(rd.two[:])
-	} else {
-		n, err = rd.c.nc.Read(p.rest)
-	}
-	rd.c.hear()
-	if n == 0 {
-		return rd.readError(err)
-	}
-	rd.w = max(n-len(p.rest), 0)
-	p.rest = p.rest[n-rd.w:]
-	return nil
 }
 
 // assembly returns the message that a frame belongs to, and checks that it may.

@@ -8,7 +8,7 @@ import (
 )
 
 func newReceiver(assembly int) *receiver {
-	o, _ := Options{}.withDefaults()
+	o, _ := Options{Window: frame.MessageAllowance}.withDefaults()
 	o.MaxAssembly = assembly
 	r := &receiver{}
 	r.init(&Conn{opts: o})

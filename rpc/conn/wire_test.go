@@ -164,7 +164,7 @@ func TestWhoBreaksTheRulesIsToldWhy(t *testing.T) {
 func TestWhoSendsBeyondTheWindowIsClosed(t *testing.T) {
 	closed := make(chan error, 1)
 	h := &keeping{closed: closed}
-	s, _ := shakeHands(t, h, Options{Linger: 50 * time.Millisecond})
+	s, _ := shakeHands(t, h, Options{Linger: 50 * time.Millisecond, Window: frame.MessageAllowance})
 	go func() {
 		for i := range uint64(300) {
 			_, _ = s.nc.Write(frame.Append(nil, &frame.Header{Type: frame.TypeCall, Priority: 2, Seq: i + 1}, nil, make([]byte, 1000)))

@@ -17,7 +17,12 @@ type connectCodec struct{}
 
 func (connectCodec) Name() string { return "bytes" }
 
-func (connectCodec) Marshal(v any) ([]byte, error) { return v.(*bytesBody).b, nil }
+func (c connectCodec) Marshal(v any) ([]byte, error) { return c.MarshalAppend(nil, v) }
+
+// MarshalAppend copies: connect puts what it gets into its pool of buffers.
+func (connectCodec) MarshalAppend(dst []byte, v any) ([]byte, error) {
+	return append(dst, v.(*bytesBody).b...), nil
+}
 
 func (connectCodec) Unmarshal(b []byte, v any) error {
 	p := v.(*bytesBody)
