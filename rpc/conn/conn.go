@@ -23,7 +23,6 @@ type Conn struct {
 	rd   reader
 	lend lending
 
-	peer frame.Limits
 	ack  frame.HelloAck // what was agreed
 	from frame.Hello    // of the client; server only
 
@@ -73,10 +72,9 @@ func newConn(nc net.Conn, opts Options, h Handler, o owner) *Conn {
 
 // open begins to read. Both sides know the other's limits.
 func (c *Conn) open(peer frame.Limits) {
-	c.peer = peer
 	q := &c.snd.q
 	q.chunk = min(maxChunk, int(peer.MaxFrame))
-	q.maxMsg, q.limit = peer.MaxMessage, peer.Window
+	c.snd.peer, q.limit = peer, peer.Window
 	q.crc = c.opts.Checksum && c.ack.Features&frame.FeatureCRC != 0
 	go c.live()
 }

@@ -330,13 +330,21 @@ func TestLongMessagesDoNotStopShortOnes(t *testing.T) {
 func TestAMessageThatIsTooLongIsNotSent(t *testing.T) {
 	a, b := sockets(t, "unix")
 	client := newCaller()
-	c, _ := join(t, a, b, client, &echo{}, Options{MaxFrame: 4096, MaxMessage: 1 << 20})
+	c, _ := join(t, a, b, client, &echo{}, Options{MaxFrame: frame.MinMaxFrame, MaxMessage: 1 << 20})
 	if _, err := client.call(t.Context(), c, frame.PriorityNormal, make([]byte, 1<<20+1)); !errors.Is(err, ErrTooLong) {
 		t.Errorf("error is %v", err)
 	}
 	body := bytes.Repeat([]byte("x"), 1<<20)
 	if got, err := client.call(t.Context(), c, frame.PriorityNormal, body); err != nil || !bytes.Equal(got, body) {
-		t.Errorf("in frames of 4 KiB: %d bytes, %v", len(got), err)
+		t.Errorf("in frames of 8 KiB: %d bytes, %v", len(got), err)
+	}
+	for _, m := range []*Message{
+		{Header: frame.Header{Type: frame.TypeError, Priority: 1, Seq: 1}, Body: make([]byte, frame.MinMaxFrame+1)},
+		{Header: frame.Header{Type: frame.TypeBind, Seq: 1}, Body: make([]byte, frame.MaxMethodName+1)},
+	} {
+		if err := c.TrySend(m); !errors.Is(err, ErrTooLong) {
+			t.Errorf("%v: error is %v", m.Type, err)
+		}
 	}
 	bad := &Message{Header: frame.Header{Type: frame.TypeCall}}
 	if err := c.TrySend(bad); !errors.Is(err, &frame.Error{Reason: frame.ReasonProtocol}) {

@@ -33,6 +33,14 @@ func (c *Conn) control(rd *reader, h *frame.Header, e *frame.Ext, body []byte) e
 		if err := frame.CheckMethodName(body); err != nil {
 			return err //nolint:wrapcheck // it says all
 		}
+	case frame.TypeAbandon:
+		if _, err := frame.ParseAbandon(body); err != nil {
+			return err //nolint:wrapcheck // it says all
+		}
+	case frame.TypeRefused:
+		if _, err := frame.ParseFailure(body); err != nil {
+			return err //nolint:wrapcheck // it says all
+		}
 	case frame.TypeCancel:
 		rd.cancelled(h.Seq)
 	}

@@ -26,6 +26,8 @@ const unixBuffer = 512 << 10
 // costs speed, not correctness.
 func Tune(nc net.Conn) {
 	switch c := nc.(type) {
+	case *tls.Conn:
+		Tune(c.NetConn())
 	case *net.UnixConn:
 		_ = c.SetWriteBuffer(unixBuffer)
 	case *net.TCPConn:

@@ -22,8 +22,7 @@ const maxEager = frame.MessageAllowance / 2
 // queue holds what is to be sent, and says what is next. It is pure: no I/O, no
 // locks.
 type queue struct {
-	chunk   int // longest body of a frame
-	maxMsg  uint64
+	chunk   int // longest body of a frame, bytes: at least LongBody
 	crc     bool
 	control lane
 	lanes   [lanes]lane

@@ -12,7 +12,7 @@ import (
 
 // newQueue returns a queue whose peer has given all credit.
 func newQueue() *queue {
-	return &queue{chunk: maxChunk, maxMsg: 1 << 40, limit: 1 << 40}
+	return &queue{chunk: maxChunk, limit: 1 << 40}
 }
 
 // drainQueue takes one batch off the queue and returns its frames.

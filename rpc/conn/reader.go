@@ -128,6 +128,8 @@ func (rd *reader) next(h *frame.Header, there []byte) (done bool, err error) {
 		rd.r += frame.HeaderLen
 		rd.skip = n - frame.HeaderLen
 		return false, nil
+	case !rd.c.ack.Features.Allow(h):
+		return false, &frame.Error{Reason: frame.ReasonFeature, Text: fmt.Sprintf("%v with flags %#x needs a feature that is not agreed", h.Type, h.Flags)}
 	case n <= len(there):
 		rd.r += n
 		return false, rd.whole(h, there[:n])
@@ -298,6 +300,12 @@ func (rd *reader) arrived(a *assembly) error {
 
 // message hands over a message of one frame.
 func (rd *reader) message(h *frame.Header, e *frame.Ext, body []byte, mem *memory) error {
+	if h.Type == frame.TypeError {
+		if _, err := frame.ParseFailure(body); err != nil {
+			mem.release()
+			return err //nolint:wrapcheck // it says all
+		}
+	}
 	if err := rd.c.rx.charge(h.Len()); err != nil {
 		return err
 	}

@@ -25,6 +25,7 @@ type sender struct {
 	spawn func(func()) // starts a goroutine that the connection waits for
 	fail  func(error)  // called once, without the lock, when a write fails
 	bound int          // bytes in the queue
+	peer  frame.Limits // what it takes
 	burst atomic.Int32 // messages that the last read brought: how many may be at work
 
 	mu     sync.Mutex
@@ -72,10 +73,13 @@ func (s *sender) check(m *Message) error {
 	if s.err != nil {
 		return s.err
 	}
-	if uint64(len(m.Body)) > s.q.maxMsg {
+	if err := m.Check(); err != nil {
+		return err //nolint:wrapcheck // it says all
+	}
+	if uint64(len(m.Body)) > m.Type.MaxBody(&s.peer) {
 		return ErrTooLong
 	}
-	return m.Check()
+	return nil
 }
 
 // full tells whether the queue takes m only later.

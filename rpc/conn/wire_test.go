@@ -77,7 +77,8 @@ func (s stranger) next() (wireFrame, error) {
 
 // TestWhoBreaksTheRulesIsToldWhy sends one thing that is wrong, behind a call
 // that is right: the call is answered, the peer told the reason, the connection
-// closed with the same one, and another connection not disturbed.
+// closed with the same one, and another connection of the same handler, with a
+// message that is half there, not disturbed.
 func TestWhoBreaksTheRulesIsToldWhy(t *testing.T) {
 	call := frame.Header{Type: frame.TypeCall, Priority: 2, Seq: 9}
 	more := call
@@ -131,13 +132,46 @@ func TestWhoBreaksTheRulesIsToldWhy(t *testing.T) {
 		{"a GOAWAY that is not UTF-8", frame.ReasonProtocol, func(s stranger) {
 			s.send(frame.Header{Type: frame.TypeGoAway}, frame.Ext{}, bytes.Repeat([]byte{0xff}, 9))
 		}},
+		{"a second HELLO_ACK", frame.ReasonProtocol, func(s stranger) {
+			a := frame.HelloAck{Version: 1}
+			s.send(frame.Header{Type: frame.TypeHelloAck}, frame.Ext{}, a.Append(nil))
+		}},
+		{"a header of 4 GiB", frame.ReasonFrameSize, func(s stranger) {
+			_, _ = s.nc.Write(append([]byte{255, 255, 255, 255, 4, 0, 2, 0, 9}, make([]byte, 23)...))
+		}},
+		{"a CREDIT of another length", frame.ReasonProtocol, func(s stranger) {
+			s.send(frame.Header{Type: frame.TypeCredit}, frame.Ext{}, make([]byte, 7))
+		}},
+		{"an unknown extension that is critical", frame.ReasonUnknownExt, func(s stranger) {
+			_, _ = s.nc.Write(frame.Append(nil, &call, []byte{0x80, 1, 5, 0, 0, 0, 0, 0}, nil))
+		}},
+		{"a priority that is none", frame.ReasonProtocol, func(s stranger) { s.send(frame.Header{Type: frame.TypeCall, Seq: 9}, frame.Ext{}, nil) }},
+		{"an ABANDON that does not fit its count", frame.ReasonProtocol, func(s stranger) {
+			s.send(frame.Header{Type: frame.TypeAbandon}, frame.Ext{}, []byte{1, 0, 0, 0, 2, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8})
+		}},
+		{"a REFUSED whose text is cut off", frame.ReasonProtocol, func(s stranger) {
+			s.send(frame.Header{Type: frame.TypeRefused, Seq: 9}, frame.Ext{}, []byte{1, 0, 0, 0, 0, 0, 0, 0, 3, 0})
+		}},
+		{"an ERROR with an execution that is none", frame.ReasonProtocol, func(s stranger) {
+			s.send(frame.Header{Type: frame.TypeError, Priority: 2, Seq: 9}, frame.Ext{}, []byte{1, 0, 3, 0, 0, 0, 0, 0, 0, 0})
+		}},
+		{"a compressed message that was not agreed on", frame.ReasonFeature, func(s stranger) {
+			s.send(frame.Header{Type: frame.TypeCall, Flags: frame.FlagCompressed, Priority: 2, Seq: 9}, frame.Ext{PlainLen: 1 << 60}, []byte("x"))
+		}},
+		{"a stream that was not agreed on", frame.ReasonFeature, func(s stranger) {
+			s.send(frame.Header{Type: frame.TypeCall, Flags: frame.FlagStream, Priority: 2, Seq: 9}, frame.Ext{}, []byte("x"))
+		}},
+		{"a blob that was not agreed on", frame.ReasonFeature, func(s stranger) { s.send(frame.Header{Type: frame.TypeBlobOffer}, frame.Ext{}, nil) }},
 		{"a method without a name", frame.ReasonProtocol, func(s stranger) {
 			s.send(frame.Header{Type: frame.TypeBind, Seq: 1}, frame.Ext{}, []byte{0xff})
 		}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			closed := make(chan error, 1)
-			s, _ := shakeHands(t, &echo{closed: closed}, Options{Linger: 50 * time.Millisecond})
+			closed := make(chan error, 2)
+			h := &echo{closed: closed}
+			s, _ := shakeHands(t, h, Options{Linger: 50 * time.Millisecond})
+			other, _ := shakeHands(t, h, Options{})
+			other.send(more, long, []byte("a half"))
 			s.send(frame.Header{Type: frame.TypeCall, Priority: 2, Seq: 1}, frame.Ext{}, []byte("hello"))
 			c.do(s)
 			if f, err := s.next(); err != nil || f.Type != frame.TypeReply || string(f.body) != "hello" {
@@ -156,6 +190,10 @@ func TestWhoBreaksTheRulesIsToldWhy(t *testing.T) {
 			_ = s.nc.Close()
 			if err := <-closed; !errors.Is(err, &frame.Error{Reason: c.want}) {
 				t.Errorf("closed with %v, want reason %v", err, c.want)
+			}
+			other.send(chunk, frame.Ext{}, []byte("and the other "))
+			if f, err := other.next(); err != nil || string(f.body) != "a halfand the other " {
+				t.Errorf("another connection is disturbed: %+v, %v", f, err)
 			}
 		})
 	}

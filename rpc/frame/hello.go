@@ -17,7 +17,7 @@ const (
 	// all that a peer may send before it is known.
 	MaxHello = 64 << 10
 	// MinMaxFrame is the smallest bound of a body that a peer may ask for, bytes.
-	MinMaxFrame = 4 << 10
+	MinMaxFrame = 8 << 10
 	// IDLen is the length of a client's or a domain's id, in bytes.
 	IDLen = 16
 	// SecretLen is the length of a session's secret, in bytes.

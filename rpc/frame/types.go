@@ -116,6 +116,31 @@ func (t Type) Known() bool { return t > typeZero && t < types }
 // priority and a codec. All others are control.
 func (t Type) Metered() bool { return t.Known() && shapes[t].metered }
 
+// MaxBody returns the longest body of a message or control frame that begins with
+// the type, in bytes, where the peer's bounds are these.
+func (t Type) MaxBody(l *Limits) uint64 {
+	switch s := &shapes[t]; {
+	case s.flags&FlagMore != 0:
+		return l.MaxMessage
+	case s.maxBody != anyLength:
+		return uint64(s.maxBody)
+	default:
+		return min(uint64(l.MaxFrame), l.MaxMessage)
+	}
+}
+
+// Allow tells whether peers that have agreed on f may send a frame. A checksum
+// may always be there.
+func (f Features) Allow(h *Header) bool {
+	switch {
+	case h.Flags&FlagCompressed != 0 && f&FeatureCompression == 0:
+		return false
+	case h.Flags&(FlagStream|FlagEnd) != 0 && f&FeatureStreams == 0:
+		return false
+	}
+	return h.Type < TypeBlobOffer || f&FeatureBlobs != 0
+}
+
 // String returns the type's name.
 func (t Type) String() string {
 	if t.Known() {
