@@ -89,7 +89,7 @@ func mixed(seed, after uint64) (wire []byte, want map[uint64][]byte) {
 	}
 	var longs []*long
 	for range 1 + r.IntN(3) {
-		seq, body := call(100_000 + r.IntN(500_000))
+		seq, body := call(70_000 + r.IntN(300_000))
 		m := &long{seq: seq, rest: body, step: []int{64 << 10, 64 << 10, 20_000, 4096}[r.IntN(4)]}
 		head := frame.Header{Type: frame.TypeCall, Flags: frame.FlagMore, Priority: 2, Seq: seq}
 		wire = frame.Append(wire, &head, (&frame.Ext{MessageLen: uint64(len(body))}).Append(nil), body[:m.step])

@@ -96,7 +96,7 @@ func (o *ordered) Message(_ Peer, in *In) {
 // TestManySendersKeepTheirOrder is S1.24: nothing is lost, and each sender's
 // messages of one priority arrive in order, while long ones are cut among them.
 func TestManySendersKeepTheirOrder(t *testing.T) {
-	const senders, each = 64, 300
+	const senders, each = 64, 100
 	for _, small := range []bool{false, true} {
 		t.Run(fmt.Sprintf("narrow %v", small), func(t *testing.T) {
 			a, b := sockets(t, "unix")

@@ -18,7 +18,7 @@ import (
 // ends with calls queued; those of which nothing was sent are done by another.
 func TestFailover(t *testing.T) {
 	block := &keeping{closed: make(chan error, 16)} // takes calls, answers none
-	servers := []*testServer{startServer(t, &echo{}, nil), startServer(t, &echo{}, nil), startServer(t, block, nil)}
+	servers := []*testServer{startServer(t, &echo{}, nil), startServer(t, &echo{}, nil), startServer(t, block, func(o *ServerOptions) { o.Conn.Window = frame.MessageAllowance })}
 	c := &resender{caller: caller{waiting: map[uint64]chan []byte{}}, sent: map[uint64]*Message{}}
 	p := newPool(t, c, nil)
 	s := newService(t, p, servers[0].endpoint("a"), servers[1].endpoint("b"), servers[2].endpoint("c"))

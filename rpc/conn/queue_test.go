@@ -219,6 +219,9 @@ func TestWhatWasNotWrittenIsKnown(t *testing.T) {
 		at += f.Len()
 	}
 	for n := range len(whole) {
+		if n > 300 && n < len(whole)-300 && n%97 != 0 {
+			continue // inside the long body
+		}
 		_, b := make3()
 		for left := n; left > 0; { // as a socket does: in pieces
 			k := min(left, 7001)
