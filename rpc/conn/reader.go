@@ -253,6 +253,9 @@ func (rd *reader) assembly(h *frame.Header, e *frame.Ext) (*assembly, error) {
 	if more := h.Flags&frame.FlagMore != 0; n > a.total || more != (n < a.total) {
 		return nil, malformed("message with seq %d has %d bytes, %d were announced", h.Seq, n, a.total)
 	}
+	if err := rd.c.rx.mayHave(a, n); err != nil {
+		return nil, err
+	}
 	if len(a.body) < frame.MessageAllowance {
 		return a, rd.hold(a, h.Len())
 	}
@@ -283,6 +286,9 @@ func (rd *reader) begin(h *frame.Header, e *frame.Ext) (*assembly, error) {
 	}
 	rd.long[h.Seq] = a
 	rd.c.tell(rd.c.rx.reserve(a), false)
+	if err := rd.c.rx.mayHave(a, h.BodyLen); err != nil {
+		return nil, err
+	}
 	return a, rd.hold(a, h.Len())
 }
 

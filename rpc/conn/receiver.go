@@ -37,6 +37,13 @@ type assembly struct {
 	held    held
 }
 
+// leastRoom is what even the shortest of them takes, in bytes: it bounds how many
+// there can be.
+const leastRoom = 4 << 10
+
+// room returns how much of the connection's room the message needs, in bytes.
+func (a *assembly) room() int { return max(a.total, leastRoom) }
+
 // held is what a message holds of a connection's memory, in bytes.
 type held struct {
 	window int
@@ -60,6 +67,17 @@ func (r *receiver) charge(n int) error {
 	r.mu.Unlock()
 	if r.received > r.known {
 		return &frame.Error{Reason: frame.ReasonFlowControl, Text: fmt.Sprintf("%d bytes were sent, only %d are credited", r.received, r.known)}
+	}
+	return nil
+}
+
+// mayHave fails if a message has more bytes than it may have before its peer was
+// told a limit for it.
+func (r *receiver) mayHave(a *assembly, n int) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if n > frame.MessageAllowance && !a.granted {
+		return &frame.Error{Reason: frame.ReasonFlowControl, Text: fmt.Sprintf("message with seq %d has %d bytes without a credit of its own", a.h.Seq, n)}
 	}
 	return nil
 }
@@ -89,7 +107,7 @@ func (r *receiver) free(h held, nonce uint64) (n notice) {
 	defer r.mu.Unlock()
 	r.released += uint64(h.window)
 	r.room += h.room
-	for len(r.waiting) > 0 && r.room >= r.waiting[0].total {
+	for len(r.waiting) > 0 && r.room >= r.waiting[0].room() {
 		n.grant(r.grant(r.waiting[0]))
 		r.waiting = r.waiting[1:]
 	}
@@ -120,9 +138,9 @@ func (r *receiver) pong(nonce uint64) {
 
 // grant gives a message all the room that it needs.
 func (r *receiver) grant(a *assembly) *assembly {
-	r.room -= a.total
+	r.room -= a.room()
 	r.released += uint64(a.held.window)
-	a.held, a.granted = held{room: a.total}, true
+	a.held, a.granted = held{room: a.room()}, true
 	return a
 }
 
@@ -138,7 +156,7 @@ func (n *notice) grant(a *assembly) {
 func (r *receiver) reserve(a *assembly) (n notice) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if len(r.waiting) > 0 || r.room < a.total {
+	if len(r.waiting) > 0 || r.room < a.room() {
 		r.waiting = append(r.waiting, a)
 	} else {
 		n.grant(r.grant(a))

@@ -38,6 +38,24 @@ func TestTheWindowGrowsAsLongAsTheReaderKeepsUp(t *testing.T) {
 	}
 }
 
+// TestManyBegunMessagesAreBounded: a peer that begins message after message, each
+// of two bytes, does not get memory for all of them.
+func TestManyBegunMessagesAreBounded(t *testing.T) {
+	r := newReceiver(1 << 20)
+	n := 0
+	for ; n < 1<<20; n++ {
+		a := &assembly{total: 2}
+		r.reserve(a)
+		if r.charge(frame.HeaderLen+17) != nil {
+			break
+		}
+		r.hold(a, frame.HeaderLen+17)
+	}
+	if most := (1<<20)/leastRoom + int(r.window)/(frame.HeaderLen+17); n > most {
+		t.Errorf("%d messages are begun, at most %d should be", n, most)
+	}
+}
+
 func TestWhoSendsMoreThanCreditedIsFoundOut(t *testing.T) {
 	r := newReceiver(1 << 20)
 	if err := r.charge(frame.MessageAllowance); err != nil {

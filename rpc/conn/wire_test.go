@@ -220,6 +220,32 @@ func TestWhoSendsBeyondTheWindowIsClosed(t *testing.T) {
 	}
 }
 
+// TestAMessageBeyondItsAllowanceIsClosed: a message that has no room yet has only
+// its allowance, whatever the peer sends.
+func TestAMessageBeyondItsAllowanceIsClosed(t *testing.T) {
+	closed := make(chan error, 1)
+	opts := Options{MaxMessage: 1 << 20, MaxAssembly: 1 << 20, Window: 1 << 20, Linger: 50 * time.Millisecond}
+	s, _ := shakeHands(t, &echo{closed: closed}, opts)
+	long := frame.Ext{MessageLen: 1 << 20}
+	for seq := range uint64(2) { // the first one has all the room
+		s.send(frame.Header{Type: frame.TypeCall, Flags: frame.FlagMore, Priority: 2, Seq: seq + 1}, long, []byte("x"))
+	}
+	chunk := frame.Header{Type: frame.TypeChunk, Flags: frame.FlagMore, Priority: 2, Seq: 2}
+	s.send(chunk, frame.Ext{}, make([]byte, frame.MessageAllowance-1))
+	s.send(frame.Header{Type: frame.TypePing, Seq: 5}, frame.Ext{}, nil)
+	if f, err := s.next(); err != nil || f.Type != frame.TypePong {
+		t.Fatalf("with all that is allowed, got %+v, %v", f, err)
+	}
+	s.send(chunk, frame.Ext{}, []byte("x"))
+	if f, err := s.next(); err != nil || f.Type != frame.TypeGoAway {
+		t.Fatalf("got %+v, %v", f, err)
+	}
+	_ = s.nc.Close()
+	if err := <-closed; !errors.Is(err, &frame.Error{Reason: frame.ReasonFlowControl}) {
+		t.Errorf("closed with %v", err)
+	}
+}
+
 // keeping keeps everything.
 type keeping struct {
 	kept   []*In
