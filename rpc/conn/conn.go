@@ -106,7 +106,7 @@ func (c *Conn) live() {
 // sends is read and thrown away: a socket that is closed with unread bytes would
 // throw away our words.
 func (c *Conn) farewell(why *frame.Error) {
-	if c.sayGoAway(&frame.GoAway{Reason: why.Reason, Text: why.Text}, 0) != nil {
+	if c.sayGoAway(&frame.GoAway{Reason: why.Reason, Text: why.Text}, c.lastCall()) != nil {
 		return
 	}
 	timer := time.NewTimer(c.opts.Linger)

@@ -181,6 +181,9 @@ func TestWhoBreaksTheRulesIsToldWhy(t *testing.T) {
 			if err != nil || f.Type != frame.TypeGoAway {
 				t.Fatalf("got %+v, %v, want GOAWAY", f, err)
 			}
+			if f.Seq == 0 {
+				t.Error("GOAWAY says that no call has run")
+			}
 			if g, err := frame.ParseGoAway(f.body); err != nil || g.Reason != c.want || g.Text == "" {
 				t.Errorf("told %+v, %v, want reason %v", g, err, c.want)
 			}
