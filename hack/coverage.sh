@@ -12,7 +12,7 @@ tvm 85
 rpc 85
 tracker 85
 sidecar 85
-rpc/journal 85
+rpc 85
 '
 module=rpcpool.dev
 

@@ -352,6 +352,44 @@ func TestAMessageThatIsTooLongIsNotSent(t *testing.T) {
 	}
 }
 
+// TestADroppedMessageLeavesNothing gives up a call that waits for the peer's memory.
+func TestADroppedMessageLeavesNothing(t *testing.T) {
+	a, b := sockets(t, "unix")
+	server := &hoarder{got: make(chan struct{}, 2)}
+	c, s := join(t, a, b, newCaller(), server, Options{MaxMessage: 1 << 20})
+	released := 0
+	for seq := range uint64(2) {
+		m := testCall(seq+1, frame.PriorityNormal, 1<<20)
+		m.Owner = counted{&released}
+		if err := c.TrySend(m); err != nil {
+			t.Fatal(err)
+		}
+		if seq == 0 {
+			<-server.got // and it keeps all the room
+		}
+	}
+	if c.Drop(2) {
+		t.Error("nothing of the call is said to be sent")
+	}
+	if err := c.TrySend(&Message{Header: frame.Header{Type: frame.TypeCancel, Seq: 2}}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Ping(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	server.release()
+	_ = c.Close()
+	<-c.Done()
+	s.rx.mu.Lock()
+	defer s.rx.mu.Unlock()
+	if s.rx.room != s.opts.MaxAssembly || len(s.rx.waiting) > 0 {
+		t.Errorf("%d bytes of room are left, %d messages wait", s.rx.room, len(s.rx.waiting))
+	}
+	if released != 2 {
+		t.Errorf("%d of 2 bodies are released", released)
+	}
+}
+
 // TestAPeerThatDoesNotReadIsLeft lets a write wait for ever.
 func TestAPeerThatDoesNotReadIsLeft(t *testing.T) {
 	a, b := sockets(t, "unix")

@@ -32,12 +32,20 @@
 // messages always leave in the order in which they were sent. Bodies of
 // [LongBody] bytes and more are written from where they are.
 //
+// # The reader
+//
+// One goroutine reads, cuts and hands over. The body of a long frame is read to
+// where it belongs, and with it the chunks that are expected behind it; what was
+// expected in vain is put right. While one call alone is outstanding, its caller
+// may read instead ([Conn.ReadUntil]). Whoever breaks a rule of the wire is told
+// which, in a GOAWAY, and left; docs/protocol.md has the rules.
+//
 // # Credit and memory
 //
 // What a peer has sent and the [Handler] has not let go of is bounded by the
-// window, which starts small and grows with the product of bandwidth and round
+// window, which starts at 1 MiB and grows with the product of bandwidth and round
 // trip, and by [Options.MaxAssembly] for long messages, which wait for their
-// turn. What waits to be sent is bounded by [Options.MaxQueue]: then senders
+// turn. Even the shortest of them takes 4 KiB of it, so their number is bounded. What waits to be sent is bounded by [Options.MaxQueue]: then senders
 // wait, or are told. A reader never waits for its handler's memory, so control
 // frames always pass.
 //

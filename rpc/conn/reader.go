@@ -311,6 +311,7 @@ func (rd *reader) message(h *frame.Header, e *frame.Ext, body []byte, mem *memor
 			mem.release()
 			return err //nolint:wrapcheck // it says all
 		}
+		rd.cancelled(h.Seq) // instead of the rest of a reply
 	}
 	if err := rd.c.rx.charge(h.Len()); err != nil {
 		return err

@@ -269,11 +269,14 @@ func TestUnknownOptionalFramesAreSkipped(t *testing.T) {
 	}
 }
 
-// TestACancelledMessageIsDropped cancels a long message that is half there.
+// TestACancelledMessageIsDropped cancels a long message that is half there, and
+// has another one end in an error.
 func TestACancelledMessageIsDropped(t *testing.T) {
 	s, c := shakeHands(t, &echo{}, Options{})
 	s.send(frame.Header{Type: frame.TypeCall, Flags: frame.FlagMore, Priority: 2, Seq: 1}, frame.Ext{MessageLen: 1 << 20}, make([]byte, 100))
 	s.send(frame.Header{Type: frame.TypeCancel, Seq: 1}, frame.Ext{}, nil)
+	s.send(frame.Header{Type: frame.TypeReply, Flags: frame.FlagMore, Priority: 2, Seq: 2}, frame.Ext{MessageLen: 1 << 20}, make([]byte, 100))
+	s.send(frame.Header{Type: frame.TypeError, Priority: 2, Seq: 2}, frame.Ext{}, make([]byte, 10))
 	s.send(frame.Header{Type: frame.TypeCall, Priority: 2, Seq: 1}, frame.Ext{}, []byte("again"))
 	if f, err := s.next(); err != nil || f.Type != frame.TypeReply || string(f.body) != "again" {
 		t.Errorf("got %+v, %v", f, err)

@@ -27,6 +27,8 @@
 // the codec of the body (6 bits). The checksum is there only if [FlagCRC] is
 // set; it covers everything but itself.
 //
+// docs/protocol.md says all of it, for those who write a peer in another language.
+//
 // What a type may carry (flags, priority, body length) is one table, and
 // [ParseHeader] holds each header against it: nothing that is too long, unknown
 // or contradictory gets past the first 32 bytes. A type that a peer does not know
