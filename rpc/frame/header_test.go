@@ -209,3 +209,32 @@ func TestNothingIsAllocatedForAFrame(t *testing.T) {
 		t.Errorf("%v allocations", n)
 	}
 }
+
+func TestWhatWasNotAgreedOnIsNotAllowed(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		h     Header
+		needs Features
+	}{
+		{"a call", Header{Type: TypeCall, Flags: FlagMore | FlagOneWay}, 0},
+		{"a checksum", Header{Type: TypePing, Flags: FlagCRC}, 0},
+		{"a compressed reply", Header{Type: TypeReply, Flags: FlagCompressed}, FeatureCompression},
+		{"an item of a stream", Header{Type: TypeReply, Flags: FlagStream}, FeatureStreams},
+		{"the end of a compressed stream", Header{Type: TypeReply, Flags: FlagEnd | FlagCompressed}, FeatureStreams | FeatureCompression},
+		{"a blob", Header{Type: TypeBlobRenew}, FeatureBlobs},
+	} {
+		const all = FeatureCRC | FeatureStreams | FeatureCompression | FeatureBlobs
+		if !c.needs.Allow(&c.h) || c.needs != 0 && (all&^c.needs).Allow(&c.h) {
+			t.Errorf("%s does not need just %#x", c.name, c.needs)
+		}
+	}
+}
+
+func TestTheLongestBodyOfAType(t *testing.T) {
+	l := Limits{MaxFrame: 1 << 14, MaxMessage: 1 << 20}
+	for typ, want := range map[Type]uint64{TypeCall: 1 << 20, TypeReply: 1 << 20, TypeError: 1 << 14, TypeBind: MaxMethodName, TypePing: 0, TypeAbandon: MaxControlBody} {
+		if got := typ.MaxBody(&l); got != want {
+			t.Errorf("%v: %d bytes, want %d", typ, got, want)
+		}
+	}
+}
