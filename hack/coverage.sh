@@ -12,7 +12,6 @@ tvm 85
 rpc 85
 tracker 85
 sidecar 85
-rpc 85
 '
 module=rpcpool.dev
 
