@@ -10,7 +10,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/kubernetes/fake"
-	"k8s.io/client-go/kubernetes/typed/coordination/v1"
+	coordinationclient "k8s.io/client-go/kubernetes/typed/coordination/v1"
 )
 
 func TestAnOperatorThatCrashedLeavesItsLeaseToItsSuccessor(t *testing.T) {
@@ -48,7 +48,9 @@ func TestAnOperatorThatCrashedLeavesItsLeaseToItsSuccessor(t *testing.T) {
 }
 
 // raced is a cluster in which somebody else writes the lease in between.
-type raced struct{ v1.LeaseInterface }
+type raced struct {
+	coordinationclient.LeaseInterface
+}
 
 func (raced) Update(_ context.Context, l *coordinationv1.Lease, _ metav1.UpdateOptions) (*coordinationv1.Lease, error) {
 	return nil, apierrors.NewConflict(schema.GroupResource{Resource: "leases"}, l.Name, nil)
