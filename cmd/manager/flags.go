@@ -103,7 +103,7 @@ func (c *config) register(flags *flag.FlagSet) {
 		c.trackerPorts, err = trackers.ParsePorts(s)
 		return err
 	})
-	flags.DurationVar(&c.settle, "tracker-settle", 1500*time.Millisecond, "how long a tracker that has started waits for servers and clients to come back before it grants")
+	flags.DurationVar(&c.settle, "tracker-settle", 2*time.Second, "how long a tracker that has started waits for servers and clients to come back before it grants")
 	flags.BoolVar(&c.fairShare, "fair-share", true, "among requests of one priority, serve first the client that holds the fewest devices; false: by arrival")
 	flags.StringVar(&c.logFormat, "log-format", "json", "text or json")
 	flags.TextVar(&c.logLevel, "log-level", slog.LevelInfo, "debug, info, warn or error")
