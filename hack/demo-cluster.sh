@@ -21,7 +21,7 @@ out=out/cluster
 say() { printf '\n\033[1m%3d s  %s\033[0m\n' "$SECONDS" "$1"; }
 
 show() {
-	printf '$ %s\n' "$*"
+	printf '$ %s\n' "$(basename "$1") ${*:2}"
 	"$@"
 }
 
