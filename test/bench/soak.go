@@ -135,8 +135,9 @@ func newSoakBench(ctx context.Context, l *lab) (b *soakBench, err error) {
 		return nil, err
 	}
 	for _, s := range b.servers() {
-		pid, err := s.agentPid()
-		if err != nil {
+		pid := 0
+		// A server listens before its agent runs.
+		if !waitUntil(ctx, startTime, func() bool { pid, err = s.agentPid(); return err == nil }) {
 			return nil, err
 		}
 		b.agents = append(b.agents, pid)
