@@ -9,7 +9,6 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"rpcpool.dev/api/v1alpha1"
 	"rpcpool.dev/test/e2e/image/visit"
@@ -105,13 +104,9 @@ func TestFaultsOfNodes(t *testing.T) {
 func (s *space) spreadOperators() *corev1.Pod {
 	s.t.Helper()
 	for range 5 {
-		s.awaitOperators()
-		leader, err := s.leader(s.t.Context())
-		if err != nil {
-			s.t.Fatal(err)
-		}
+		all, leader := s.awaitOperators()
 		var other *corev1.Pod
-		for _, p := range s.operators() {
+		for _, p := range all {
 			if p.Name != leader.Name {
 				other = &p
 			}
@@ -124,16 +119,6 @@ func (s *space) spreadOperators() *corev1.Pod {
 	}
 	s.t.Fatal("the operators stay on one node")
 	return nil
-}
-
-// operators are their pods.
-func (s *space) operators() []corev1.Pod {
-	s.t.Helper()
-	pods := &corev1.PodList{}
-	if err := s.api.List(s.t.Context(), pods, client.InNamespace(systemSpace), client.MatchingLabels{"app.kubernetes.io/component": "operator"}); err != nil {
-		s.t.Fatal(err)
-	}
-	return pods.Items
 }
 
 // otherNode is the other one of two.

@@ -62,11 +62,7 @@ func TestFaultsOfOperators(t *testing.T) {
 func (s *space) freshLeader() *corev1.Pod {
 	s.t.Helper()
 	for {
-		s.awaitOperators()
-		leader, err := s.leader(s.t.Context())
-		if err != nil {
-			s.t.Fatal(err)
-		}
+		_, leader := s.awaitOperators()
 		if container(leader, "manager").RestartCount == 0 {
 			return leader
 		}
@@ -114,8 +110,9 @@ func (s *space) withoutLeader(name string, strike func() time.Time) time.Duratio
 	return granted.At.Sub(struck)
 }
 
-// awaitOperators waits until every operator is ready, one leads, and nobody ends.
-func (s *space) awaitOperators() {
+// awaitOperators waits until every operator is ready, one leads, and nobody ends. It
+// returns them, and the one that leads.
+func (s *space) awaitOperators() (all []corev1.Pod, leader *corev1.Pod) {
 	s.t.Helper()
 	eventually(s.t, patience, "the operators", func(ctx context.Context) error {
 		pods := &corev1.PodList{}
@@ -130,7 +127,10 @@ func (s *space) awaitOperators() {
 				return fmt.Errorf("%s is not ready", p.Name)
 			}
 		}
-		_, err := s.leader(ctx)
+		var err error
+		all = pods.Items
+		leader, err = s.leader(ctx)
 		return err
 	})
+	return all, leader
 }
