@@ -66,7 +66,7 @@ func (r *registry) obeyHold(p *peer, now time.Time, out []handoff) []handoff {
 	if held {
 		for _, o := range p.offers {
 			if o.state == offerFree {
-				o.queue.free.remove(&o.node)
+				o.queue.free.Remove(&o.node)
 				o.state, o.since = offerHeld, now
 				r.moved(o)
 			}

@@ -185,8 +185,8 @@ func TestAReturnedGrantOfAHeldServerIsHeld(t *testing.T) {
 		t.Fatalf("%d grants, want 1", len(out))
 	}
 	r.hold("pool", []string{"i"}, now, nil)
-	if again := r.undelivered(out[0].offer, client.id, now, nil); len(again) != 0 || r.queues["k"].free.n != 0 {
-		t.Errorf("%d grants, %d free", len(again), r.queues["k"].free.n)
+	if again := r.undelivered(out[0].offer, client.id, now, nil); len(again) != 0 || r.queues["k"].free.Len() != 0 {
+		t.Errorf("%d grants, %d free", len(again), r.queues["k"].free.Len())
 	}
 	mustRequest(t, r, client, now)
 	if out = r.hold("pool", nil, now, nil); len(out) != 1 || out[0].offer.matchKey != "k:1" {

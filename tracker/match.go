@@ -64,7 +64,7 @@ func (r *registry) usable(q *queue, now time.Time) *offer {
 		if r.settling {
 			return nil
 		}
-		o := q.free.front()
+		o := q.free.Front()
 		if o == nil || !r.silent(o.owner, now) {
 			return o
 		}
@@ -75,7 +75,7 @@ func (r *registry) usable(q *queue, now time.Time) *offer {
 // grant gives o to p.
 func (r *registry) grant(o *offer, p *peer, waited time.Duration, now time.Time, out []handoff) []handoff {
 	owner := o.owner
-	o.queue.free.remove(&o.node)
+	o.queue.free.Remove(&o.node)
 	delete(owner.offers, o.matchKey)
 	o.state, o.since, o.grantee, o.client, o.polls = offerGranted, now, p.id, p.addr, 0
 	o.source = o.queue.take(p.host)
@@ -96,7 +96,7 @@ func (r *registry) free(o *offer, now time.Time) {
 	if p.held {
 		o.state = offerHeld
 	} else {
-		o.queue.free.pushBack(&o.node)
+		o.queue.free.PushBack(&o.node)
 	}
 	r.moved(o)
 	if p.offers == nil {
@@ -111,7 +111,7 @@ func (r *registry) drop(o *offer, now time.Time) {
 	case offerWithheld:
 		o.owner.withheld--
 	case offerFree:
-		o.queue.free.remove(&o.node)
+		o.queue.free.Remove(&o.node)
 	default:
 	}
 	delete(o.owner.offers, o.matchKey)
@@ -182,7 +182,7 @@ func (r *registry) seen(p *peer, now time.Time, out []handoff) []handoff {
 func (r *registry) withhold(p *peer, now time.Time) {
 	for _, o := range p.offers {
 		if o.state == offerFree {
-			o.queue.free.remove(&o.node)
+			o.queue.free.Remove(&o.node)
 			o.state, o.since = offerWithheld, now
 			p.withheld++
 			r.moved(o)

@@ -3,11 +3,13 @@ package tracker
 import (
 	"container/heap"
 	"time"
+
+	"rpcpool.dev/internal/fifo"
 )
 
 // request is one client's wait for one device.
 type request struct {
-	node     node[*request] // its place in lane
+	node     fifo.Node[*request] // its place in lane
 	lane     *lane
 	from     *peer
 	index    int // its place in from.requests
@@ -29,7 +31,7 @@ type request struct {
 type queue struct {
 	key     string
 	fair    bool
-	free    fifo[*offer]
+	free    fifo.List[*offer]
 	waiting int
 
 	lanes   laneHeap
@@ -42,7 +44,7 @@ type queue struct {
 	homes     []*peer // native servers of this key, whether they offer or not
 	offered   bool    // has ever had an offer or a home
 	touched   bool    // is in registry.touched
-	lingering *node[*queue]
+	lingering *fifo.Node[*queue]
 	until     time.Time // end of lingering
 }
 
@@ -56,7 +58,7 @@ type laneKey struct {
 type lane struct {
 	key      laneKey
 	source   *source
-	requests fifo[*request]
+	requests fifo.List[*request]
 	index    int // in the heap
 	slot     int // in source.lanes
 }
@@ -79,10 +81,10 @@ func (q *queue) push(r *request, from string) {
 	if l == nil {
 		l = q.newLane(key, s)
 	}
-	r.node.value, r.lane, r.queue = r, l, q
-	l.requests.pushBack(&r.node)
+	r.node.Value, r.lane, r.queue = r, l, q
+	l.requests.PushBack(&r.node)
 	q.waiting++
-	if l.requests.n == 1 {
+	if l.requests.Len() == 1 {
 		heap.Push(&q.lanes, l)
 	}
 }
@@ -90,10 +92,10 @@ func (q *queue) push(r *request, from string) {
 // remove takes out a request that waits.
 func (q *queue) remove(r *request) {
 	l := r.lane
-	l.requests.remove(&r.node)
+	l.requests.Remove(&r.node)
 	r.lane = nil
 	q.waiting--
-	if l.requests.n > 0 {
+	if l.requests.Len() > 0 {
 		heap.Fix(&q.lanes, l.index)
 		return
 	}
@@ -108,7 +110,7 @@ func (q *queue) best() *request {
 	if len(q.lanes) == 0 {
 		return nil
 	}
-	return q.lanes[0].requests.front()
+	return q.lanes[0].requests.Front()
 }
 
 // take notes that a source is given a device, and returns the source.
@@ -144,8 +146,8 @@ func (q *queue) each(visit func(*request) bool) {
 	}
 	for len(lanes) > 0 {
 		l, _ := heap.Pop(&lanes).(*lane)
-		for n := l.requests.head; n != nil; n = n.next {
-			if !visit(n.value) {
+		for n := l.requests.Head(); n != nil; n = n.Next() {
+			if !visit(n.Value) {
 				return
 			}
 		}
@@ -221,7 +223,7 @@ func (h laneHeap) Less(i, j int) bool {
 	if a.source.served != b.source.served {
 		return a.source.served < b.source.served
 	}
-	return a.requests.front().seq < b.requests.front().seq
+	return a.requests.Front().seq < b.requests.Front().seq
 }
 
 func (h laneHeap) Swap(i, j int) {

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"rpcpool.dev/internal/fifo"
 	"rpcpool.dev/tvm"
 )
 
@@ -59,7 +60,7 @@ const (
 // offer is one ticket: the right to one session on one server. Its texts do
 // not change once it is made.
 type offer struct {
-	node     node[*offer] // its place in queue.free
+	node     fifo.Node[*offer] // its place in queue.free
 	owner    *peer
 	queue    *queue
 	host     string
@@ -122,7 +123,7 @@ type registry struct {
 	hungAfter time.Duration
 	queues    map[string]*queue
 	servers   map[*peer]struct{} // those that SUMMARY lists
-	lingering fifo[*queue]
+	lingering fifo.List[*queue]
 	holds     holds
 	seq       uint64
 	bytes     int64
@@ -193,7 +194,7 @@ func (r *registry) put(p *peer, now time.Time, m tvm.Put, out []handoff) ([]hand
 	// The queue gets the new offer before it loses old ones, so that it never
 	// looks idle.
 	r.seq++
-	o.seq, o.queue, o.node.value = r.seq, r.queue(m.Key), o
+	o.seq, o.queue, o.node.Value = r.seq, r.queue(m.Key), o
 	o.queue.offers++
 	o.queue.offered = true
 	if old := p.offers[m.MatchKey]; old != nil {
@@ -317,7 +318,7 @@ func (r *registry) queue(key string) *queue {
 		r.queues[key] = q
 	}
 	if q.lingering != nil {
-		r.lingering.remove(q.lingering)
+		r.lingering.Remove(q.lingering)
 		q.lingering = nil
 	}
 	return q
@@ -336,23 +337,23 @@ func (r *registry) tidy(q *queue, now time.Time) {
 		return
 	}
 	q.until = now.Add(lingerFor)
-	q.lingering = &node[*queue]{value: q}
-	r.lingering.pushBack(q.lingering)
-	if r.lingering.n > maxLingering {
+	q.lingering = &fifo.Node[*queue]{Value: q}
+	r.lingering.PushBack(q.lingering)
+	if r.lingering.Len() > maxLingering {
 		r.dropLingering()
 	}
 }
 
 // expire deletes the queues that have been shown for long enough.
 func (r *registry) expire(now time.Time) {
-	for r.lingering.n > 0 && !r.lingering.front().until.After(now) {
+	for r.lingering.Len() > 0 && !r.lingering.Front().until.After(now) {
 		r.dropLingering()
 	}
 }
 
 func (r *registry) dropLingering() {
-	q := r.lingering.front()
-	r.lingering.remove(q.lingering)
+	q := r.lingering.Front()
+	r.lingering.Remove(q.lingering)
 	q.lingering = nil
 	delete(r.queues, q.key)
 }

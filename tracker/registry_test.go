@@ -173,7 +173,7 @@ func (w *world) hang(t *rapid.T) {
 func (w *world) look(t *rapid.T) {
 	s := w.r.snapshot(w.now).reply()
 	for key, q := range s.Queue {
-		if q.Free != w.r.queues[key].free.n || len(q.Waiting) != min(q.Pending, maxWaiting) {
+		if q.Free != w.r.queues[key].free.Len() || len(q.Waiting) != min(q.Pending, maxWaiting) {
 			t.Fatalf("queue %q: %+v", key, q)
 		}
 	}
@@ -286,8 +286,8 @@ func (w *world) checkQueues(t *rapid.T) {
 				homes++
 			}
 		}
-		if free != q.free.n || offers != q.offers || homes != len(q.homes) {
-			t.Fatalf("queue %q: %d free, %d offers, %d homes; %d, %d, %d are counted", key, free, offers, homes, q.free.n, q.offers, len(q.homes))
+		if free != q.free.Len() || offers != q.offers || homes != len(q.homes) {
+			t.Fatalf("queue %q: %d free, %d offers, %d homes; %d, %d, %d are counted", key, free, offers, homes, q.free.Len(), q.offers, len(q.homes))
 		}
 		if q.waiting > 0 && w.r.usable(q, w.now) != nil {
 			t.Fatalf("queue %q: %d wait although a device is free", key, q.waiting)
@@ -318,7 +318,7 @@ func TestRegistryHoldsItsInvariants(t *testing.T) {
 					t.Fatalf("left behind: %+v, %d touched", h, len(w.r.touched))
 				}
 				w.r.expire(w.now.Add(lingerFor))
-				if len(w.r.queues) > 0 || w.r.lingering.n > 0 || len(w.r.servers) > 0 || w.r.bytes != 0 {
+				if len(w.r.queues) > 0 || w.r.lingering.Len() > 0 || len(w.r.servers) > 0 || w.r.bytes != 0 {
 					t.Fatalf("left behind: %d queues, %d servers, %d bytes", len(w.r.queues), len(w.r.servers), w.r.bytes)
 				}
 			})

@@ -56,7 +56,7 @@ func (r *registry) snapshot(now time.Time) snapshot {
 	}
 	room := maxWaiting
 	for key, q := range r.queues {
-		info := tvm.QueueInfo{Free: q.free.n, Pending: q.waiting}
+		info := tvm.QueueInfo{Free: q.free.Len(), Pending: q.waiting}
 		info.Waiting = q.view(now, min(room, q.waiting))
 		room -= len(info.Waiting)
 		s.queues[key] = info

@@ -1,6 +1,10 @@
 package session
 
-import "time"
+import (
+	"time"
+
+	"rpcpool.dev/internal/fifo"
+)
 
 // Receive takes a message of a peer. It keeps m's Body. What comes by a connection
 // that is not the newest is ignored: it may be of an earlier life of the server, and
@@ -70,7 +74,7 @@ func (p *Peer) welcome(now time.Duration, m *Message, out []Demand) []Demand {
 func (p *Peer) lose(code Code, out []Demand) []Demand {
 	p.client.Counts.Lost++
 	p.up = false
-	var again line
+	var again fifo.List[*Invocation]
 	p.open.all(func(_ uint64, i *Invocation) {
 		if i.exposed && !i.repeatable() {
 			i.Outcome = Outcome{Code: code}
@@ -80,10 +84,10 @@ func (p *Peer) lose(code Code, out []Demand) []Demand {
 		p.open.del(i.seq)
 		i.ran = i.ran || i.exposed
 		i.state, i.seq, i.copies, i.exposed = pending, 0, 0, false
-		again.push(i)
+		again.PushBack(&i.place)
 	})
-	for i := p.queue.pop(); i != nil; i = p.queue.pop() {
-		again.push(i)
+	for i := p.queue.Pop(); i != nil; i = p.queue.Pop() {
+		again.PushBack(&i.place)
 	}
 	p.queue = again
 	p.renew()
@@ -139,7 +143,7 @@ func (p *Peer) finish(i *Invocation, out []Demand) []Demand {
 	if i.seq != 0 {
 		p.abandon(i.seq)
 	} else {
-		p.queue.remove(i)
+		p.queue.Remove(&i.place)
 	}
 	return i.finish(out)
 }
@@ -160,7 +164,7 @@ func (p *Peer) leave(may func(*Invocation) bool, out []Demand) []Demand {
 			out = p.route(i, out)
 		}
 	})
-	for i := p.queue.pop(); i != nil; i = p.queue.pop() { // never exposed
+	for i := p.queue.Pop(); i != nil; i = p.queue.Pop() { // never exposed
 		out = p.route(i, out)
 	}
 	return out

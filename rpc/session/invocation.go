@@ -1,6 +1,10 @@
 package session
 
-import "time"
+import (
+	"time"
+
+	"rpcpool.dev/internal/fifo"
+)
 
 type invocationState uint8
 
@@ -28,9 +32,8 @@ type Invocation struct {
 	Outcome Outcome
 
 	peer     *Peer
-	ahead    *Invocation // in peer.queue
-	behind   *Invocation
-	seq      uint64 // 0: none yet
+	place    fifo.Node[*Invocation] // in peer.queue
+	seq      uint64                 // 0: none yet
 	state    invocationState
 	attempts int
 	copies   int  // frames that were sent with seq
@@ -68,7 +71,8 @@ func (c *Client) Assign(now time.Duration, i *Invocation, p *Peer, out []Demand)
 		c.Counts.Moves++
 	}
 	i.peer, i.state, i.seq, i.copies, i.exposed, i.started = p, pending, 0, 0, false, false
-	p.queue.push(i)
+	i.place.Value = i
+	p.queue.PushBack(&i.place)
 	return p.pump(now, out)
 }
 

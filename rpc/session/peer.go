@@ -1,6 +1,10 @@
 package session
 
-import "time"
+import (
+	"time"
+
+	"rpcpool.dev/internal/fifo"
+)
 
 // Peer is one server, as a client sees it, and the client's session with it.
 type Peer struct {
@@ -27,8 +31,8 @@ type Peer struct {
 	serverAt time.Duration // the server's clock
 	clientAt time.Duration // not before which it showed that
 
-	queue  line   // not sent, without a sequence number
-	last   uint64 // sequence number
+	queue  fifo.List[*Invocation] // not sent, without a sequence number
+	last   uint64                 // sequence number
 	open   window[Invocation]
 	acked  uint64 // as the server was told last
 	held   int    // calls above the watermark that were closed since the last fence
@@ -139,11 +143,11 @@ func (p *Peer) cancel(now time.Duration, i *Invocation, out []Demand) []Demand {
 
 // pump sends what is queued, as far as the window is open.
 func (p *Peer) pump(now time.Duration, out []Demand) []Demand {
-	if p.queue.n > 0 && !p.up {
+	if p.queue.Len() > 0 && !p.up {
 		return p.dial(now, out)
 	}
-	for p.queue.n > 0 && p.open.live < p.client.opt.Open {
-		i := p.queue.pop()
+	for p.queue.Len() > 0 && p.open.live < p.client.opt.Open {
+		i := p.queue.Pop()
 		p.last++
 		i.seq = p.last
 		p.open.put(i.seq, i)
@@ -154,7 +158,7 @@ func (p *Peer) pump(now time.Duration, out []Demand) []Demand {
 
 // dial asks for a connection, if there is none and one is wanted.
 func (p *Peer) dial(now time.Duration, out []Demand) []Demand {
-	wanted := p.queue.n > 0 || p.open.live > 0
+	wanted := p.queue.Len() > 0 || p.open.live > 0
 	if !p.missing || !wanted {
 		p.missing, p.since = wanted, now
 	}
