@@ -124,8 +124,18 @@ func (c *CBOR) encode(dst []byte, v any) ([]byte, error) {
 
 // Decode sets what v points to. data must hold exactly one value. Fields of v
 // that data does not mention stay as they are.
-func (c *CBOR) Decode(data []byte, v any) error {
-	if err := c.dec.Unmarshal(data, v); err != nil {
+func (c *CBOR) Decode(data []byte, v any) (err error) {
+	// The library hashes keys that cannot be hashed, if they have the tag of a
+	// concrete type, and a type's own UnmarshalCBOR may be wrong.
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("cbor codec: decode %T: %v", v, r)
+		}
+	}()
+	if err = checkTags(data); err == nil {
+		err = c.dec.Unmarshal(data, v)
+	}
+	if err != nil {
 		return fmt.Errorf("cbor codec: decode %T: %w", v, err)
 	}
 	return nil
