@@ -306,3 +306,29 @@ func TestRawAndProtoSayWhatTheyCannot(t *testing.T) {
 		wantError(t, x.err, x.want)
 	}
 }
+
+// Codecs are shared, and learn about types while they are used.
+func TestManyAtOnce(t *testing.T) {
+	c := codecs(t)
+	v := &everything{Text: "a", Part: &Group{Parts: []Shape{&Square{2}}}, Any: []any{map[any]any{"k": int64(1)}}}
+	want, err := codecs(t).CBOR().Append(nil, v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var wait sync.WaitGroup
+	for range 8 {
+		wait.Go(func() {
+			for range 50 {
+				var back everything
+				got, err := c.CBOR().Append(nil, v)
+				if err := errors.Join(err, c.CBOR().Decode(got, &back)); err != nil || string(got) != string(want) {
+					t.Errorf("% x, %v", got, err)
+				}
+				if _, err := c.For(typeFor[Plan]()); err == nil {
+					t.Error("a function was accepted")
+				}
+			}
+		})
+	}
+	wait.Wait()
+}

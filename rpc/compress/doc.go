@@ -2,8 +2,8 @@
 // faster.
 //
 //	id  compressor    for
-//	0   s2            fast networks: about as fast as one core can read memory twice
-//	1   zstd fastest  slow networks: shorter
+//	0   s2            fast networks: takes the least time
+//	1   zstd fastest  slow networks: becomes shorter
 //
 // The ids are on the wire: bit n of HELLO's compressors is compressor n, and the
 // peers use one that both have. A message that is compressed has a flag, and
