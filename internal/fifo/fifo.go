@@ -18,6 +18,9 @@ type Node[T any] struct {
 // Next is the node behind n, nil if n is the last.
 func (n *Node[T]) Next() *Node[T] { return n.next }
 
+// Prev is the node before n, nil if n is the first.
+func (n *Node[T]) Prev() *Node[T] { return n.prev }
+
 // Len is the number of values.
 func (l *List[T]) Len() int { return l.n }
 

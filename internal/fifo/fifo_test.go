@@ -30,6 +30,9 @@ func TestAListIsASlice(t *testing.T) {
 			}
 			var got []*Node[int]
 			for n := l.Head(); n != nil; n = n.Next() {
+				if i := len(got); i > 0 && n.Prev() != got[i-1] || i == 0 && n.Prev() != nil {
+					t.Fatalf("before value %d is another", n.Value)
+				}
 				got = append(got, n)
 			}
 			front := 0
