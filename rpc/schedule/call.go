@@ -59,10 +59,10 @@ type Call struct {
 	holds    bool  // one of its gate's
 
 	depth   int
-	above   *Call             // the running call that it runs under
-	below   *Call             // the running call that runs under it
-	waiters fifo.List[*Call]  // that are to run under it
-	offered *Call             // the first of them, once it waits for nothing but its gate
+	above   *Call            // the running call that it runs under
+	below   *Call            // the running call that runs under it
+	waiters fifo.List[*Call] // that are to run under it
+	offered *Call            // the first of them, once it waits for nothing but its gate
 }
 
 func (c *Call) gate() *gate { return c.method.gate }
