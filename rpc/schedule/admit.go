@@ -28,8 +28,11 @@ func (q *Queue) refuse(now time.Duration, c *Call, from *client) Verdict {
 	case c.Deadline == 0 || q.running < q.opt.Limit && c.gate().room():
 		return Verdict{}
 	}
-	l := &c.gate().lanes[c.class]
-	if wait, left := q.wait(l, from)*4/5, c.Deadline-now; wait > left {
+	g, left := c.gate(), c.Deadline-now
+	if left > slowest || g.work() <= left*q.slots(g) {
+		return Verdict{} // all that waits is done before
+	}
+	if wait := q.wait(&g.lanes[c.class], from) * 2 / 3; wait > left {
 		return Verdict{Hopeless, max(wait-left, soonest)}
 	}
 	return Verdict{}

@@ -2,8 +2,8 @@ package schedule
 
 import "rpcpool.dev/internal/fifo"
 
-// remembered is how many clients that have nothing waiting are kept for their
-// next call, so that the map stays as it is.
+// remembered is how many clients are kept beside those that have something waiting, so that one whose
+// calls come one by one is not made anew for each.
 const remembered = 256
 
 // client is who the calls are from.
@@ -12,7 +12,8 @@ type client struct {
 	waiting int
 	bytes   int
 	flows   [priorities]flow
-	rest    fifo.Node[*client] // in Queue.resting, while nothing waits
+	rest    fifo.Node[*client] // in Queue.known
+	kept    bool               // it is there
 }
 
 // flow is what waits of one client with one priority.
@@ -22,6 +23,7 @@ type flow struct {
 	ready  fifo.List[*strand] // whose first call may start, in turn
 	turn   fifo.Node[*flow]   // in class.ring, if ready is not empty
 	open   strand             // at the gate without a bound
+	bound  []*strand          // at the others
 }
 
 // class is one priority.
@@ -43,21 +45,35 @@ func (q *Queue) newClient(id [16]byte) *client {
 	}
 	c.id = id
 	q.clients[id] = c
-	q.resting.PushBack(&c.rest)
 	return c
 }
 
-// wake says that a client has something waiting again.
-func (q *Queue) wake(c *client) { q.resting.Remove(&c.rest) }
-
-// settle says that it has not.
-func (q *Queue) settle(c *client) {
-	q.resting.PushBack(&c.rest)
-	if q.resting.Len() > remembered {
-		old := q.resting.Pop()
-		delete(q.clients, old.id)
-		q.gone.PushBack(&old.rest)
+// client returns a client, nil if it is not known. Mostly it is the one that asked last.
+func (q *Queue) client(id *[16]byte) *client {
+	if q.latest == nil || q.latest.id != *id {
+		q.latest = q.clients[*id]
 	}
+	return q.latest
+}
+
+// settle says that nothing of a client waits any more. The clients of which this was said
+// longest ago are forgotten, but for those that have something waiting again.
+func (q *Queue) settle(c *client) {
+	if c.kept {
+		return
+	}
+	c.kept = true
+	q.known.PushBack(&c.rest)
+	if q.known.Len() <= remembered {
+		return
+	}
+	old := q.known.Pop()
+	if old.kept = false; old.waiting > 0 {
+		return
+	}
+	delete(q.clients, old.id)
+	q.gone.PushBack(&old.rest)
+	q.latest = nil
 }
 
 // show lets a strand take part in the turns.

@@ -58,7 +58,7 @@
 //     is not known counts as nothing, so nothing is refused for it; the same holds
 //     for what runs, for the time that the call will take itself, and for the slots
 //     that are used by other gates. So the error is to let too many in. For noise in
-//     the estimate a quarter is allowed.
+//     the estimate half as much again is allowed.
 //   - Late, Large, Deep: the deadline has passed, it can never fit, inner calls are
 //     nested too deeply. There is no use in trying again.
 //

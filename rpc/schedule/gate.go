@@ -17,10 +17,10 @@ type method struct {
 // bound 0.
 type gate struct {
 	bound   int
+	index   int // in flow.bound
 	running int
 	lanes   [priorities]lane
-	strands map[*flow]*strand // none if there is no bound
-	inner   fifo.List[*Call]  // inner calls that wait for nothing but the gate
+	inner   fifo.List[*Call] // inner calls that wait for nothing but the gate
 }
 
 // lane is what waits at one gate with one priority.
@@ -51,11 +51,8 @@ type strand struct {
 	ready bool
 }
 
-func newGate(bound int) *gate {
-	g := &gate{bound: bound}
-	if bound > 0 {
-		g.strands = map[*flow]*strand{}
-	}
+func newGate(bound, index int) *gate {
+	g := &gate{bound: bound, index: index}
 	for i := range g.lanes {
 		g.lanes[i].gate, g.lanes[i].class = g, uint8(i)
 		g.lanes[i].delay.place.Value = &g.lanes[i]
@@ -66,23 +63,23 @@ func newGate(bound int) *gate {
 // room tells whether one more call may run.
 func (g *gate) room() bool { return g.bound == 0 || g.running < g.bound }
 
-// strand returns where calls of a flow wait in a lane, nil if none do.
+// strand returns where calls of a flow wait in a lane, nil if none ever did.
 func (l *lane) strand(f *flow) *strand {
-	if l.gate.bound == 0 {
+	switch i := l.gate.index; {
+	case l.gate.bound == 0:
 		return &f.open
+	case i < len(f.bound):
+		return f.bound[i]
 	}
-	return l.gate.strands[f]
+	return nil
 }
 
-// openStrand makes the strand that there is not.
-func (q *Queue) openStrand(f *flow, l *lane) *strand {
-	s := q.spare.Pop()
-	if s == nil {
-		s = new(strand)
-		s.place.Value, s.turn.Value = s, s
-	}
-	s.flow, s.lane = f, l
-	l.gate.strands[f] = s
+// newStrand makes it. It stays for as long as the client is remembered.
+func newStrand(l *lane, f *flow) *strand {
+	s := &strand{flow: f, lane: l}
+	s.place.Value, s.turn.Value = s, s
+	f.bound = append(f.bound, make([]*strand, max(0, l.gate.index+1-len(f.bound)))...)
+	f.bound[l.gate.index] = s
 	return s
 }
 
@@ -108,9 +105,6 @@ func (q *Queue) dismiss(s *strand) {
 	}
 	l.withdraw(q, s)
 	q.adjust(l)
-	delete(l.gate.strands, s.flow)
-	s.flow, s.lane = nil, nil
-	q.spare.PushBack(&s.place)
 }
 
 // postpone puts a strand that has had its turn at its gate behind the others there.
@@ -152,19 +146,12 @@ func (q *Queue) adjust(l *lane) {
 	}
 }
 
-// enter counts a call that passes a gate, and leave one that comes back.
-func (q *Queue) enter(g *gate) {
-	if g.bound > 0 {
-		g.running++
-		q.adjustAll(g)
-	}
-}
-
+// leave lets a call come back through its gate.
 func (q *Queue) leave(g *gate) {
+	g.running--
 	if g.bound == 0 {
 		return
 	}
-	g.running--
 	q.recall(g)
 	q.adjustAll(g)
 }
@@ -177,8 +164,11 @@ func (q *Queue) recall(g *gate) {
 	}
 }
 
+// adjustAll does so for all lanes of a gate.
 func (q *Queue) adjustAll(g *gate) {
 	for i := range g.lanes {
-		q.adjust(&g.lanes[i])
+		if l := &g.lanes[i]; l.strands.Len() > 0 {
+			q.adjust(l)
+		}
 	}
 }

@@ -58,7 +58,8 @@ func (q *Queue) popInner(now time.Duration) *Call {
 			return q.startInner(now, c)
 		case c.gate().room():
 			c.holds = true
-			q.enter(c.gate())
+			c.gate().running++
+			q.adjustAll(c.gate())
 			return q.startInner(now, c)
 		default:
 			c.quit()
@@ -139,7 +140,7 @@ func (q *Queue) disown(c *Call) {
 		q.recall(w.gate())
 		q.nested.sub(w)
 		w.Under, w.depth = nil, 0
-		from := q.clients[w.Client]
+		from := q.client(&w.Client)
 		if from == nil {
 			from = q.newClient(w.Client)
 		}

@@ -8,7 +8,7 @@ import (
 
 const (
 	longest = time.Minute // what a call pays for at most
-	slowest = time.Hour   // what a call is expected to take at most
+	slowest = time.Hour   // what a call is expected to take at most, and what waits within its deadline
 )
 
 // Queue says which call runs next. Use [New].
@@ -16,13 +16,14 @@ type Queue struct {
 	opt     Options
 	methods map[uint32]*method
 	gates   map[string]*gate
+	bounds  int // gates that have one
 	open    *gate
 	other   *method // of calls whose method was not declared
 
 	clients map[[16]byte]*client
-	resting fifo.List[*client] // that have nothing waiting, the longest first
+	latest  *client            // that was asked for
+	known   fifo.List[*client] // that have nothing waiting, but for those that have again
 	gone    fifo.List[*client] // to be used again
-	spare   fifo.List[*strand] // to be used again
 	classes [priorities]class
 	paid    int64 // by the priority that was next, before that
 
@@ -43,7 +44,7 @@ func (l *load) sub(c *Call) { l.calls--; l.bytes -= c.Bytes }
 // New returns a queue in which nothing waits.
 func New(opt Options) *Queue {
 	opt.fill()
-	q := &Queue{opt: opt, open: newGate(0), methods: map[uint32]*method{}, gates: map[string]*gate{}}
+	q := &Queue{opt: opt, open: newGate(0, 0), methods: map[uint32]*method{}, gates: map[string]*gate{}}
 	q.clients = map[[16]byte]*client{}
 	q.other = &method{gate: q.open, class: uint8(Normal) - 1, duration: opt.Estimator()}
 	return q
@@ -62,7 +63,8 @@ func (q *Queue) Method(id uint32, opt MethodOptions) {
 	if g := q.gates[opt.Gate]; g != nil {
 		m.gate = g
 	} else if opt.Concurrency > 0 {
-		m.gate = newGate(opt.Concurrency)
+		m.gate = newGate(opt.Concurrency, q.bounds)
+		q.bounds++
 		if opt.Gate != "" {
 			q.gates[opt.Gate] = m.gate
 		}
@@ -93,7 +95,7 @@ func (q *Queue) push(now time.Duration, c *Call) Verdict {
 	if c.Under != nil && c.Under.state == running {
 		return q.pushInner(now, c)
 	}
-	from := q.clients[c.Client]
+	from := q.client(&c.Client)
 	if v := q.refuse(now, c, from); v.Reason != Queued {
 		return v
 	}
@@ -109,10 +111,7 @@ func (q *Queue) enqueue(c *Call, from *client) {
 	f, l := &from.flows[c.class], &c.gate().lanes[c.class]
 	s := l.strand(f)
 	if s == nil {
-		s = q.openStrand(f, l)
-	}
-	if from.waiting == 0 {
-		q.wake(from)
+		s = newStrand(l, f)
 	}
 	if q.ordinary.calls == 0 {
 		q.forgive()
@@ -184,17 +183,20 @@ func (q *Queue) Pop(now time.Duration) *Call {
 
 // take takes the call out whose turn it is.
 func (q *Queue) take(k *class, c *Call) {
-	s, f := c.strand, c.strand.flow
+	s, g := c.strand, c.gate()
 	q.paid = k.paid
 	c.pay(k, c.expected)
-	q.dequeue(c)
-	if s.lane != nil && s.lane.gate.bound > 0 {
-		q.postpone(s)
-	}
-	k.rotate(f, s)
-	c.holds = true
-	q.enter(c.gate())
 	q.running++
+	g.running++
+	c.holds = true
+	q.dequeue(c)
+	if g.bound > 0 {
+		if s.calls.Len() > 0 {
+			q.postpone(s)
+		}
+		q.adjustAll(g)
+	}
+	k.rotate(s.flow, s)
 }
 
 func (q *Queue) start(now time.Duration, c *Call) { c.state, c.began, c.strand = running, now, nil }

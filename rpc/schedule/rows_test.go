@@ -311,16 +311,17 @@ func TestHopeless(t *testing.T) {
 	r.pushAll(plain, "a1 a2")
 	r.pop()
 	r.pushAll(plain, "a3 a4 a5 a6 a7 a8 a9 a0")
-	// eight of 10 ms are ahead, of which two run at once: 40 ms, and a quarter for noise
-	r.wantVerdict("ax", Call{Deadline: r.now + 30*ms}, Verdict{Hopeless, 2 * ms})
-	r.wantVerdict("ax", Call{Deadline: r.now + 32*ms}, Verdict{})
+	r.pushAll(plain, "aw")
+	// nine of 10 ms are ahead, of which two run at once: 45 ms, or 30 that are certain
+	r.wantVerdict("ax", Call{Deadline: r.now + 28*ms}, Verdict{Hopeless, 2 * ms})
+	r.wantVerdict("ax", Call{Deadline: r.now + 30*ms}, Verdict{})
 	// another client has its turn after one of those
 	r.wantVerdict("b1", Call{Deadline: r.now + 3*ms}, Verdict{Hopeless, ms})
 	r.wantVerdict("b1", Call{Deadline: r.now + 4*ms}, Verdict{})
 	// and a device nobody waits for is as good as free, once there is a slot
 	r.wantVerdict("c1", Call{Method: device, Deadline: r.now + ms}, Verdict{})
 	r.wantVerdict("c2", Call{Deadline: r.now}, Verdict{Late, never})
-	if d := r.q.Depth(); d.Wait != 50*ms || d.Running != 2 || d.Waiting != 11 {
+	if d := r.q.Depth(); d.Wait != 55*ms || d.Running != 2 || d.Waiting != 12 {
 		t.Errorf("depth %+v", d)
 	}
 }
