@@ -29,7 +29,7 @@ func (q *Queue) refuse(now time.Duration, c *Call, from *client) Verdict {
 		return Verdict{}
 	}
 	g, left := c.gate(), c.Deadline-now
-	if left > slowest || g.work() <= left*q.slots(g) {
+	if left > slowest || each(g.work(), q.slots(g)) <= left {
 		return Verdict{} // all that waits is done before
 	}
 	if wait := q.wait(&g.lanes[c.class], from) * 2 / 3; wait > left {
@@ -44,15 +44,18 @@ func (q *Queue) relief(g *gate) time.Duration {
 	if work == 0 {
 		return unknown
 	}
-	return max(work/q.slots(g)/4, soonest)
+	return max(each(work, 4*q.slots(g)), soonest)
 }
 
+// each divides evenly.
+func each(d time.Duration, n int64) time.Duration { return time.Duration(int64(d) / n) }
+
 // slots is through how many slots what waits at a gate goes, at the most.
-func (q *Queue) slots(g *gate) time.Duration {
+func (q *Queue) slots(g *gate) int64 {
 	if g.bound == 0 {
-		return time.Duration(q.opt.Limit)
+		return int64(q.opt.Limit)
 	}
-	return time.Duration(min(g.bound, q.opt.Limit))
+	return int64(min(g.bound, q.opt.Limit))
 }
 
 // work is what all that waits at a gate is expected to take.
@@ -76,12 +79,13 @@ func (q *Queue) wait(l *lane, from *client) time.Duration {
 		}
 	}
 	ahead := min(n, own+(own+1)*others)
-	work := l.work / time.Duration(n) * time.Duration(ahead)
-	var sum time.Duration
+	work := int64(each(l.work, int64(n))) * int64(ahead)
+	var sum int64
 	for i := range l.gate.lanes {
 		if l.gate.lanes[i].ages.Len() > 0 {
 			sum += weights[i]
 		}
 	}
-	return min(work*sum/weights[l.class], l.gate.work()) / q.slots(l.gate)
+	work = work * sum / weights[l.class]
+	return each(min(time.Duration(work), l.gate.work()), q.slots(l.gate))
 }

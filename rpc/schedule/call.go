@@ -22,7 +22,7 @@ const (
 var prices = [priorities]int64{1, 2, 8}
 
 // weights are the shares that follow from the prices.
-var weights = [priorities]time.Duration{8, 4, 1}
+var weights = [priorities]int64{8, 4, 1}
 
 type state uint8
 

@@ -25,6 +25,7 @@ type estimator struct {
 // before there were eight.
 func NewEstimator() Estimator { return new(estimator) }
 
+// Add implements [Estimator].
 func (e *estimator) Add(took time.Duration) {
 	took = max(took, 1)
 	if e.n < firsts {
@@ -39,4 +40,5 @@ func (e *estimator) Add(took time.Duration) {
 	e.mean = max(e.mean, 1)
 }
 
+// Mean implements [Estimator].
 func (e *estimator) Mean() time.Duration { return e.mean }

@@ -257,6 +257,6 @@ func (q *Queue) Depth() Depth {
 		Inner:   q.nested.calls,
 		Bytes:   q.ordinary.bytes + q.nested.bytes,
 		Running: q.running,
-		Wait:    q.open.work() / time.Duration(q.opt.Limit),
+		Wait:    each(q.open.work(), int64(q.opt.Limit)),
 	}
 }

@@ -256,6 +256,31 @@ func TestInnerCalls(t *testing.T) {
 			under(r, "i1", "a1", plain)
 			r.wantPop("b1")
 		},
+		"when one that was to have the device is not wanted any more, the next has it": func(t *testing.T) {
+			r := newRig(t, Options{Limit: 3})
+			r.pushAll(device, "d1")
+			r.pushAll(plain, "a1 b1")
+			r.wantPop("d1 a1 b1")
+			under(r, "i1", "a1", device)
+			under(r, "i2", "b1", device)
+			r.wantPop("")
+			r.done("d1")
+			r.q.Remove(r.calls["i1"])
+			r.wantPop("i2")
+		},
+		"nor if it is no inner call any more": func(t *testing.T) {
+			r := newRig(t, Options{Limit: 3})
+			r.pushAll(device, "d1")
+			r.pushAll(plain, "a1 b1")
+			r.wantPop("d1 a1 b1")
+			under(r, "i1", "a1", device)
+			under(r, "i2", "b1", device)
+			r.wantPop("")
+			r.done("d1 a1")
+			r.wantPop("i2")
+			r.done("i2")
+			r.wantPop("i1")
+		},
 		"a queue that is full refuses none of them": func(t *testing.T) {
 			r := newRig(t, Options{Queue: 1})
 			r.pushAll(plain, "a1")
@@ -374,6 +399,160 @@ func TestEstimator(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestWhoWasIdleHasSavedNothing(t *testing.T) {
+	r := newRig(t, Options{})
+	for _, name := range strings.Fields("a1 a2 a3 a4 a5 a6") {
+		r.push(name, Call{Priority: Interactive})
+	}
+	for _, name := range strings.Fields("a1 a2 a3") {
+		r.wantPop(name)
+		r.now += time.Second
+		r.done(name)
+	}
+	r.push("b1", Call{Priority: Bulk})
+	r.push("b2", Call{Priority: Bulk})
+	r.wantPop("b1") // as much was paid for it as for the last of the others
+	r.now += time.Second
+	r.done("b1")
+	r.wantOrder("a4 a5 a6 b2")
+}
+
+func TestACallPaysForAMinuteAtTheMost(t *testing.T) {
+	r := newRig(t, Options{})
+	r.push("b1", Call{Priority: Bulk})
+	r.wantPop("b1")
+	r.push("b2", Call{Priority: Bulk})
+	for range 600 {
+		r.push("a", Call{Priority: Interactive})
+	}
+	r.now += time.Hour
+	r.done("b1")
+	n := 0
+	for c := r.q.Pop(r.now); c != r.calls["b2"]; c = r.q.Pop(r.now) {
+		n++
+		r.now += time.Second
+		r.q.Done(r.now, c)
+	}
+	if n < 475 || n > 485 {
+		t.Errorf("it cost %d seconds of the others, want 480", n)
+	}
+}
+
+func TestStanding(t *testing.T) {
+	const ms = time.Millisecond
+	r := newRig(t, Options{})
+	at := func(ms int) { r.now = time.Duration(ms) * time.Millisecond }
+	// next lets one call end, and another one start.
+	next := func(when int, old, want string) {
+		t.Helper()
+		at(when)
+		r.done(old)
+		r.wantPop(want)
+	}
+	push := func(when int, names string) {
+		at(when)
+		for name := range strings.FieldsSeq(names) {
+			r.push(name, Call{Priority: Interactive})
+		}
+	}
+	shed := func(want string) {
+		t.Helper()
+		var got []string
+		for c, v := r.q.Shed(r.now); c != nil; c, v = r.q.Shed(r.now) {
+			got = append(got, c.Tag.(string))
+			if v != (Verdict{Standing, 100 * ms}) {
+				t.Errorf("%s: %v", c.Tag, v)
+			}
+		}
+		if s := strings.Join(got, " "); s != want {
+			t.Errorf("at %s, shed %q, want %q", r.now, s, want)
+		}
+	}
+	push(0, "a1 a2 a3 a4 a5")
+	r.wantPop("a1")
+	next(150, "a1", "a2")
+	shed("") // it may be a burst
+	push(240, "a6 a7")
+	next(260, "a2", "a3")
+	shed("a4 a5") // it has lasted for an interval
+	at(291)
+	shed("a6 a7") // which have waited for half the target
+	push(291, "a8")
+	next(300, "a3", "a8")
+	push(310, "a9")
+	at(380)
+	shed("") // the queue was empty, so it is over
+
+	r = newRig(t, Options{})
+	push(0, "a1 a2 a3 a4")
+	r.wantPop("a1")
+	next(150, "a1", "a2")
+	push(230, "a5 a6")
+	next(260, "a2", "a3")
+	shed("a4")
+	next(270, "a3", "a5")
+	push(300, "a7")
+	next(301, "a5", "a6")
+	push(345, "a8")
+	next(346, "a6", "a7")
+	push(390, "a9")
+	next(391, "a7", "a8")
+	shed("") // none was needed for an interval, so it is over
+	at(460)
+	shed("")
+}
+
+// comeAndGo lets clients that nobody has heard of make a call each, of which none waits after.
+func (r *rig) comeAndGo(clients int) {
+	for i := range clients {
+		r.q.Push(r.now, &Call{Client: [16]byte{0, byte(i), byte(i >> 8)}, Priority: Interactive, Tag: "other"})
+	}
+	for r.q.ordinary.calls > 0 {
+		c := r.q.Pop(r.now)
+		if c == nil {
+			return
+		}
+		r.q.Done(r.now, c)
+	}
+}
+
+func TestWhoIsForgotten(t *testing.T) {
+	a := [16]byte{'a'}
+	t.Run("not a client that waits again", func(t *testing.T) {
+		r := newRig(t, Options{Limit: 2})
+		r.pushAll(device, "a1")
+		r.wantPop("a1")
+		r.pushAll(device, "a2")
+		r.comeAndGo(2 * remembered)
+		if c := r.q.clients[a]; c == nil || c.waiting != 1 {
+			t.Errorf("a is %v", c)
+		}
+	})
+	t.Run("one that has only asked", func(t *testing.T) {
+		r := newRig(t, Options{})
+		r.pushAll(plain, "a1")
+		r.wantPop("a1")
+		calls := make([]Call, remembered)
+		for i := range calls {
+			calls[i].Client = [16]byte{0, byte(i), byte(i >> 8)}
+			r.q.Push(r.now, &calls[i])
+		}
+		r.now = 2
+		r.wantVerdict("a2", Call{Deadline: 1}, Verdict{Late, never})
+		r.done("a1")
+		for c := r.q.Pop(r.now); c != nil; c = r.q.Pop(r.now) {
+			r.q.Done(r.now, c)
+		}
+		if r.q.clients[a] != nil {
+			t.Error("a is not forgotten")
+		}
+		r.pushAll(plain, "a3")
+		if c := r.q.clients[a]; c == nil || c.waiting != 1 {
+			t.Errorf("a is %v", c)
+		}
+	})
 }
 
 // A call that is in the queue is not to be pushed, nor one ended that does not run.

@@ -19,7 +19,7 @@ type delay struct {
 func (q *Queue) target(l *lane) time.Duration {
 	target := q.opt.Standing * time.Duration(prices[l.class])
 	if n := l.ages.Len(); n > 0 {
-		target = max(target, 2*l.work/time.Duration(n)/q.slots(l.gate))
+		target = max(target, 2*each(l.work, int64(n)*q.slots(l.gate)))
 	}
 	return target
 }
