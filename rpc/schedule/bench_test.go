@@ -33,10 +33,10 @@ func BenchmarkFloorRing(b *testing.B) {
 func BenchmarkQueue(b *testing.B) {
 	for _, depth := range []int{1, 64, 10_000} {
 		for _, clients := range []int{1, 100} {
-			for name, opt := range map[string]MethodOptions{"open": {}, "bound": {Concurrency: 4}} {
-				b.Run(fmt.Sprintf("depth=%d/clients=%d/%s", depth, clients, name), func(b *testing.B) {
+			for _, bound := range []int{0, 4} {
+				b.Run(fmt.Sprintf("depth=%d/clients=%d/bound=%d", depth, clients, bound), func(b *testing.B) {
 					b.ReportAllocs()
-					run(b, depth, clients, opt)
+					run(b, depth, clients, MethodOptions{Concurrency: bound})
 				})
 			}
 		}

@@ -8,12 +8,16 @@
 //	   └──── Remove ─────┘                            ▼ │
 //	                                      calls that it is Under: inner calls
 //
+// What package session wants queued is pushed; what Push refuses, or Shed for another
+// reason than Late, is for its Refuse; what is popped, or shed as Late, for its Take,
+// which looks once more; what then does not start is for Unpop.
+//
 // It is pure: no goroutines, no I/O, no clock; the time on the server's clock is
 // passed in. It is not safe for concurrent use. It owns nothing but the order: a
-// crash loses nothing that the session's table does not have. Push, Pop, Done and
-// Remove take constant time, amortised, and nothing is allocated once a client and
-// a method are known: a [Call] holds its own nodes, and is its caller's again after
-// Done, Unpop, Remove, Shed or a Push that was refused.
+// crash loses nothing that the session's table does not have. All operations take constant
+// time, amortised, whatever waits and from however many clients, and allocate
+// nothing once a client is known: a [Call] holds its own nodes. It is its caller's
+// again after Done, Unpop, Remove, Shed or a Push that was refused.
 //
 // # Who is next
 //

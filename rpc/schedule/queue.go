@@ -59,7 +59,7 @@ func (q *Queue) Method(id uint32, opt MethodOptions) {
 	if opt.Priority == 0 {
 		opt.Priority = Normal
 	}
-	m := &method{gate: q.open, class: uint8(opt.Priority) - 1, duration: q.opt.Estimator()}
+	m := &method{gate: q.open, class: uint8(min(opt.Priority, Bulk)) - 1, duration: q.opt.Estimator()}
 	if g := q.gates[opt.Gate]; g != nil {
 		m.gate = g
 	} else if opt.Concurrency > 0 {

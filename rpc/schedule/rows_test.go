@@ -351,6 +351,22 @@ func TestHopeless(t *testing.T) {
 	}
 }
 
+func TestABulkCallWaitsForTheOthersShare(t *testing.T) {
+	const ms = time.Millisecond
+	r := newRig(t, Options{})
+	r.teach(plain, 10*ms)
+	r.pushAll(plain, "a1")
+	r.wantPop("a1")
+	for range 10 {
+		r.push("i", Call{Priority: Interactive})
+	}
+	r.push("b1", Call{Priority: Bulk})
+	r.push("b2", Call{Priority: Bulk})
+	// behind two, at a ninth of the time, but no more than behind all twelve: 120 ms, or 80
+	r.wantVerdict("b3", Call{Priority: Bulk, Deadline: r.now + 50*ms}, Verdict{Hopeless, 30 * ms})
+	r.wantVerdict("b3", Call{Priority: Bulk, Deadline: r.now + 80*ms}, Verdict{})
+}
+
 func TestACallThatIsLateWhenItsTurnComesIsShed(t *testing.T) {
 	r := newRig(t, Options{})
 	r.pushAll(plain, "a1")
@@ -414,7 +430,7 @@ func TestWhoWasIdleHasSavedNothing(t *testing.T) {
 	r.push("b1", Call{Priority: Bulk})
 	r.push("b2", Call{Priority: Bulk})
 	r.wantPop("b1") // as much was paid for it as for the last of the others
-	r.now += time.Second
+	r.now += time.Second / 5
 	r.done("b1")
 	r.wantOrder("a4 a5 a6 b2")
 }
