@@ -74,7 +74,7 @@
 //     not a burst; it only makes all wait. From there until an interval has passed without need
 //     of it, all are refused that have waited for half of the target. The target is
 //     [Options.Standing], times 1, 2 or 8 for the priority, as what has a smaller
-//     share empties its queue more slowly; but no less than two calls take.
+//     share empties its queue more slowly; but no less than four calls take.
 //
 // The oldest are refused, not the newest. Those behind them gain at once, and have
 // the most time left in which their answer is of use; the oldest is the one most likely

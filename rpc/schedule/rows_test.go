@@ -486,9 +486,10 @@ func TestStanding(t *testing.T) {
 			t.Errorf("at %s, shed %q, want %q", r.now, s, want)
 		}
 	}
-	push(0, "a1 a2 a3 a4 a5")
-	r.wantPop("a1")
-	next(150, "a1", "a2")
+	push(0, "a0 a1 a2 a3 a4 a5")
+	r.wantPop("a0")
+	next(150, "a0", "a1")
+	next(240, "a1", "a2")
 	shed("") // it may be a burst
 	push(240, "a6 a7")
 	next(260, "a2", "a3")

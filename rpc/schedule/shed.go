@@ -15,11 +15,14 @@ type delay struct {
 	place    fifo.Node[*lane]
 }
 
+// patience is how many calls' time may at least be waited for.
+const patience = 4
+
 // target is how long calls of a lane may wait, one and all.
 func (q *Queue) target(l *lane) time.Duration {
 	target := q.opt.Standing * time.Duration(prices[l.class])
 	if n := l.ages.Len(); n > 0 {
-		target = max(target, 2*each(l.work, int64(n)*q.slots(l.gate)))
+		target = max(target, patience*each(l.work, int64(n)*q.slots(l.gate)))
 	}
 	return target
 }
