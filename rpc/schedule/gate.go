@@ -127,9 +127,12 @@ func (l *lane) withdraw(q *Queue, s *strand) {
 	l.strands.Remove(&s.place)
 }
 
+// due is how many strands are to be shown.
+func (l *lane) due() int { return min(l.gate.bound-l.gate.running, l.strands.Len()) }
+
 // adjust shows as many strands of a lane as its gate has room for.
 func (q *Queue) adjust(l *lane) {
-	want := min(l.gate.bound-l.gate.running, l.strands.Len())
+	want := l.due()
 	for l.shown < want {
 		if l.last == nil {
 			l.last = l.strands.Head()
@@ -149,9 +152,6 @@ func (q *Queue) adjust(l *lane) {
 // leave lets a call come back through its gate.
 func (q *Queue) leave(g *gate) {
 	g.running--
-	if g.bound == 0 {
-		return
-	}
 	q.recall(g)
 	q.adjustAll(g)
 }
@@ -166,8 +166,11 @@ func (q *Queue) recall(g *gate) {
 
 // adjustAll does so for all lanes of a gate.
 func (q *Queue) adjustAll(g *gate) {
+	if g.bound == 0 {
+		return
+	}
 	for i := range g.lanes {
-		if l := &g.lanes[i]; l.strands.Len() > 0 {
+		if l := &g.lanes[i]; l.shown != l.due() {
 			q.adjust(l)
 		}
 	}

@@ -191,7 +191,7 @@ func (q *Queue) take(k *class, c *Call) {
 	c.holds = true
 	q.dequeue(c)
 	if g.bound > 0 {
-		if s.calls.Len() > 0 {
+		if s.calls.Len() > 0 && s.lane.strands.Len() > 1 {
 			q.postpone(s)
 		}
 		q.adjustAll(g)
