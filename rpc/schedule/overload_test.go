@@ -72,7 +72,7 @@ func TestHopelessIsHopeless(t *testing.T) {
 		all := wrong * percent(n.refused, n.pushed) / 100
 		t.Logf("load %.1f: of %d calls %.1f %% were refused as hopeless, %.1f %% of these wrongly (%d of %d tried), which is %.2f %% of all; %.1f %% were let in and too late",
 			load, n.pushed, percent(n.refused, n.pushed), wrong, n.wrong, n.probes, all, percent(n.late, n.pushed))
-		if n.probes < 30 || wrong > 10 && all > 0.5 {
+		if n.probes < 15 || wrong > 10 && all > 0.5 {
 			t.Errorf("load %.1f: of %d refused calls %d would have started in time", load, n.probes, n.wrong)
 		}
 	}

@@ -14,6 +14,9 @@ var seedFlag = flag.Uint64("seed", 0, "of the simulations; 0: 1 to 3")
 
 func eachSeed(t *testing.T, f func(t *testing.T, w *world)) {
 	seeds := []uint64{1, 2, 3}
+	if testing.Short() {
+		seeds = seeds[:1]
+	}
 	if *seedFlag != 0 {
 		seeds = []uint64{*seedFlag}
 	}
