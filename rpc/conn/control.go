@@ -33,20 +33,32 @@ func (c *Conn) control(rd *reader, h *frame.Header, e *frame.Ext, body []byte) e
 		if err := frame.CheckMethodName(body); err != nil {
 			return err //nolint:wrapcheck // it says all
 		}
-	case frame.TypeAbandon:
-		if _, err := frame.ParseAbandon(body); err != nil {
-			return err //nolint:wrapcheck // it says all
-		}
-	case frame.TypeRefused:
-		if _, err := frame.ParseFailure(body); err != nil {
-			return err //nolint:wrapcheck // it says all
-		}
 	case frame.TypeCancel:
 		rd.cancelled(h.Seq)
+	default:
+		if err := checkSession(h.Type, body); err != nil {
+			return err
+		}
 	}
 	rd.in = In{Header: *h, Ext: *e, Body: body, from: &c.rx}
 	c.h.Message(c, &rd.in)
 	return nil
+}
+
+// checkSession fails if the body of a session's frame is not what it must be.
+func checkSession(t frame.Type, body []byte) error {
+	var err error
+	switch t {
+	case frame.TypeOpen:
+		_, err = frame.ParseOpen(body)
+	case frame.TypeWelcome:
+		_, err = frame.ParseWelcome(body)
+	case frame.TypeFence:
+		_, err = frame.ParseFence(body)
+	case frame.TypeRenewed:
+		_, err = frame.ParseRenewed(body)
+	}
+	return err //nolint:wrapcheck // it says all
 }
 
 // answer answers a ping. A peer that sends pings and does not read is left.

@@ -71,7 +71,6 @@ type In struct {
 func (in *In) Keep() *In {
 	kept := &In{Header: in.Header, Ext: in.Ext, Body: in.Body, mem: in.mem, own: in.own, from: in.from, held: in.held}
 	if in.from != nil {
-		kept.Ext.Abandoned = append(frame.Seqs(nil), in.Ext.Abandoned...)
 		kept.Ext.Trace = append([]byte(nil), in.Ext.Trace...)
 		if in.mem == nil && len(in.Body) > 0 {
 			kept.mem = takeMemory(len(in.Body))

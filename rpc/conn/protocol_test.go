@@ -54,7 +54,7 @@ func TestTheExampleOfTheProtocolIsTrue(t *testing.T) {
 		c, err := Accept(t.Context(), b, func(h *frame.Hello) frame.HelloAck {
 			return frame.Answer(h, frame.HelloAck{
 				Features: frame.FeatureStreams, Codecs: 0b101, Lease: 5 * time.Minute, MaxDeadline: frame.DeadlineOf(time.Hour),
-				Epoch: 12, Domain: [frame.IDLen]byte{0xd0}, Secret: [frame.SecretLen]byte{0x5e},
+				MaxOpen: 512, Epoch: 12,
 			})
 		}, &echo{}, Options{})
 		if err != nil {
@@ -159,7 +159,7 @@ func typeRow(typ frame.Type) string {
 	}
 	h.Seq = 1
 	var flags []string
-	for i, name := range []string{"", "MORE", "", "COMPRESSED", "ONEWAY", "FENCE", "STREAM", "END"} {
+	for i, name := range []string{"", "MORE", "", "COMPRESSED", "ONEWAY", "IDEMPOTENT", "STREAM", "END"} {
 		if h.Flags = 1 << i; name != "" && fits(h, least) {
 			flags = append(flags, name)
 		}

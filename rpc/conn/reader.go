@@ -277,7 +277,6 @@ func (rd *reader) begin(h *frame.Header, e *frame.Ext) (*assembly, error) {
 		return nil, malformed("%v of seq %d goes on after its %d bytes", h.Type, h.Seq, e.MessageLen)
 	}
 	ext := *e
-	ext.Abandoned = append(frame.Seqs(nil), e.Abandoned...)
 	ext.Trace = append([]byte(nil), e.Trace...)
 	a := &assembly{h: *h, ext: ext, total: int(e.MessageLen)}
 	a.h.Flags &^= frame.FlagMore

@@ -146,11 +146,14 @@ func TestWhoBreaksTheRulesIsToldWhy(t *testing.T) {
 			_, _ = s.nc.Write(frame.Append(nil, &call, []byte{0x80, 1, 5, 0, 0, 0, 0, 0}, nil))
 		}},
 		{"a priority that is none", frame.ReasonProtocol, func(s stranger) { s.send(frame.Header{Type: frame.TypeCall, Seq: 9}, frame.Ext{}, nil) }},
-		{"an ABANDON that does not fit its count", frame.ReasonProtocol, func(s stranger) {
-			s.send(frame.Header{Type: frame.TypeAbandon}, frame.Ext{}, []byte{1, 0, 0, 0, 2, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8})
+		{"a FENCE with half a number", frame.ReasonProtocol, func(s stranger) {
+			s.send(frame.Header{Type: frame.TypeFence}, frame.Ext{}, make([]byte, 20))
 		}},
-		{"a REFUSED whose text is cut off", frame.ReasonProtocol, func(s stranger) {
-			s.send(frame.Header{Type: frame.TypeRefused, Seq: 9}, frame.Ext{}, []byte{1, 0, 0, 0, 0, 0, 0, 0, 3, 0})
+		{"an OPEN of no session", frame.ReasonProtocol, func(s stranger) {
+			s.send(frame.Header{Type: frame.TypeOpen}, frame.Ext{}, make([]byte, 88))
+		}},
+		{"a WELCOME of a status that is none", frame.ReasonProtocol, func(s stranger) {
+			s.send(frame.Header{Type: frame.TypeWelcome}, frame.Ext{}, append([]byte{9}, make([]byte, 55)...))
 		}},
 		{"an ERROR with an execution that is none", frame.ReasonProtocol, func(s stranger) {
 			s.send(frame.Header{Type: frame.TypeError, Priority: 2, Seq: 9}, frame.Ext{}, []byte{1, 0, 3, 0, 0, 0, 0, 0, 0, 0})
@@ -324,7 +327,7 @@ func TestHandshakesThatFail(t *testing.T) {
 		{"another protocol", []byte("GET / HTTP/1.1\r\n\r\n12345678901234567890123456"), frame.ReasonProtocol, frame.ReasonProtocol},
 		{"a TVM client", []byte("\x71\xf2\x0f\x00\x0a\x00\x00\x00client:abc1234567890123456789012345"), frame.ReasonProtocol, frame.ReasonProtocol},
 		{"versions of the future", half(old.Append(nil)), frame.ReasonVersion, frame.ReasonVersion},
-		{"a HELLO that is cut off", half(hello.Append(nil)[:120]), frame.ReasonProtocol, frame.ReasonProtocol},
+		{"a HELLO that is cut off", half(hello.Append(nil)[:58]), frame.ReasonProtocol, frame.ReasonProtocol},
 		{"a call instead of HELLO", frame.Append([]byte(frame.Magic), &frame.Header{Type: frame.TypeCall, Priority: 1, Seq: 1}, nil, nil), frame.ReasonProtocol, frame.ReasonProtocol},
 		{"a HELLO of 4 GiB", append([]byte(frame.Magic), bytes.Repeat([]byte{255}, 32)...), frame.ReasonProtocol, frame.ReasonProtocol},
 		{"nothing for the whole time", nil, frame.ReasonNone, frame.ReasonNone},

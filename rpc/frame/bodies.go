@@ -13,7 +13,6 @@ const (
 	creditLen    = 8
 	goAwayFixed  = 8
 	failureFixed = 10
-	abandonFixed = 8
 	maxText      = 1024
 )
 
@@ -85,7 +84,7 @@ func (x Execution) String() string {
 	return "Execution?"
 }
 
-// Failure is the body of ERROR and REFUSED.
+// Failure is the body of ERROR.
 type Failure struct {
 	Code      uint16
 	Execution Execution
@@ -104,7 +103,7 @@ func (f *Failure) Append(dst []byte) []byte {
 	return append(append(dst, text...), f.Detail...)
 }
 
-// ParseFailure parses the body of ERROR and REFUSED.
+// ParseFailure parses the body of ERROR.
 func ParseFailure(body []byte) (Failure, error) {
 	if len(body) < failureFixed {
 		return Failure{}, errf(ReasonProtocol, "failure has a body of %d bytes, at least %d are needed", len(body), failureFixed)
@@ -125,27 +124,6 @@ func ParseFailure(body []byte) (Failure, error) {
 		Text:      rest[:n],
 		Detail:    rest[n:],
 	}, nil
-}
-
-// Abandon is the body of ABANDON: calls that must not start any more.
-type Abandon struct {
-	Gen  uint32 // how many ABANDON frames the session has sent, with this one
-	Seqs Seqs
-}
-
-// Append appends the body.
-func (a *Abandon) Append(dst []byte) []byte {
-	dst = binary.LittleEndian.AppendUint32(dst, a.Gen)
-	dst = binary.LittleEndian.AppendUint32(dst, uint32(a.Seqs.Len()))
-	return append(dst, a.Seqs...)
-}
-
-// ParseAbandon parses the body of ABANDON. The ids point into it.
-func ParseAbandon(body []byte) (Abandon, error) {
-	if len(body) < abandonFixed || uint64(binary.LittleEndian.Uint32(body[4:]))*8 != uint64(len(body)-abandonFixed) {
-		return Abandon{}, errf(ReasonProtocol, "ABANDON has a body of %d bytes that does not fit its count", len(body))
-	}
-	return Abandon{Gen: binary.LittleEndian.Uint32(body), Seqs: Seqs(body[abandonFixed:])}, nil
 }
 
 // CheckMethodName fails unless name can be bound: 1 to [MaxMethodName] bytes of

@@ -11,21 +11,18 @@ import (
 )
 
 var fullExt = Ext{
-	Method: 7, MessageLen: 1 << 33, Abandoned: Seqs{}.AppendSeq(5).AppendSeq(6), AbandonGen: 2, Attempt: 3,
+	Method: 7, MessageLen: 1 << 33, Until: 1 << 40, Attempt: 3,
 	Lane: 11, Trace: bytes.Repeat([]byte{0xab}, TraceLen), PlainLen: 1 << 20, Load: 40,
 }
 
 func TestExtensionsAreTheseBytes(t *testing.T) {
 	wire := fullExt.Append(nil)
-	wantBytes(t, wire, unhex(t, `01 04 07 00 00 00  02 08 00 00 00 00 02 00 00 00  03 10 05 00 00 00 00 00 00 00 06 00 00 00 00 00 00 00
-		04 04 02 00 00 00  05 01 03  06 08 0b 00 00 00 00 00 00 00  07 19`+strings.Repeat("ab", TraceLen)+`
-		08 08 00 00 10 00 00 00 00 00  09 04 28 00 00 00`))
+	wantBytes(t, wire, unhex(t, `01 04 07 00 00 00  02 08 00 00 00 00 02 00 00 00  03 08 00 00 00 00 00 01 00 00
+		05 01 03  06 08 0b 00 00 00 00 00 00 00  07 19`+strings.Repeat("ab", TraceLen)+`
+		08 08 00 00 10 00 00 00 00 00  09 04 28 00 00 00 00 00 00 00 00 00`))
 	got, err := ParseExt(wire)
 	if err != nil || !reflect.DeepEqual(got, fullExt) {
 		t.Errorf("got %+v, %v", got, err)
-	}
-	if got.Abandoned.Len() != 2 || got.Abandoned.At(1) != 6 {
-		t.Errorf("abandoned are % x", got.Abandoned)
 	}
 	if none := (&Ext{}).Append(nil); len(none) != 0 {
 		t.Errorf("no extensions take % x", none)
@@ -42,8 +39,7 @@ func TestBadExtensions(t *testing.T) {
 		{"method of one byte", "01 01 07 00 00 00 00 00", ReasonProtocol},
 		{"method 0", "01 04 00 00 00 00 00 00", ReasonProtocol},
 		{"method twice", "01 04 01 00 00 00 01 04 01 00 00 00 00 00 00 00", ReasonProtocol},
-		{"abandoned call of half an id", "03 04 01 00 00 00 00 00", ReasonProtocol},
-		{"nine abandoned calls", "03 48 " + strings.Repeat("00", 72) + "00 00 00 00 00 00", ReasonProtocol},
+		{"time of four bytes", "03 04 01 00 00 00 00 00", ReasonProtocol},
 		{"attempt 0", "05 01 00 00 00 00 00 00", ReasonProtocol},
 		{"trace that is too short", "07 01 00 00 00 00 00 00", ReasonProtocol},
 		{"critical and unknown", "80 00 00 00 00 00 00 00", ReasonUnknownExt},
@@ -64,20 +60,19 @@ var (
 	goldenHello = Hello{
 		MinVersion: 1, MaxVersion: 1, Limits: Limits{MaxFrame: 1 << 18, MaxMessage: 1 << 26, Window: 1 << 18},
 		Features: FeatureCRC | FeatureStreams, Codecs: 7, Compressors: 3,
-		ClientID: [IDLen]byte{1, 2}, Domain: [IDLen]byte{3}, Secret: [SecretLen]byte{4}, Token: []byte("secret"), Target: []byte("rk3588"),
+		Token: []byte("secret"), Target: []byte("rk3588"),
 	}
 	goldenHelloAck = HelloAck{
 		Version: 1, Limits: Limits{MaxFrame: 1 << 18, MaxMessage: 1 << 26, Window: 1 << 18},
 		Features: FeatureCRC, Codecs: 5, Compressors: 1, Lease: 5 * time.Minute, MaxDeadline: DeadlineOf(time.Hour),
-		Epoch: 12, Domain: [IDLen]byte{3}, Secret: [SecretLen]byte{4}, Text: []byte{},
+		MaxOpen: 512, Epoch: 12, Text: []byte{},
 	}
 	helloWire = `01 00 01 00  00 00 04 00  00 00 00 04 00 00 00 00  00 00 04 00 00 00 00 00  03 00 00 00 00 00 00 00
 		00 00 00 00 00 00 00 00  07 00 00 00 00 00 00 00  03 00 00 00  00 00 00 00
-		01 02` + strings.Repeat("00", 14) + "03" + strings.Repeat("00", 15) + "04" + strings.Repeat("00", 31) + `
 		06 00 73 65 63 72 65 74  06 00 72 6b 33 35 38 38`
 	helloAckWire = `01 00 00 00  00 00 04 00  00 00 00 04 00 00 00 00  00 00 04 00 00 00 00 00  01 00 00 00 00 00 00 00
-		05 00 00 00 00 00 00 00  01 00 00 00  e0 93 04 00  20 9d b4 2e  00 00 00 00  0c 00 00 00 00 00 00 00
-		03` + strings.Repeat("00", 15) + "04" + strings.Repeat("00", 31) + "00 00"
+		05 00 00 00 00 00 00 00  01 00 00 00  e0 93 04 00  20 9d b4 2e  00 02 00 00  0c 00 00 00 00 00 00 00
+		00 00`
 )
 
 func TestTheHandshakeIsTheseBytes(t *testing.T) {
@@ -124,8 +119,6 @@ func TestNegotiation(t *testing.T) {
 		{"a client of version 0", func(h *Hello) { h.MinVersion, h.MaxVersion = 0, 0 }, ReasonVersion},
 		{"a client that needs RDMA", func(h *Hello) { h.Features, h.Required = FeatureRDMA, FeatureRDMA }, ReasonFeature},
 		{"a client that needs what is there", func(h *Hello) { h.Required = FeatureCRC }, ReasonNone},
-		{"a client of another domain", func(h *Hello) { h.Domain = [IDLen]byte{9} }, ReasonDomain},
-		{"a client of any domain", func(h *Hello) { h.Domain = [IDLen]byte{} }, ReasonNone},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			hello := goldenHello
@@ -156,7 +149,6 @@ func TestAClientRefusesWhatItDidNotOffer(t *testing.T) {
 	}{
 		"a version above":          {func(a *HelloAck) { a.Version = 2 }, ReasonVersion},
 		"a feature it has not":     {func(a *HelloAck) { a.Features |= FeatureBlobs }, ReasonFeature},
-		"another domain":           {func(a *HelloAck) { a.Domain = [IDLen]byte{8} }, ReasonDomain},
 		"a refusal":                {func(a *HelloAck) { a.Reason, a.Text = ReasonOverload, []byte("full") }, ReasonOverload},
 		"a reason of tomorrow":     {func(a *HelloAck) { a.Reason = 4711 }, 4711},
 		"a required one is absent": {func(a *HelloAck) { a.Features = 0 }, ReasonFeature},
@@ -206,12 +198,6 @@ func TestSmallBodiesAreTheseBytes(t *testing.T) {
 	if got, err := ParseFailure(wire); err != nil || !reflect.DeepEqual(got, failure) {
 		t.Errorf("%+v, %v", got, err)
 	}
-	abandon := Abandon{Gen: 3, Seqs: Seqs{}.AppendSeq(8)}
-	wire = abandon.Append(nil)
-	wantBytes(t, wire, unhex(t, "03 00 00 00 01 00 00 00 08 00 00 00 00 00 00 00"))
-	if got, err := ParseAbandon(wire); err != nil || !reflect.DeepEqual(got, abandon) {
-		t.Errorf("%+v, %v", got, err)
-	}
 	wire = Credit(1 << 40).Append(nil)
 	if got, err := ParseCredit(wire); err != nil || got != 1<<40 {
 		t.Errorf("%v, %v", got, err)
@@ -220,11 +206,10 @@ func TestSmallBodiesAreTheseBytes(t *testing.T) {
 
 func TestBadSmallBodies(t *testing.T) {
 	parse := map[string]func([]byte) error{
-		"GOAWAY":  func(b []byte) error { _, err := ParseGoAway(b); return err },
-		"ERROR":   func(b []byte) error { _, err := ParseFailure(b); return err },
-		"ABANDON": func(b []byte) error { _, err := ParseAbandon(b); return err },
-		"CREDIT":  func(b []byte) error { _, err := ParseCredit(b); return err },
-		"BIND":    CheckMethodName,
+		"GOAWAY": func(b []byte) error { _, err := ParseGoAway(b); return err },
+		"ERROR":  func(b []byte) error { _, err := ParseFailure(b); return err },
+		"CREDIT": func(b []byte) error { _, err := ParseCredit(b); return err },
+		"BIND":   CheckMethodName,
 	}
 	for _, c := range []struct{ what, name, body string }{
 		{"GOAWAY", "too short", "02 00 00 00 e8 03 00"},
@@ -234,9 +219,6 @@ func TestBadSmallBodies(t *testing.T) {
 		{"ERROR", "unknown execution", "02 01 03 00 ff ff ff ff 00 00"},
 		{"ERROR", "text is cut off", "02 01 02 00 ff ff ff ff 02 00 6e"},
 		{"ERROR", "text is not UTF-8", "02 01 02 00 ff ff ff ff 01 00 80"},
-		{"ABANDON", "too short", "03 00 00 00 00 00 00"},
-		{"ABANDON", "fewer ids than it says", "03 00 00 00 02 00 00 00 08 00 00 00 00 00 00 00"},
-		{"ABANDON", "half an id", "03 00 00 00 00 00 00 00 08 00 00 00"},
 		{"CREDIT", "of four bytes", "00 00 10 00"},
 		{"BIND", "no name", ""},
 		{"BIND", "not UTF-8", "c3 28"},

@@ -8,8 +8,7 @@ const (
 	extPadding    = 0 // the rest of the area is zeros
 	extMethod     = 1
 	extMessageLen = 2
-	extAbandoned  = 3
-	extAbandonGen = 4
+	extUntil      = 3
 	extAttempt    = 5
 	extLane       = 6
 	extTrace      = 7
@@ -22,16 +21,13 @@ const (
 	// TraceLen is the length of a trace context: W3C's trace id, parent id and
 	// flags.
 	TraceLen = 16 + 8 + 1
-	// MaxAbandoned is how many abandoned calls fit in a frame's extensions.
-	MaxAbandoned = 8
 )
 
 // Ext is what a frame's extensions say. Zero fields are not there.
 type Ext struct {
 	Method     uint32 // CALL: id of the method, as bound by BIND
 	MessageLen uint64 // first frame of a message with FlagMore: its whole length, bytes
-	Abandoned  Seqs   // CALL: calls that must not start any more
-	AbandonGen uint32 // CALL: how many ABANDON frames have been sent in this session
+	Until      uint64 // CALL: on the server's clock, ns: not to be started from then on
 	Attempt    uint8  // CALL: from 1; 0 is the first
 	Lane       uint64 // CALL: calls of one lane start in order
 	Trace      []byte // TraceLen bytes
@@ -39,26 +35,13 @@ type Ext struct {
 	Load       uint32 // REPLY: calls that wait at the server
 }
 
-// Seqs is a list of call ids as it is on the wire: 8 bytes each.
-type Seqs []byte
-
-// Len returns the number of ids.
-func (s Seqs) Len() int { return len(s) / 8 }
-
-// At returns the id at index i.
-func (s Seqs) At(i int) uint64 { return binary.LittleEndian.Uint64(s[i*8:]) }
-
-// AppendSeq appends an id.
-func (s Seqs) AppendSeq(seq uint64) Seqs { return binary.LittleEndian.AppendUint64(s, seq) }
-
 // Append appends the extensions, padded to a multiple of 8. Nothing is appended
 // if all fields are zero.
 func (e *Ext) Append(dst []byte) []byte {
 	start := len(dst)
 	dst = appendU32Ext(dst, extMethod, e.Method)
 	dst = appendU64Ext(dst, extMessageLen, e.MessageLen)
-	dst = appendBytesExt(dst, extAbandoned, e.Abandoned)
-	dst = appendU32Ext(dst, extAbandonGen, e.AbandonGen)
+	dst = appendU64Ext(dst, extUntil, e.Until)
 	if e.Attempt != 0 {
 		dst = append(dst, extAttempt, 1, e.Attempt)
 	}
@@ -130,10 +113,8 @@ func (e *Ext) set(id byte, value []byte) error {
 		e.Method, ok = u32Ext(value)
 	case extMessageLen:
 		e.MessageLen, ok = u64Ext(value)
-	case extAbandoned:
-		e.Abandoned, ok = value, len(value)%8 == 0 && len(value) > 0 && len(value) <= 8*MaxAbandoned
-	case extAbandonGen:
-		e.AbandonGen, ok = u32Ext(value)
+	case extUntil:
+		e.Until, ok = u64Ext(value)
 	case extAttempt:
 		if ok = len(value) == 1 && value[0] != 0; ok {
 			e.Attempt = value[0]

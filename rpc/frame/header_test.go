@@ -83,7 +83,7 @@ func TestAHeaderThatMakesNoSenseIsRefusedByItself(t *testing.T) {
 		{"a body of 4 GiB", map[int]byte{0: 255, 1: 255, 2: 255, 3: 255}, ReasonFrameSize},
 		{"a call with control priority", map[int]byte{6: 8}, ReasonProtocol},
 		{"a call without a seq", map[int]byte{8: 0, 9: 0, 10: 0, 11: 0, 12: 0, 13: 0, 14: 0, 15: 0}, ReasonProtocol},
-		{"a call that is a fence", map[int]byte{5: 0x20}, ReasonProtocol},
+		{"an idempotent reply", map[int]byte{4: byte(TypeReply), 5: byte(FlagIdempotent)}, ReasonProtocol},
 		{"a checksum without the flag", map[int]byte{28: 1}, ReasonProtocol},
 		{"a ping with a body", map[int]byte{4: byte(TypePing), 6: 0}, ReasonFrameSize},
 		{"a ping with a codec", map[int]byte{0: 8, 4: byte(TypePing)}, ReasonProtocol},
@@ -232,7 +232,7 @@ func TestWhatWasNotAgreedOnIsNotAllowed(t *testing.T) {
 
 func TestTheLongestBodyOfAType(t *testing.T) {
 	l := Limits{MaxFrame: 1 << 14, MaxMessage: 1 << 20}
-	for typ, want := range map[Type]uint64{TypeCall: 1 << 20, TypeReply: 1 << 20, TypeError: 1 << 14, TypeBind: MaxMethodName, TypePing: 0, TypeAbandon: MaxControlBody} {
+	for typ, want := range map[Type]uint64{TypeCall: 1 << 20, TypeReply: 1 << 20, TypeError: 1 << 14, TypeBind: MaxMethodName, TypePing: 0, TypeBlobOffer: MaxControlBody} {
 		if got := typ.MaxBody(&l); got != want {
 			t.Errorf("%v: %d bytes, want %d", typ, got, want)
 		}

@@ -18,13 +18,9 @@ const (
 	MaxHello = 64 << 10
 	// MinMaxFrame is the smallest bound of a body that a peer may ask for, bytes.
 	MinMaxFrame = 8 << 10
-	// IDLen is the length of a client's or a domain's id, in bytes.
-	IDLen = 16
-	// SecretLen is the length of a session's secret, in bytes.
-	SecretLen = 32
 
-	helloFixed    = 8 + 5*8 + 8 + 2*IDLen + SecretLen + 2*2
-	helloAckFixed = 8 + 4*8 + 4*4 + 8 + IDLen + SecretLen + 2
+	helloFixed    = 8 + 5*8 + 8 + 2*2
+	helloAckFixed = 8 + 4*8 + 4*4 + 8 + 2
 )
 
 // Features is a set of abilities.
@@ -52,15 +48,12 @@ type Limits struct {
 type Hello struct {
 	MinVersion, MaxVersion uint16 // that the client speaks
 	Limits
-	Features    Features        // that the client has
-	Required    Features        // without which it does not want the connection
-	Codecs      uint64          // bit n: codec n
-	Compressors uint32          // bit n: compressor n
-	ClientID    [IDLen]byte     // of the session
-	Domain      [IDLen]byte     // which must answer; zeros: any
-	Secret      [SecretLen]byte // of the session, to resume it; zeros: a new one
-	Token       []byte          // credentials; points into the body
-	Target      []byte          // service or pool that is wanted; points into the body
+	Features    Features // that the client has
+	Required    Features // without which it does not want the connection
+	Codecs      uint64   // bit n: codec n
+	Compressors uint32   // bit n: compressor n
+	Token       []byte   // credentials; points into the body
+	Target      []byte   // service or pool that is wanted; points into the body
 }
 
 // HelloAck is the server's half of the handshake. If Reason is not
@@ -75,10 +68,9 @@ type HelloAck struct {
 	Compressors uint32        // that both have
 	Lease       time.Duration // of the session, whole milliseconds
 	MaxDeadline Deadline      // of calls that have none
+	MaxOpen     uint32        // calls that a session may have open; 0: not said
 	Epoch       uint64        // of the server's registration: fencing token
-	Domain      [IDLen]byte
-	Secret      [SecretLen]byte // of the session
-	Text        []byte          // for people, UTF-8, at most 1024 bytes; points into the body
+	Text        []byte        // for people, UTF-8, at most 1024 bytes; points into the body
 }
 
 // Append appends the body.
@@ -92,7 +84,6 @@ func (h *Hello) Append(dst []byte) []byte {
 	}
 	dst = le.AppendUint32(dst, h.Compressors)
 	dst = le.AppendUint32(dst, 0)
-	dst = append(append(append(dst, h.ClientID[:]...), h.Domain[:]...), h.Secret[:]...)
 	dst = append(le.AppendUint16(dst, uint16(len(h.Token))), h.Token...)
 	return append(le.AppendUint16(dst, uint16(len(h.Target))), h.Target...)
 }
@@ -106,11 +97,10 @@ func (a *HelloAck) Append(dst []byte) []byte {
 	for _, v := range [...]uint64{a.MaxMessage, a.Window, uint64(a.Features), a.Codecs} {
 		dst = le.AppendUint64(dst, v)
 	}
-	for _, v := range [...]uint32{a.Compressors, uint32(a.Lease.Milliseconds()), uint32(a.MaxDeadline), 0} {
+	for _, v := range [...]uint32{a.Compressors, uint32(a.Lease.Milliseconds()), uint32(a.MaxDeadline), a.MaxOpen} {
 		dst = le.AppendUint32(dst, v)
 	}
 	dst = le.AppendUint64(dst, a.Epoch)
-	dst = append(append(dst, a.Domain[:]...), a.Secret[:]...)
 	text := cutText(string(a.Text))
 	return append(le.AppendUint16(dst, uint16(len(text))), text...)
 }
@@ -121,7 +111,7 @@ type reader struct {
 	cut bool
 }
 
-var zeros [SecretLen]byte
+var zeros [8]byte
 
 // take returns the next n bytes. After the end it returns zeros, or nothing.
 func (r *reader) take(n int) []byte {
@@ -150,9 +140,6 @@ func ParseHello(body []byte) (Hello, error) {
 	h.MaxFrame, h.MaxMessage, h.Window = r.u32(), r.u64(), r.u64()
 	h.Features, h.Required, h.Codecs, h.Compressors = Features(r.u64()), Features(r.u64()), r.u64(), r.u32()
 	r.take(4)
-	copy(h.ClientID[:], r.take(IDLen))
-	copy(h.Domain[:], r.take(IDLen))
-	copy(h.Secret[:], r.take(SecretLen))
 	h.Token, h.Target = r.bytes(), r.bytes()
 	switch {
 	case r.cut || len(body) > MaxHello:
@@ -174,10 +161,8 @@ func ParseHelloAck(body []byte) (HelloAck, error) {
 	a.MaxFrame, a.MaxMessage, a.Window = r.u32(), r.u64(), r.u64()
 	a.Features, a.Codecs, a.Compressors = Features(r.u64()), r.u64(), r.u32()
 	a.Lease, a.MaxDeadline = time.Duration(r.u32())*time.Millisecond, Deadline(r.u32())
-	r.take(4)
+	a.MaxOpen = r.u32()
 	a.Epoch = r.u64()
-	copy(a.Domain[:], r.take(IDLen))
-	copy(a.Secret[:], r.take(SecretLen))
 	a.Text = r.bytes()
 	if r.cut || len(body) > MaxHello || len(a.Text) > maxText || !utf8.Valid(a.Text) {
 		return HelloAck{}, errf(ReasonProtocol, "HELLO_ACK has a body of %d bytes that is cut off, too long or not UTF-8", len(body))
@@ -209,8 +194,6 @@ func Answer(h *Hello, ours HelloAck) HelloAck {
 		return refuse(errf(ReasonVersion, "versions %d to %d, want one of %d to %d", h.MinVersion, h.MaxVersion, MinVersion, MaxVersion))
 	case h.Required&^ours.Features != 0:
 		return refuse(errf(ReasonFeature, "required features %#x are missing", uint64(h.Required&^ours.Features)))
-	case h.Domain != [IDLen]byte{} && h.Domain != ours.Domain:
-		return refuse(errf(ReasonDomain, "this is domain %x, not %x", ours.Domain, h.Domain))
 	}
 	ours.Version = min(h.MaxVersion, MaxVersion)
 	ours.Reason = ReasonNone
@@ -230,8 +213,6 @@ func CheckAnswer(h *Hello, a *HelloAck) error {
 		return errf(ReasonVersion, "server answers with version %d, want %d to %d", a.Version, h.MinVersion, h.MaxVersion)
 	case a.Features&^h.Features != 0 || h.Required&^a.Features != 0:
 		return errf(ReasonFeature, "server answers with features %#x of %#x, %#x are required", a.Features, h.Features, h.Required)
-	case h.Domain != [IDLen]byte{} && h.Domain != a.Domain:
-		return errf(ReasonDomain, "domain %x answers, want %x", a.Domain, h.Domain)
 	}
 	return nil
 }

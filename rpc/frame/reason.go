@@ -24,13 +24,12 @@ const (
 	ReasonOverload                   // too many connections, sessions or bytes
 	ReasonTimeout                    // handshake not in time, or peer silent
 	ReasonSession                    // session unknown, expired, or call id reused
-	ReasonDomain                     // another domain than the client asked for
 	reasons
 )
 
 var reasonNames = [reasons]string{
 	"none", "shutdown", "idle", "protocol", "version", "feature", "frame-size", "message-size", "unknown-type",
-	"unknown-extension", "checksum", "flow-control", "unauthorised", "overload", "timeout", "session", "domain",
+	"unknown-extension", "checksum", "flow-control", "unauthorised", "overload", "timeout", "session",
 }
 
 // String returns the reason's word, as in metrics and logs.

@@ -18,14 +18,17 @@ const (
 	TypeStarted         // the call runs
 	TypeInProgress      // the call was known already and is not done
 	TypeCancel          // the caller does not want the call any more
-	TypeQuery           // what has become of the call?
-	TypeAbandon         // these calls must not start any more: [Abandon]
-	TypeAck             // every reply up to ack has arrived
+	TypeOpen            // opens or resumes a session: [Open]
+	TypeWelcome         // the answer: [Welcome]
+	TypeAck             // carries ack, when there is nothing else to carry it
 	TypeCredit          // limit of seq, or of the connection (seq 0): [Credit]
 	TypePing            // seq is to be sent back
 	TypePong            // the answer
 	TypeGoAway          // no call above seq will run on this connection: [GoAway]
-	TypeRefused         // the call was not taken: [Failure]
+	TypeFence           // all calls but these are closed: [Fence]
+	TypeBye             // ends the session
+	TypeRenew           // renews the session's lease
+	TypeRenewed         // the answer: [Renewed]
 	TypeBlobOffer
 	TypeBlobGrant
 	TypeBlobReady
@@ -43,8 +46,8 @@ const (
 	FlagMore                         // the message goes on in CHUNK frames
 	FlagCRC                          // the checksum is there
 	FlagCompressed                   // the message is compressed: [FeatureCompression]
-	FlagOneWay                       // the call has no reply
-	FlagFence                        // QUERY: an unseen call must not start any more
+	FlagOneWay                       // nobody wants the call's result: the reply has no body
+	FlagIdempotent                   // another run of the call is no harm
 	FlagStream                       // the call or reply has several messages
 	FlagEnd                          // the last message of a stream
 )
@@ -63,7 +66,7 @@ const (
 )
 
 const (
-	// MaxControlBody is the longest body of a control frame, in bytes.
+	// MaxControlBody is the longest body of a control frame of a call, in bytes.
 	MaxControlBody = 4096
 	anyLength      = -1
 )
@@ -87,21 +90,24 @@ var shapes = [types]shape{
 	TypeHello:       {"HELLO", always, false, false, helloFixed, MaxHello},
 	TypeHelloAck:    {"HELLO_ACK", always, false, false, helloAckFixed, MaxHello},
 	TypeBind:        {"BIND", always, false, true, 1, MaxMethodName},
-	TypeCall:        {"CALL", message | FlagOneWay, true, true, 0, anyLength},
+	TypeCall:        {"CALL", message | FlagOneWay | FlagIdempotent, true, true, 0, anyLength},
 	TypeChunk:       {"CHUNK", always | FlagMore, true, true, 1, anyLength},
 	TypeReply:       {"REPLY", message, true, true, 0, anyLength},
 	TypeError:       {"ERROR", always, true, true, failureFixed, anyLength},
 	TypeStarted:     {"STARTED", always, false, true, 0, 0},
 	TypeInProgress:  {"IN_PROGRESS", always, false, true, 0, 0},
 	TypeCancel:      {"CANCEL", always, false, true, 0, 0},
-	TypeQuery:       {"QUERY", always | FlagFence, false, true, 0, 0},
-	TypeAbandon:     {"ABANDON", always, false, false, abandonFixed, MaxControlBody},
+	TypeOpen:        {"OPEN", always, false, false, openFixed, openFixed + maxFence - fenceFixed},
+	TypeWelcome:     {"WELCOME", always, false, false, welcomeLen, welcomeLen},
+	TypeFence:       {"FENCE", always, false, false, fenceFixed, maxFence},
 	TypeAck:         {"ACK", always, false, false, 0, 0},
+	TypeRenew:       {"RENEW", always, false, false, 0, 0},
+	TypeRenewed:     {"RENEWED", always, false, false, renewedLen, renewedLen},
+	TypeBye:         {"BYE", always, false, false, 0, 0},
 	TypeCredit:      {"CREDIT", always, false, false, creditLen, creditLen},
 	TypePing:        {"PING", always, false, false, 0, 0},
 	TypePong:        {"PONG", always, false, false, 0, 0},
 	TypeGoAway:      {"GOAWAY", always, false, false, goAwayFixed, goAwayFixed + maxText},
-	TypeRefused:     {"REFUSED", always, false, true, failureFixed, MaxControlBody},
 	TypeBlobOffer:   {"BLOB_OFFER", always, false, false, 0, MaxControlBody},
 	TypeBlobGrant:   {"BLOB_GRANT", always, false, false, 0, MaxControlBody},
 	TypeBlobReady:   {"BLOB_READY", always, false, false, 0, MaxControlBody},
