@@ -32,7 +32,7 @@ func (d Do) String() string {
 type Effect struct {
 	Do      Do
 	Conn    Conn     // Send, Close
-	Entry   *Entry   // Queue, Execute, Interrupt
+	Entry   *Entry   // Queue, Execute, Interrupt, Send of a Reply
 	Msg     Message  // Send
 	entry   *Entry   // Append
 	session *Session // Append

@@ -94,13 +94,23 @@ func (d *Domain) hindrance(now time.Duration, e *Entry) Code {
 	return OK
 }
 
-// Refuse ends a queued entry that the server does not want to run: it is busy, it
-// drains, its disk is full.
-func (d *Domain) Refuse(e *Entry, fx []Effect) []Effect {
+// Refuse ends a queued entry that the server does not want to run: it is busy or
+// drains ([Refused]: another server may take it), or it has no such method
+// ([Unimplemented]). reply is what more there is to say.
+func (d *Domain) Refuse(e *Entry, code Code, reply []byte, fx []Effect) []Effect {
 	if !d.dequeue(e) {
 		return fx
 	}
-	return d.finish(e, Outcome{Code: Refused, Execution: e.unrun()}, fx)
+	return d.finish(e, Outcome{Code: code, Execution: e.unrun(), Reply: reply}, fx)
+}
+
+// Decline ends an entry that was taken, or started, but did not run: its start could
+// not be journalled, or its worker has found that it cannot run such a call.
+func (d *Domain) Decline(e *Entry, code Code, reply []byte, fx []Effect) []Effect {
+	if e.state == running {
+		e.runs--
+	}
+	return d.finish(e, Outcome{Code: code, Execution: e.unrun(), Reply: reply}, fx)
 }
 
 // dequeue takes an entry back from the shell's queue, and tells whether it may
@@ -214,9 +224,11 @@ func (d *Domain) lose(s *Session, e *Entry) {
 }
 
 func (e *Entry) reply(o *Outcome) Effect {
-	return e.session.tell(e.conn, Message{
+	fx := e.session.tell(e.conn, Message{
 		Kind: Reply, Seq: e.seq, Code: o.Code, Execution: o.Execution, Body: o.Reply,
 	})
+	fx.Entry = e
+	return fx
 }
 
 // bury ends a run that nobody waits for.

@@ -54,13 +54,19 @@ const (
 	Expired
 	// ReplyLost means that it ran, but the reply was dropped to stay within the budget.
 	ReplyLost
+	// Unimplemented means that the server has no such method.
+	Unimplemented
+	// Invalid means that the arguments are none of the method's: it did not run.
+	Invalid
+	// Codes is their number.
+	Codes
 )
 
 // String is the name, as in metrics and logs.
 func (c Code) String() string {
 	return name([]string{
 		"OK", "Failed", "DeadlineExceeded", "Canceled", "Crashed", "Poisoned",
-		"Refused", "NoServer", "Lost", "Expired", "ReplyLost",
+		"Refused", "NoServer", "Lost", "Expired", "ReplyLost", "Unimplemented", "Invalid",
 	}, uint8(c))
 }
 

@@ -49,7 +49,7 @@ func (d *Domain) call(now time.Duration, s *Session, conn Conn, m *Message, fx [
 		return append(fx, Effect{Do: Close, Conn: conn})
 	}
 	e := d.entry(s, m.Seq)
-	e.Method, e.Args, e.Deadline = m.Method, m.Body, m.Time
+	e.Method, e.Args, e.Deadline, e.Tag = m.Method, m.Body, m.Time, m.Tag
 	e.sum, e.conn, e.idempotent = m.Sum, conn, m.Idempotent
 	e.ordered = m.Lane != 0
 	e.journalled = d.opt.Journal && (e.ordered || !e.idempotent)

@@ -162,7 +162,7 @@ func TestS3_09_EveryErrorSaysWhetherItRan(t *testing.T) {
 			play: func(r *rig, s *testServer, i *Invocation) {
 				for range 3 {
 					s.deliver()
-					s.do(s.domain.Refuse(s.ready[0], nil))
+					s.do(s.domain.Refuse(s.ready[0], Refused, nil, nil))
 					s.ready = nil
 					s.deliver()
 					if i.state == routing {
@@ -366,7 +366,7 @@ func TestS2_03_AnIdempotentCallMovesIfItsServerDrainsAfterTheCrash(t *testing.T)
 	for range 2 {
 		a.do(a.domain.Crash(r.now, a.start(), true, nil, nil))
 	}
-	a.do(a.domain.Refuse(a.ready[0], nil))
+	a.do(a.domain.Refuse(a.ready[0], Refused, nil, nil))
 	a.deliver()
 	once.want(t, Crashed, Indeterminate)
 	if len(r.routed) != 1 || r.routed[0] != often {
@@ -374,7 +374,7 @@ func TestS2_03_AnIdempotentCallMovesIfItsServerDrainsAfterTheCrash(t *testing.T)
 	}
 	b.call(often)
 	b.deliver()
-	b.do(b.domain.Refuse(b.ready[0], nil))
+	b.do(b.domain.Refuse(b.ready[0], Refused, nil, nil))
 	b.deliver()
 	r.do(r.client.NoServer(often, nil))
 	often.want(t, NoServer, Indeterminate)

@@ -15,7 +15,7 @@ func TestC27_ARefusalOfAnEarlierLifeIsNoAnswer(t *testing.T) {
 	r, s := one(t, DomainOptions{Journal: true})
 	i := s.call(&Invocation{})
 	s.deliver()
-	s.do(s.domain.Refuse(s.ready[0], nil))
+	s.do(s.domain.Refuse(s.ready[0], Refused, nil, nil))
 	late := s.down[0]
 	s.boot()
 	r.do(r.client.Connected(r.now, s.peer, 2, nil)) // it does not know yet that the first is lost

@@ -167,7 +167,7 @@ func TestC11_ARefusalInALaneOutlastsARestart(t *testing.T) {
 	_, s := one(t, DomainOptions{Journal: true})
 	put10, put20 := s.call(&Invocation{Lane: 1}), s.call(&Invocation{Lane: 1})
 	s.deliver()
-	s.do(s.domain.Refuse(s.ready[0], nil))
+	s.do(s.domain.Refuse(s.ready[0], Refused, nil, nil))
 	s.ready = s.ready[1:]
 	s.finish(s.start(), "20")
 	s.boot()

@@ -272,7 +272,7 @@ func (s *server) dispatch() {
 		e := s.ready[i]
 		s.ready = slices.Delete(s.ready, i, i+1)
 		if s.drains || s.w.fault(Refusal, 100) {
-			s.perform(s.domain.Refuse(e, nil))
+			s.perform(s.domain.Refuse(e, session.Refused, nil, nil))
 			return
 		}
 		fx := s.domain.Take(s.clock.now(), e, nil)
