@@ -82,6 +82,14 @@ func (in *In) Keep() *In {
 	return kept
 }
 
+// Detach is Release, but Body stays as it is for as long as anybody has it.
+func (in *In) Detach() {
+	in.mem = nil
+	if in.from != nil {
+		in.from.release(in.held)
+	}
+}
+
 // Release lets go of a kept message. It must be called once, and Body not be
 // used afterwards.
 func (in *In) Release() {

@@ -105,6 +105,7 @@ func (p *Peer) reply(now time.Duration, m *Message, out []Demand) []Demand {
 	case i.state == sent && m.Code == Refused && i.attempts < p.client.opt.Attempts &&
 		(m.Execution == NotExecuted || i.Idempotent):
 		i.ran = i.ran || m.Execution != NotExecuted
+		i.Outcome = Outcome{Code: Refused, Execution: m.Execution, Reply: m.Body}
 		out = p.route(i, out)
 	case i.state == sent && m.Code == DeadlineExceeded && i.ran && now < i.Deadline:
 		i.peer, i.state = nil, routing // where it was before, it may start until Cancel says the same

@@ -97,6 +97,12 @@ func (c *Client) Unreachable(now time.Duration, p *Peer, out []Demand) []Demand 
 	return p.leave(func(i *Invocation) bool { return !i.exposed }, out)
 }
 
+// Retire says that a peer is to get no calls any more. What was not sent to it goes to
+// another; the rest goes on.
+func (c *Client) Retire(p *Peer, out []Demand) []Demand {
+	return p.leave(func(i *Invocation) bool { return !i.exposed }, out)
+}
+
 // Dead says that a peer is not there any more and will not be again: it starts no
 // call. fenced is true if it is also known that none is running there.
 func (c *Client) Dead(p *Peer, fenced bool, out []Demand) []Demand {

@@ -70,18 +70,21 @@ func (c *Client) Assign(now time.Duration, i *Invocation, p *Peer, out []Demand)
 	if i.attempts++; i.attempts > 1 {
 		c.Counts.Moves++
 	}
-	i.peer, i.state, i.seq, i.copies, i.exposed, i.started = p, pending, 0, 0, false, false
+	i.peer, i.state, i.seq, i.copies, i.exposed, i.started, i.Outcome = p, pending, 0, 0, false, false, Outcome{}
 	i.place.Value = i
 	p.queue.PushBack(&i.place)
 	return p.pump(now, out)
 }
 
-// NoServer says that there is no peer for a call.
+// NoServer says that there is no peer for a call, or no other one. If one has refused
+// it, that is its outcome.
 func (c *Client) NoServer(i *Invocation, out []Demand) []Demand {
 	if i.state == finished {
 		return out
 	}
-	i.Outcome = Outcome{Code: NoServer, Execution: NotExecuted}
+	if i.Outcome.Code != Refused {
+		i.Outcome = Outcome{Code: NoServer, Execution: NotExecuted}
+	}
 	return i.finish(out)
 }
 
@@ -118,10 +121,10 @@ func (c *Client) GiveUp(now time.Duration, i *Invocation, out []Demand) []Demand
 	return p.pump(now, out)
 }
 
-// Unsent takes a Transmit back: its connection is lost, and not one byte of the
-// message was accepted by it.
-func (c *Client) Unsent(d *Demand) {
-	if i := d.Call; i != nil && i.peer == d.Peer && i.seq == d.Msg.Seq && i.copies == 1 && i.state == sent {
+// Unsent takes the Transmit of a Call back: not one byte of it was accepted by its
+// connection, and none will be.
+func (c *Client) Unsent(p *Peer, seq uint64) {
+	if i := p.open.get(seq); i != nil && i.copies == 1 && i.state == sent {
 		i.exposed = false
 	}
 }

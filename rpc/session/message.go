@@ -72,7 +72,7 @@ type Message struct {
 	Closed   *Fence     // of a client: what is closed above Ack; nil where nothing new
 	Greeting *Handshake // Hello, Welcome, Gone: never nil
 	Body     []byte     // Call: arguments; Reply: result or error
-	Tag      any        // Call: the shell's own, for [Entry.Tag]
+	Tag      any        // Call: the shell's own, for [Entry.Tag]; nil afterwards if it is there
 }
 
 // Handshake is what a Hello says of the client, and a Welcome of the server.

@@ -50,6 +50,7 @@ func (d *Domain) call(now time.Duration, s *Session, conn Conn, m *Message, fx [
 	}
 	e := d.entry(s, m.Seq)
 	e.Method, e.Args, e.Deadline, e.Tag = m.Method, m.Body, m.Time, m.Tag
+	m.Tag = nil
 	e.sum, e.conn, e.idempotent = m.Sum, conn, m.Idempotent
 	e.ordered = m.Lane != 0
 	e.journalled = d.opt.Journal && (e.ordered || !e.idempotent)

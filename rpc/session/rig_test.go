@@ -150,8 +150,8 @@ func (s *testServer) deliverDown() {
 }
 
 // unsent tells the client that the network has taken nothing of a call.
-func (s *testServer) unsent(i *Invocation) {
-	s.r.client.Unsent(&Demand{Want: Transmit, Peer: s.peer, Call: i, Msg: s.up[0].m})
+func (s *testServer) unsent() {
+	s.r.client.Unsent(s.peer, s.up[0].m.Seq)
 	s.up = nil
 }
 

@@ -27,7 +27,7 @@ func TestC27_ADeadlinePasses(t *testing.T) {
 	}{
 		"at the client, before it is sent": {
 			play: func(r *rig, s *testServer, i *Invocation) {
-				s.unsent(i)
+				s.unsent()
 				r.now = i.Deadline
 				r.do(r.client.Cancel(r.now, i, DeadlineExceeded, nil))
 			}, code: DeadlineExceeded, want: NotExecuted,

@@ -119,7 +119,7 @@ func TestC27_WhatWasUnsentAtOneServerWasSentToAnother(t *testing.T) {
 	r.do(r.client.Dead(a.peer, false, nil))
 	b.call(i)
 	b.deliver()
-	a.unsent(i)
+	a.unsent()
 	b.disconnect(1)
 	r.do(r.client.Unreachable(r.now, b.peer, nil))
 	if len(r.routed) != 1 {

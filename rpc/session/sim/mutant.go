@@ -241,9 +241,7 @@ func clientMutants() []Mutant {
 			onLost: func(l *link) {
 				for _, c := range l.client.r.truth.calls {
 					if c.program == l.client && !c.done && !c.inv.Idempotent {
-						l.client.client.Unsent(&session.Demand{
-							Peer: l.peer, Call: &c.inv, Msg: session.Message{Seq: c.inv.XID().Seq},
-						})
+						l.client.client.Unsent(l.peer, c.inv.XID().Seq)
 					}
 				}
 			},

@@ -1,0 +1,415 @@
+package server
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/cespare/xxhash/v2"
+
+	"rpcpool.dev/internal/fifo"
+	"rpcpool.dev/rpc/conn"
+	"rpcpool.dev/rpc/frame"
+	"rpcpool.dev/rpc/session"
+	"rpcpool.dev/rpc/wire"
+)
+
+// Executor runs calls. Its methods must not wait.
+type Executor interface {
+	// Execute begins a run. It ends with one of the job's core's Return, Decline,
+	// Unstarted and Crash.
+	Execute(j *Job)
+	// Interrupt says that nobody waits for a run any more. Its context is done
+	// already. It is called with the core's lock, before the run's end is told.
+	Interrupt(j *Job)
+}
+
+// Options of a Core. The zero value of each field means its default.
+type Options struct {
+	Domain     session.DomainOptions // Journal is filled in
+	Journal    Journal               // nil: none, the table dies with the process
+	Sync       bool                  // what follows a record waits until the journal's disk has it
+	ID         session.ID            // of the table: the journal's, or random
+	Life       uint64                // of the table: the journal's, or random
+	Limit      int                   // calls that run at once. Default 1024
+	Queue      int                   // calls that wait. Default 4096
+	MaxTimeout time.Duration         // of calls, also of those that say none. Default: none
+	NoticeAt   time.Duration         // clients are told that a call runs after it has for so long. Default 50 ms
+	Open       bool                  // methods that were not registered are given to the executor, too
+	Context    context.Context       //nolint:containedctx // handlers find its values in theirs. Default: Background
+	Log        *slog.Logger          // default: none
+	Clock      func() time.Duration  // monotonic. Default: the time since the core was made
+}
+
+// Core is a server without its doors and its executor.
+type Core struct {
+	opts    Options
+	exec    Executor
+	now     func() time.Duration
+	methods methods
+
+	mu       sync.Mutex
+	domain   *session.Domain
+	queue    queue
+	links    map[session.Conn]*Link
+	lastConn session.Conn
+	turns    []*turn // to be used again
+	running  fifo.List[*Job]
+	active   int // jobs that run
+	draining bool
+	idle     chan struct{} // closed when nothing runs, while draining
+	behind   []*turn       // that wait for the journal, in order
+	record   []byte        // scratch of the journal
+	counts   Counts
+	broken   error // the journal's: what is not idempotent does not run any more
+
+	wake chan struct{} // something waits for the journal
+	stop chan struct{}
+	over sync.WaitGroup
+}
+
+// Counts are what has happened since the core was made, and what there is.
+type Counts struct {
+	session.DomainCounts
+	Calls    [session.Codes]uint64 // that have ended here, by code
+	Refusals uint64                // of them: for want of room
+	Sessions int
+	Entries  int // calls in the table
+	Bytes    int // of replies in the table
+	Waiting  int // calls in the queue
+	Running  int
+}
+
+// New makes a core. Methods are registered, and what the journal holds is restored,
+// before the first door is opened. It must be closed.
+func New(exec Executor, opts Options) (*Core, error) {
+	if opts.Limit < 0 || opts.Queue < 0 || opts.MaxTimeout < 0 {
+		return nil, errors.New("bad options of a server: something is negative")
+	}
+	c := &Core{
+		opts: opts, exec: exec, links: map[session.Conn]*Link{},
+		methods: methods{byNumber: map[uint32]*Method{}, open: opts.Open},
+		wake:    make(chan struct{}, 1), stop: make(chan struct{}),
+	}
+	o := &c.opts
+	if o.Limit == 0 {
+		o.Limit = 1024
+	}
+	if o.Queue == 0 {
+		o.Queue = 4096
+	}
+	if o.NoticeAt == 0 {
+		o.NoticeAt = 50 * time.Millisecond
+	}
+	if o.Context == nil {
+		o.Context = context.Background()
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.now = o.Clock; c.now == nil {
+		start := time.Now()
+		c.now = func() time.Duration { return time.Since(start) + 1 }
+	}
+	o.Domain.Journal = o.Journal != nil
+	if o.ID == (session.ID{}) {
+		_, _ = rand.Read(o.ID[:])
+	}
+	if o.Life == 0 {
+		var b [8]byte
+		_, _ = rand.Read(b[:])
+		o.Life = binary.LittleEndian.Uint64(b[:])
+	}
+	c.domain = session.NewDomain(o.ID, o.Life, o.Domain)
+	c.queue.init(o.Limit, o.Queue)
+	if err := c.restore(); err != nil {
+		return nil, err
+	}
+	c.over.Go(c.tick)
+	if o.Sync {
+		c.over.Go(c.sync)
+	}
+	return c, nil
+}
+
+// Register adds a method. It fails if there is one of that name already.
+func (c *Core) Register(m Method) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.methods.add(m)
+}
+
+// Methods returns the names of those that are registered, or were called.
+func (c *Core) Methods() []string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	names := make([]string, 0, len(c.methods.byNumber))
+	for _, m := range c.methods.byNumber {
+		names = append(names, m.Name)
+	}
+	return names
+}
+
+// Method returns what a name stands for, nil if there is no such method.
+func (c *Core) Method(name string) *Method {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.methods.named(name)
+}
+
+// Call makes a message of a call that has come, for [Link.Receive]. method may be
+// nil: there is no such method.
+func (l *Link) Call(in *conn.In, m *session.Message, method *Method) {
+	c := l.core
+	j := &Job{Method: method, Codec: in.Codec, Priority: in.Priority, OneWay: in.Flags&frame.FlagOneWay != 0, core: c, peer: l.line.Peer()}
+	j.place.Value = j
+	j.take(in, m.Lane != 0)
+	m.Method = 0
+	most := c.opts.MaxTimeout
+	if method != nil {
+		m.Method = method.number
+		if method.Timeout > 0 && (most == 0 || method.Timeout < most) {
+			most = method.Timeout
+		}
+	}
+	if most > 0 {
+		if until := c.now() + most; m.Time == 0 || m.Time > until {
+			m.Time = until
+		}
+	}
+	m.Sum, m.Body, m.Tag = xxhash.Sum64(j.Args), j.Args, j
+}
+
+// enqueue puts a call into the queue, or refuses it.
+func (c *Core) enqueue(t *turn, e *session.Entry) {
+	j := jobOf(e)
+	if j.entry == nil {
+		j.entry, j.xid, j.deadline, j.arrived = e, e.XID(), e.Deadline, t.now
+	}
+	switch {
+	case j.Method == nil:
+		c.refuse(t, j, session.Unimplemented, -1, "there is no such method")
+	case c.draining:
+		c.refuse(t, j, session.Refused, 0, "server is draining")
+	case !c.queue.push(j):
+		c.refuse(t, j, session.Refused, 100*time.Millisecond, "too many calls wait")
+	}
+}
+
+// refuse ends a call that has not started. retry is when another attempt may do better.
+func (c *Core) refuse(t *turn, j *Job, code session.Code, retry time.Duration, why string) {
+	c.counts.Refusals++
+	c.counts.Calls[code]++
+	j.let(nil)
+	t.fx = c.domain.Refuse(j.entry, code, wire.Failure(retry, why, nil), t.fx)
+}
+
+// dispatch starts what may start now. It tells whether that has had effects.
+func (c *Core) dispatch(t *turn) bool {
+	for {
+		j := c.queue.pop()
+		if j == nil {
+			return len(t.fx) > 0
+		}
+		before := len(t.fx)
+		t.fx = c.domain.Take(t.now, j.entry, t.fx)
+		if n := len(t.fx); n == before || t.fx[n-1].Do != session.Execute {
+			c.queue.done(j)
+			j.let(nil)
+		}
+	}
+}
+
+// execute starts a run, if it is still to start.
+func (c *Core) execute(t *turn, e *session.Entry) {
+	j := jobOf(e)
+	if j.refused {
+		j.refused = false
+		t.fx = c.domain.Decline(e, session.Refused, wire.Failure(time.Second, "the journal takes no more", nil), t.fx)
+		c.queue.done(j)
+		j.let(nil)
+		return
+	}
+	var start bool
+	if start, t.fx = c.domain.Start(t.now, e, t.fx); !start {
+		c.queue.done(j)
+		j.let(nil)
+		return
+	}
+	j.started = t.now
+	c.running.PushBack(&j.place)
+	j.listed = true
+	c.active++
+	t.runs = append(t.runs, j)
+}
+
+// finished is what every end of a run has in common.
+func (c *Core) finished(j *Job) {
+	if j.listed {
+		c.running.Remove(&j.place)
+		j.listed = false
+	}
+	c.active--
+	c.queue.done(j)
+	if c.idle != nil && c.active == 0 && c.queue.waiting() == 0 {
+		close(c.idle)
+		c.idle = nil
+	}
+}
+
+// Return says that the handler has returned a result, or an error. [session.Invalid]
+// says that the arguments were none, so that it did not run.
+func (c *Core) Return(j *Job, code session.Code, reply []byte) {
+	j.cancel(context.Canceled)
+	if j.OneWay && code == session.OK {
+		reply = nil
+	}
+	j.let(reply)
+	t := c.begin(j.reader)
+	c.finished(j)
+	c.counts.Calls[code]++
+	if code == session.Invalid {
+		t.fx = c.domain.Decline(j.entry, code, reply, t.fx)
+	} else {
+		t.fx = c.domain.Return(j.entry, code, reply, t.fx)
+	}
+	c.end(t)
+}
+
+// Decline says that a run did not take place: its worker cannot run such a call.
+func (c *Core) Decline(j *Job, code session.Code, reply []byte) {
+	j.cancel(context.Canceled)
+	j.let(reply)
+	t := c.begin(nil)
+	c.finished(j)
+	c.counts.Calls[code]++
+	t.fx = c.domain.Decline(j.entry, code, reply, t.fx)
+	c.end(t)
+}
+
+// Unstarted says that a run did not begin, because its worker had died before anything
+// of the call reached it. It is queued again.
+func (c *Core) Unstarted(j *Job) {
+	t := c.begin(nil)
+	c.finished(j)
+	t.fx = c.domain.Unstarted(j.entry, t.fx)
+	c.again(t, j)
+	c.end(t)
+}
+
+// Crash says that the worker of a run has died. report is for the caller; guilty says
+// that it was likely this call that killed it. It is queued again if it is idempotent
+// and has not been run too often.
+func (c *Core) Crash(j *Job, guilty bool, report []byte) {
+	t := c.begin(nil)
+	c.finished(j)
+	c.counts.Calls[session.Crashed]++
+	t.fx = c.domain.Crash(t.now, j.entry, guilty, report, t.fx)
+	c.again(t, j)
+	c.end(t)
+}
+
+// again lets go of a job whose run has ended, unless there is to be another.
+func (c *Core) again(t *turn, j *Job) {
+	if n := len(t.fx); n > 0 && t.fx[n-1].Do == session.Queue && t.fx[n-1].Entry == j.entry {
+		return
+	}
+	j.cancel(context.Canceled)
+	j.let(nil)
+}
+
+// tick is the core's clock: leases, and notices to those who wait for long.
+func (c *Core) tick() {
+	notices := time.NewTicker(c.opts.NoticeAt / 2)
+	defer notices.Stop()
+	leases := time.NewTicker(time.Second)
+	defer leases.Stop()
+	for {
+		select {
+		case <-c.stop:
+			return
+		case <-notices.C:
+			c.notice()
+		case <-leases.C:
+			t := c.begin(nil)
+			t.fx = c.domain.Tick(t.now, t.fx)
+			c.end(t)
+		}
+	}
+}
+
+// notice tells clients of calls that have been running for long.
+func (c *Core) notice() {
+	c.mu.Lock()
+	none := c.running.Len() == 0
+	c.mu.Unlock()
+	if none {
+		return
+	}
+	t := c.begin(nil)
+	for j := c.running.Front(); j != nil && t.now-j.started >= c.opts.NoticeAt; j = c.running.Front() {
+		c.running.Remove(&j.place)
+		j.listed = false
+		t.fx = c.domain.Notice(j.entry, t.fx)
+	}
+	c.end(t)
+}
+
+// Counts returns what there is, and what has happened.
+func (c *Core) Counts() Counts {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	n := c.counts
+	n.DomainCounts = c.domain.Counts
+	n.Sessions = c.domain.Sessions()
+	n.Entries, n.Bytes = c.domain.Entries()
+	n.Waiting, n.Running = c.queue.waiting(), c.active
+	return n
+}
+
+// Drain refuses all calls from now on, those that wait included, and waits until
+// nothing runs any more.
+func (c *Core) Drain(ctx context.Context) error {
+	t := c.begin(nil)
+	c.draining = true
+	for j := c.queue.take(); j != nil; j = c.queue.take() {
+		c.refuse(t, j, session.Refused, 0, "server is draining")
+	}
+	var idle chan struct{}
+	if c.active > 0 {
+		if c.idle == nil {
+			c.idle = make(chan struct{})
+		}
+		idle = c.idle
+	}
+	c.end(t)
+	if idle == nil {
+		return nil
+	}
+	select {
+	case <-idle:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("calls still run: %w", context.Cause(ctx))
+	}
+}
+
+// Close stops the core's clock. Its doors and its executor are closed before.
+func (c *Core) Close() error {
+	c.mu.Lock()
+	select {
+	case <-c.stop:
+		c.mu.Unlock()
+		return nil
+	default:
+		close(c.stop)
+	}
+	c.mu.Unlock()
+	c.over.Wait()
+	return nil
+}

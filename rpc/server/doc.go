@@ -1,0 +1,39 @@
+// Package server is the side that is called: the dedup table of package session
+// with a journal, a queue and somebody who runs what is called, behind any number of
+// doors.
+//
+//	native frames ─ Door ──┐                         ┌─▶ Local: handlers of this program
+//	gRPC          ─ ...  ──┤ Line ─▶ Core ─ Job ─▶ Executor
+//	                       │          │ ▲            └─▶ workers: processes under supervision
+//	                       └◀─ Tell ──┘ └─ Return, Crash, Unstarted, Decline
+//	                                 │
+//	                         Domain · queue · journal
+//
+// # One event
+//
+// All that happens (a message, an end of a run, a tick) is one turn: under one lock
+// the Domain is told, what it wants journalled is journalled, and the queue gives
+// out what may run now. Sends and runs are carried out when the lock is free again,
+// by whoever brought the event; so a reader that brings a call starts it, and a
+// handler that ends sends its own reply.
+//
+//	          Queue              Pop, Take           Start
+//	message ───────▶ waiting ──────────────▶ taken ─────────▶ running ──▶ Return
+//	                    │ full, hopeless        │ no journal      │
+//	                    ▼ draining              ▼                 ├──▶ Decline: did not run
+//	                 Refused                 Refused              ├──▶ Unstarted: runs again
+//	                                                              └──▶ Crash: policy of session
+//
+// # The journal
+//
+// With it, the table survives the process: what was started and has no end is Lost
+// (Indeterminate) in the next life, what has ended is answered. A start that cannot be
+// journalled is not made. Other records that find no room make the next life know
+// less, never more: a call is Lost then, and does not run again. Under the policies
+// that wait for the disk, what follows a record waits until the disk has it.
+//
+// # What a crash loses
+//
+// Without a journal the table: its clients find another domain, and calls that they
+// had sent are Indeterminate. With one, nothing that was answered or started.
+package server

@@ -1,0 +1,221 @@
+package server
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"iter"
+
+	"rpcpool.dev/rpc/journal"
+	"rpcpool.dev/rpc/session"
+)
+
+// Journal keeps records over the death of the process: [journal.Journal].
+type Journal interface {
+	Append(record ...[]byte) (end uint64, err error)
+	Compact(records iter.Seq[[]byte]) error
+	Records() iter.Seq2[[]byte, error]
+	Room() uint64
+	Wait(ctx context.Context, end uint64) error
+}
+
+var _ Journal = (*journal.Journal)(nil)
+
+// A record is
+//
+//	kind 1 · flags 1 · code 1 · execution 1 · method 4 · seq 8 · sum 8 · session 16 · secret 16 or reply
+//
+// with numbers in little-endian order; the secret is that of an opened session, the
+// reply that of an end.
+const recordHead = 4 + 4 + 8 + 8 + 16
+
+const recordIdempotent = 1
+
+var errRecord = errors.New("malformed record in the journal")
+
+func appendRecord(dst []byte, r *session.Record) []byte {
+	flags := byte(0)
+	if r.Idempotent {
+		flags = recordIdempotent
+	}
+	dst = append(dst, byte(r.Kind), flags, byte(r.Outcome.Code), byte(r.Outcome.Execution))
+	dst = binary.LittleEndian.AppendUint32(dst, r.Method)
+	dst = binary.LittleEndian.AppendUint64(dst, r.Seq)
+	dst = binary.LittleEndian.AppendUint64(dst, r.Sum)
+	dst = append(dst, r.Session[:]...)
+	if r.Kind == session.RecordOpen {
+		dst = append(dst, r.Secret[:]...)
+	}
+	return dst
+}
+
+func parseRecord(b []byte) (r session.Record, err error) {
+	if len(b) < recordHead || b[0] == 0 || session.RecordKind(b[0]) > session.RecordClose {
+		return r, fmt.Errorf("%w: %d bytes", errRecord, len(b))
+	}
+	r.Kind, r.Idempotent = session.RecordKind(b[0]), b[1]&recordIdempotent != 0
+	r.Outcome.Code, r.Outcome.Execution = session.Code(b[2]), session.Execution(b[3])
+	r.Method = binary.LittleEndian.Uint32(b[4:])
+	r.Seq, r.Sum = binary.LittleEndian.Uint64(b[8:]), binary.LittleEndian.Uint64(b[16:])
+	copy(r.Session[:], b[24:])
+	rest := b[recordHead:]
+	switch {
+	case r.Kind == session.RecordOpen && len(rest) == len(r.Secret):
+		copy(r.Secret[:], rest)
+	case r.Kind == session.RecordEnd:
+		r.Outcome.Reply = append([]byte(nil), rest...)
+	case len(rest) != 0:
+		return r, fmt.Errorf("%w: %d bytes too many", errRecord, len(rest))
+	}
+	return r, nil
+}
+
+// restore gives the table what the journal holds.
+func (c *Core) restore() error {
+	if c.opts.Journal == nil {
+		return nil
+	}
+	now := c.now()
+	for b, err := range c.opts.Journal.Records() {
+		if err != nil {
+			return fmt.Errorf("journal: %w", err)
+		}
+		r, err := parseRecord(b)
+		if err != nil {
+			return err
+		}
+		c.domain.Restore(now, &r)
+	}
+	return c.compact()
+}
+
+// journalled writes what an effect says. Of all records only a start must be there
+// before it happens: if it is not, the call is not started.
+func (c *Core) journalled(t *turn, fx *session.Effect) {
+	r := fx.Record()
+	c.record = appendRecord(c.record[:0], &r)
+	var reply []byte
+	if r.Kind == session.RecordEnd {
+		reply = r.Outcome.Reply
+	}
+	end, err := c.write(c.record, reply)
+	if err != nil && len(reply) > 0 { // that it ran is worth more than what came of it
+		r.Outcome.Code, r.Outcome.Reply = lostReply(r.Outcome), nil
+		c.record = appendRecord(c.record[:0], &r)
+		end, err = c.write(c.record, nil)
+	}
+	switch {
+	case err == nil && c.opts.Sync:
+		t.wait = end
+	case err == nil:
+	case r.Kind == session.RecordStart:
+		if j := c.starting(t, &r); j != nil {
+			j.refused = true
+		}
+	}
+}
+
+// lostReply is the code of an outcome whose reply could not be kept.
+func lostReply(o session.Outcome) session.Code {
+	if o.Code == session.OK {
+		return session.ReplyLost
+	}
+	return o.Code
+}
+
+// starting returns the job whose start a record tells: its Execute comes next.
+func (c *Core) starting(t *turn, r *session.Record) *Job {
+	for i := range t.fx {
+		if t.fx[i].Do != session.Execute {
+			continue
+		}
+		if j := jobOf(t.fx[i].Entry); j != nil && j.xid == (session.XID{Session: r.Session, Seq: r.Seq}) {
+			return j
+		}
+	}
+	return nil
+}
+
+// write appends a record, and makes room first if need be.
+func (c *Core) write(head, reply []byte) (uint64, error) {
+	if c.broken != nil {
+		return 0, c.broken
+	}
+	end, err := c.opts.Journal.Append(head, reply)
+	if errors.Is(err, journal.ErrFull) {
+		if err = c.compact(); err == nil {
+			end, err = c.opts.Journal.Append(head, reply)
+		}
+	}
+	if err != nil && !errors.Is(err, journal.ErrFull) && !errors.Is(err, journal.ErrTooLarge) {
+		c.broken = err
+		c.opts.Log.Error("journal cannot be written: calls that are not idempotent are refused", "err", err)
+	}
+	return end, err //nolint:wrapcheck // the journal names its file
+}
+
+// compact replaces what the journal holds by what still matters.
+func (c *Core) compact() error {
+	var b []byte
+	err := c.opts.Journal.Compact(func(yield func([]byte) bool) {
+		for r := range c.domain.Records() {
+			b = append(appendRecord(b[:0], &r), r.Outcome.Reply...)
+			if !yield(b) {
+				return
+			}
+		}
+	})
+	if err != nil {
+		return fmt.Errorf("compacting the journal: %w", err)
+	}
+	return nil
+}
+
+// defers lets a turn wait until the disk has what it has journalled, behind those that
+// wait already. Without a policy that waits for the disk none ever does.
+func (c *Core) defers(t *turn) {
+	c.behind = append(c.behind, t)
+	select {
+	case c.wake <- struct{}{}:
+	default:
+	}
+}
+
+// sync carries out what waits for the disk, in order.
+func (c *Core) sync() {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	go func() {
+		select {
+		case <-c.stop:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	for {
+		select {
+		case <-c.stop:
+			return
+		case <-c.wake:
+		}
+		for {
+			c.mu.Lock()
+			if len(c.behind) == 0 {
+				c.mu.Unlock()
+				break
+			}
+			t := c.behind[0]
+			c.mu.Unlock()
+			if err := c.opts.Journal.Wait(ctx, t.wait); err != nil {
+				c.opts.Log.Error("journal is not on disk: nothing is answered any more", "err", err)
+				return
+			}
+			t.reader = nil
+			t.perform(c)
+			c.mu.Lock()
+			c.behind = c.behind[1:]
+			c.unlock(t)
+		}
+	}
+}

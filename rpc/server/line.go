@@ -1,0 +1,68 @@
+package server
+
+import (
+	"rpcpool.dev/rpc/frame"
+	"rpcpool.dev/rpc/session"
+)
+
+// Line is one connection of a client, as its door has it.
+type Line interface {
+	// Tell gives a message to the client, and does not wait. reader is true if the
+	// line's own reader calls, in [Link.Receive]: then what is told may be sent when
+	// the reader has handled all that has come. j is the job that a Reply belongs to;
+	// nil if there is none any more.
+	Tell(m *session.Message, j *Job, reader bool)
+	// Close ends the connection: its client broke a rule.
+	Close(why frame.Reason, text string)
+	// Peer names the client's address, for people.
+	Peer() string
+}
+
+// Link is what a core knows of a line.
+type Link struct {
+	core    *Core
+	line    Line
+	id      session.Conn
+	session *session.Session
+}
+
+// Connect takes a new line. Its door calls Receive for what comes, one call at a time,
+// and Disconnect at its end.
+func (c *Core) Connect(line Line) *Link {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.lastConn++
+	l := &Link{core: c, line: line, id: c.lastConn}
+	c.links[l.id] = l
+	return l
+}
+
+// Disconnect says that a line has ended. Its session lives on.
+func (l *Link) Disconnect() {
+	l.core.mu.Lock()
+	defer l.core.mu.Unlock()
+	delete(l.core.links, l.id)
+}
+
+// Receive takes a message of the client. The job of a Call is made by [Core.Job].
+func (l *Link) Receive(m *session.Message) {
+	c := l.core
+	t := c.begin(l)
+	switch {
+	case m.Kind == session.Hello:
+		var s *session.Session
+		if s, t.fx = c.domain.Hello(t.now, l.id, m, t.fx); s != nil {
+			l.session = s
+		}
+	case l.session == nil:
+		c.unlock(t)
+		l.line.Close(frame.ReasonSession, m.Kind.String()+" before a session is open")
+		return
+	default:
+		t.fx = c.domain.Receive(t.now, l.session, l.id, m, t.fx)
+		if j, unused := m.Tag.(*Job); unused {
+			j.let(nil)
+		}
+	}
+	c.end(t)
+}

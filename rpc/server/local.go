@@ -1,0 +1,100 @@
+package server
+
+import (
+	"fmt"
+	"log/slog"
+	"runtime/debug"
+	"sync"
+
+	"rpcpool.dev/rpc/session"
+	"rpcpool.dev/rpc/wire"
+)
+
+// Local runs calls in this process: each in a goroutine, of which those that have
+// nothing to do are kept for the next. A handler that panics ends its call with an
+// error.
+type Local struct {
+	Log *slog.Logger // of panics; may be nil
+
+	mu   sync.Mutex
+	idle []chan *Job
+	down bool
+	runs sync.WaitGroup
+}
+
+// idleMost is how many goroutines are kept.
+const idleMost = 256
+
+var _ Executor = (*Local)(nil)
+
+// Execute implements [Executor].
+func (l *Local) Execute(j *Job) {
+	if j.Method.Inline {
+		l.run(j)
+		return
+	}
+	l.mu.Lock()
+	if n := len(l.idle); n > 0 {
+		next := l.idle[n-1]
+		l.idle = l.idle[:n-1]
+		l.mu.Unlock()
+		next <- j
+		return
+	}
+	l.runs.Add(1)
+	l.mu.Unlock()
+	go l.work(j)
+}
+
+// Interrupt implements [Executor]: the context is all that a handler has.
+func (l *Local) Interrupt(*Job) {}
+
+// work runs one job after another.
+func (l *Local) work(j *Job) {
+	defer l.runs.Done()
+	next := make(chan *Job, 1)
+	for {
+		l.run(j)
+		l.mu.Lock()
+		if l.down || len(l.idle) >= idleMost {
+			l.mu.Unlock()
+			return
+		}
+		l.idle = append(l.idle, next)
+		l.mu.Unlock()
+		var more bool
+		if j, more = <-next; !more {
+			return
+		}
+	}
+}
+
+func (l *Local) run(j *Job) {
+	code, reply := l.call(j)
+	j.core.Return(j, code, reply)
+}
+
+func (l *Local) call(j *Job) (code session.Code, reply []byte) {
+	defer func() {
+		if r := recover(); r != nil {
+			if l.Log != nil {
+				l.Log.Error("handler panicked", "method", j.Method.Name, "xid", j.xid, "panic", r, "stack", string(debug.Stack()))
+			}
+			code, reply = session.Failed, wire.Failure(0, fmt.Sprintf("handler panicked: %v", r), nil)
+		}
+	}()
+	return j.Method.Run(j)
+}
+
+// Close lets the goroutines end, and waits until none runs.
+func (l *Local) Close() error {
+	l.mu.Lock()
+	l.down = true
+	for _, next := range l.idle {
+		close(next)
+	}
+	l.idle = nil
+	l.mu.Unlock()
+	l.runs.Wait()
+	return nil
+}

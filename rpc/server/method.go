@@ -1,0 +1,85 @@
+package server
+
+import (
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"time"
+
+	"rpcpool.dev/rpc/frame"
+	"rpcpool.dev/rpc/session"
+)
+
+// Run runs a call in this process. It returns the result with [session.OK], or an
+// error as [wire.Failure] has made it, with another code; [session.Invalid] says
+// that the handler was not run. The result may alias the job's arguments.
+type Run func(j *Job) (code session.Code, reply []byte)
+
+// Method is what may be called.
+type Method struct {
+	Name string
+	// Run is the handler, where the executor is a [Local].
+	Run Run
+	// Inline says that Run is so short, and never waits, that the reader of the
+	// connection may run it: it saves a switch of goroutines.
+	Inline bool
+	// Concurrency bounds how many calls of the method run at once: 1 for what has a
+	// device for itself; 0: the server's limit alone.
+	Concurrency int
+	// Timeout bounds the time of a call, from its arrival on. 0: the server's.
+	Timeout time.Duration
+	// Stream says that arguments or result are several messages.
+	Stream bool
+
+	number uint32
+}
+
+var errMethod = errors.New("bad method")
+
+// numberOf is the method's number in the table and its journal: the same in every
+// life, so it must not depend on the order of registration.
+func numberOf(name string) uint32 {
+	return max(crc32.ChecksumIEEE([]byte(name)), 1)
+}
+
+// methods are those of a core, by number.
+type methods struct {
+	byNumber map[uint32]*Method
+	open     bool // methods that were not registered are let through
+}
+
+// mostOpen bounds how many names peers can make the server remember.
+const mostOpen = 1 << 16
+
+func (s *methods) add(m Method) error {
+	if err := frame.CheckMethodName([]byte(m.Name)); err != nil {
+		return fmt.Errorf("%w: %w", errMethod, err)
+	}
+	if m.Concurrency < 0 || m.Timeout < 0 {
+		return fmt.Errorf("%w %q: concurrency %d, timeout %v", errMethod, m.Name, m.Concurrency, m.Timeout)
+	}
+	m.number = numberOf(m.Name)
+	if old := s.byNumber[m.number]; old != nil {
+		if old.Name == m.Name {
+			return fmt.Errorf("%w %q: it is there already", errMethod, m.Name)
+		}
+		return fmt.Errorf("%w %q: its number is that of %q; rename one of them", errMethod, m.Name, old.Name)
+	}
+	s.byNumber[m.number] = &m
+	return nil
+}
+
+// named returns the method of that name, nil if there is none.
+func (s *methods) named(name string) *Method {
+	n := numberOf(name)
+	m := s.byNumber[n]
+	switch {
+	case m != nil && m.Name == name:
+		return m
+	case m != nil || !s.open || len(s.byNumber) >= mostOpen:
+		return nil
+	}
+	m = &Method{Name: name, number: n}
+	s.byNumber[n] = m
+	return m
+}

@@ -1,0 +1,139 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"net"
+	"sync"
+
+	"rpcpool.dev/rpc/conn"
+	"rpcpool.dev/rpc/frame"
+	"rpcpool.dev/rpc/session"
+	"rpcpool.dev/rpc/wire"
+)
+
+// Door takes native clients: it is the handler of a [conn.Server].
+type Door struct {
+	core *Core
+
+	mu    sync.Mutex
+	lines map[conn.Peer]*nativeLine
+}
+
+var _ conn.Handler = (*Door)(nil)
+
+// NewDoor makes a door of a core.
+func NewDoor(c *Core) *Door { return &Door{core: c, lines: map[conn.Peer]*nativeLine{}} }
+
+// nativeLine is one native client's connection.
+type nativeLine struct {
+	peer  conn.Peer
+	link  *Link
+	name  string
+	bound map[uint32]*Method // by the client's number
+	msg   session.Message
+}
+
+var _ Line = (*nativeLine)(nil)
+
+// line returns what is known of a peer; the first message makes it known.
+func (d *Door) line(p conn.Peer) *nativeLine {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	l := d.lines[p]
+	if l == nil {
+		l = &nativeLine{peer: p, bound: map[uint32]*Method{}, name: "local"}
+		if c, ok := p.(interface{ RemoteAddr() net.Addr }); ok {
+			l.name = c.RemoteAddr().String()
+		}
+		l.link = d.core.Connect(l)
+		d.lines[p] = l
+	}
+	return l
+}
+
+// Message implements [conn.Handler].
+func (d *Door) Message(p conn.Peer, in *conn.In) {
+	l := d.line(p)
+	m := &l.msg
+	if in.Type == frame.TypeBind {
+		l.bind(d.core, uint32(in.Seq), string(in.Body))
+		return
+	}
+	is, err := wire.ParseRequest(in, m)
+	if err != nil {
+		l.Close(frame.ReasonProtocol, err.Error())
+		return
+	}
+	if !is {
+		return
+	}
+	if m.Kind == session.Call {
+		method, known := l.bound[m.Method]
+		if !known {
+			l.Close(frame.ReasonProtocol, "call of a method that was not bound")
+			return
+		}
+		l.link.Call(in, m, method)
+	}
+	l.link.Receive(m)
+}
+
+// boundMost is how many methods a connection may bind.
+const boundMost = 1 << 16
+
+func (l *nativeLine) bind(c *Core, number uint32, name string) {
+	if len(l.bound) >= boundMost {
+		l.Close(frame.ReasonOverload, "too many methods are bound")
+		return
+	}
+	l.bound[number] = c.Method(name)
+}
+
+// Closed implements [conn.Handler].
+func (d *Door) Closed(p conn.Peer, _ error, _ []uint64) {
+	d.mu.Lock()
+	l := d.lines[p]
+	delete(d.lines, p)
+	d.mu.Unlock()
+	if l != nil {
+		l.link.Disconnect()
+	}
+}
+
+// Tell implements [Line]. A reply for which there is no room waits in a goroutine of
+// its own: there are no more of them than the client has calls open.
+func (l *nativeLine) Tell(m *session.Message, j *Job, reader bool) {
+	var f conn.Message
+	wire.Response(m, &f)
+	if j != nil && f.Priority != frame.PriorityControl {
+		f.Priority = max(j.Priority, frame.PriorityInteractive)
+		if f.Type == frame.TypeReply {
+			f.Codec = j.Codec
+		}
+	}
+	var err error
+	if reader {
+		err = l.peer.Queue(&f)
+	} else {
+		err = l.peer.TrySend(&f)
+	}
+	if errors.Is(err, conn.ErrBackpressure) {
+		late := f
+		go func() { _ = l.peer.Send(context.Background(), &late) }() // ends with the connection, at the latest
+	}
+}
+
+// Close implements [Line].
+func (l *nativeLine) Close(why frame.Reason, text string) {
+	if c, ok := l.peer.(*conn.Conn); ok {
+		go func() { _ = c.GoAway(context.Background(), frame.GoAway{Reason: why, Text: text}) }()
+		return
+	}
+	if c, ok := l.peer.(*conn.Local); ok {
+		_ = c.Close()
+	}
+}
+
+// Peer implements [Line].
+func (l *nativeLine) Peer() string { return l.name }

@@ -1,0 +1,12 @@
+package server
+
+import "unsafe"
+
+// overlap tells whether b begins inside of a: a handler may return its arguments.
+func overlap(a, b []byte) bool {
+	if len(a) == 0 || len(b) == 0 {
+		return false
+	}
+	start, at := uintptr(unsafe.Pointer(unsafe.SliceData(a))), uintptr(unsafe.Pointer(unsafe.SliceData(b)))
+	return at >= start && at < start+uintptr(cap(a))
+}

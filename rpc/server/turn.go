@@ -1,0 +1,125 @@
+package server
+
+import (
+	"context"
+	"time"
+
+	"rpcpool.dev/rpc/frame"
+	"rpcpool.dev/rpc/session"
+)
+
+// turn is one event, and what it leads to.
+type turn struct {
+	now    time.Duration
+	reader *Link // whose reader brought the event; nil: none did
+	fx     []session.Effect
+	sends  []send
+	runs   []*Job
+	closes []*Link
+	wait   uint64 // what follows waits until the journal has this on disk; 0: nothing does
+}
+
+// send is a message for a client.
+type send struct {
+	to  *Link
+	msg session.Message
+	job *Job
+}
+
+// begin starts a turn: it locks the core.
+func (c *Core) begin(reader *Link) *turn {
+	now := c.now()
+	c.mu.Lock()
+	var t *turn
+	if n := len(c.turns); n > 0 {
+		t, c.turns = c.turns[n-1], c.turns[:n-1]
+	} else {
+		t = new(turn)
+	}
+	t.now, t.reader = now, reader
+	return t
+}
+
+// end sees to all that a turn has led to, and unlocks.
+func (c *Core) end(t *turn) {
+	c.settle(t)
+	for c.dispatch(t) {
+		c.settle(t)
+	}
+	if t.wait != 0 || len(c.behind) > 0 {
+		c.defers(t)
+		c.mu.Unlock()
+		return
+	}
+	c.mu.Unlock()
+	t.perform(c)
+	c.mu.Lock()
+	c.unlock(t)
+}
+
+// unlock puts a turn back, and unlocks.
+func (c *Core) unlock(t *turn) {
+	clear(t.fx)
+	clear(t.sends)
+	clear(t.runs)
+	clear(t.closes)
+	*t = turn{fx: t.fx[:0], sends: t.sends[:0], runs: t.runs[:0], closes: t.closes[:0]}
+	if len(c.turns) < 64 && cap(t.fx) <= 1024 {
+		c.turns = append(c.turns, t)
+	}
+	c.mu.Unlock()
+}
+
+// settle carries out the effects that can be under the lock, in their order, and notes
+// the others. What is carried out may have effects of its own, which come behind.
+func (c *Core) settle(t *turn) {
+	for i := 0; i < len(t.fx); i++ {
+		switch fx := &t.fx[i]; fx.Do {
+		case session.Send:
+			if l := c.links[fx.Conn]; l != nil {
+				t.sends = append(t.sends, send{to: l, msg: fx.Msg, job: jobOf(fx.Entry)})
+			}
+		case session.Append:
+			c.journalled(t, fx)
+		case session.Queue:
+			c.enqueue(t, fx.Entry)
+		case session.Execute:
+			c.execute(t, fx.Entry)
+		case session.Interrupt:
+			if j := jobOf(fx.Entry); j != nil {
+				j.cancel(context.Canceled)
+				c.exec.Interrupt(j)
+			}
+		case session.Close:
+			if l := c.links[fx.Conn]; l != nil {
+				t.closes = append(t.closes, l)
+			}
+		}
+	}
+	t.fx = t.fx[:0]
+}
+
+func jobOf(e *session.Entry) *Job {
+	if e == nil {
+		return nil
+	}
+	j, _ := e.Tag.(*Job)
+	return j
+}
+
+// perform carries out the rest, without the lock.
+func (t *turn) perform(c *Core) {
+	for i := range t.sends {
+		s := &t.sends[i]
+		s.to.line.Tell(&s.msg, s.job, s.to == t.reader)
+	}
+	for _, l := range t.closes {
+		l.line.Close(frame.ReasonSession, "session is misused: call id used twice, or too many calls open")
+	}
+	for _, j := range t.runs {
+		if j.Method.Inline {
+			j.reader = t.reader
+		}
+		c.exec.Execute(j)
+	}
+}
