@@ -48,8 +48,11 @@ func Routes(node string, e *Endpoint) []Route {
 		return []Route{{TransportDirect, "same process"}}
 	}
 	var routes []Route
-	if e.Unix != "" && node != "" && node == e.Node {
+	switch {
+	case e.Unix != "" && node != "" && node == e.Node:
 		routes = append(routes, Route{TransportUnix, "same node"})
+	case e.Unix != "" && e.Node == "" && e.TCP == "":
+		routes = append(routes, Route{TransportUnix, "it has no other address"})
 	}
 	if e.TCP == "" {
 		return routes

@@ -46,6 +46,9 @@ type fences struct {
 	confirmed uint64 // by the server: it needs not be sent any more
 }
 
+// Call returns the call that is open with this number, nil if there is none.
+func (p *Peer) Call(seq uint64) *Invocation { return p.open.get(seq) }
+
 // renew starts another session. Sequence numbers and versions of fences go on: what
 // comes late of the old session matches nothing of the new.
 func (p *Peer) renew() {

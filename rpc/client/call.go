@@ -1,0 +1,212 @@
+package client
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"rpcpool.dev/rpc/conn"
+	"rpcpool.dev/rpc/frame"
+	"rpcpool.dev/rpc/session"
+	"rpcpool.dev/rpc/wire"
+)
+
+// Call is one call: what is asked, and after [Client.Do] what has come of it.
+type Call struct {
+	Method     string
+	Args       []byte         // not to be changed before Do returns, with [Call.OneWay] not at all
+	Codec      uint8          // of arguments and result
+	Priority   frame.Priority // default: normal
+	Idempotent bool           // more than one run is no harm
+	OneWay     bool           // Do returns when the call is on its way; nobody wants its result
+	Lane       uint64         // calls of one lane start in the order in which they are made, and do not overlap; 0: none
+	Server     string         // id of the server that must take it; empty: any
+	Trace      []byte         // W3C trace context; nil: none
+	Wait       bool           // for a server, if there is none
+
+	// Reply is the result: it is appended to Reply[:0], so memory that is there is used.
+	Reply []byte
+	// Outcome says how the call ended. Its Reply is not used.
+	Outcome  session.Outcome
+	XID      session.XID
+	Attempts int           // how many servers were tried
+	Started  bool          // the server has said that it runs
+	Retry    time.Duration // of an error: when another attempt may do better; negative: do not
+	Text     string        // of an error, for people
+	Detail   []byte        // of an error
+}
+
+// call is a Call on its way.
+type call struct {
+	inv    session.Invocation
+	user   *Call
+	method uint32
+	line   *line         // that it holds
+	there  bool          // it counts as open at the last of tried
+	sent   conn.Peer     // that it was sent by last
+	seq    uint64        // with this number
+	tried  []*peer       // servers that had their chance
+	kept   *conn.In      // has the reply, if that is long
+	pins   atomic.Int32  // frames that are being sent from the arguments' memory, and Do
+	free   chan struct{} // has an element when pins is 0
+	over   atomic.Bool
+	done   chan struct{} // has an element when over is true
+	isOver func() bool   // over's, made once
+}
+
+var calls = sync.Pool{New: func() any { //nolint:gochecknoglobals // memory, not state
+	c := &call{done: make(chan struct{}, 1), free: make(chan struct{}, 1)}
+	c.isOver = c.over.Load
+	return c
+}}
+
+// finish gives the user what has come of a call. It runs before the memory of the reply
+// is used again.
+func (c *call) finish() {
+	u, o := c.user, &c.inv.Outcome
+	u.Outcome = *o
+	u.Outcome.Reply = nil
+	u.Started = c.inv.Started()
+	switch {
+	case c.kept != nil:
+	case o.Code == session.OK:
+		u.Reply = append(u.Reply[:0], o.Reply...)
+	default:
+		retry, text, detail := wire.ParseFailure(o.Reply)
+		u.Retry, u.Detail = retry, append([]byte(nil), detail...)
+		if text != "" {
+			u.Text = text
+		}
+	}
+}
+
+// Do makes a call, and waits for its end. When it returns, Outcome is there. It never
+// fails in another way.
+func (c *Client) Do(ctx context.Context, u *Call) {
+	if u.Wait {
+		_ = c.Ready(ctx, 1)
+	}
+	k := c.prepare(ctx, u)
+	held := c.start(ctx, k)
+	if u.OneWay && !k.over.Load() {
+		c.letGo(ctx, k, held)
+		return
+	}
+	c.await(ctx, k, held)
+	k.settle()
+	clear(k.tried)
+	*k = call{done: k.done, free: k.free, isOver: k.isOver, tried: k.tried[:0]} //nolint:govet // nobody has it any more
+	calls.Put(k)
+}
+
+// settle ends a call's claims to memory: the user gets the reply, and the arguments
+// back.
+func (k *call) settle() {
+	if k.kept != nil {
+		if u := k.user; cap(u.Reply) >= len(k.kept.Body) {
+			u.Reply = append(u.Reply[:0], k.kept.Body...)
+			k.kept.Release()
+		} else {
+			u.Reply = k.kept.Body
+			k.kept.Detach()
+		}
+	}
+	if k.pins.Add(-1) > 0 {
+		if l, ok := k.sent.(*conn.Conn); ok {
+			l.Drop(k.seq)
+		}
+		<-k.free
+	}
+}
+
+// Release implements [conn.Releaser].
+func (k *call) Release() {
+	if k.pins.Add(-1) == 0 {
+		k.free <- struct{}{}
+	}
+}
+
+func (c *Client) prepare(ctx context.Context, u *Call) *call {
+	k, _ := calls.Get().(*call)
+	k.user = u
+	k.pins.Store(1)
+	k.inv = session.Invocation{Lane: u.Lane, Args: u.Args, Idempotent: u.Idempotent, Tag: k}
+	if deadline, ok := ctx.Deadline(); ok {
+		k.inv.Deadline = max(time.Until(deadline)+c.now(), 1)
+	}
+	return k
+}
+
+// start assigns a call to a server. It returns the connection that it was given to, if
+// it was.
+func (c *Client) start(ctx context.Context, k *call) *line {
+	t := c.begin()
+	if ctx.Err() != nil || c.closed {
+		k.inv.Outcome = session.Outcome{Code: whyOf(ctx), Execution: session.NotExecuted}
+		c.finished(k)
+		return c.end(ctx, t, nil)
+	}
+	k.method = c.number(k.user.Method)
+	k.inv.Method = k.method
+	c.route(t, k)
+	return c.end(ctx, t, k)
+}
+
+// await waits for the end of a call, as long as its context does.
+func (c *Client) await(ctx context.Context, k *call, held *line) {
+	if held != nil && !k.over.Load() {
+		if r, ok := held.ref.Peer.(*conn.Conn); ok && r.ReadUntil(ctx, k.isOver) {
+			<-k.done
+			return
+		}
+	}
+	select {
+	case <-k.done:
+		return
+	case <-ctx.Done():
+	}
+	c.giveUp(ctx, k)
+}
+
+// giveUp asks the server what has become of a call, and waits for the answer for a
+// moment.
+func (c *Client) giveUp(ctx context.Context, k *call) {
+	t := c.begin()
+	t.out = c.session.Cancel(t.now, &k.inv, whyOf(ctx), t.out)
+	c.end(nil, t, nil) //nolint:staticcheck // nil: do not wait
+	grace := time.NewTimer(c.opts.Grace)
+	defer grace.Stop()
+	select {
+	case <-k.done:
+		return
+	case <-grace.C:
+	}
+	t = c.begin()
+	t.out = c.session.GiveUp(t.now, &k.inv, t.out)
+	c.end(nil, t, nil) //nolint:staticcheck // nil: do not wait
+	<-k.done
+}
+
+// letGo waits for the end of a one-way call in the background.
+func (c *Client) letGo(ctx context.Context, k *call, held *line) {
+	own := *k.user
+	own.Reply = nil
+	t := c.begin()
+	k.user = &own
+	c.end(nil, t, nil) //nolint:staticcheck // nil: do not wait
+	c.background.Go(func() {
+		c.await(context.WithoutCancel(ctx), k, held)
+		k.settle()
+		if c.opts.OneWayEnd != nil {
+			c.opts.OneWayEnd(&own)
+		}
+	})
+}
+
+func whyOf(ctx context.Context) session.Code {
+	if ctx.Err() == context.DeadlineExceeded { //nolint:errorlint // Err returns it as it is
+		return session.DeadlineExceeded
+	}
+	return session.Canceled
+}

@@ -1,0 +1,282 @@
+package client
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"rpcpool.dev/rpc/conn"
+	"rpcpool.dev/rpc/frame"
+	"rpcpool.dev/rpc/session"
+)
+
+// Options of a Client. The zero value of each field means its default.
+type Options struct {
+	Session   session.ClientOptions // Rand: crypto/rand
+	Pool      conn.PoolOptions      // Handler is the client's
+	Service   string                // name of the service, for people
+	Grace     time.Duration         // for a server to say what has become of a call that was given up. Default 100 ms
+	OneWayEnd func(*Call)           // is told how one-way calls end. Default: nobody is
+	Log       *slog.Logger          // default: none
+}
+
+// ErrClosed is why a client that was closed does nothing any more.
+var ErrClosed = errors.New("client is closed")
+
+// Client calls the servers of one service. It is safe for concurrent use.
+type Client struct {
+	opts    Options
+	pool    *conn.Pool
+	service *conn.Service
+	start0  time.Time
+
+	mu       sync.Mutex
+	session  *session.Client
+	peers    map[string]*peer // by server id
+	list     []*peer          // that may get calls
+	lines    map[conn.Peer]*line
+	lastConn session.Conn
+	numbers  map[string]uint32 // of methods
+	turns    []*turn
+	ready    chan struct{} // closed when there is a server, if somebody waits for one
+	closed   bool
+	budget   budget
+
+	stop       chan struct{}
+	background sync.WaitGroup
+}
+
+// peer is a server.
+type peer struct {
+	endpoint conn.Endpoint
+	session  *session.Peer
+	front    *conn.FrontEnd
+	near     int   // the less, the nearer
+	line     *line // the newest connection; nil: none
+	open     int   // calls that are assigned to it
+	retired  bool
+	why      error // of the last dial that failed; nil: none since the last that did not
+}
+
+// line is a connection to a peer.
+type line struct {
+	id    session.Conn
+	peer  *peer
+	ref   conn.Ref
+	bound map[uint32]bool // methods, by the client's number
+	away  bool            // the server takes no calls on it any more
+	met   bool            // the server has welcomed the session on it
+}
+
+// New makes a client that knows no servers yet. It must be closed.
+func New(opts Options) (*Client, error) {
+	if opts.Grace == 0 {
+		opts.Grace = 100 * time.Millisecond
+	}
+	if opts.Log == nil {
+		opts.Log = slog.New(slog.DiscardHandler)
+	}
+	if opts.Session.Rand == nil {
+		opts.Session.Rand = func() uint64 {
+			var b [8]byte
+			_, _ = rand.Read(b[:])
+			return binary.LittleEndian.Uint64(b[:])
+		}
+	}
+	c := &Client{
+		opts: opts, start0: time.Now(), session: session.NewClient(opts.Session), budget: newBudget(),
+		peers: map[string]*peer{}, lines: map[conn.Peer]*line{}, numbers: map[string]uint32{}, stop: make(chan struct{}),
+	}
+	opts.Pool.Handler = (*handler)(c)
+	opts.Pool.Hello.Features |= frame.FeatureStreams | frame.FeatureCompression
+	var err error
+	if c.pool, err = conn.NewPool(opts.Pool); err != nil {
+		return nil, fmt.Errorf("client of service %q: %w", opts.Service, err)
+	}
+	c.service = c.pool.Service(opts.Service)
+	c.background.Go(c.tick)
+	return c, nil
+}
+
+// now is the time on the client's clock.
+func (c *Client) now() time.Duration { return time.Since(c.start0) + 1 }
+
+// number is the client's number for a method, the same on all its connections.
+func (c *Client) number(method string) uint32 {
+	n := c.numbers[method]
+	if n == 0 {
+		n = uint32(len(c.numbers) + 1)
+		c.numbers[method] = n
+	}
+	return n
+}
+
+// Update replaces the list of servers.
+func (c *Client) Update(endpoints []conn.Endpoint) error {
+	if err := c.service.Update(endpoints); err != nil {
+		return err //nolint:wrapcheck // it names the service
+	}
+	fronts := map[string]*conn.FrontEnd{}
+	for _, f := range c.service.FrontEnds() {
+		fronts[f.Endpoint().ID] = f
+	}
+	t := c.begin()
+	c.list = c.list[:0:0]
+	for _, e := range endpoints {
+		p := c.peers[e.ID]
+		if p != nil && p.endpoint != e {
+			c.retire(t, p)
+			p = nil
+		}
+		if p == nil {
+			p = &peer{endpoint: e, near: nearness(c.opts.Pool.Node, &e)}
+			p.session = c.session.Add(p)
+			c.peers[e.ID] = p
+		}
+		p.front = fronts[e.ID]
+		c.list = append(c.list, p)
+	}
+	for id, p := range c.peers {
+		if fronts[id] == nil {
+			c.retire(t, p)
+		}
+	}
+	if c.ready != nil {
+		close(c.ready)
+		c.ready = nil
+	}
+	c.end(nil, t, nil) //nolint:staticcheck // nil: do not wait
+	return nil
+}
+
+// retire lets a server have no new calls.
+func (c *Client) retire(t *turn, p *peer) {
+	p.retired = true
+	if c.peers[p.endpoint.ID] == p {
+		delete(c.peers, p.endpoint.ID)
+	}
+	t.out = c.session.Retire(p.session, t.out)
+	c.forget(t, p)
+}
+
+// forget drops a retired server when nothing is open there.
+func (c *Client) forget(t *turn, p *peer) {
+	if p.retired && p.open == 0 {
+		t.out = c.session.Dead(p.session, false, t.out)
+	}
+}
+
+// Fenced says that a server is dead, and runs nothing any more: what is open there
+// ends, or goes to others.
+func (c *Client) Fenced(server string) {
+	t := c.begin()
+	if p := c.peers[server]; p != nil {
+		p.retired = true
+		delete(c.peers, server)
+		for i, q := range c.list {
+			if q == p {
+				c.list = append(c.list[:i:i], c.list[i+1:]...)
+				break
+			}
+		}
+		t.out = c.session.Dead(p.session, true, t.out)
+	}
+	c.end(nil, t, nil) //nolint:staticcheck // nil: do not wait
+}
+
+// Ready waits until at least n servers are known.
+func (c *Client) Ready(ctx context.Context, n int) error {
+	for {
+		c.mu.Lock()
+		have, closed := len(c.list), c.closed
+		if have >= n {
+			c.mu.Unlock()
+			return nil
+		}
+		if c.ready == nil {
+			c.ready = make(chan struct{})
+		}
+		ready := c.ready
+		c.mu.Unlock()
+		if closed {
+			return ErrClosed
+		}
+		select {
+		case <-ready:
+		case <-c.stop:
+			return ErrClosed
+		case <-ctx.Done():
+			return fmt.Errorf("service %q has %d servers, want %d: %w", c.opts.Service, have, n, context.Cause(ctx))
+		}
+	}
+}
+
+// Counts are what has happened since the client was made, and what there is.
+type Counts struct {
+	session.ClientCounts
+	Servers int
+	Open    int // calls
+	Conns   int
+}
+
+// Counts returns what there is, and what has happened.
+func (c *Client) Counts() Counts {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	n := Counts{ClientCounts: c.session.Counts, Servers: len(c.list), Conns: len(c.lines)}
+	for _, p := range c.peers {
+		n.Open += p.open
+	}
+	return n
+}
+
+func (c *Client) tick() {
+	ticker := time.NewTicker(100 * time.Millisecond)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-c.stop:
+			return
+		case <-ticker.C:
+			t := c.begin()
+			t.out = c.session.Tick(t.now, t.out)
+			c.end(nil, t, nil) //nolint:staticcheck // nil: do not wait
+		}
+	}
+}
+
+// Close ends all sessions and connections. Calls that are open end: what may have been
+// sent is Indeterminate.
+func (c *Client) Close() error {
+	t := c.begin()
+	if c.closed {
+		c.end(nil, t, nil) //nolint:staticcheck // nil: do not wait
+		return nil
+	}
+	c.closed = true
+	close(c.stop)
+	if c.ready != nil {
+		close(c.ready)
+		c.ready = nil
+	}
+	var left []*session.Peer
+	for _, p := range c.peers {
+		if p.open > 0 {
+			left = append(left, p.session)
+		}
+	}
+	c.list = nil
+	t.out = c.session.Bye(t.now, t.out)
+	for _, p := range left {
+		t.out = c.session.Dead(p, false, t.out)
+	}
+	c.end(nil, t, nil) //nolint:staticcheck // nil: do not wait
+	err := c.pool.Close()
+	c.background.Wait()
+	return err //nolint:wrapcheck // it says all
+}

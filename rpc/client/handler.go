@@ -1,0 +1,111 @@
+package client
+
+import (
+	"context"
+
+	"rpcpool.dev/rpc/conn"
+	"rpcpool.dev/rpc/frame"
+	"rpcpool.dev/rpc/session"
+	"rpcpool.dev/rpc/wire"
+)
+
+// handler is the Client as its connections see it.
+type handler Client
+
+var _ conn.Handler = (*handler)(nil)
+
+// dial connects to a server.
+func (c *Client) dial(p *peer) {
+	ref, err := c.service.AcquireID(context.Background(), p.endpoint.ID) // the pool has a time for it
+	if err != nil {
+		c.opts.Log.Debug("server cannot be reached", "server", p.endpoint.ID, "err", err)
+		t := c.begin()
+		p.why = err
+		t.out = c.session.Unreachable(t.now, p.session, t.out)
+		c.end(nil, t, nil) //nolint:staticcheck // nil: do not wait
+		return
+	}
+	t := c.begin()
+	c.lastConn++
+	l := &line{id: c.lastConn, peer: p, ref: ref, bound: map[uint32]bool{}}
+	c.lines[ref.Peer], p.line, p.why = l, l, nil
+	t.out = c.session.Connected(t.now, p.session, l.id, t.out)
+	if e, ok := ref.Peer.(interface{ Err() error }); ok && e.Err() != nil { // its Closed came before
+		delete(c.lines, ref.Peer)
+		p.line = nil
+		t.out = c.session.Disconnected(t.now, p.session, l.id, t.out)
+	}
+	c.end(nil, t, nil) //nolint:staticcheck // nil: do not wait
+	// The reference is kept until the welcome has come: see Message.
+}
+
+// Message implements [conn.Handler].
+func (h *handler) Message(p conn.Peer, in *conn.In) {
+	c := (*Client)(h)
+	if in.Type == frame.TypeGoAway {
+		c.mu.Lock()
+		if l := c.lines[p]; l != nil {
+			l.away = true
+		}
+		c.mu.Unlock()
+		return
+	}
+	var m session.Message
+	is, err := wire.ParseResponse(in, &m)
+	if err != nil || !is {
+		return // the connection has checked what is wrong about it
+	}
+	t := c.begin()
+	t.reader = true
+	l := c.lines[p]
+	if l == nil {
+		c.end(nil, t, nil) //nolint:staticcheck // nil: do not wait
+		return
+	}
+	c.receive(t, l, in, &m)
+	met := m.Kind == session.Welcome && !l.met
+	l.met = l.met || met
+	c.end(nil, t, nil) //nolint:staticcheck // nil: do not wait
+	if met {
+		l.ref.Release()
+	}
+}
+
+// receive gives a message to the session. The memory of a long reply goes to its call.
+func (c *Client) receive(t *turn, l *line, in *conn.In, m *session.Message) {
+	var k *call
+	if m.Kind == session.Reply && m.Code == session.OK && len(m.Body) >= conn.LongBody {
+		if i := l.peer.session.Call(m.Seq); i != nil && l.peer.line == l {
+			k, _ = i.Tag.(*call)
+			k.kept = in.Keep()
+			m.Body = k.kept.Body
+		}
+	}
+	t.out = c.session.Receive(t.now, l.peer.session, l.id, m, t.out)
+}
+
+// Closed implements [conn.Handler].
+func (h *handler) Closed(p conn.Peer, why error, unsent []uint64) {
+	c := (*Client)(h)
+	t := c.begin()
+	l := c.lines[p]
+	if l == nil {
+		c.end(nil, t, nil) //nolint:staticcheck // nil: do not wait
+		return
+	}
+	delete(c.lines, p)
+	if l.peer.line == l {
+		l.peer.line = nil
+	}
+	met := l.met
+	l.met = true
+	for _, seq := range unsent {
+		c.session.Unsent(l.peer.session, seq)
+	}
+	t.out = c.session.Disconnected(t.now, l.peer.session, l.id, t.out)
+	c.end(nil, t, nil) //nolint:staticcheck // nil: do not wait
+	if !met {
+		l.ref.Release()
+	}
+	c.opts.Log.Debug("connection has ended", "server", l.peer.endpoint.ID, "why", why)
+}

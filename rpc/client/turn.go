@@ -1,0 +1,333 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"rpcpool.dev/rpc/conn"
+	"rpcpool.dev/rpc/frame"
+	"rpcpool.dev/rpc/session"
+	"rpcpool.dev/rpc/wire"
+)
+
+// turn is one event, and what it leads to.
+type turn struct {
+	now    time.Duration
+	reader bool // the connection's reader brought it
+	out    []session.Demand
+	sends  []send
+}
+
+// send is a message on its way.
+type send struct {
+	line *line
+	msg  session.Message
+	call *call // of a CALL
+}
+
+// begin starts a turn: it locks the client.
+func (c *Client) begin() *turn {
+	now := c.now()
+	c.mu.Lock()
+	var t *turn
+	if n := len(c.turns); n > 0 {
+		t, c.turns = c.turns[n-1], c.turns[:n-1]
+	} else {
+		t = new(turn)
+	}
+	t.now = now
+	return t
+}
+
+// end carries out what a turn has led to, and unlocks. own is the call of who is
+// here: it may wait for room to be sent, as long as ctx does. All others do not wait.
+// It returns the connection that own was given to, if it was.
+func (c *Client) end(ctx context.Context, t *turn, own *call) (held *line) {
+	for i := 0; i < len(t.out); i++ {
+		c.carry(t, &t.out[i])
+	}
+	if own != nil {
+		held = own.line
+	}
+	c.mu.Unlock()
+	for i := range t.sends {
+		c.transmit(ctx, t, &t.sends[i], own)
+	}
+	c.mu.Lock()
+	clear(t.out)
+	clear(t.sends)
+	*t = turn{out: t.out[:0], sends: t.sends[:0]}
+	if len(c.turns) < 64 && cap(t.out) <= 1024 {
+		c.turns = append(c.turns, t)
+	}
+	c.mu.Unlock()
+	return held
+}
+
+// carry carries out a demand, as far as that goes under the lock.
+func (c *Client) carry(t *turn, d *session.Demand) {
+	switch d.Want {
+	case session.Transmit:
+		c.note(t, d)
+	case session.Dial:
+		p, _ := d.Peer.Tag.(*peer)
+		if p.retired || c.closed {
+			t.out = c.session.Dead(d.Peer, false, t.out)
+			return
+		}
+		c.background.Go(func() { c.dial(p) })
+	case session.Route:
+		k, _ := d.Call.Tag.(*call)
+		if p, ok := d.Peer.Tag.(*peer); ok {
+			c.leave(t, k, p)
+		}
+		if d.Call.Outcome.Code == session.Refused && !c.budget.retry() {
+			t.out = c.session.NoServer(d.Call, t.out)
+			return
+		}
+		d.Call.Outcome.Reply = append([]byte(nil), d.Call.Outcome.Reply...) // the reader's memory
+		c.route(t, k)
+	case session.Finish:
+		k, _ := d.Call.Tag.(*call)
+		if k.inv.Outcome.Code == session.OK {
+			c.budget.success()
+		}
+		if n := len(k.tried); n > 0 {
+			c.leave(t, k, k.tried[n-1])
+		}
+		c.finished(k)
+	}
+}
+
+// leave says that a call is not with a server any more.
+func (c *Client) leave(t *turn, k *call, p *peer) {
+	if !k.there {
+		return
+	}
+	k.there = false
+	p.open--
+	c.forget(t, p)
+}
+
+// finished gives a call its end.
+func (c *Client) finished(k *call) {
+	if l := k.line; l != nil {
+		k.line = nil
+		defer l.ref.Peer.Release()
+	}
+	k.user.XID = k.inv.XID()
+	k.user.Attempts = len(k.tried)
+	k.finish()
+	k.over.Store(true)
+	k.done <- struct{}{}
+}
+
+// note puts a message among those to be sent. A call holds its connection from now on.
+func (c *Client) note(t *turn, d *session.Demand) {
+	p, _ := d.Peer.Tag.(*peer)
+	l := p.line
+	if l == nil || l.id != d.Conn {
+		return // it is gone; the session is about to hear of it
+	}
+	s := send{line: l, msg: d.Msg}
+	if d.Call != nil {
+		s.call, _ = d.Call.Tag.(*call)
+		c.hold(s.call, l, d.Msg.Seq)
+		if !l.bound[s.call.method] {
+			l.bound[s.call.method] = true
+			bind := conn.Message{Header: frame.Header{Type: frame.TypeBind, Seq: uint64(s.call.method)}, Body: []byte(s.call.user.Method)}
+			_ = l.ref.Peer.Queue(&bind)
+		}
+	}
+	t.sends = append(t.sends, s)
+}
+
+// hold makes a call hold the connection that it is sent by.
+func (c *Client) hold(k *call, l *line, seq uint64) {
+	k.sent, k.seq = l.ref.Peer, seq
+	if k.line == l {
+		return
+	}
+	if k.line != nil {
+		k.line.ref.Peer.Release()
+		k.line = nil
+	}
+	if l.ref.Peer.Hold() {
+		k.line = l
+	}
+}
+
+// transmit sends a message. Nobody's lock is held.
+func (c *Client) transmit(ctx context.Context, t *turn, s *send, own *call) {
+	p := s.line.ref.Peer
+	if f, ahead := wire.Fence(&s.msg); ahead {
+		c.give(p, &f, t.reader)
+	}
+	var f conn.Message
+	if !wire.Request(&s.msg, &f) {
+		return
+	}
+	k := s.call
+	if k == nil {
+		c.give(p, &f, t.reader)
+		return
+	}
+	u := k.user
+	f.Ext.Method, f.Codec, f.Ext.Trace = k.method, u.Codec, u.Trace
+	if u.Priority != 0 {
+		f.Priority = u.Priority
+	}
+	if u.OneWay {
+		f.Flags |= frame.FlagOneWay
+	}
+	if len(f.Body) >= conn.LongBody {
+		k.pins.Add(1)
+		f.Owner = k
+	}
+	var err error
+	switch {
+	case k == own && ctx != nil:
+		err = p.Send(ctx, &f)
+	case t.reader:
+		err = p.Queue(&f)
+	default:
+		err = p.TrySend(&f)
+	}
+	if errors.Is(err, conn.ErrBackpressure) {
+		late := f
+		c.background.Go(func() { c.unsent(s.line, &late, k, p.Send(context.Background(), &late)) })
+		return
+	}
+	c.unsent(s.line, &f, k, err)
+}
+
+// unsent sees to a CALL that its connection has not taken.
+func (c *Client) unsent(l *line, f *conn.Message, k *call, err error) {
+	if err == nil {
+		return
+	}
+	if f.Owner != nil {
+		k.Release()
+	}
+	t := c.begin()
+	c.session.Unsent(l.peer.session, f.Seq)
+	if errors.Is(err, conn.ErrTooLong) {
+		k.user.Text = err.Error()
+		t.out = c.session.Cancel(t.now, &k.inv, session.Invalid, t.out)
+	}
+	c.end(nil, t, nil) //nolint:staticcheck // nil: do not wait
+}
+
+// give sends a control frame. If there is no room even for that, the connection is
+// about to be found dead.
+func (c *Client) give(p conn.Peer, f *conn.Message, reader bool) {
+	if reader {
+		_ = p.Queue(f)
+	} else {
+		_ = p.TrySend(f)
+	}
+}
+
+// route gives a call to a server that it was not at yet.
+func (c *Client) route(t *turn, k *call) {
+	p := c.choose(k)
+	if p == nil {
+		k.user.Text = c.whyNone(k)
+		t.out = c.session.NoServer(&k.inv, t.out)
+		return
+	}
+	k.tried = append(k.tried, p)
+	k.there = true
+	p.open++
+	t.out = c.session.Assign(t.now, &k.inv, p.session, t.out)
+}
+
+// whyNone says why there is no server for a call, for people.
+func (c *Client) whyNone(k *call) string {
+	if n := len(k.tried); n > 0 {
+		if p := k.tried[n-1]; p.why != nil {
+			return p.why.Error()
+		}
+		return fmt.Sprintf("%d servers were tried, there is no other", n)
+	}
+	if k.user.Server != "" {
+		return fmt.Sprintf("service %q has no server %q", c.opts.Service, k.user.Server)
+	}
+	return fmt.Sprintf("no server of service %q is known", c.opts.Service)
+}
+
+// choose returns the server for a call, nil if there is none.
+func (c *Client) choose(k *call) *peer {
+	if id := k.user.Server; id != "" {
+		if p := c.peers[id]; p != nil && !k.wasAt(p) {
+			return p
+		}
+		return nil
+	}
+	if len(c.list) == 1 && len(k.tried) == 0 {
+		return c.list[0]
+	}
+	var best *peer
+	n := len(c.list)
+	if n == 0 {
+		return nil
+	}
+	first := rand.IntN(n) //nolint:gosec // spreads load, hides nothing
+	looked := 0
+	for i := range n {
+		p := c.list[(first+i)%n]
+		if k.wasAt(p) {
+			continue
+		}
+		if best == nil || p.better(best) {
+			best = p
+		}
+		if looked++; looked == 2 && n > 8 && !best.resting() {
+			break // two choices are nearly as good as all
+		}
+	}
+	return best
+}
+
+func (k *call) wasAt(p *peer) bool {
+	for _, q := range k.tried {
+		if p == q {
+			return true
+		}
+	}
+	return false
+}
+
+// resting tells whether a server has failed a moment ago, or is going away.
+func (p *peer) resting() bool {
+	if p.line != nil {
+		return p.line.away
+	}
+	s, _ := p.front.State()
+	return s == conn.EPIPE
+}
+
+// better tells whether a call goes to p rather than to q.
+func (p *peer) better(q *peer) bool {
+	if r := p.resting(); r != q.resting() {
+		return !r
+	}
+	if p.near != q.near {
+		return p.near < q.near
+	}
+	return p.open < q.open
+}
+
+// nearness is how far a server is: in this process, on this node, elsewhere.
+func nearness(node string, e *conn.Endpoint) int {
+	switch {
+	case e.Local != nil:
+		return 0
+	case e.Unix != "" && (e.Node == node || node == ""):
+		return 1
+	}
+	return 2
+}
