@@ -39,20 +39,22 @@ type Call struct {
 
 // call is a Call on its way.
 type call struct {
-	inv    session.Invocation
-	user   *Call
-	method uint32
-	line   *line         // that it holds
-	there  bool          // it counts as open at the last of tried
-	sent   conn.Peer     // that it was sent by last
-	seq    uint64        // with this number
-	tried  []*peer       // servers that had their chance
-	kept   *conn.In      // has the reply, if that is long
-	pins   atomic.Int32  // frames that are being sent from the arguments' memory, and Do
-	free   chan struct{} // has an element when pins is 0
-	over   atomic.Bool
-	done   chan struct{} // has an element when over is true
-	isOver func() bool   // over's, made once
+	inv     session.Invocation
+	user    *Call
+	method  uint32
+	line    *line         // that it holds
+	there   bool          // it counts as open at the last of tried
+	async   func(*Call)   // is told of the end; nil: Do waits for it
+	unwatch func() bool   // ends the watch over the context; nil: nobody watches
+	sent    conn.Peer     // that it was sent by last
+	seq     uint64        // with this number
+	tried   []*peer       // servers that had their chance
+	kept    *conn.In      // has the reply, if that is long
+	pins    atomic.Int32  // frames that are being sent from the arguments' memory, and Do
+	free    chan struct{} // has an element when pins is 0
+	over    atomic.Bool
+	done    chan struct{} // has an element when over is true
+	isOver  func() bool   // over's, made once
 }
 
 var calls = sync.Pool{New: func() any { //nolint:gochecknoglobals // memory, not state
@@ -87,12 +89,15 @@ func (c *Client) Do(ctx context.Context, u *Call) {
 	if u.Wait {
 		_ = c.Ready(ctx, 1)
 	}
-	k := c.prepare(ctx, u)
-	held := c.start(ctx, k)
-	if u.OneWay && !k.over.Load() {
-		c.letGo(ctx, k, held)
+	if u.OneWay {
+		own := *u
+		own.Reply = nil
+		c.Start(context.WithoutCancel(ctx), &own, c.opts.OneWayEnd)
+		u.Outcome = session.Outcome{}
 		return
 	}
+	k := c.prepare(ctx, u)
+	held := c.start(ctx, k)
 	c.await(ctx, k, held)
 	k.settle()
 	clear(k.tried)
@@ -142,9 +147,12 @@ func (c *Client) prepare(ctx context.Context, u *Call) *call {
 // it was.
 func (c *Client) start(ctx context.Context, k *call) *line {
 	t := c.begin()
+	if k.over.Load() { // its context ended before it began
+		return c.end(ctx, t, nil)
+	}
 	if ctx.Err() != nil || c.closed {
 		k.inv.Outcome = session.Outcome{Code: whyOf(ctx), Execution: session.NotExecuted}
-		c.finished(k)
+		c.finished(t, k)
 		return c.end(ctx, t, nil)
 	}
 	k.method = c.number(k.user.Method)
@@ -188,20 +196,44 @@ func (c *Client) giveUp(ctx context.Context, k *call) {
 	<-k.done
 }
 
-// letGo waits for the end of a one-way call in the background.
-func (c *Client) letGo(ctx context.Context, k *call, held *line) {
-	own := *k.user
-	own.Reply = nil
+// Start makes a call, and returns when it is on its way: there may be any number of them,
+// and none has a goroutine. done is called when the call has ended, by whoever brings
+// the end, so it must not wait; Args must not be changed before that.
+func (c *Client) Start(ctx context.Context, u *Call, done func(*Call)) {
+	k := c.prepare(ctx, u)
+	k.async = done
+	if ctx.Done() != nil {
+		k.unwatch = context.AfterFunc(ctx, func() { c.abandon(ctx, k) })
+	}
+	c.start(ctx, k)
+}
+
+// abandon is giveUp for a call that nobody waits for in a goroutine.
+func (c *Client) abandon(ctx context.Context, k *call) {
 	t := c.begin()
-	k.user = &own
+	t.out = c.session.Cancel(t.now, &k.inv, whyOf(ctx), t.out)
 	c.end(nil, t, nil) //nolint:staticcheck // nil: do not wait
-	c.background.Go(func() {
-		c.await(context.WithoutCancel(ctx), k, held)
-		k.settle()
-		if c.opts.OneWayEnd != nil {
-			c.opts.OneWayEnd(&own)
-		}
+	time.AfterFunc(c.opts.Grace, func() {
+		t := c.begin()
+		t.out = c.session.GiveUp(t.now, &k.inv, t.out)
+		c.end(nil, t, nil) //nolint:staticcheck // nil: do not wait
 	})
+}
+
+// ended is the last word on a call of Start. Nobody's lock is held.
+func (k *call) ended() {
+	if k.unwatch != nil {
+		k.unwatch()
+	}
+	last := func() {
+		k.settle()
+		k.async(k.user)
+	}
+	if k.pins.Load() > 1 {
+		go last() // a long frame of it is being written still
+		return
+	}
+	last()
 }
 
 func whyOf(ctx context.Context) session.Code {

@@ -78,6 +78,9 @@ func New(opts Options) (*Client, error) {
 	if opts.Grace == 0 {
 		opts.Grace = 100 * time.Millisecond
 	}
+	if opts.OneWayEnd == nil {
+		opts.OneWayEnd = func(*Call) {}
+	}
 	if opts.Log == nil {
 		opts.Log = slog.New(slog.DiscardHandler)
 	}

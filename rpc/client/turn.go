@@ -19,6 +19,7 @@ type turn struct {
 	reader bool // the connection's reader brought it
 	out    []session.Demand
 	sends  []send
+	ended  []*call // of Start
 }
 
 // send is a message on its way.
@@ -56,10 +57,14 @@ func (c *Client) end(ctx context.Context, t *turn, own *call) (held *line) {
 	for i := range t.sends {
 		c.transmit(ctx, t, &t.sends[i], own)
 	}
+	for _, k := range t.ended {
+		k.ended()
+	}
 	c.mu.Lock()
 	clear(t.out)
 	clear(t.sends)
-	*t = turn{out: t.out[:0], sends: t.sends[:0]}
+	clear(t.ended)
+	*t = turn{out: t.out[:0], sends: t.sends[:0], ended: t.ended[:0]}
 	if len(c.turns) < 64 && cap(t.out) <= 1024 {
 		c.turns = append(c.turns, t)
 	}
@@ -98,7 +103,7 @@ func (c *Client) carry(t *turn, d *session.Demand) {
 		if n := len(k.tried); n > 0 {
 			c.leave(t, k, k.tried[n-1])
 		}
-		c.finished(k)
+		c.finished(t, k)
 	}
 }
 
@@ -113,7 +118,7 @@ func (c *Client) leave(t *turn, k *call, p *peer) {
 }
 
 // finished gives a call its end.
-func (c *Client) finished(k *call) {
+func (c *Client) finished(t *turn, k *call) {
 	if l := k.line; l != nil {
 		k.line = nil
 		defer l.ref.Peer.Release()
@@ -122,6 +127,10 @@ func (c *Client) finished(k *call) {
 	k.user.Attempts = len(k.tried)
 	k.finish()
 	k.over.Store(true)
+	if k.async != nil {
+		t.ended = append(t.ended, k)
+		return
+	}
 	k.done <- struct{}{}
 }
 

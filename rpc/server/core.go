@@ -58,9 +58,10 @@ type Core struct {
 	queue    queue
 	links    map[session.Conn]*Link
 	lastConn session.Conn
-	turns    []*turn // to be used again
-	running  fifo.List[*Job]
-	active   int // jobs that run
+	turns    []*turn         // to be used again
+	running  fifo.List[*Job] // jobs that run, the oldest first
+	long     fifo.List[*Job] // the same, whose clients were told so
+	active   int             // jobs that run
 	draining bool
 	idle     chan struct{} // closed when nothing runs, while draining
 	behind   []*turn       // that wait for the journal, in order
@@ -216,6 +217,11 @@ func (c *Core) dispatch(t *turn) bool {
 		if j == nil {
 			return len(t.fx) > 0
 		}
+		if j.granted != nil {
+			c.run(t, j)
+			close(j.granted)
+			continue
+		}
 		before := len(t.fx)
 		t.fx = c.domain.Take(t.now, j.entry, t.fx)
 		if n := len(t.fx); n == before || t.fx[n-1].Do != session.Execute {
@@ -241,19 +247,25 @@ func (c *Core) execute(t *turn, e *session.Entry) {
 		j.let(nil)
 		return
 	}
+	c.run(t, j)
+	t.runs = append(t.runs, j)
+}
+
+// run counts a job among those that run.
+func (c *Core) run(t *turn, j *Job) {
 	j.started = t.now
 	c.running.PushBack(&j.place)
-	j.listed = true
 	c.active++
-	t.runs = append(t.runs, j)
 }
 
 // finished is what every end of a run has in common.
 func (c *Core) finished(j *Job) {
-	if j.listed {
+	if j.long {
+		c.long.Remove(&j.place)
+	} else {
 		c.running.Remove(&j.place)
-		j.listed = false
 	}
+	j.long = false
 	c.active--
 	c.queue.done(j)
 	if c.idle != nil && c.active == 0 && c.queue.waiting() == 0 {
@@ -354,8 +366,11 @@ func (c *Core) notice() {
 	t := c.begin(nil)
 	for j := c.running.Front(); j != nil && t.now-j.started >= c.opts.NoticeAt; j = c.running.Front() {
 		c.running.Remove(&j.place)
-		j.listed = false
-		t.fx = c.domain.Notice(j.entry, t.fx)
+		c.long.PushBack(&j.place)
+		j.long = true
+		if j.entry != nil {
+			t.fx = c.domain.Notice(j.entry, t.fx)
+		}
 	}
 	c.end(t)
 }
@@ -378,6 +393,11 @@ func (c *Core) Drain(ctx context.Context) error {
 	t := c.begin(nil)
 	c.draining = true
 	for j := c.queue.take(); j != nil; j = c.queue.take() {
+		if j.entry == nil {
+			j.refused = true
+			close(j.granted)
+			continue
+		}
 		c.refuse(t, j, session.Refused, 0, "server is draining")
 	}
 	var idle chan struct{}
@@ -396,6 +416,18 @@ func (c *Core) Drain(ctx context.Context) error {
 		return nil
 	case <-ctx.Done():
 		return fmt.Errorf("calls still run: %w", context.Cause(ctx))
+	}
+}
+
+// Abort ends the contexts of all calls that run: nobody will wait for them.
+func (c *Core) Abort() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, l := range []*fifo.List[*Job]{&c.long, &c.running} {
+		for n := l.Head(); n != nil; n = n.Next() {
+			n.Value.cancel(context.Canceled)
+			c.exec.Interrupt(n.Value)
+		}
 	}
 }
 

@@ -40,7 +40,9 @@ type Job struct {
 	reader   *Link    // whose reader runs the job itself
 	refused  bool     // its start could not be journalled
 	place    fifo.Node[*Job]
-	listed   bool
+	granted  chan struct{} // closed when it may run: of a call within the process
+	queued   bool
+	long     bool // it is in the core's list of those that run for long
 	peer     string
 
 	mu      sync.Mutex

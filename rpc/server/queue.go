@@ -13,6 +13,7 @@ func (q *queue) push(j *Job) bool {
 	if q.list.Len() >= q.most {
 		return false
 	}
+	j.queued = true
 	q.list.PushBack(&j.place)
 	return true
 }
@@ -21,7 +22,17 @@ func (q *queue) pop() *Job {
 		return nil
 	}
 	q.running++
-	return q.list.Pop()
+	j := q.list.Pop()
+	j.queued = false
+	return j
+}
+func (q *queue) remove(j *Job) bool {
+	if !j.queued {
+		return false
+	}
+	q.list.Remove(&j.place)
+	j.queued = false
+	return true
 }
 func (q *queue) take() *Job   { return q.list.Pop() }
 func (q *queue) done(*Job)    { q.running-- }

@@ -1,0 +1,168 @@
+package rpc
+
+import (
+	"context"
+	"fmt"
+	"reflect"
+	"sync"
+
+	"rpcpool.dev/rpc/client"
+	"rpcpool.dev/rpc/codec"
+	"rpcpool.dev/rpc/frame"
+)
+
+// Caller makes calls: a [Client], or a server in this process ([Server.Local]).
+type Caller interface {
+	call(ctx context.Context, u *client.Call, args, reply any) error
+	start(ctx context.Context, u *client.Call, args, reply any, done func(error))
+}
+
+// CallOption changes how one call is made.
+type CallOption func(*client.Call)
+
+// Idempotent says that more than one run of the call is no harm: it goes to another server
+// when its own is out of reach, and is run again when its worker crashes.
+func Idempotent(u *client.Call) { u.Idempotent = true }
+
+// ReadOnly says that the call changes nothing, so it is idempotent.
+func ReadOnly(u *client.Call) { u.Idempotent = true }
+
+// OneWay returns as soon as the call is on its way: nobody wants its result. It is still
+// made at most once.
+func OneWay(u *client.Call) { u.OneWay = true }
+
+// WaitForReady waits for a server, if none is known.
+func WaitForReady(u *client.Call) { u.Wait = true }
+
+// Interactive gives a call priority over others.
+func Interactive(u *client.Call) { u.Priority = frame.PriorityInteractive }
+
+// Bulk gives others priority over a call.
+func Bulk(u *client.Call) { u.Priority = frame.PriorityBulk }
+
+// Lane puts a call into a lane, which any number but 0 names: calls that this client makes
+// in one lane at one server start in the order in which they were made, and do not overlap.
+func Lane(key uint64) CallOption { return func(u *client.Call) { u.Lane = key } }
+
+// At sends a call to the server with this id, and to no other.
+func At(server string) CallOption { return func(u *client.Call) { u.Server = server } }
+
+// Call calls a method, and returns its result. An error is always an [*Error]: it says
+// whether the call has run. A context without a deadline lets it take as long as it takes.
+//
+//	s, err := rpc.Call[string](ctx, c, "Snprintf", Args{64, "The answer is %d", 42})
+func Call[R any](ctx context.Context, c Caller, method string, args any, opts ...CallOption) (R, error) {
+	var r R
+	err := CallInto(ctx, c, method, args, &r, opts...)
+	return r, err
+}
+
+// users are calls that nobody has any more.
+var users = sync.Pool{New: func() any { return new(client.Call) }} //nolint:gochecknoglobals // memory, not state
+
+// CallInto is [Call] with room for the result: reply is a pointer. A *[]byte is filled from
+// its begin, and grown if need be.
+func CallInto(ctx context.Context, c Caller, method string, args, reply any, opts ...CallOption) error {
+	u, _ := users.Get().(*client.Call)
+	u.Method = method
+	for _, o := range opts {
+		o(u)
+	}
+	err := c.call(ctx, u, args, reply)
+	*u = client.Call{Args: u.Args[:0]}
+	users.Put(u)
+	return err
+}
+
+// call implements [Caller].
+func (c *Client) call(ctx context.Context, u *client.Call, args, reply any) error {
+	if len(c.opts.Interceptors) > 0 {
+		return chain(c.opts.Interceptors, ctx, u.Method, func(ctx context.Context) error { return c.do(ctx, u, args, reply) })
+	}
+	return c.do(ctx, u, args, reply)
+}
+
+func (c *Client) do(ctx context.Context, u *client.Call, args, reply any) error {
+	own, err := c.encode(u, args, reply)
+	if err != nil {
+		return err
+	}
+	c.c.Do(ctx, u)
+	if !own {
+		u.Args = nil // the caller's
+	}
+	return c.decode(u, reply)
+}
+
+// start implements [Caller].
+func (c *Client) start(ctx context.Context, u *client.Call, args, reply any, done func(error)) {
+	if _, err := c.encode(u, args, reply); err != nil {
+		done(err)
+		return
+	}
+	c.c.Start(ctx, u, func(u *client.Call) { done(c.decode(u, reply)) })
+}
+
+// encode puts the arguments into a call. own tells whether their memory is the call's.
+func (c *Client) encode(u *client.Call, args, reply any) (own bool, err error) {
+	if b, raw := reply.(*[]byte); raw {
+		u.Reply = *b
+	}
+	switch b := args.(type) {
+	case []byte:
+		u.Codec, u.Args = codec.IDRaw, b
+		return false, nil
+	case nil:
+		u.Codec, u.Args = codec.IDCBOR, append(u.Args[:0], cborNull)
+		return true, nil
+	}
+	k, err := c.codecs.For(reflect.TypeOf(args))
+	if err == nil {
+		u.Codec = k.ID()
+		u.Args, err = k.Append(u.Args[:0], args)
+	}
+	if err != nil {
+		return true, &Error{Method: u.Method, Code: Invalid, Execution: NotExecuted, Message: "arguments: " + err.Error(), cause: err}
+	}
+	return true, nil
+}
+
+// cborNull is nothing, in CBOR.
+const cborNull = 0xf6
+
+// decode takes the result out of a call.
+func (c *Client) decode(u *client.Call, reply any) error {
+	if err := errorOf(u); err != nil {
+		return err
+	}
+	switch r := reply.(type) {
+	case nil:
+		return nil
+	case *[]byte:
+		*r = u.Reply
+		return nil
+	}
+	k, err := c.codecs.For(reflect.TypeOf(reply).Elem())
+	if err == nil {
+		err = k.Decode(u.Reply, pointee(reply))
+	}
+	if err != nil {
+		return &Error{
+			Method: u.Method, Code: Invalid, Execution: Executed, XID: u.XID, Attempts: u.Attempts,
+			Message: fmt.Sprintf("result of %d bytes: %v", len(u.Reply), err), cause: err,
+		}
+	}
+	return nil
+}
+
+// pointee is what a result is decoded to: a pointer to a pointer gets a new value.
+func pointee(reply any) any {
+	v := reflect.ValueOf(reply).Elem()
+	if v.Kind() != reflect.Pointer {
+		return reply
+	}
+	if v.IsNil() {
+		v.Set(reflect.New(v.Type().Elem()))
+	}
+	return v.Interface()
+}

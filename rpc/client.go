@@ -1,0 +1,120 @@
+package rpc
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"rpcpool.dev/rpc/client"
+	"rpcpool.dev/rpc/codec"
+	"rpcpool.dev/rpc/conn"
+	"rpcpool.dev/rpc/session"
+)
+
+// ClientOptions of a Client. The zero value of each field means its default.
+type ClientOptions struct {
+	Service      string        // its name, for people and for the servers
+	Token        []byte        // credentials
+	TLS          *tls.Config   // to servers over TCP; nil: none
+	Node         string        // boot id of this node; servers on it are called over their Unix socket
+	IdleTimeout  time.Duration // a connection with nothing outstanding is closed after it. Default 30 s; negative: never
+	MaxConns     int           // at the same time; idle ones make room. Default 512
+	Open         int           // calls that may be open at one server. Default 512; 1 makes calls serial
+	Failover     time.Duration // how long a server may be out of reach until idempotent calls go to another. Default 3 s
+	Grace        time.Duration // for a server to say what has become of a call that was given up. Default 100 ms
+	Interceptors []Interceptor // the first is the outermost
+	Codecs       codec.Options
+	Conn         conn.Options
+	OneWayEnd    func(method string, err error) // is told how one-way calls end
+	Log          *slog.Logger                   // default: none
+}
+
+// Client calls the servers of one service. It is safe for concurrent use.
+type Client struct {
+	opts   ClientOptions
+	codecs *codec.Codecs
+	c      *client.Client
+}
+
+// Dial makes a client of the servers with these addresses (see [ParseAddress]). It connects
+// when something is to be sent.
+func Dial(opts ClientOptions, addresses ...string) (*Client, error) {
+	endpoints := make([]conn.Endpoint, 0, len(addresses))
+	for _, a := range addresses {
+		e, err := ParseAddress(a)
+		if err != nil {
+			return nil, err
+		}
+		endpoints = append(endpoints, e)
+	}
+	c, err := NewClient(opts)
+	if err != nil {
+		return nil, err
+	}
+	return c, c.Update(endpoints)
+}
+
+// NewClient makes a client that knows no servers yet. It must be closed.
+func NewClient(opts ClientOptions) (*Client, error) {
+	codecs, err := codec.New(opts.Codecs)
+	if err != nil {
+		return nil, fmt.Errorf("rpc client: %w", err)
+	}
+	pool := conn.PoolOptions{Conn: opts.Conn, Node: opts.Node, IdleTimeout: opts.IdleTimeout, MaxConns: opts.MaxConns}
+	pool.Hello.Token, pool.Hello.Target, pool.Hello.Codecs = opts.Token, []byte(opts.Service), codecs.Mask()
+	o := client.Options{
+		Service: opts.Service, Pool: pool, Grace: opts.Grace, Log: opts.Log,
+		Session: session.ClientOptions{Open: opts.Open, FailoverAfter: opts.Failover},
+	}
+	if opts.OneWayEnd != nil {
+		o.OneWayEnd = func(u *client.Call) { opts.OneWayEnd(u.Method, errorOf(u)) }
+	}
+	c, err := client.New(o)
+	if err != nil {
+		return nil, fmt.Errorf("rpc client: %w", err)
+	}
+	return &Client{opts: opts, codecs: codecs, c: c}, nil
+}
+
+// Update replaces the list of servers. Those that stay keep their connections; what was
+// not sent to one that goes is sent to another, the rest is waited for.
+func (c *Client) Update(servers []conn.Endpoint) error {
+	if c.opts.TLS != nil {
+		for i := range servers {
+			servers[i].TLS = c.opts.TLS
+		}
+	}
+	return c.c.Update(servers) //nolint:wrapcheck // it names the service
+}
+
+// Ready waits until at least n servers are known.
+func (c *Client) Ready(ctx context.Context, n int) error { return c.c.Ready(ctx, n) } //nolint:wrapcheck // it names the service
+
+// Fenced says that a server is dead, and runs nothing any more: what is open there ends,
+// or goes to others.
+func (c *Client) Fenced(server string) { c.c.Fenced(server) }
+
+// Counts returns what there is, and what has happened.
+func (c *Client) Counts() client.Counts { return c.c.Counts() }
+
+// Close ends all sessions and connections. Calls that are open end.
+func (c *Client) Close() error { return c.c.Close() } //nolint:wrapcheck // it says all
+
+// errorOf is how a call has failed, nil if it has not.
+func errorOf(u *client.Call) error {
+	if u.Outcome.Code == session.OK {
+		return nil
+	}
+	e := &Error{
+		Method: u.Method, Code: Code(u.Outcome.Code), Execution: Execution(u.Outcome.Execution), Message: u.Text,
+		XID: u.XID, Attempts: u.Attempts, Retry: u.Retry, Fenced: u.Outcome.Fenced, Detail: u.Detail,
+	}
+	if e.Code == Failed {
+		var reason string
+		reason, e.Detail = parseDetail(u.Detail)
+		e.Reason = Reason(reason)
+	}
+	return e
+}

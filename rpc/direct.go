@@ -1,0 +1,199 @@
+package rpc
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"reflect"
+	"runtime/debug"
+
+	"rpcpool.dev/rpc/client"
+	"rpcpool.dev/rpc/codec"
+	"rpcpool.dev/rpc/server"
+)
+
+// Movable says that values of a type may be handed over within a process as they are: who
+// sends one does not touch it afterwards. Bytes are movable; so is what has no pointers in
+// it. Everything else is copied, as it would be between processes.
+type Movable interface{ Movable() }
+
+// Local makes calls to a server in this process: nothing is marshalled, and movable
+// arguments and results are not copied. Deadlines, cancellation, limits, interceptors and
+// panics are as they are for others.
+type Local struct{ s *Server }
+
+var _ Caller = (*Local)(nil)
+
+// Local returns a caller of the server's handlers.
+func (s *Server) Local() *Local { return &Local{s} }
+
+// direct is a handler as it is called within the process.
+type direct struct {
+	method *server.Method
+	call   func(ctx context.Context, s *Server, args, reply any) error
+}
+
+// handlerOf makes a handler callable within the process.
+func handlerOf[A, R any](h func(context.Context, A) (R, error)) direct {
+	moveA, moveR := movable(reflect.TypeFor[A]()), movable(reflect.TypeFor[R]())
+	return direct{call: func(ctx context.Context, s *Server, args, reply any) error {
+		a, same := args.(A)
+		if !same || !moveA {
+			a = *new(A)
+			if err := s.copyTo(&a, args); err != nil {
+				return &localError{Invalid, err}
+			}
+		}
+		r, err := h(ctx, a)
+		if err != nil || reply == nil {
+			return err
+		}
+		if to, same := reply.(*R); same && moveR {
+			*to = r
+			return nil
+		}
+		return s.copyTo(reply, r)
+	}}
+}
+
+// localError is an error with another code than Failed.
+type localError struct {
+	code Code
+	err  error
+}
+
+func (e *localError) Error() string { return e.err.Error() }
+
+// copyTo sets what to points to, to a copy of v: by the codec, as between processes.
+func (s *Server) copyTo(to, v any) error {
+	if v == nil {
+		return s.codecs.CBOR().Decode([]byte{cborNull}, pointee(to)) //nolint:wrapcheck // the codec says all
+	}
+	c, err := s.codecs.For(reflect.TypeOf(v))
+	if err != nil {
+		return err //nolint:wrapcheck // the codec says all
+	}
+	b, err := c.Append(nil, v)
+	if err != nil {
+		return err //nolint:wrapcheck // the codec says all
+	}
+	if raw, ok := to.(*[]byte); ok && c.ID() == codec.IDRaw {
+		*raw = b
+		return nil
+	}
+	return c.Decode(b, pointee(to)) //nolint:wrapcheck // the codec says all
+}
+
+// movable tells whether values of a type may be handed over as they are.
+func movable(t reflect.Type) bool {
+	if t.Implements(reflect.TypeFor[Movable]()) || t == reflect.TypeFor[[]byte]() {
+		return true
+	}
+	switch t.Kind() {
+	case reflect.Array:
+		return movable(t.Elem())
+	case reflect.Struct:
+		for i := range t.NumField() {
+			if !movable(t.Field(i).Type) {
+				return false
+			}
+		}
+		return true
+	case reflect.Pointer, reflect.Map, reflect.Slice, reflect.Interface, reflect.Chan, reflect.Func, reflect.UnsafePointer:
+		return false
+	}
+	return true
+}
+
+// call implements [Caller].
+func (l *Local) call(ctx context.Context, u *client.Call, args, reply any) error {
+	s := l.s
+	s.mu.Lock()
+	d, ok := s.direct[u.Method]
+	s.mu.Unlock()
+	if !ok {
+		return &Error{Method: u.Method, Code: Unimplemented, Execution: NotExecuted, Message: "there is no such method"}
+	}
+	release, err := s.core.Acquire(ctx, d.method, u.Priority)
+	if err != nil {
+		return notRun(ctx, u.Method, err)
+	}
+	if ctx.Done() == nil {
+		defer release()
+		return direrror(u.Method, d.run(ctx, s, args, reply))
+	}
+	return l.wait(ctx, u.Method, func() error {
+		defer release()
+		return d.run(ctx, s, args, reply)
+	})
+}
+
+// wait runs a call that may take longer than its caller waits.
+func (l *Local) wait(ctx context.Context, method string, run func() error) error {
+	done := make(chan error, 1)
+	go func() { done <- run() }()
+	select {
+	case err := <-done:
+		return direrror(method, err)
+	case <-ctx.Done():
+	}
+	select {
+	case err := <-done: // the handler has heard of it too
+		return direrror(method, err)
+	default:
+	}
+	e := notRun(ctx, method, context.Cause(ctx))
+	e.Execution = Indeterminate
+	return e
+}
+
+func notRun(ctx context.Context, method string, err error) *Error {
+	e := &Error{Method: method, Code: Refused, Execution: NotExecuted, Message: err.Error(), cause: err}
+	switch {
+	case errors.Is(ctx.Err(), context.DeadlineExceeded):
+		e.Code = DeadlineExceeded
+	case ctx.Err() != nil:
+		e.Code = Canceled
+	}
+	return e
+}
+
+// run runs a handler inside of the interceptors.
+func (d *direct) run(ctx context.Context, s *Server, args, reply any) (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			if s.opts.Log != nil {
+				s.opts.Log.Error("handler panicked", "method", d.method.Name, "panic", r, "stack", string(debug.Stack()))
+			}
+			err = fmt.Errorf("handler panicked: %v", r)
+		}
+	}()
+	if len(s.opts.Interceptors) == 0 {
+		return d.call(ctx, s, args, reply)
+	}
+	return chain(s.opts.Interceptors, ctx, d.method.Name, func(ctx context.Context) error { return d.call(ctx, s, args, reply) })
+}
+
+// direrror makes a handler's error what it would be between processes.
+func direrror(method string, err error) error {
+	if err == nil {
+		return nil
+	}
+	e := &Error{Method: method, Code: Failed, Execution: Executed, Message: err.Error(), Attempts: 1}
+	var bad *localError
+	if errors.As(err, &bad) {
+		e.Code, e.Execution, e.Message = bad.code, NotExecuted, "arguments: "+bad.Error()
+		return e
+	}
+	var f *failure
+	if errors.As(err, &f) {
+		e.Reason, e.Detail = f.reason, f.detail
+	}
+	return e
+}
+
+// start implements [Caller].
+func (l *Local) start(ctx context.Context, u *client.Call, args, reply any, done func(error)) {
+	own := *u
+	go func() { done(l.call(ctx, &own, args, reply)) }()
+}

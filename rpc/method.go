@@ -1,0 +1,140 @@
+package rpc
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"reflect"
+	"time"
+
+	"rpcpool.dev/rpc/codec"
+	"rpcpool.dev/rpc/server"
+	"rpcpool.dev/rpc/session"
+	"rpcpool.dev/rpc/wire"
+)
+
+// MethodOptions are what a server knows of a method. The zero value is a method that runs
+// as often at once as the server allows.
+type MethodOptions struct {
+	// Concurrency bounds how many calls of it run at once: 1 for what has a device for
+	// itself. 0: the server's limit alone.
+	Concurrency int
+	// Timeout bounds the time of a call, from its arrival on. 0: the server's.
+	Timeout time.Duration
+	// Inline says that the handler is so short, and never waits, that the reader of the
+	// connection may run it.
+	Inline bool
+}
+
+// Handle registers a handler under a name. Arguments and result may be anything that
+// package codec marshals: []byte as it is, protobuf messages, and all other Go values as
+// CBOR. What cannot be marshalled makes Serve fail, with the path to the field.
+//
+//	rpc.Handle(s, "Snprintf", func(ctx context.Context, a Args) (string, error) { … })
+//
+// The context is done when the call's deadline has come, or nobody waits for its result
+// any more. []byte arguments are the handler's until it returns; it may return them.
+func Handle[A, R any](s *Server, name string, h func(context.Context, A) (R, error), opts ...MethodOptions) {
+	args, err := s.codecs.For(reflect.TypeFor[A]())
+	if err != nil {
+		s.reject(name, fmt.Errorf("arguments: %w", err))
+		return
+	}
+	result, err := s.codecs.For(reflect.TypeFor[R]())
+	if err != nil {
+		s.reject(name, fmt.Errorf("result: %w", err))
+		return
+	}
+	t := typed[A, R]{s: s, args: args, result: result, h: h}
+	s.add(name, t.run, handlerOf[A, R](h), opts)
+}
+
+// typed is a handler with its codecs.
+type typed[A, R any] struct {
+	s            *Server
+	args, result codec.Codec
+	h            func(context.Context, A) (R, error)
+}
+
+func (t *typed[A, R]) run(j *server.Job) (session.Code, []byte) {
+	args, result, err := t.s.codecsOf(j, t.args, t.result)
+	var a A
+	if err == nil {
+		err = decode(args, j.Args, &a)
+	}
+	if err != nil {
+		return session.Invalid, wire.Failure(-1, "arguments: "+err.Error(), nil)
+	}
+	var r R
+	err = t.s.intercept(j, func(ctx context.Context) (err error) {
+		r, err = t.h(ctx, a)
+		return err
+	})
+	if err != nil {
+		return failed(err)
+	}
+	if b, raw := any(r).([]byte); raw && result.ID() == codec.IDRaw {
+		return session.OK, b
+	}
+	reply, err := result.Append(j.Scratch(), r)
+	if err != nil {
+		return session.Failed, wire.Failure(-1, "result: "+err.Error(), nil)
+	}
+	return session.OK, reply
+}
+
+// codecsOf returns the codecs for a call: those of the method's types, or CBOR for all if
+// the caller knows no types.
+func (s *Server) codecsOf(j *server.Job, args, result codec.Codec) (codec.Codec, codec.Codec, error) {
+	switch j.Codec {
+	case args.ID():
+		return args, result, nil
+	case codec.IDCBOR:
+		return s.codecs.CBOR(), s.codecs.CBOR(), nil
+	}
+	return nil, nil, fmt.Errorf("codec %d, want %d (%s)", j.Codec, args.ID(), args.Name())
+}
+
+// decode sets what a points to. A pointer is to a new value; bytes are not copied.
+func decode[A any](c codec.Codec, data []byte, a *A) error {
+	if b, raw := any(a).(*[]byte); raw && c.ID() == codec.IDRaw {
+		*b = data
+		return nil
+	}
+	if t := reflect.TypeFor[A](); t.Kind() == reflect.Pointer {
+		v := reflect.New(t.Elem())
+		if err := c.Decode(data, v.Interface()); err != nil {
+			return err //nolint:wrapcheck // the codec says all
+		}
+		reflect.ValueOf(a).Elem().Set(v)
+		return nil
+	}
+	return c.Decode(data, a) //nolint:wrapcheck // the codec says all
+}
+
+// failed is what a caller is told of a handler's error.
+func failed(err error) (session.Code, []byte) {
+	var f *failure
+	reason, detail := "", []byte(nil)
+	if errors.As(err, &f) {
+		reason, detail = string(f.reason), f.detail
+	}
+	return session.Failed, wire.Failure(0, err.Error(), appendDetail(nil, reason, detail))
+}
+
+// appendDetail and parseDetail are the detail of a handler's error on the wire: a byte for
+// the length of the reason, the reason, and the application's detail.
+func appendDetail(dst []byte, reason string, detail []byte) []byte {
+	if reason == "" && len(detail) == 0 {
+		return dst
+	}
+	reason = reason[:min(len(reason), 255)]
+	return append(append(append(dst, byte(len(reason))), reason...), detail...)
+}
+
+func parseDetail(b []byte) (reason string, detail []byte) {
+	if len(b) == 0 || int(b[0]) > len(b)-1 {
+		return "", nil
+	}
+	return string(b[1 : 1+b[0]]), b[1+int(b[0]):]
+}

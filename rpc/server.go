@@ -1,0 +1,232 @@
+package rpc
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"sync"
+	"time"
+
+	"rpcpool.dev/rpc/codec"
+	"rpcpool.dev/rpc/conn"
+	"rpcpool.dev/rpc/frame"
+	"rpcpool.dev/rpc/journal"
+	"rpcpool.dev/rpc/server"
+	"rpcpool.dev/rpc/session"
+)
+
+// ServerOptions of a Server. The zero value of each field means its default.
+type ServerOptions struct {
+	// Journal is the path of a file that keeps the table of calls over a crash of this
+	// process. Empty: the table dies with the process, and clients are told so.
+	Journal string
+	// JournalPolicy says what a record must survive. Default: the death of the process.
+	JournalPolicy journal.Policy
+	Limit         int           // calls that run at once. Default 1024
+	Queue         int           // calls that wait. Default 4096
+	MaxTimeout    time.Duration // of calls, also of those that say none. Default: none
+	// Lease is how long a client's session is kept after its last word. Default 5 min
+	Lease        time.Duration
+	IdleTimeout  time.Duration            // a connection with nothing outstanding is closed after it. Default 5 min; negative: never
+	TLS          *tls.Config              // nil: none
+	Token        func(token []byte) error // checks a client's credentials. Default: all are welcome
+	Interceptors []Interceptor            // the first is the outermost
+	Codecs       codec.Options
+	Domain       session.DomainOptions // bounds of the table; Lease is filled in
+	Conn         conn.Options
+	Log          *slog.Logger // default: none
+}
+
+// Server has handlers, and takes calls for them.
+type Server struct {
+	opts    ServerOptions
+	codecs  *codec.Codecs
+	core    *server.Core
+	local   *server.Local
+	conns   *conn.Server
+	journal *journal.Journal
+
+	mu     sync.Mutex
+	errs   []error // of registration
+	direct map[string]direct
+}
+
+// Interceptor is around every call of a server or a client. It calls next, or
+// returns an error in its place.
+type Interceptor func(ctx context.Context, method string, next func(context.Context) error) error
+
+// NewServer makes a server without handlers. It must be closed.
+func NewServer(opts ServerOptions) (*Server, error) {
+	s := &Server{opts: opts, direct: map[string]direct{}, local: &server.Local{Log: opts.Log}}
+	var err error
+	if s.codecs, err = codec.New(opts.Codecs); err != nil {
+		return nil, fmt.Errorf("rpc server: %w", err)
+	}
+	core := server.Options{
+		Domain: opts.Domain, Limit: opts.Limit, Queue: opts.Queue, MaxTimeout: opts.MaxTimeout, Log: opts.Log,
+	}
+	core.Domain.Lease = opts.Lease
+	if opts.Journal != "" {
+		if s.journal, err = openJournal(opts.Journal, opts.JournalPolicy, opts.Log); err != nil {
+			return nil, fmt.Errorf("rpc server: %w", err)
+		}
+		core.Journal, core.Sync = s.journal, opts.JournalPolicy != journal.Process
+		core.ID, core.Life = s.journal.ID(), uint64(s.journal.Life())
+	}
+	if s.core, err = server.New(s.local, core); err == nil {
+		s.conns, err = conn.NewServer(conn.ServerOptions{
+			Handler: server.NewDoor(s.core), Admit: s.admit, Conn: opts.Conn, IdleTimeout: opts.IdleTimeout,
+		})
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("rpc server: %w", err), s.Close())
+	}
+	return s, nil
+}
+
+// openJournal opens a journal. One that is damaged, or foreign, is put aside: clients
+// learn by the new table's name that the old one is gone.
+func openJournal(path string, policy journal.Policy, log *slog.Logger) (*journal.Journal, error) {
+	j, err := journal.Open(path, journal.Options{Policy: policy})
+	bad := errors.Is(err, journal.ErrCorrupt) || errors.Is(err, journal.ErrLost) ||
+		errors.Is(err, journal.ErrForeign) || errors.Is(err, journal.ErrVersion)
+	if !bad {
+		return j, err //nolint:wrapcheck // it names the file
+	}
+	aside, sideErr := journal.SetAside(path)
+	if sideErr != nil {
+		return nil, errors.Join(err, sideErr)
+	}
+	if log != nil {
+		log.Warn("journal cannot be used, what it held is lost", "err", err, "aside", aside)
+	}
+	return journal.Open(path, journal.Options{Policy: policy}) //nolint:wrapcheck // it names the file
+}
+
+// admit decides about a client.
+func (s *Server) admit(h *frame.Hello) frame.HelloAck {
+	if s.opts.Token != nil {
+		if err := s.opts.Token(h.Token); err != nil {
+			return frame.HelloAck{Version: frame.MaxVersion, Reason: frame.ReasonUnauthorised, Text: []byte(err.Error())}
+		}
+	}
+	lease, open := s.opts.Lease, s.opts.Domain.Open
+	if lease == 0 {
+		lease = 5 * time.Minute
+	}
+	if open == 0 {
+		open = 512
+	}
+	return frame.Answer(h, frame.HelloAck{
+		Codecs: s.codecs.Mask(), Features: frame.FeatureStreams,
+		Lease: lease, MaxDeadline: frame.DeadlineOf(s.opts.MaxTimeout), MaxOpen: uint32(open),
+	})
+}
+
+// add registers a method.
+func (s *Server) add(name string, run server.Run, d direct, opts []MethodOptions) {
+	m := server.Method{Name: name, Run: run}
+	for _, o := range opts {
+		m.Concurrency, m.Timeout, m.Inline = o.Concurrency, o.Timeout, o.Inline
+	}
+	if err := s.core.Register(m); err != nil {
+		s.reject(name, err)
+		return
+	}
+	d.method = s.core.Method(name)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.direct[name] = d
+}
+
+// reject notes that a method cannot be registered: Serve says so.
+func (s *Server) reject(name string, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.errs = append(s.errs, fmt.Errorf("rpc method %q: %w", name, err))
+}
+
+// Err returns what is wrong with the methods that were registered, or nil.
+func (s *Server) Err() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return errors.Join(s.errs...)
+}
+
+// intercept runs a handler inside of the interceptors.
+func (s *Server) intercept(j *server.Job, h func(context.Context) error) error {
+	if len(s.opts.Interceptors) == 0 {
+		return h(j)
+	}
+	return chain(s.opts.Interceptors, j, j.Method.Name, h)
+}
+
+func chain(all []Interceptor, ctx context.Context, method string, last func(context.Context) error) error { //nolint:revive // the context belongs to the call
+	if len(all) == 0 {
+		return last(ctx)
+	}
+	return all[0](ctx, method, func(ctx context.Context) error { return chain(all[1:], ctx, method, last) })
+}
+
+// Serve takes clients from l until l or the server is closed. It fails at once if a method
+// could not be registered. It closes l.
+func (s *Server) Serve(l net.Listener) error {
+	if err := s.Err(); err != nil {
+		return errors.Join(err, l.Close())
+	}
+	if s.opts.TLS != nil {
+		l = tls.NewListener(l, s.opts.TLS)
+	}
+	if err := s.conns.Serve(l); !errors.Is(err, conn.ErrClosed) {
+		return fmt.Errorf("rpc server: %w", err)
+	}
+	return ErrClosed
+}
+
+// Listen is Serve for an address, as [ParseAddress] reads it.
+func (s *Server) Listen(ctx context.Context, address string) (net.Listener, error) {
+	network, where, err := splitAddress(address)
+	if err != nil {
+		return nil, err
+	}
+	l, err := (&net.ListenConfig{}).Listen(ctx, network, where)
+	if err != nil {
+		return nil, fmt.Errorf("rpc server: %w", err)
+	}
+	return l, nil
+}
+
+// Core returns the server's core, for other doors to the same handlers.
+func (s *Server) Core() *server.Core { return s.core }
+
+// Shutdown refuses new calls, waits until those that run have ended, and closes the
+// server. Clients go elsewhere at once.
+func (s *Server) Shutdown(ctx context.Context) error {
+	err := s.core.Drain(ctx)
+	if e := s.conns.Shutdown(ctx); err == nil {
+		err = e
+	}
+	return errors.Join(err, s.Close())
+}
+
+// Close ends all connections, and waits until nothing of the server runs.
+func (s *Server) Close() error {
+	var errs []error
+	if s.conns != nil {
+		errs = append(errs, s.conns.Close())
+	}
+	if s.core != nil {
+		s.core.Abort()
+	}
+	errs = append(errs, s.local.Close())
+	if s.core != nil {
+		errs = append(errs, s.core.Close())
+	}
+	if s.journal != nil {
+		errs = append(errs, s.journal.Close())
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,51 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"rpcpool.dev/rpc/frame"
+)
+
+// ErrBusy is why a call within the process is refused.
+var ErrBusy = errors.New("too many calls wait, or the server is draining")
+
+// Acquire waits for the right to run a call of a method outside of the core, which
+// counts as any other call that waits or runs. release must be called when it has ended.
+func (c *Core) Acquire(ctx context.Context, m *Method, p frame.Priority) (release func(), err error) {
+	j := &Job{Method: m, Priority: p, core: c, granted: make(chan struct{})}
+	j.place.Value = j
+	if deadline, ok := ctx.Deadline(); ok {
+		j.deadline = c.now() + time.Until(deadline)
+	}
+	t := c.begin(nil)
+	refused := c.draining || !c.queue.push(j)
+	c.end(t)
+	if refused {
+		return nil, ErrBusy
+	}
+	select {
+	case <-j.granted:
+	default:
+		select {
+		case <-j.granted:
+		case <-ctx.Done():
+			t := c.begin(nil)
+			waits := c.queue.remove(j)
+			c.end(t)
+			if waits {
+				return nil, context.Cause(ctx) //nolint:wrapcheck // the caller's own reason
+			}
+			<-j.granted
+		}
+	}
+	if j.refused {
+		return nil, ErrBusy
+	}
+	return func() {
+		t := c.begin(nil)
+		c.finished(j)
+		c.end(t)
+	}, nil
+}
