@@ -144,20 +144,3 @@ func TestACallEndsWithItsContext(t *testing.T) {
 		t.Errorf("the handler did not hear: %+v", u)
 	}
 }
-
-func BenchmarkCall(b *testing.B) {
-	for _, method := range []string{"echo", "echo!"} {
-		b.Run(method, func(b *testing.B) {
-			r := newRig(b, server.Options{})
-			c := r.client(Options{})
-			u := Call{Method: method, Args: make([]byte, 64)}
-			b.ReportAllocs()
-			for b.Loop() {
-				c.Do(b.Context(), &u)
-			}
-			if u.Outcome.Code != session.OK {
-				b.Fatal(u.Outcome)
-			}
-		})
-	}
-}

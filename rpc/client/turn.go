@@ -19,7 +19,8 @@ type turn struct {
 	reader bool // the connection's reader brought it
 	out    []session.Demand
 	sends  []send
-	ended  []*call // of Start
+	ended  []*call      // of Start
+	frame  conn.Message // that is being sent
 }
 
 // send is a message on its way.
@@ -172,16 +173,17 @@ func (c *Client) hold(k *call, l *line, seq uint64) {
 // transmit sends a message. Nobody's lock is held.
 func (c *Client) transmit(ctx context.Context, t *turn, s *send, own *call) {
 	p := s.line.ref.Peer
-	if f, ahead := wire.Fence(&s.msg); ahead {
-		c.give(p, &f, t.reader)
+	f := &t.frame
+	if wire.Fence(&s.msg, f) {
+		c.give(p, f, t.reader)
 	}
-	var f conn.Message
-	if !wire.Request(&s.msg, &f) {
+	*f = conn.Message{}
+	if !wire.Request(&s.msg, f) {
 		return
 	}
 	k := s.call
 	if k == nil {
-		c.give(p, &f, t.reader)
+		c.give(p, f, t.reader)
 		return
 	}
 	u := k.user
@@ -199,18 +201,18 @@ func (c *Client) transmit(ctx context.Context, t *turn, s *send, own *call) {
 	var err error
 	switch {
 	case k == own && ctx != nil:
-		err = p.Send(ctx, &f)
+		err = p.Send(ctx, f)
 	case t.reader:
-		err = p.Queue(&f)
+		err = p.Queue(f)
 	default:
-		err = p.TrySend(&f)
+		err = p.TrySend(f)
 	}
 	if errors.Is(err, conn.ErrBackpressure) {
-		late := f
+		late := *f
 		c.background.Go(func() { c.unsent(s.line, &late, k, p.Send(context.Background(), &late)) })
 		return
 	}
-	c.unsent(s.line, &f, k, err)
+	c.unsent(s.line, f, k, err)
 }
 
 // unsent sees to a CALL that its connection has not taken.

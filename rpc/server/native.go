@@ -14,7 +14,8 @@ import (
 
 // Door takes native clients: it is the handler of a [conn.Server].
 type Door struct {
-	core *Core
+	core   *Core
+	frames sync.Pool // of *conn.Message
 
 	mu    sync.Mutex
 	lines map[conn.Peer]*nativeLine
@@ -23,10 +24,15 @@ type Door struct {
 var _ conn.Handler = (*Door)(nil)
 
 // NewDoor makes a door of a core.
-func NewDoor(c *Core) *Door { return &Door{core: c, lines: map[conn.Peer]*nativeLine{}} }
+func NewDoor(c *Core) *Door {
+	d := &Door{core: c, lines: map[conn.Peer]*nativeLine{}}
+	d.frames.New = func() any { return new(conn.Message) }
+	return d
+}
 
 // nativeLine is one native client's connection.
 type nativeLine struct {
+	door  *Door
 	peer  conn.Peer
 	link  *Link
 	name  string
@@ -42,7 +48,7 @@ func (d *Door) line(p conn.Peer) *nativeLine {
 	defer d.mu.Unlock()
 	l := d.lines[p]
 	if l == nil {
-		l = &nativeLine{peer: p, bound: map[uint32]*Method{}, name: "local"}
+		l = &nativeLine{door: d, peer: p, bound: map[uint32]*Method{}, name: "local"}
 		if c, ok := p.(interface{ RemoteAddr() net.Addr }); ok {
 			l.name = c.RemoteAddr().String()
 		}
@@ -104,8 +110,10 @@ func (d *Door) Closed(p conn.Peer, _ error, _ []uint64) {
 // Tell implements [Line]. A reply for which there is no room waits in a goroutine of
 // its own: there are no more of them than the client has calls open.
 func (l *nativeLine) Tell(m *session.Message, j *Job, reader bool) {
-	var f conn.Message
-	wire.Response(m, &f)
+	f, _ := l.door.frames.Get().(*conn.Message)
+	defer l.door.frames.Put(f)
+	*f = conn.Message{}
+	wire.Response(m, f)
 	if j != nil && f.Priority != frame.PriorityControl {
 		f.Priority = max(j.Priority, frame.PriorityInteractive)
 		if f.Type == frame.TypeReply {
@@ -114,12 +122,12 @@ func (l *nativeLine) Tell(m *session.Message, j *Job, reader bool) {
 	}
 	var err error
 	if reader {
-		err = l.peer.Queue(&f)
+		err = l.peer.Queue(f)
 	} else {
-		err = l.peer.TrySend(&f)
+		err = l.peer.TrySend(f)
 	}
 	if errors.Is(err, conn.ErrBackpressure) {
-		late := f
+		late := *f
 		go func() { _ = l.peer.Send(context.Background(), &late) }() // ends with the connection, at the latest
 	}
 }

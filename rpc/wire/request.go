@@ -10,13 +10,13 @@ import (
 
 // Fence makes the frame that goes ahead of a client's message, if it says what is
 // closed in one of its own.
-func Fence(m *session.Message) (f conn.Message, ahead bool) {
+func Fence(m *session.Message, f *conn.Message) (ahead bool) {
 	if m.Closed == nil || m.Kind == session.Hello {
-		return f, false
+		return false
 	}
 	fence := frame.Fence(*m.Closed)
-	f.Type, f.Ack, f.Body = frame.TypeFence, m.Ack, fence.Append(nil)
-	return f, true
+	*f = conn.Message{Header: frame.Header{Type: frame.TypeFence, Ack: m.Ack}, Body: fence.Append(nil)}
+	return true
 }
 
 // Request makes the frame of a client's message. Priority, codec, method and

@@ -36,7 +36,8 @@ func TestWhatAClientSaysIsWhatAServerHears(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			var got, heard session.Message
-			if ahead, yes := Fence(&m); yes {
+			var ahead conn.Message
+			if Fence(&m, &ahead) {
 				if ok, err := ParseRequest(carry(t, &ahead), &heard); !ok || err != nil {
 					t.Fatalf("fence: %v, %v", ok, err)
 				}
