@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"reflect"
 	"runtime/debug"
+	"sync"
 
 	"rpcpool.dev/rpc/client"
 	"rpcpool.dev/rpc/codec"
+	"rpcpool.dev/rpc/conn"
 	"rpcpool.dev/rpc/server"
 )
 
@@ -20,12 +22,18 @@ type Movable interface{ Movable() }
 // Local makes calls to a server in this process: nothing is marshalled, and movable
 // arguments and results are not copied. Deadlines, cancellation, limits, interceptors and
 // panics are as they are for others.
-type Local struct{ s *Server }
+type Local struct {
+	s *Server
+
+	mu sync.Mutex
+	c  *Client // of streams: their items are frames, but no socket has them
+}
 
 var _ Caller = (*Local)(nil)
 
 // Local returns a caller of the server's handlers.
-func (s *Server) Local() *Local { return &Local{s} }
+// All of them share what there is.
+func (s *Server) Local() *Local { return &s.within }
 
 // direct is a handler as it is called within the process.
 type direct struct {
@@ -114,6 +122,9 @@ func (l *Local) call(ctx context.Context, u *client.Call, args, reply any) error
 	if !ok {
 		return &Error{Method: u.Method, Code: Unimplemented, Execution: NotExecuted, Message: "there is no such method"}
 	}
+	if d.call == nil {
+		return &Error{Method: u.Method, Code: Invalid, Execution: NotExecuted, Message: "method is a stream"}
+	}
 	release, err := s.core.Acquire(ctx, d.method, u.Priority)
 	if err != nil {
 		return notRun(ctx, u.Method, err)
@@ -190,6 +201,35 @@ func direrror(method string, err error) error {
 		e.Reason, e.Detail = f.reason, f.detail
 	}
 	return e
+}
+
+// stream makes a stream.
+func (l *Local) stream(ctx context.Context, u *client.Call, args any) (*client.Stream, *codec.Codecs, error) {
+	l.mu.Lock()
+	if l.c == nil {
+		c, err := NewClient(ClientOptions{Service: "local", Codecs: l.s.opts.Codecs})
+		if err == nil {
+			err = c.Update([]conn.Endpoint{{ID: "local", Local: l.s.conns}})
+		}
+		if err != nil {
+			l.mu.Unlock()
+			return nil, nil, &Error{Method: u.Method, Code: Refused, Execution: NotExecuted, Message: err.Error(), cause: err}
+		}
+		l.c = c
+	}
+	c := l.c
+	l.mu.Unlock()
+	return c.stream(ctx, u, args)
+}
+
+// close ends the streams.
+func (l *Local) close() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.c == nil {
+		return nil
+	}
+	return l.c.Close()
 }
 
 // start implements [Caller].

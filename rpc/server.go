@@ -48,6 +48,7 @@ type Server struct {
 	local   *server.Local
 	conns   *conn.Server
 	journal *journal.Journal
+	within  Local
 
 	mu     sync.Mutex
 	errs   []error // of registration
@@ -61,6 +62,7 @@ type Interceptor func(ctx context.Context, method string, next func(context.Cont
 // NewServer makes a server without handlers. It must be closed.
 func NewServer(opts ServerOptions) (*Server, error) {
 	s := &Server{opts: opts, direct: map[string]direct{}, local: &server.Local{Log: opts.Log}}
+	s.within.s = s
 	var err error
 	if s.codecs, err = codec.New(opts.Codecs); err != nil {
 		return nil, fmt.Errorf("rpc server: %w", err)
@@ -214,7 +216,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 
 // Close ends all connections, and waits until nothing of the server runs.
 func (s *Server) Close() error {
-	var errs []error
+	errs := []error{s.within.close()}
 	if s.conns != nil {
 		errs = append(errs, s.conns.Close())
 	}

@@ -44,6 +44,7 @@ type call struct {
 	method  uint32
 	line    *line         // that it holds
 	there   bool          // it counts as open at the last of tried
+	stream  *Stream       // its items; nil: it is none
 	async   func(*Call)   // is told of the end; nil: Do waits for it
 	unwatch func() bool   // ends the watch over the context; nil: nobody watches
 	sent    conn.Peer     // that it was sent by last

@@ -50,6 +50,10 @@ func (h *handler) Message(p conn.Peer, in *conn.In) {
 		c.mu.Unlock()
 		return
 	}
+	if in.Type == frame.TypeItems || in.Type == frame.TypeReply && in.Flags&frame.FlagStream != 0 {
+		c.item(p, in)
+		return
+	}
 	var m session.Message
 	is, err := wire.ParseResponse(in, &m)
 	if err != nil || !is {
@@ -99,6 +103,11 @@ func (h *handler) Closed(p conn.Peer, why error, unsent []uint64) {
 	}
 	met := l.met
 	l.met = true
+	l.peer.session.Open(func(i *session.Invocation) {
+		if k, _ := i.Tag.(*call); k.stream != nil {
+			k.stream.broken(p, why)
+		}
+	})
 	for _, seq := range unsent {
 		c.session.Unsent(l.peer.session, seq)
 	}

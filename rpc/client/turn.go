@@ -158,6 +158,9 @@ func (c *Client) note(t *turn, d *session.Demand) {
 // hold makes a call hold the connection that it is sent by.
 func (c *Client) hold(k *call, l *line, seq uint64) {
 	k.sent, k.seq = l.ref.Peer, seq
+	if k.stream != nil {
+		k.stream.on(l.ref.Peer, seq)
+	}
 	if k.line == l {
 		return
 	}
@@ -193,6 +196,9 @@ func (c *Client) transmit(ctx context.Context, t *turn, s *send, own *call) {
 	}
 	if u.OneWay {
 		f.Flags |= frame.FlagOneWay
+	}
+	if k.stream != nil {
+		f.Flags |= frame.FlagStream
 	}
 	if len(f.Body) >= conn.LongBody {
 		k.pins.Add(1)

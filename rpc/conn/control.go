@@ -57,6 +57,8 @@ func checkSession(t frame.Type, body []byte) error {
 		_, err = frame.ParseFence(body)
 	case frame.TypeRenewed:
 		_, err = frame.ParseRenewed(body)
+	case frame.TypeItems:
+		_, err = frame.ParseCredit(body)
 	}
 	return err //nolint:wrapcheck // it says all
 }

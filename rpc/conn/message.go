@@ -82,9 +82,13 @@ func (in *In) Keep() *In {
 	return kept
 }
 
-// Detach is Release, but Body stays as it is for as long as anybody has it.
+// Detach is Release, but Body stays as it is for as long as anybody has it: of a peer in
+// this process, it is the sender's memory, who must leave it alone then.
 func (in *In) Detach() {
 	in.mem = nil
+	if in.own != nil {
+		in.own.Release()
+	}
 	if in.from != nil {
 		in.from.release(in.held)
 	}

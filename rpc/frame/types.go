@@ -29,6 +29,7 @@ const (
 	TypeBye             // ends the session
 	TypeRenew           // renews the session's lease
 	TypeRenewed         // the answer: [Renewed]
+	TypeItems           // limit of a stream: [Credit]
 	TypeBlobOffer
 	TypeBlobGrant
 	TypeBlobReady
@@ -103,6 +104,7 @@ var shapes = [types]shape{
 	TypeAck:         {"ACK", always, false, false, 0, 0},
 	TypeRenew:       {"RENEW", always, false, false, 0, 0},
 	TypeRenewed:     {"RENEWED", always, false, false, renewedLen, renewedLen},
+	TypeItems:       {"ITEMS", always, false, true, creditLen, creditLen},
 	TypeBye:         {"BYE", always, false, false, 0, 0},
 	TypeCredit:      {"CREDIT", always, false, false, creditLen, creditLen},
 	TypePing:        {"PING", always, false, false, 0, 0},

@@ -281,6 +281,9 @@ func (c *Core) Return(j *Job, code session.Code, reply []byte) {
 	if j.OneWay && code == session.OK {
 		reply = nil
 	}
+	if j.stream != nil {
+		reply = j.closeStream(reply, code == session.OK)
+	}
 	j.let(reply)
 	t := c.begin(j.reader)
 	c.finished(j)

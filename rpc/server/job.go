@@ -8,6 +8,7 @@ import (
 	"rpcpool.dev/internal/fifo"
 	"rpcpool.dev/rpc/conn"
 	"rpcpool.dev/rpc/frame"
+	"rpcpool.dev/rpc/items"
 	"rpcpool.dev/rpc/session"
 )
 
@@ -42,7 +43,9 @@ type Job struct {
 	place    fifo.Node[*Job]
 	granted  chan struct{} // closed when it may run: of a call within the process
 	queued   bool
-	long     bool // it is in the core's list of those that run for long
+	stream   *items.Stream // nil: it is none
+	unstream func()        // the line forgets the stream
+	long     bool          // it is in the core's list of those that run for long
 	peer     string
 
 	mu      sync.Mutex
@@ -94,8 +97,12 @@ func (j *Job) take(in *conn.In, lane bool) {
 	}
 }
 
-// let gives the memory of the arguments back, unless reply is part of it.
+// let gives the memory of the arguments back, unless reply is part of it, and forgets the
+// stream.
 func (j *Job) let(reply []byte) {
+	if j.unstream != nil {
+		j.unstream()
+	}
 	if j.kept == nil {
 		return
 	}

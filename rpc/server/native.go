@@ -38,6 +38,9 @@ type nativeLine struct {
 	name  string
 	bound map[uint32]*Method // by the client's number
 	msg   session.Message
+
+	mu      sync.Mutex
+	streams map[uint64]*Job // by the call's number
 }
 
 var _ Line = (*nativeLine)(nil)
@@ -66,6 +69,9 @@ func (d *Door) Message(p conn.Peer, in *conn.In) {
 		l.bind(d.core, uint32(in.Seq), string(in.Body))
 		return
 	}
+	if l.item(in) {
+		return
+	}
 	is, err := wire.ParseRequest(in, m)
 	if err != nil {
 		l.Close(frame.ReasonProtocol, err.Error())
@@ -81,8 +87,35 @@ func (d *Door) Message(p conn.Peer, in *conn.In) {
 			return
 		}
 		l.link.Call(in, m, method)
+		if j, ok := m.Tag.(*Job); ok && in.Flags&frame.FlagStream != 0 {
+			l.begin(in.Seq, j)
+		}
 	}
 	l.link.Receive(m)
+	if j, unused := m.Tag.(*Job); unused && j.stream != nil {
+		j.unstream()
+	}
+}
+
+// item tells whether a frame belongs to a stream that has been started, and sees to it.
+func (l *nativeLine) item(in *conn.In) bool {
+	switch {
+	case in.Type == frame.TypeItems:
+		if s := l.stream(in.Seq); s != nil {
+			if limit, err := frame.ParseCredit(in.Body); err == nil {
+				s.Credit(uint64(limit))
+			}
+		}
+		return true
+	case in.Type != frame.TypeCall || in.Flags&frame.FlagStream == 0 || in.Ext.Method != 0:
+		return false
+	}
+	if s := l.stream(in.Seq); s != nil {
+		if err := s.Arrived(in, in.Flags&frame.FlagEnd != 0); err != nil {
+			l.Close(frame.ReasonFlowControl, err.Error())
+		}
+	}
+	return true // or of a stream that has ended
 }
 
 // boundMost is how many methods a connection may bind.
@@ -103,6 +136,7 @@ func (d *Door) Closed(p conn.Peer, _ error, _ []uint64) {
 	delete(d.lines, p)
 	d.mu.Unlock()
 	if l != nil {
+		l.cut()
 		l.link.Disconnect()
 	}
 }

@@ -49,6 +49,11 @@ type fences struct {
 // Call returns the call that is open with this number, nil if there is none.
 func (p *Peer) Call(seq uint64) *Invocation { return p.open.get(seq) }
 
+// Open calls visit for every call that is open.
+func (p *Peer) Open(visit func(*Invocation)) {
+	p.open.all(func(_ uint64, i *Invocation) { visit(i) })
+}
+
 // renew starts another session. Sequence numbers and versions of fences go on: what
 // comes late of the old session matches nothing of the new.
 func (p *Peer) renew() {

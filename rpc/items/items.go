@@ -1,0 +1,268 @@
+// Package items is one side of a stream: items that are sent and received on the
+// connection that has started the call they belong to.
+//
+//	Send ─▶ credit of the stream ─▶ connection        connection ─▶ queue ─▶ Recv
+//	             ▲ ITEMS ◀──────────────── half of what was credited is read ──┘
+//
+//	open ─ Break (cut, cancelled, call over) ─▶ broken: Send and Recv fail;
+//	                                             what has arrived can still be read
+//
+// What has arrived and was not read is bounded by the credit, so a slow reader stops its
+// own stream and nobody else's. Items are received in order, each once. They are lost
+// with the connection.
+package items
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+
+	"rpcpool.dev/rpc/conn"
+	"rpcpool.dev/rpc/frame"
+)
+
+// Window is how many bytes of items may be sent before the receiver has said a limit, and
+// how many are kept for a reader. An item counts as its body and Overhead.
+const (
+	Window   = frame.MessageAllowance
+	Overhead = frame.HeaderLen
+)
+
+// ErrOverrun is why a stream is broken whose peer sends more than it may.
+var ErrOverrun = errors.New("more items were sent than credited")
+
+// Side is who has a stream.
+type Side uint8
+
+// Sides.
+const (
+	Client Side = iota
+	Server
+)
+
+// Stream is one side's.
+type Stream struct {
+	peer conn.Peer
+	side Side
+	seq  uint64
+
+	sending sync.Mutex // held by who sends an item: they leave one after the other
+
+	mu       sync.Mutex
+	changed  chan struct{} // closed and made anew at every change
+	in       []item
+	err      error  // why nothing comes any more; io.EOF: in order
+	broken   error  // why nothing can be sent any more
+	sent     uint64 // items
+	got      uint64 // items that were read
+	used     uint64 // bytes that were sent
+	limit    uint64 // of used
+	arrived  uint64 // bytes
+	read     uint64 // bytes
+	credited uint64 // that the peer was told
+}
+
+type item struct {
+	in   *conn.In
+	body []byte
+}
+
+// New makes the stream of a call with this number.
+func New(p conn.Peer, side Side, seq uint64) *Stream {
+	return &Stream{peer: p, side: side, seq: seq, changed: make(chan struct{}), limit: Window, credited: Window}
+}
+
+// change wakes all who wait. It is called with the lock.
+func (s *Stream) change() {
+	close(s.changed)
+	s.changed = make(chan struct{})
+}
+
+// Arrived takes an item from the connection's reader. last tells that the peer sends no
+// more of them.
+func (s *Stream) Arrived(in *conn.In, last bool) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.err != nil {
+		return nil
+	}
+	if !last || len(in.Body) > 0 {
+		s.arrived += uint64(Overhead + len(in.Body))
+		if s.arrived > s.credited && s.arrived-s.read > Window+uint64(len(in.Body)) {
+			return ErrOverrun
+		}
+		if len(in.Body) < conn.LongBody {
+			s.in = append(s.in, item{body: append([]byte(nil), in.Body...)})
+		} else {
+			k := in.Keep()
+			s.in = append(s.in, item{in: k, body: k.Body})
+		}
+	}
+	if last {
+		s.err = io.EOF
+	}
+	s.change()
+	return nil
+}
+
+// Credit takes a limit from the peer.
+func (s *Stream) Credit(limit uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if limit > s.limit {
+		s.limit = limit
+		s.change()
+	}
+}
+
+// Recv waits for the next item, and returns its bytes, which are the caller's. It fails with
+// io.EOF when the peer sends no more, with ctx's cause, or with why the stream is
+// broken.
+func (s *Stream) Recv(ctx context.Context) ([]byte, error) {
+	for {
+		s.mu.Lock()
+		if len(s.in) > 0 {
+			i := s.in[0]
+			s.in[0] = item{}
+			s.in = s.in[1:]
+			s.got++
+			s.read += uint64(Overhead + len(i.body))
+			limit := uint64(0)
+			if s.read+Window-s.credited >= Window/2 {
+				s.credited = s.read + Window
+				limit = s.credited
+			}
+			over := s.err != nil
+			s.mu.Unlock()
+			if i.in != nil {
+				i.in.Detach()
+			}
+			if limit > 0 && !over {
+				f := conn.Message{Header: frame.Header{Type: frame.TypeItems, Seq: s.seq}, Body: frame.Credit(limit).Append(nil)}
+				_ = s.peer.TrySend(&f) // if there is no room even for this, the connection is about to end
+			}
+			return i.body, nil
+		}
+		err, changed := s.err, s.changed
+		s.mu.Unlock()
+		if err != nil {
+			return nil, err
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return nil, context.Cause(ctx) //nolint:wrapcheck // the caller's own reason
+		}
+	}
+}
+
+// Send sends an item, and waits while the receiver is slow. It returns when b is the
+// caller's again.
+func (s *Stream) Send(ctx context.Context, b []byte) error {
+	return s.send(ctx, b, 0)
+}
+
+// CloseSend says that no more items come. Only a client says so; a server's call ends.
+func (s *Stream) CloseSend(ctx context.Context) error {
+	return s.send(ctx, nil, frame.FlagEnd)
+}
+
+func (s *Stream) send(ctx context.Context, b []byte, flags frame.Flags) error {
+	s.sending.Lock()
+	defer s.sending.Unlock()
+	if err := s.take(ctx, uint64(Overhead+len(b)), flags); err != nil {
+		return err
+	}
+	m := conn.Message{Header: frame.Header{Type: frame.TypeCall, Flags: frame.FlagStream | flags, Priority: frame.PriorityNormal, Seq: s.seq}, Body: b}
+	if s.side == Server {
+		m.Type = frame.TypeReply
+	}
+	if _, socket := s.peer.(*conn.Conn); !socket {
+		m.Body = append([]byte(nil), b...) // it goes as it is
+		return s.given(s.peer.Send(ctx, &m))
+	}
+	if len(b) < conn.LongBody {
+		return s.given(s.peer.Send(ctx, &m))
+	}
+	r := make(released)
+	m.Owner = r
+	if err := s.peer.Send(ctx, &m); err != nil {
+		return s.given(err)
+	}
+	<-r // the connection lets go of it when it ends, too
+	return s.given(nil)
+}
+
+// released is closed when memory is let go of.
+type released chan struct{}
+
+func (r released) Release() { close(r) }
+
+func (s *Stream) given(err error) error {
+	if err != nil {
+		return fmt.Errorf("item %d: %w", s.sent+1, err)
+	}
+	return nil
+}
+
+// take waits for credit. An item that is longer than the window is sent when nothing else is
+// under way.
+func (s *Stream) take(ctx context.Context, n uint64, flags frame.Flags) error {
+	for {
+		s.mu.Lock()
+		if s.broken != nil {
+			defer s.mu.Unlock()
+			return s.broken
+		}
+		if s.used+min(n, Window) <= s.limit {
+			s.used += n
+			if flags&frame.FlagEnd != 0 {
+				s.broken = errors.New("stream was closed for sending")
+			} else {
+				s.sent++
+			}
+			s.mu.Unlock()
+			return nil
+		}
+		changed := s.changed
+		s.mu.Unlock()
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return context.Cause(ctx) //nolint:wrapcheck // the caller's own reason
+		}
+	}
+}
+
+// Break ends a stream: nothing is sent any more, and nothing comes but what has arrived.
+// why is io.EOF if all has come that was to come.
+func (s *Stream) Break(why error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.err == nil {
+		s.err = why
+	}
+	if s.broken == nil {
+		s.broken = why
+		if errors.Is(why, io.EOF) {
+			s.broken = errors.New("call has ended")
+		}
+	}
+	s.change()
+}
+
+// Sent is how many items were sent.
+func (s *Stream) Sent() uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.sent
+}
+
+// Received is how many items have arrived.
+func (s *Stream) Received() uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.got + uint64(len(s.in))
+}

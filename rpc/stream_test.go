@@ -1,0 +1,141 @@
+package rpc
+
+import (
+	"context"
+	"errors"
+	"io"
+	"strings"
+	"testing"
+)
+
+// sum adds what it is sent to what it is started with, and says the sum after each item.
+func sum(_ context.Context, start int, s *ServerStream[int, int]) error {
+	for {
+		n, err := s.Recv()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if n < 0 {
+			return Fail("negative", nil, "%d is negative", n)
+		}
+		start += n
+		if err := s.Send(start); err != nil {
+			return err
+		}
+	}
+}
+
+func TestAStreamHasItemsInBothDirections(t *testing.T) {
+	both(t, ServerOptions{}, func(s *Server) { HandleStream(s, "Sum", sum) }, func(t *testing.T, c Caller) {
+		ctx := soon(t)
+		s, err := OpenStream[int, int](ctx, c, "Sum", 100)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := 100
+		for i := range 1000 {
+			want += i
+			if err := s.Send(ctx, i); err != nil {
+				t.Fatal(err)
+			}
+			if got, err := s.Recv(ctx); got != want || err != nil {
+				t.Fatalf("item %d: %d, %v", i, got, err)
+			}
+		}
+		if err := s.CloseSend(ctx); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.Recv(ctx); !errors.Is(err, io.EOF) {
+			t.Errorf("after the last item: %v", err)
+		}
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+		if n := s.Received(); n != 1000 {
+			t.Errorf("%d items", n)
+		}
+	})
+}
+
+func TestAStreamsErrorIsTold(t *testing.T) {
+	both(t, ServerOptions{}, func(s *Server) { HandleStream(s, "Sum", sum) }, func(t *testing.T, c Caller) {
+		ctx := soon(t)
+		s, err := OpenStream[int, int](ctx, c, "Sum", 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = s.Send(ctx, 1)
+		_ = s.Send(ctx, -1)
+		if got, err := s.Recv(ctx); got != 1 || err != nil {
+			t.Fatalf("%d, %v", got, err)
+		}
+		if _, err := s.Recv(ctx); !errors.Is(err, Reason("negative")) || !errors.Is(err, Executed) {
+			t.Error(err)
+		}
+	})
+}
+
+func TestABigSlowStreamIsBoundedAndWhole(t *testing.T) {
+	const items, size = 64, 100 << 10
+	both(t, ServerOptions{}, func(s *Server) {
+		HandleStream(s, "Blocks", func(_ context.Context, _ int, s *ServerStream[[]byte, []byte]) error {
+			for i := range items {
+				b := make([]byte, size+i)
+				b[0] = byte(i)
+				if err := s.Send(b); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}, func(t *testing.T, c Caller) {
+		ctx := soon(t)
+		s, err := OpenStream[[]byte, []byte](ctx, c, "Blocks", 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range items {
+			b, err := s.Recv(ctx)
+			if err != nil || len(b) != size+i || b[0] != byte(i) {
+				t.Fatalf("item %d: %d bytes, %v", i, len(b), err)
+			}
+		}
+		if _, err := s.Recv(ctx); !errors.Is(err, io.EOF) {
+			t.Error(err)
+		}
+	})
+}
+
+func TestAStreamThatIsClosedInterruptsItsHandler(t *testing.T) {
+	both(t, ServerOptions{}, func(s *Server) {
+		HandleStream(s, "Endless", func(_ context.Context, _ int, s *ServerStream[int, int]) error {
+			for i := 0; ; i++ {
+				if err := s.Send(i); err != nil {
+					return err
+				}
+			}
+		})
+		Handle(s, "Plain", func(context.Context, int) (int, error) { return 1, nil })
+	}, func(t *testing.T, c Caller) {
+		ctx := soon(t)
+		s, err := OpenStream[int, int](ctx, c, "Endless", 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.Recv(ctx); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := Call[int](ctx, c, "Plain", 0); err != nil {
+			t.Errorf("a slow reader of a stream holds up other calls: %v", err)
+		}
+		if err := s.Close(); err == nil || errors.Is(err, NotExecuted) {
+			t.Error(err)
+		}
+		if _, err := Call[int](ctx, c, "Endless", 0); !errors.Is(err, Invalid) || !strings.Contains(err.Error(), "stream") {
+			t.Error(err)
+		}
+	})
+}
