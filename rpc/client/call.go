@@ -152,8 +152,7 @@ func (c *Client) start(ctx context.Context, k *call) *line {
 		return c.end(ctx, t, nil)
 	}
 	if ctx.Err() != nil || c.closed {
-		k.inv.Outcome = session.Outcome{Code: whyOf(ctx), Execution: session.NotExecuted}
-		c.finished(t, k)
+		t.out = c.session.Cancel(t.now, &k.inv, whyOf(ctx), t.out)
 		return c.end(ctx, t, nil)
 	}
 	k.method = c.number(k.user.Method)
@@ -204,7 +203,9 @@ func (c *Client) Start(ctx context.Context, u *Call, done func(*Call)) {
 	k := c.prepare(ctx, u)
 	k.async = done
 	if ctx.Done() != nil {
+		c.mu.Lock() // abandon needs it, so it finds unwatch
 		k.unwatch = context.AfterFunc(ctx, func() { c.abandon(ctx, k) })
+		c.mu.Unlock()
 	}
 	c.start(ctx, k)
 }
