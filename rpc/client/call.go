@@ -42,17 +42,18 @@ type call struct {
 	inv     session.Invocation
 	user    *Call
 	method  uint32
-	line    *line         // that it holds
-	there   bool          // it counts as open at the last of tried
-	stream  *Stream       // its items; nil: it is none
-	async   func(*Call)   // is told of the end; nil: Do waits for it
-	unwatch func() bool   // ends the watch over the context; nil: nobody watches
-	sent    conn.Peer     // that it was sent by last
-	seq     uint64        // with this number
-	tried   []*peer       // servers that had their chance
-	kept    *conn.In      // has the reply, if that is long
-	pins    atomic.Int32  // frames that are being sent from the arguments' memory, and Do
-	free    chan struct{} // has an element when pins is 0
+	line    *line                              // that it holds
+	there   bool                               // it counts as open at the last of tried
+	stream  *Stream                            // its items; nil: it is none
+	async   func(*Call)                        // is told of the end; nil: Do waits for it
+	unwatch func() bool                        // ends the watch over the context; nil: nobody watches
+	sent    conn.Peer                          // that it was sent by last
+	seq     uint64                             // with this number
+	tried   []*peer                            // servers that had their chance
+	kept    *conn.In                           // has the reply, if that is long
+	pins    atomic.Int32                       // those who use the call or the arguments' memory: frames that are being sent, and Do
+	late    atomic.Pointer[context.CancelFunc] // ends the wait for room to be sent; nil: nobody has waited
+	free    chan struct{}                      // has an element when pins is 0
 	over    atomic.Bool
 	done    chan struct{} // has an element when over is true
 	isOver  func() bool   // over's, made once
@@ -119,6 +120,9 @@ func (k *call) settle() {
 		}
 	}
 	if k.pins.Add(-1) > 0 {
+		if stop := k.late.Load(); stop != nil {
+			(*stop)()
+		}
 		if l, ok := k.sent.(*conn.Conn); ok {
 			l.Drop(k.seq)
 		}

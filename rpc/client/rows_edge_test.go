@@ -3,7 +3,9 @@ package client
 import (
 	"context"
 	"fmt"
+	"sync"
 	"testing"
+	"time"
 
 	"rpcpool.dev/rpc/session"
 )
@@ -25,5 +27,35 @@ func TestC9_AContextThatHasEndedAlready(t *testing.T) {
 	ask(soon(t), c, "do", "last").is(t, session.OK, session.Executed)
 	if len(ends) != 0 || h.count("never") != 0 {
 		t.Errorf("%d calls ended twice, %d ran", len(ends), h.count("never"))
+	}
+}
+
+func TestC27_CallersGiveUpWhileTheirCallsAreSent(t *testing.T) {
+	h := newHost(t, "a", hostOptions{})
+	proxy, e := h.behind()
+	o := quick()
+	o.Grace = time.Microsecond
+	c := newClient(t, o, e)
+	var wg sync.WaitGroup
+	for round := range 20 {
+		proxy.Cut()
+		for w := range 64 {
+			wg.Go(func() {
+				args := []byte(fmt.Sprintf("%d %d", round, w))
+				ctx, cancel := context.WithTimeout(t.Context(), time.Duration(w)*100*time.Microsecond)
+				defer cancel()
+				u := Call{Method: "do", Args: args, Wait: true}
+				c.Do(ctx, &u)
+				clear(args) // they are the caller's again
+			})
+		}
+		wg.Wait()
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for args, n := range h.runs {
+		if n != 1 || args[0] == 0 {
+			t.Errorf("%q ran %d times", args, n)
+		}
 	}
 }

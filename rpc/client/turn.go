@@ -27,7 +27,7 @@ type turn struct {
 type send struct {
 	line *line
 	msg  session.Message
-	call *call // of a CALL
+	call *call // of a CALL: pinned until it is sent
 }
 
 // begin starts a turn: it locks the client.
@@ -145,6 +145,7 @@ func (c *Client) note(t *turn, d *session.Demand) {
 	s := send{line: l, msg: d.Msg}
 	if d.Call != nil {
 		s.call, _ = d.Call.Tag.(*call)
+		s.call.pins.Add(1)
 		c.hold(s.call, l, d.Msg.Seq)
 		if !l.bound[s.call.method] {
 			l.bound[s.call.method] = true
@@ -214,11 +215,25 @@ func (c *Client) transmit(ctx context.Context, t *turn, s *send, own *call) {
 		err = p.TrySend(f)
 	}
 	if errors.Is(err, conn.ErrBackpressure) {
-		late := *f
-		c.background.Go(func() { c.unsent(s.line, &late, k, p.Send(context.Background(), &late)) })
+		c.transmitLate(s.line, *f, k)
 		return
 	}
 	c.unsent(s.line, f, k, err)
+	k.Release()
+}
+
+// transmitLate waits for room for a CALL, as long as the call is open.
+func (c *Client) transmitLate(l *line, f conn.Message, k *call) {
+	ctx, cancel := context.WithCancel(context.Background())
+	k.late.Store(&cancel)
+	if k.over.Load() { // settle may have been here before
+		cancel()
+	}
+	c.background.Go(func() {
+		defer cancel()
+		c.unsent(l, &f, k, l.ref.Peer.Send(ctx, &f))
+		k.Release()
+	})
 }
 
 // unsent sees to a CALL that its connection has not taken.
