@@ -123,8 +123,9 @@ func (k *call) settle() {
 		if stop := k.late.Load(); stop != nil {
 			(*stop)()
 		}
-		if l, ok := k.sent.(*conn.Conn); ok {
-			l.Drop(k.seq)
+		if l, ok := k.sent.(*conn.Conn); ok && !l.Drop(k.seq) {
+			cancel := conn.Message{Header: frame.Header{Type: frame.TypeCancel, Seq: k.seq}}
+			_ = l.TrySend(&cancel) // the server keeps what it has of it, otherwise
 		}
 		<-k.free
 	}

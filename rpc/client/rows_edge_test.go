@@ -1,12 +1,14 @@
 package client
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"sync"
 	"testing"
 	"time"
 
+	"rpcpool.dev/rpc/server"
 	"rpcpool.dev/rpc/session"
 )
 
@@ -57,5 +59,35 @@ func TestC27_CallersGiveUpWhileTheirCallsAreSent(t *testing.T) {
 		if n != 1 || args[0] == 0 {
 			t.Errorf("%q ran %d times", args, n)
 		}
+	}
+}
+
+func TestC27_ALongCallIsCancelledWhileItIsSent(t *testing.T) {
+	g := newGate()
+	h := newHost(t, "a", hostOptions{methods: []server.Method{{Name: "wait", Run: g.run}}})
+	proxy, e := h.behind()
+	c := newClient(t, quick(), e)
+	other := make(chan *Call)
+	go func() { other <- ask(soon(t), c, "wait", "other") }()
+	<-g.entered
+	proxy.Delay(2 * time.Millisecond)
+	long := bytes.Repeat([]byte("x"), 20<<20)
+	for range 3 {
+		ctx, cancel := context.WithTimeout(soon(t), 30*time.Millisecond)
+		u := Call{Method: "do", Args: long}
+		c.Do(ctx, &u)
+		cancel()
+		if u.Outcome.Code != session.DeadlineExceeded || u.Outcome.Execution == session.Executed {
+			t.Errorf("%v, %v", u.Outcome.Code, u.Outcome.Execution)
+		}
+	}
+	proxy.Delay(0)
+	// No memory of the cancelled ones is held against a message of 60 MiB.
+	u := ask(soon(t), c, "who", string(bytes.Repeat([]byte("y"), 60<<20)))
+	u.is(t, session.OK, session.Executed)
+	close(g.open)
+	(<-other).is(t, session.OK, session.Executed)
+	if proxy.Taken() != 1 || h.count(string(long)) != 0 {
+		t.Errorf("%d connections, %d runs", proxy.Taken(), h.count(string(long)))
 	}
 }

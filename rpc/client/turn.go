@@ -187,6 +187,9 @@ func (c *Client) transmit(ctx context.Context, t *turn, s *send, own *call) {
 	}
 	k := s.call
 	if k == nil {
+		if l, ok := p.(*conn.Conn); ok && f.Type == frame.TypeCancel {
+			l.Drop(f.Seq) // no chunk may come behind the CANCEL
+		}
 		c.give(p, f, t.reader)
 		return
 	}
