@@ -91,3 +91,26 @@ func TestC27_ALongCallIsCancelledWhileItIsSent(t *testing.T) {
 		t.Errorf("%d connections, %d runs", proxy.Taken(), h.count(string(long)))
 	}
 }
+
+func TestC1_TheXIDOfALostCallIsTheOneThatTheServerSaw(t *testing.T) {
+	g := newGate()
+	var h *host
+	wait := server.Method{Name: "wait", Run: func(j *server.Job) (session.Code, []byte) { h.ran(j); return g.run(j) }}
+	h = newHost(t, "a", hostOptions{methods: []server.Method{wait}})
+	_, e := h.behind()
+	proxy := behind(t, func() string { return h.addr })
+	e.TCP = proxy.Addr()
+	c := newClient(t, quick(), e)
+	done := make(chan *Call)
+	go func() { done <- ask(soon(t), c, "wait", "x") }()
+	<-g.entered
+	old := h
+	h = newHost(t, "a", hostOptions{}) // without a journal: another table
+	proxy.Cut()
+	u := <-done
+	u.is(t, session.Expired, session.Indeterminate) // the table does not know the session
+	if len(old.xids["x"]) != 1 || u.XID != old.xids["x"][0] {
+		t.Errorf("the call is %v, the server has seen %v", u.XID, old.xids["x"])
+	}
+	close(g.open)
+}

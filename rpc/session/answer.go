@@ -83,7 +83,7 @@ func (p *Peer) lose(code Code, out []Demand) []Demand {
 		}
 		p.open.del(i.seq)
 		i.ran = i.ran || i.exposed
-		i.state, i.seq, i.copies, i.exposed = pending, 0, 0, false
+		i.state, i.session, i.seq, i.copies, i.exposed = pending, ID{}, 0, 0, false
 		again.PushBack(&i.place)
 	})
 	for i := p.queue.Pop(); i != nil; i = p.queue.Pop() {

@@ -33,6 +33,7 @@ type Invocation struct {
 
 	peer     *Peer
 	place    fifo.Node[*Invocation] // in peer.queue
+	session  ID                     // that seq belongs to
 	seq      uint64                 // 0: none yet
 	state    invocationState
 	attempts int
@@ -44,12 +45,7 @@ type Invocation struct {
 }
 
 // XID is the call's identity at the server that it was sent to last.
-func (i *Invocation) XID() XID {
-	if i.peer == nil {
-		return XID{}
-	}
-	return XID{i.peer.session, i.seq}
-}
+func (i *Invocation) XID() XID { return XID{i.session, i.seq} }
 
 // Started tells whether the server has said that the call runs.
 func (i *Invocation) Started() bool { return i.started }
@@ -70,7 +66,7 @@ func (c *Client) Assign(now time.Duration, i *Invocation, p *Peer, out []Demand)
 	if i.attempts++; i.attempts > 1 {
 		c.Counts.Moves++
 	}
-	i.peer, i.state, i.seq, i.copies, i.exposed, i.started, i.Outcome = p, pending, 0, 0, false, false, Outcome{}
+	i.peer, i.state, i.session, i.seq, i.copies, i.exposed, i.started, i.Outcome = p, pending, ID{}, 0, 0, false, false, Outcome{}
 	i.place.Value = i
 	p.queue.PushBack(&i.place)
 	return p.pump(now, out)

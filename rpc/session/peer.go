@@ -157,7 +157,7 @@ func (p *Peer) pump(now time.Duration, out []Demand) []Demand {
 	for p.queue.Len() > 0 && p.open.live < p.client.opt.Open {
 		i := p.queue.Pop()
 		p.last++
-		i.seq = p.last
+		i.session, i.seq = p.session, p.last
 		p.open.put(i.seq, i)
 		out = p.transmit(now, i, out)
 	}
