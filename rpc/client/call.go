@@ -94,7 +94,7 @@ func (c *Client) Do(ctx context.Context, u *Call) {
 	if u.OneWay {
 		own := *u
 		own.Reply = nil
-		c.Start(context.WithoutCancel(ctx), &own, c.opts.OneWayEnd)
+		c.letGo(ctx, &own)
 		u.Outcome = session.Outcome{}
 		return
 	}
@@ -199,6 +199,18 @@ func (c *Client) giveUp(ctx context.Context, k *call) {
 	t.out = c.session.GiveUp(t.now, &k.inv, t.out)
 	c.end(nil, t, nil) //nolint:staticcheck // nil: do not wait
 	<-k.done
+}
+
+// letGo starts a call that outlives its context, but not its deadline.
+func (c *Client) letGo(ctx context.Context, u *Call) {
+	own, cancel := context.WithoutCancel(ctx), context.CancelFunc(func() {})
+	if deadline, ok := ctx.Deadline(); ok {
+		own, cancel = context.WithDeadline(own, deadline)
+	}
+	c.Start(own, u, func(u *Call) {
+		cancel()
+		c.opts.OneWayEnd(u)
+	})
 }
 
 // Start makes a call, and returns when it is on its way: there may be any number of them,

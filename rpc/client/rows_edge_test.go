@@ -114,3 +114,29 @@ func TestC1_TheXIDOfALostCallIsTheOneThatTheServerSaw(t *testing.T) {
 	}
 	close(g.open)
 }
+
+func TestS1_38_OneWayCallsEnd(t *testing.T) {
+	h := newHost(t, "a", hostOptions{})
+	proxy, e := h.behind()
+	ends := make(chan *Call, 1000)
+	o := quick()
+	o.OneWayEnd = func(u *Call) { ends <- u }
+	o.Grace = time.Millisecond
+	c := newClient(t, o, e)
+	for i := range 300 {
+		c.Do(soon(t), &Call{Method: []string{"do", "do!"}[i%2], Args: fmt.Append(nil, i), OneWay: true})
+	}
+	for range 300 {
+		(<-ends).is(t, session.OK, session.Executed)
+	}
+	proxy.Freeze()
+	ctx, cancel := context.WithTimeout(soon(t), 20*time.Millisecond)
+	defer cancel()
+	c.Do(ctx, &Call{Method: "do", Args: []byte("late"), OneWay: true})
+	select {
+	case u := <-ends:
+		u.is(t, session.DeadlineExceeded, session.Indeterminate)
+	case <-time.After(10 * time.Second):
+		t.Error("a one-way call outlives its deadline")
+	}
+}
