@@ -34,6 +34,7 @@ type Client struct {
 	pool    *conn.Pool
 	service *conn.Service
 	start0  time.Time
+	updates sync.Mutex // one Update at a time
 
 	mu       sync.Mutex
 	session  *session.Client
@@ -121,6 +122,8 @@ func (c *Client) number(method string) uint32 {
 
 // Update replaces the list of servers.
 func (c *Client) Update(endpoints []conn.Endpoint) error {
+	c.updates.Lock()
+	defer c.updates.Unlock()
 	if err := c.service.Update(endpoints); err != nil {
 		return err //nolint:wrapcheck // it names the service
 	}
@@ -165,6 +168,15 @@ func (c *Client) retire(t *turn, p *peer) {
 	}
 	t.out = c.session.Retire(p.session, t.out)
 	c.forget(t, p)
+	c.abandoned(t, p)
+}
+
+// abandoned drops a retired server when there is no connection to it: there will be
+// none again.
+func (c *Client) abandoned(t *turn, p *peer) {
+	if p.retired && p.line == nil {
+		t.out = c.session.Dead(p.session, false, t.out)
+	}
 }
 
 // forget drops a retired server when nothing is open there.

@@ -17,23 +17,32 @@ var _ conn.Handler = (*handler)(nil)
 // dial connects to a server.
 func (c *Client) dial(p *peer) {
 	ref, err := c.service.AcquireID(context.Background(), p.endpoint.ID) // the pool has a time for it
+	t := c.begin()
+	if err == nil && (p.retired || ref.From != p.front) { // the list has changed meanwhile
+		defer ref.Release()
+		err = conn.ErrRemoved
+	}
 	if err != nil {
 		c.opts.Log.Debug("server cannot be reached", "server", p.endpoint.ID, "err", err)
-		t := c.begin()
 		p.why = err
 		t.out = c.session.Unreachable(t.now, p.session, t.out)
+		c.abandoned(t, p)
 		c.end(nil, t, nil) //nolint:staticcheck // nil: do not wait
 		return
 	}
-	t := c.begin()
 	c.lastConn++
 	l := &line{id: c.lastConn, peer: p, ref: ref, bound: map[uint32]bool{}}
+	if old := c.lines[ref.Peer]; old != nil && !old.met { // it was full, and is not closed yet
+		defer old.ref.Release()
+	}
 	c.lines[ref.Peer], p.line, p.why = l, l, nil
 	t.out = c.session.Connected(t.now, p.session, l.id, t.out)
 	if e, ok := ref.Peer.(interface{ Err() error }); ok && e.Err() != nil { // its Closed came before
 		delete(c.lines, ref.Peer)
 		p.line = nil
+		defer ref.Release()
 		t.out = c.session.Disconnected(t.now, p.session, l.id, t.out)
+		c.abandoned(t, p)
 	}
 	c.end(nil, t, nil) //nolint:staticcheck // nil: do not wait
 	// The reference is kept until the welcome has come: see Message.
@@ -112,6 +121,7 @@ func (h *handler) Closed(p conn.Peer, why error, unsent []uint64) {
 		c.session.Unsent(l.peer.session, seq)
 	}
 	t.out = c.session.Disconnected(t.now, l.peer.session, l.id, t.out)
+	c.abandoned(t, l.peer)
 	c.end(nil, t, nil) //nolint:staticcheck // nil: do not wait
 	if !met {
 		l.ref.Release()

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"rpcpool.dev/rpc/conn"
 	"rpcpool.dev/rpc/server"
 	"rpcpool.dev/rpc/session"
 )
@@ -138,5 +139,55 @@ func TestS1_38_OneWayCallsEnd(t *testing.T) {
 		u.is(t, session.DeadlineExceeded, session.Indeterminate)
 	case <-time.After(10 * time.Second):
 		t.Error("a one-way call outlives its deadline")
+	}
+}
+
+func TestC8_ListsAreReplacedAtOnce(t *testing.T) {
+	a, b := newHost(t, "a", hostOptions{}), newHost(t, "b", hostOptions{})
+	c := newClient(t, quick(), a.endpoint(), b.endpoint())
+	var wg sync.WaitGroup
+	for w := range 4 {
+		wg.Go(func() {
+			for i := range 100 {
+				list := []conn.Endpoint{a.endpoint(), b.endpoint()}
+				if err := c.Update(list[(i+w)%2 : (i+w)%2+1]); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	for range 300 {
+		u := ask(soon(t), c, "who", "")
+		if u.Outcome.Code != session.OK && u.Outcome.Execution != session.NotExecuted {
+			t.Errorf("%+v", u)
+		}
+	}
+	wg.Wait()
+}
+
+func TestS1_39_ClosedWhileARemovedServerIsOutOfReach(t *testing.T) {
+	g := newGate()
+	h := newHost(t, "a", hostOptions{methods: []server.Method{{Name: "wait", Run: g.run}}})
+	defer close(g.open)
+	proxy, e := h.behind()
+	o := quick()
+	o.Session.RedialLeast, o.Session.RedialMost = time.Minute, time.Minute
+	c := newClient(t, o, e)
+	done := make(chan *Call, 1)
+	go func() { done <- ask(t.Context(), c, "wait", "x") }()
+	<-g.entered
+	proxy.Refuse(true)
+	proxy.Reset()
+	eventually(t, "connection is gone", func() bool { return c.Counts().Conns == 0 })
+	time.Sleep(20 * time.Millisecond) // for the dial that fails
+	if err := c.Update(nil); err != nil {
+		t.Fatal(err)
+	}
+	_ = c.Close()
+	select {
+	case u := <-done:
+		u.is(t, session.Lost, session.Indeterminate)
+	case <-time.After(5 * time.Second):
+		t.Error("a call outlives its client")
 	}
 }
