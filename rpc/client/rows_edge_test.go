@@ -191,3 +191,45 @@ func TestS1_39_ClosedWhileARemovedServerIsOutOfReach(t *testing.T) {
 		t.Error("a call outlives its client")
 	}
 }
+
+func TestS1_10_ManyCallInTheSameProcess(t *testing.T) {
+	h := newHost(t, "a", hostOptions{})
+	c := newClient(t, quick(), conn.Endpoint{ID: "a", Local: h.net})
+	var wg sync.WaitGroup
+	for w := range 8 {
+		wg.Go(func() {
+			for i := range 200 {
+				method := []string{"do", "do!"}[i%2]
+				args := fmt.Sprintf("%s %d %d", method, w, i)
+				u := ask(soon(t), c, method, args)
+				u.is(t, session.OK, session.Executed)
+				if string(u.Reply) != "did "+args {
+					t.Errorf("reply of %q is %q", args, u.Reply)
+				}
+			}
+		})
+	}
+	wg.Wait()
+}
+
+func TestS1_39_AServerInTheSameProcessIsRemovedUnderACall(t *testing.T) {
+	g := newGate()
+	h := newHost(t, "a", hostOptions{methods: []server.Method{{Name: "wait", Run: g.run}}})
+	c := newClient(t, quick(), conn.Endpoint{ID: "a", Local: h.net})
+	done := make(chan *Call)
+	go func() { done <- ask(soon(t), c, "wait", "x") }()
+	<-g.entered
+	if err := c.Update(nil); err != nil {
+		t.Fatal(err)
+	}
+	close(g.open)
+	select {
+	case u := <-done:
+		u.is(t, session.OK, session.Executed)
+	case <-time.After(10 * time.Second):
+		t.Fatal("the client hangs")
+	}
+	if n := c.Counts(); n.Conns != 0 || n.Open != 0 {
+		t.Errorf("%+v", n)
+	}
+}

@@ -19,8 +19,9 @@ type turn struct {
 	reader bool // the connection's reader brought it
 	out    []session.Demand
 	sends  []send
-	ended  []*call      // of Start
-	frame  conn.Message // that is being sent
+	ended  []*call       // of Start
+	lets   []*conn.Local // to be released: that may end them, which is told at once
+	frame  conn.Message  // that is being sent
 }
 
 // send is a message on its way.
@@ -55,6 +56,9 @@ func (c *Client) end(ctx context.Context, t *turn, own *call) (held *line) {
 		held = own.line
 	}
 	c.mu.Unlock()
+	for _, l := range t.lets {
+		l.Release()
+	}
 	for i := range t.sends {
 		c.transmit(ctx, t, &t.sends[i], own)
 	}
@@ -65,7 +69,8 @@ func (c *Client) end(ctx context.Context, t *turn, own *call) (held *line) {
 	clear(t.out)
 	clear(t.sends)
 	clear(t.ended)
-	*t = turn{out: t.out[:0], sends: t.sends[:0], ended: t.ended[:0]}
+	clear(t.lets)
+	*t = turn{out: t.out[:0], sends: t.sends[:0], ended: t.ended[:0], lets: t.lets[:0]}
 	if len(c.turns) < 64 && cap(t.out) <= 1024 {
 		c.turns = append(c.turns, t)
 	}
@@ -122,7 +127,7 @@ func (c *Client) leave(t *turn, k *call, p *peer) {
 func (c *Client) finished(t *turn, k *call) {
 	if l := k.line; l != nil {
 		k.line = nil
-		defer l.ref.Peer.Release()
+		defer c.letGoOf(t, l)
 	}
 	k.user.XID = k.inv.XID()
 	k.user.Attempts = len(k.tried)
@@ -133,6 +138,15 @@ func (c *Client) finished(t *turn, k *call) {
 		return
 	}
 	k.done <- struct{}{}
+}
+
+// letGoOf lets go of a connection that a call held.
+func (c *Client) letGoOf(t *turn, l *line) {
+	if local, ok := l.ref.Peer.(*conn.Local); ok {
+		t.lets = append(t.lets, local)
+		return
+	}
+	l.ref.Peer.Release()
 }
 
 // note puts a message among those to be sent. A call holds its connection from now on.
@@ -146,7 +160,7 @@ func (c *Client) note(t *turn, d *session.Demand) {
 	if d.Call != nil {
 		s.call, _ = d.Call.Tag.(*call)
 		s.call.pins.Add(1)
-		c.hold(s.call, l, d.Msg.Seq)
+		c.hold(t, s.call, l, d.Msg.Seq)
 		if !l.bound[s.call.method] {
 			l.bound[s.call.method] = true
 			bind := conn.Message{Header: frame.Header{Type: frame.TypeBind, Seq: uint64(s.call.method)}, Body: []byte(s.call.user.Method)}
@@ -157,7 +171,7 @@ func (c *Client) note(t *turn, d *session.Demand) {
 }
 
 // hold makes a call hold the connection that it is sent by.
-func (c *Client) hold(k *call, l *line, seq uint64) {
+func (c *Client) hold(t *turn, k *call, l *line, seq uint64) {
 	k.sent, k.seq = l.ref.Peer, seq
 	if k.stream != nil {
 		k.stream.on(l.ref.Peer, seq)
@@ -166,7 +180,7 @@ func (c *Client) hold(k *call, l *line, seq uint64) {
 		return
 	}
 	if k.line != nil {
-		k.line.ref.Peer.Release()
+		c.letGoOf(t, k.line)
 		k.line = nil
 	}
 	if l.ref.Peer.Hold() {

@@ -32,15 +32,15 @@ func NewDoor(c *Core) *Door {
 
 // nativeLine is one native client's connection.
 type nativeLine struct {
-	door  *Door
-	peer  conn.Peer
-	link  *Link
-	name  string
-	bound map[uint32]*Method // by the client's number
-	msg   session.Message
+	door *Door
+	peer conn.Peer
+	link *Link
+	name string
+	msg  session.Message // of a reader; within a process there are many
 
 	mu      sync.Mutex
-	streams map[uint64]*Job // by the call's number
+	bound   map[uint32]*Method // by the client's number
+	streams map[uint64]*Job    // by the call's number
 }
 
 var _ Line = (*nativeLine)(nil)
@@ -65,6 +65,9 @@ func (d *Door) line(p conn.Peer) *nativeLine {
 func (d *Door) Message(p conn.Peer, in *conn.In) {
 	l := d.line(p)
 	m := &l.msg
+	if _, local := p.(*conn.Local); local {
+		m = new(session.Message)
+	}
 	if in.Type == frame.TypeBind {
 		l.bind(d.core, uint32(in.Seq), string(in.Body))
 		return
@@ -81,7 +84,9 @@ func (d *Door) Message(p conn.Peer, in *conn.In) {
 		return
 	}
 	if m.Kind == session.Call {
+		l.mu.Lock()
 		method, known := l.bound[m.Method]
+		l.mu.Unlock()
 		if !known {
 			l.Close(frame.ReasonProtocol, "call of a method that was not bound")
 			return
@@ -122,11 +127,15 @@ func (l *nativeLine) item(in *conn.In) bool {
 const boundMost = 1 << 16
 
 func (l *nativeLine) bind(c *Core, number uint32, name string) {
-	if len(l.bound) >= boundMost {
-		l.Close(frame.ReasonOverload, "too many methods are bound")
-		return
+	l.mu.Lock()
+	full := len(l.bound) >= boundMost
+	if !full {
+		l.bound[number] = c.Method(name)
 	}
-	l.bound[number] = c.Method(name)
+	l.mu.Unlock()
+	if full {
+		l.Close(frame.ReasonOverload, "too many methods are bound")
+	}
 }
 
 // Closed implements [conn.Handler].
