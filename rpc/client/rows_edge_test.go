@@ -3,7 +3,9 @@ package client
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
+	"runtime"
 	"sync"
 	"testing"
 	"time"
@@ -232,4 +234,21 @@ func TestS1_39_AServerInTheSameProcessIsRemovedUnderACall(t *testing.T) {
 	if n := c.Counts(); n.Conns != 0 || n.Open != 0 {
 		t.Errorf("%+v", n)
 	}
+}
+
+func TestC27_AHandlerThatEndsItsGoroutine(t *testing.T) {
+	h := newHost(t, "a", hostOptions{core: server.Options{Limit: 1}, methods: []server.Method{{Name: "exit", Run: func(*server.Job) (session.Code, []byte) {
+		runtime.Goexit()
+		return session.OK, nil
+	}}, {Name: "panic", Run: func(*server.Job) (session.Code, []byte) { panic(errors.New("boom")) }}}})
+	c := newClient(t, quick(), h.endpoint())
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+	defer cancel()
+	ask(ctx, c, "exit", "").is(t, session.Failed, session.Executed)
+	u := ask(soon(t), c, "panic", "")
+	u.is(t, session.Failed, session.Executed)
+	if u.Text != "handler panicked: boom" {
+		t.Errorf("text is %q", u.Text)
+	}
+	ask(soon(t), c, "who", "").is(t, session.OK, session.Executed)
 }

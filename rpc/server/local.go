@@ -70,8 +70,16 @@ func (l *Local) work(j *Job) {
 }
 
 func (l *Local) run(j *Job) {
-	code, reply := l.call(j)
-	j.core.Return(j, code, reply)
+	code, reply := session.Failed, []byte(nil)
+	returned := false
+	defer func() {
+		if !returned { // runtime.Goexit
+			reply = wire.Failure(0, "handler ended its goroutine", nil)
+		}
+		j.core.Return(j, code, reply)
+	}()
+	code, reply = l.call(j)
+	returned = true
 }
 
 func (l *Local) call(j *Job) (code session.Code, reply []byte) {
