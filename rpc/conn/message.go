@@ -72,6 +72,7 @@ func (in *In) Keep() *In {
 	kept := &In{Header: in.Header, Ext: in.Ext, Body: in.Body, mem: in.mem, own: in.own, from: in.from, held: in.held}
 	if in.from != nil {
 		kept.Ext.Trace = append([]byte(nil), in.Ext.Trace...)
+		kept.Ext.XID = append([]byte(nil), in.Ext.XID...)
 		if in.mem == nil && len(in.Body) > 0 {
 			kept.mem = takeMemory(len(in.Body))
 			kept.Body = kept.mem.b[:len(in.Body)]

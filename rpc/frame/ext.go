@@ -14,6 +14,7 @@ const (
 	extTrace      = 7
 	extPlainLen   = 8
 	extLoad       = 9
+	extXID        = 10
 	extCritical   = 0x80
 )
 
@@ -21,6 +22,8 @@ const (
 	// TraceLen is the length of a trace context: W3C's trace id, parent id and
 	// flags.
 	TraceLen = 16 + 8 + 1
+	// XIDLen is the length of a call's identity: session and seq.
+	XIDLen = 16 + 8
 )
 
 // Ext is what a frame's extensions say. Zero fields are not there.
@@ -33,6 +36,7 @@ type Ext struct {
 	Trace      []byte // TraceLen bytes
 	PlainLen   uint64 // with FlagCompressed: length when decompressed, bytes
 	Load       uint32 // REPLY: calls that wait at the server
+	XID        []byte // CALL to a worker: XIDLen bytes, as the call's client knows it
 }
 
 // Append appends the extensions, padded to a multiple of 8. Nothing is appended
@@ -49,6 +53,7 @@ func (e *Ext) Append(dst []byte) []byte {
 	dst = appendBytesExt(dst, extTrace, e.Trace)
 	dst = appendU64Ext(dst, extPlainLen, e.PlainLen)
 	dst = appendU32Ext(dst, extLoad, e.Load)
+	dst = appendBytesExt(dst, extXID, e.XID)
 	for (len(dst)-start)%extUnit != 0 {
 		dst = append(dst, 0)
 	}
@@ -85,7 +90,7 @@ func ParseExt(area []byte) (e Ext, err error) {
 		}
 		id, value := area[0], area[2:2+int(area[1])]
 		area = area[2+len(value):]
-		if id <= extLoad {
+		if id <= extXID {
 			if seen&(1<<id) != 0 {
 				return Ext{}, errf(ReasonProtocol, "extension %d is there twice", id)
 			}
@@ -127,6 +132,8 @@ func (e *Ext) set(id byte, value []byte) error {
 		e.PlainLen, ok = u64Ext(value)
 	case extLoad:
 		e.Load, ok = u32Ext(value)
+	case extXID:
+		e.XID, ok = value, len(value) == XIDLen
 	default:
 		if id >= extCritical {
 			return errf(ReasonUnknownExt, "unknown extension %d", id)

@@ -36,7 +36,7 @@ type Options struct {
 	Sync       bool                  // what follows a record waits until the journal's disk has it
 	ID         session.ID            // of the table: the journal's, or random
 	Life       uint64                // of the table: the journal's, or random
-	Limit      int                   // calls that run at once. Default 1024
+	Limit      int                   // calls that run at once. Default 1024; -1: none, before the executor says so with [Core.Grow]
 	Queue      int                   // calls that wait. Default 4096
 	MaxTimeout time.Duration         // of calls, also of those that say none. Default: none
 	NoticeAt   time.Duration         // clients are told that a call runs after it has for so long. Default 50 ms
@@ -89,7 +89,7 @@ type Counts struct {
 // New makes a core. Methods are registered, and what the journal holds is restored,
 // before the first door is opened. It must be closed.
 func New(exec Executor, opts Options) (*Core, error) {
-	if opts.Limit < 0 || opts.Queue < 0 || opts.MaxTimeout < 0 {
+	if opts.Limit < -1 || opts.Queue < 0 || opts.MaxTimeout < 0 {
 		return nil, errors.New("bad options of a server: something is negative")
 	}
 	c := &Core{
@@ -98,8 +98,11 @@ func New(exec Executor, opts Options) (*Core, error) {
 		wake:    make(chan struct{}, 1), stop: make(chan struct{}),
 	}
 	o := &c.opts
-	if o.Limit == 0 {
+	switch o.Limit {
+	case 0:
 		o.Limit = 1024
+	case -1:
+		o.Limit = 0
 	}
 	if o.Queue == 0 {
 		o.Queue = 4096
@@ -388,6 +391,22 @@ func (c *Core) Counts() Counts {
 	n.Entries, n.Bytes = c.domain.Entries()
 	n.Waiting, n.Running = c.queue.waiting(), c.active
 	return n
+}
+
+// Grow lets n more calls run at once, or fewer if n is negative: what runs already
+// runs on. An executor tells so of its workers that come and go.
+func (c *Core) Grow(n int) {
+	t := c.begin(nil)
+	c.queue.limit += n
+	c.end(t)
+}
+
+// Pardon lets a method be called again with arguments that have killed too many
+// workers.
+func (c *Core) Pardon(method string, args []byte) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.domain.Pardon(numberOf(method), xxhash.Sum64(args))
 }
 
 // Drain refuses all calls from now on, those that wait included, and waits until

@@ -39,6 +39,8 @@ type Job struct {
 	started  time.Duration
 	kept     *conn.In // owns Args
 	reader   *Link    // whose reader runs the job itself
+	bare     *Bare    // in a worker: who is told how it ends; else the core is
+	seq      uint64   // in a worker: of the call's frames
 	refused  bool     // its start could not be journalled
 	place    fifo.Node[*Job]
 	granted  chan struct{} // closed when it may run: of a call within the process

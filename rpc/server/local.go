@@ -76,6 +76,10 @@ func (l *Local) run(j *Job) {
 		if !returned { // runtime.Goexit
 			reply = wire.Failure(0, "handler ended its goroutine", nil)
 		}
+		if j.bare != nil {
+			j.bare.answer(j, code, reply)
+			return
+		}
 		j.core.Return(j, code, reply)
 	}()
 	code, reply = l.call(j)

@@ -30,6 +30,9 @@ type Method struct {
 	Timeout time.Duration
 	// Stream says that arguments or result are several messages.
 	Stream bool
+	// Unkillable says that no worker is killed because a call of the method outlives its
+	// deadline, or the one who wants it.
+	Unkillable bool
 
 	number uint32
 }

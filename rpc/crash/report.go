@@ -1,0 +1,155 @@
+package crash
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+)
+
+// Report says how a worker ended.
+type Report struct {
+	Cause  Cause
+	Core   bool // the signal left a core dump
+	OOM    bool // the kernel has killed for want of memory during its life
+	Signal int  // that ended it; 0: none
+	Status int  // of its exit; -1 if a signal ended it
+	Calls  int  // that ran in it when it ended
+	Time   time.Time
+	Lived  time.Duration
+	User   time.Duration // CPU time
+	System time.Duration
+	MaxRSS int64 // bytes
+	Text   string
+	Output []byte // the last of what it wrote to stdout and stderr
+	Stack  []byte // the first of a Go program's stacks, if it left any
+	PID    int
+}
+
+// Bounds of the texts on the wire, in bytes.
+const (
+	MaxText   = 512
+	MaxOutput = 4 << 10
+	MaxStack  = 4 << 10
+)
+
+const (
+	flagCore = 1 << iota
+	flagOOM
+)
+
+// fixed is what comes before the texts.
+const fixed = 4 + 4 + 4 + 4 + 8*5
+
+var errReport = errors.New("malformed report of a worker's end")
+
+// Append appends the report, with texts cut to their bounds.
+func (r *Report) Append(b []byte) []byte {
+	var flags byte
+	if r.Core {
+		flags |= flagCore
+	}
+	if r.OOM {
+		flags |= flagOOM
+	}
+	le := binary.LittleEndian
+	b = append(b, r.Cause.number(), flags)
+	b = le.AppendUint16(b, uint16(r.Signal))
+	b = le.AppendUint32(b, uint32(int32(r.Status)))
+	b = le.AppendUint32(b, uint32(r.PID))
+	b = le.AppendUint32(b, uint32(r.Calls))
+	b = le.AppendUint64(b, uint64(r.Time.UnixNano()))
+	for _, n := range []int64{int64(r.Lived), int64(r.User), int64(r.System), r.MaxRSS} {
+		b = le.AppendUint64(b, uint64(n))
+	}
+	text := strings.ToValidUTF8(r.Text, "?")
+	for _, t := range [][]byte{
+		[]byte(text[:min(len(text), MaxText)]), r.Output[max(len(r.Output)-MaxOutput, 0):], r.Stack[:min(len(r.Stack), MaxStack)],
+	} {
+		b = append(le.AppendUint16(b, uint16(len(t))), t...)
+	}
+	return b
+}
+
+// Parse reads what Append has made. The texts point into b.
+func Parse(b []byte) (r Report, err error) {
+	if len(b) < fixed {
+		return Report{}, fmt.Errorf("%w: %d bytes", errReport, len(b))
+	}
+	le := binary.LittleEndian
+	r = Report{
+		Cause: causeOf(b[0]), Core: b[1]&flagCore != 0, OOM: b[1]&flagOOM != 0,
+		Signal: int(le.Uint16(b[2:])), Status: int(int32(le.Uint32(b[4:]))),
+		PID: int(le.Uint32(b[8:])), Calls: int(le.Uint32(b[12:])),
+		Time: time.Unix(0, int64(le.Uint64(b[16:]))), Lived: time.Duration(le.Uint64(b[24:])),
+		User: time.Duration(le.Uint64(b[32:])), System: time.Duration(le.Uint64(b[40:])), MaxRSS: int64(le.Uint64(b[48:])),
+	}
+	b = b[fixed:]
+	var text []byte
+	for _, t := range []*[]byte{&text, &r.Output, &r.Stack} {
+		if len(b) < 2 || len(b)-2 < int(le.Uint16(b)) {
+			return Report{}, fmt.Errorf("%w: a text is cut off", errReport)
+		}
+		n := 2 + int(le.Uint16(b))
+		*t, b = b[2:n:n], b[n:]
+	}
+	r.Text = string(text)
+	return r, nil
+}
+
+// String says in one line how the worker ended, for people.
+func (r *Report) String() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "worker ended: %s", r.Cause)
+	switch {
+	case r.Signal != 0:
+		fmt.Fprintf(&b, ", signal %d", r.Signal)
+	case r.Status >= 0:
+		fmt.Fprintf(&b, ", status %d", r.Status)
+	}
+	if r.Text != "" {
+		fmt.Fprintf(&b, ": %s", r.Text)
+	}
+	if line := telling(r.Output); line != "" {
+		fmt.Fprintf(&b, ": %s", line)
+	}
+	return b.String()
+}
+
+// telling returns the line of a worker's output that says most about its end: the
+// last one, unless a Go program's stacks stand between it and the reason.
+func telling(output []byte) string {
+	const most = 200
+	line, reason := "", false
+	for l := range strings.Lines(strings.ToValidUTF8(string(output), "?")) {
+		l = strings.TrimSpace(l)
+		is := strings.HasPrefix(l, "panic: ") || strings.HasPrefix(l, "fatal error: ")
+		if l != "" && (is || !reason) {
+			line, reason = l, is
+		}
+	}
+	return strings.ToValidUTF8(line[:min(len(line), most)], "")
+}
+
+// StackOf finds the first stack of a Go program's last words in its output; nil if
+// there is none.
+func StackOf(output []byte) []byte {
+	s := string(output)
+	start := strings.LastIndex(s, "\npanic: ")
+	if f := strings.LastIndex(s, "\nfatal error: "); f > start {
+		start = f
+	}
+	if start < 0 && !strings.HasPrefix(s, "panic: ") && !strings.HasPrefix(s, "fatal error: ") {
+		return nil
+	}
+	at := strings.Index(s[max(start, 0):], "\ngoroutine ")
+	if at < 0 {
+		return nil
+	}
+	rest := s[max(start, 0)+at+1:]
+	if end := strings.Index(rest, "\n\n"); end >= 0 {
+		rest = rest[:end]
+	}
+	return []byte(rest[:min(len(rest), MaxStack)])
+}

@@ -1,0 +1,183 @@
+package server
+
+import (
+	"context"
+	"encoding/binary"
+	"sync"
+	"time"
+
+	"rpcpool.dev/rpc/conn"
+	"rpcpool.dev/rpc/frame"
+	"rpcpool.dev/rpc/session"
+	"rpcpool.dev/rpc/wire"
+)
+
+// Bare is a door without a core: it runs what its only client calls, at once, and
+// keeps no table. It is what a worker has, whose parent is the client, knows what has
+// been called, and calls no more at a time than the worker is to run. It is the
+// handler of one [conn.Conn].
+type Bare struct {
+	local *Local
+	core  *Core // has no table: it is the jobs' clock, their values and the methods
+
+	mu      sync.Mutex
+	peer    conn.Peer
+	bound   map[uint32]*Method // by the parent's number; nil: there is none of that name
+	open    map[uint64]*Job
+	early   [earlyMost]uint64 // calls that were cancelled and are not open: they may still come
+	earlies int               // how many there were
+}
+
+// earlyMost is how many CANCELs that have overtaken their CALL are remembered: a
+// parent has far fewer calls that are on their way.
+const earlyMost = 256
+
+var _ conn.Handler = (*Bare)(nil)
+
+// NewBare makes a door that runs calls by l. Handlers find the values of ctx in
+// theirs.
+func NewBare(ctx context.Context, l *Local, list ...Method) (*Bare, error) {
+	start := time.Now()
+	c := &Core{
+		opts: Options{Context: ctx}, methods: methods{byNumber: map[uint32]*Method{}},
+		now: func() time.Duration { return time.Since(start) + 1 },
+	}
+	for _, m := range list {
+		if err := c.methods.add(m); err != nil {
+			return nil, err
+		}
+	}
+	return &Bare{local: l, core: c, bound: map[uint32]*Method{}, open: map[uint64]*Job{}}, nil
+}
+
+// Message implements [conn.Handler].
+func (b *Bare) Message(p conn.Peer, in *conn.In) {
+	switch in.Type {
+	case frame.TypeBind:
+		b.mu.Lock()
+		b.bound[uint32(in.Seq)] = b.core.methods.named(string(in.Body))
+		b.mu.Unlock()
+	case frame.TypeCall:
+		b.call(p, in)
+	case frame.TypeCancel:
+		b.cancel(in.Seq)
+	}
+}
+
+// call starts a call, unless its parent has changed its mind.
+func (b *Bare) call(p conn.Peer, in *conn.In) {
+	j := &Job{Codec: in.Codec, Priority: in.Priority, OneWay: in.Flags&frame.FlagOneWay != 0, core: b.core, bare: b, seq: in.Seq, peer: "parent"}
+	if x := in.Ext.XID; len(x) == frame.XIDLen {
+		j.xid.Seq = binary.LittleEndian.Uint64(x[copy(j.xid.Session[:], x):])
+	}
+	if left, ok := in.Deadline.Duration(); ok {
+		j.deadline = b.core.now() + left
+	}
+	b.mu.Lock()
+	b.peer = p
+	j.Method = b.bound[in.Ext.Method]
+	unwanted := b.wasCanceled(in.Seq)
+	if j.Method != nil && !unwanted {
+		b.open[in.Seq] = j
+	}
+	b.mu.Unlock()
+	switch {
+	case unwanted:
+		b.refuse(j, session.Canceled, "cancelled before it came")
+	case j.Method == nil:
+		b.refuse(j, session.Unimplemented, "the worker has no such method")
+	default:
+		j.take(in, false)
+		b.local.Execute(j)
+	}
+}
+
+// wasCanceled tells whether a call's CANCEL has come before it.
+func (b *Bare) wasCanceled(seq uint64) bool {
+	for _, s := range b.early[:min(b.earlies, earlyMost)] {
+		if s == seq {
+			return true
+		}
+	}
+	return false
+}
+
+func (b *Bare) cancel(seq uint64) {
+	b.mu.Lock()
+	j := b.open[seq]
+	if j == nil {
+		b.early[b.earlies%earlyMost] = seq
+		b.earlies++
+	}
+	b.mu.Unlock()
+	if j != nil {
+		j.cancel(context.Canceled)
+	}
+}
+
+// answer says how a run has ended.
+func (b *Bare) answer(j *Job, code session.Code, reply []byte) {
+	j.cancel(context.Canceled)
+	b.mu.Lock()
+	delete(b.open, j.seq)
+	b.mu.Unlock()
+	if j.OneWay && code == session.OK {
+		reply = nil
+	}
+	j.let(reply)
+	ran := session.Executed
+	if code == session.Invalid {
+		ran = session.NotExecuted
+	}
+	b.tell(j, code, ran, reply)
+}
+
+func (b *Bare) refuse(j *Job, code session.Code, why string) {
+	b.tell(j, code, session.NotExecuted, wire.Failure(0, why, nil))
+}
+
+// tell sends an answer. All are of one priority, and so in order; that of an inline
+// method is written by the reader that runs it, when it has handled all that came.
+func (b *Bare) tell(j *Job, code session.Code, ran session.Execution, reply []byte) {
+	var f conn.Message
+	wire.Response(&session.Message{Kind: session.Reply, Seq: j.seq, Code: code, Execution: ran, Body: reply}, &f)
+	f.Priority = frame.PriorityNormal
+	if f.Type == frame.TypeReply {
+		f.Codec = j.Codec
+	}
+	send := b.peer.TrySend
+	if j.Method == nil || j.Method.Inline {
+		send = b.peer.Queue
+	}
+	_ = send(&f) // it fails only where the parent is gone
+}
+
+// Aside runs f, which waits for other calls, without counting j among those that run:
+// another may run meanwhile, so a call that leads back to its own server does not wait
+// for itself.
+func (j *Job) Aside(f func()) {
+	if b := j.bare; b != nil {
+		say := func(t frame.Type) {
+			_ = b.peer.TrySend(&conn.Message{Header: frame.Header{Type: t, Seq: j.seq}})
+		}
+		say(frame.TypeInProgress)
+		defer say(frame.TypeStarted)
+	} else {
+		j.core.Grow(1)
+		defer j.core.Grow(-1)
+	}
+	f()
+}
+
+// Closed implements [conn.Handler]: nobody waits for anything any more.
+func (b *Bare) Closed(conn.Peer, error, []uint64) {
+	b.mu.Lock()
+	left := make([]*Job, 0, len(b.open))
+	for _, j := range b.open {
+		left = append(left, j)
+	}
+	b.mu.Unlock()
+	for _, j := range left {
+		j.cancel(context.Canceled)
+	}
+}

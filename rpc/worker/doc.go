@@ -1,0 +1,27 @@
+// Package worker is the side of a worker process: [Serve] runs what the process above
+// it calls, on a channel that it was born with.
+//
+//	server ── CALL, CANCEL ──▶ descriptor 3 ──▶ server.Bare ──▶ Local: methods
+//	       ◀── REPLY, ERROR ──              ◀──
+//
+// The channel speaks the native protocol (docs/protocol.md) without sessions: the
+// parent is the only client, it keeps the table of what was called, and never sends
+// more at a time than this process is to run. What a program must know:
+//
+//   - RPCPOOL_SESSION=calls in the environment says that descriptor 3 is the channel, a
+//     connected Unix stream socket.
+//
+//   - The handshake says that the worker is ready.
+//
+//   - A call's deadline is in its header, relative. Who lets it pass, or goes on after
+//     a CANCEL, is killed after a grace.
+//
+//   - The end of the channel is the end of the worker.
+//
+//     born ── Serve ──▶ ready ◀── all answered ── CALL ──▶ busy
+//     └── the channel ends, or ctx ──▶ Serve returns ◀──┘
+//
+// # What a crash loses
+//
+// The calls that run: the parent knows which, and says so to their callers.
+package worker

@@ -1,0 +1,63 @@
+// Package workers runs calls in worker processes: it is an executor of a
+// [server.Core] that keeps so many workers ready, gives each up to a number of calls
+// at once, and replaces those that die.
+//
+//	            Execute                      CALL, CANCEL
+//	Core ◀───────────────▶ Pool ── worker ◀───────────────▶ process (package worker)
+//	      Return, Crash,     │        REPLY, ERROR             ▲
+//	      Unstarted, Grow    │                                 │ starts, watches, kills
+//	                         └── Starter, Process ─────────────┘
+//
+// Who makes the processes is a [Starter]: package direct starts them by itself, on a
+// plain machine; the agent of a pod is another one.
+//
+// # A worker's life
+//
+//	             exec               handshake              a call
+//	Starting ─────────────────────────────▶ Spare ──▶ Ready ──────▶ Busy
+//	   ▲  │                                            ▲ │ answered │
+//	   │  │ not within its time, or it ended           └─┼──────────┘
+//	   │  ▼                                              │ it ended, its channel did,
+//	   │ Backoff ◀─── had not yet served ─── Terminating ◀─ a call outlived its time
+//	   │  │                                      │
+//	   └──┴──────── at once: it had served ──────┘
+//
+// A worker that has answered, or was killed by what it ran, is followed by the next
+// at once: crashing programs all day is normal where programs are tried out. One that
+// ends before it has served anything is followed after 100 ms, and twice as long each
+// time, up to 30 s; after five of them in a row the position is in a crash loop, which
+// [Pool.Status] tells.
+//
+// # Slots
+//
+// The core starts no more calls than there are free slots: each serving worker adds
+// its own by Grow when it can take calls, and takes them away before it cannot any
+// more. So a call waits in the core's queue, where its deadline, its priority and its
+// client's change of mind are heeded. A call that waits for others (Job.Aside) lends
+// its slot: nested calls that lead back here find one.
+//
+// # A worker's death
+//
+// Whatever comes first, the end of the process or of the channel, takes the worker out
+// of service, and a spare in. When both are there, and all that had arrived is
+// answered, what is left is told to the core: calls of which not a byte was written
+// are Unstarted, and run elsewhere; the others have crashed, with a report (package
+// crash).
+//
+// Guilty is a call that ran alone: of several, any may have been the one, and a strike
+// against a bystander is one step to refusing what never did harm. A killer among
+// others is idempotent, then it is run again, on the least loaded worker; or not, then
+// its caller calls it again, or nobody does. Sooner or later it dies alone, if it is
+// worth a quarantine. Who wants certainty has one call at a time, which is the default.
+// What was killed for its time is not guilty.
+//
+// # Time
+//
+// A worker hears of a call's end by its deadline, and by CANCEL. If it has not answered
+// a grace later, it is killed with all below it, unless the method is Unkillable.
+//
+// # What a crash loses
+//
+// Of a worker: what ran in it, each call with an error that says so. Of this process:
+// the workers with it, as their channel ends; the core's journal knows what ran.
+package workers

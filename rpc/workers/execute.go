@@ -1,0 +1,180 @@
+package workers
+
+import (
+	"encoding/binary"
+	"errors"
+	"time"
+
+	"rpcpool.dev/rpc/conn"
+	"rpcpool.dev/rpc/frame"
+	"rpcpool.dev/rpc/server"
+	"rpcpool.dev/rpc/session"
+	"rpcpool.dev/rpc/wire"
+)
+
+// call is a job at a worker. What is not said to be another's is guarded by the
+// pool's lock.
+type call struct {
+	job      *server.Job
+	w        *worker
+	seq      uint64
+	method   uint32 // the channel's number
+	xid      [frame.XIDLen]byte
+	killAt   time.Time // it may run until then; zero: for ever
+	sent     bool      // nothing of the arguments' memory is needed any more
+	unsent   bool      // not a byte has left, and none will. The sender's, then the worker's life's
+	canceled bool
+	lent     bool // it waits for others, and its slot is another's
+
+	answered bool // what follows is there
+	code     session.Code
+	ran      session.Execution
+	reply    []byte
+}
+
+// Execute implements [server.Executor].
+func (p *Pool) Execute(j *server.Job) {
+	p.mu.Lock()
+	w := p.least()
+	if w == nil || j.Err() != nil {
+		// The limit was lowered, or nobody wants the call, while the core gave it out.
+		p.counts.Moved++
+		p.mu.Unlock()
+		go p.core.Unstarted(j) // not here, where it could come back at once
+		return
+	}
+	c := w.take(j)
+	p.mu.Unlock()
+	w.send(c)
+}
+
+// least is the worker that has the fewest calls, nil if all have all that they may.
+func (p *Pool) least() (best *worker) {
+	for _, w := range p.serving {
+		if w.load() < p.opts.Concurrency && (best == nil || w.load() < best.load()) {
+			best = w
+		}
+	}
+	return best
+}
+
+// load is how many of a worker's slots are taken.
+func (w *worker) load() int { return len(w.calls) - w.lent }
+
+// take notes a job. It is called with the pool's lock, as are bind and arm.
+func (w *worker) take(j *server.Job) *call {
+	w.seq++
+	c := &call{job: j, w: w, seq: w.seq, sent: len(j.Args) < conn.LongBody}
+	j.Worker = c
+	w.calls[c.seq] = c
+	w.sends.Add(1)
+	c.method = w.bind(j.Method)
+	if left, ok := j.Left(); ok && !j.Method.Unkillable {
+		c.killAt = time.Now().Add(left + w.pool.opts.Grace)
+		w.arm(c.killAt)
+	}
+	return c
+}
+
+// bind returns the number of a method, after it has told the worker: that goes ahead
+// of the call.
+func (w *worker) bind(m *server.Method) uint32 {
+	n := w.pool.numbers[m]
+	if n == 0 {
+		n = uint32(len(w.pool.numbers) + 1)
+		w.pool.numbers[m] = n
+	}
+	if !w.bound[n] {
+		w.bound[n] = true
+		_ = w.conn.Queue(&conn.Message{Header: frame.Header{Type: frame.TypeBind, Seq: uint64(n)}, Body: []byte(m.Name)})
+	}
+	return n
+}
+
+// send writes a call from the memory that its arguments have come to.
+func (w *worker) send(c *call) {
+	defer w.sends.Done()
+	j := c.job
+	m := conn.Message{Header: frame.Header{Type: frame.TypeCall, Priority: frame.PriorityNormal, Codec: j.Codec, Seq: c.seq}, Body: j.Args}
+	if j.OneWay {
+		m.Flags |= frame.FlagOneWay
+	}
+	if left, ok := j.Left(); ok {
+		m.Deadline = frame.DeadlineOf(max(left, 1))
+	}
+	id := j.XID()
+	binary.LittleEndian.PutUint64(c.xid[copy(c.xid[:], id.Session[:]):], id.Seq)
+	m.Ext = frame.Ext{Method: c.method, Trace: j.Trace, XID: c.xid[:]}
+	if !c.sent {
+		m.Owner = c
+	}
+	switch err := w.conn.TrySend(&m); {
+	case errors.Is(err, conn.ErrTooLong):
+		if w.drop(c) {
+			w.pool.core.Decline(j, session.Invalid, wire.Failure(-1, "arguments are too long for a worker", nil))
+		}
+	case err != nil: // the channel has ended, and the worker with it
+		c.unsent = true
+		_ = w.conn.Close()
+	}
+}
+
+// drop forgets a call. It tells whether it was there.
+func (w *worker) drop(c *call) bool {
+	w.pool.mu.Lock()
+	defer w.pool.mu.Unlock()
+	there := w.calls[c.seq] == c
+	delete(w.calls, c.seq)
+	return there
+}
+
+// Release implements [conn.Releaser]: the arguments are written.
+func (c *call) Release() {
+	p := c.w.pool
+	p.mu.Lock()
+	c.sent = true
+	answered, canceled := c.answered, c.canceled
+	p.mu.Unlock()
+	switch {
+	case answered:
+		c.end()
+	case canceled:
+		go c.cancel()
+	}
+}
+
+// end tells the core how a call has ended.
+func (c *call) end() {
+	switch core := c.w.pool.core; c.ran {
+	case session.NotExecuted:
+		core.Decline(c.job, c.code, c.reply)
+	default:
+		core.Return(c.job, c.code, c.reply)
+	}
+}
+
+// Interrupt implements [server.Executor]: the worker is asked, and killed if it does
+// not heed.
+func (p *Pool) Interrupt(j *server.Job) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	c, _ := j.Worker.(*call)
+	if c == nil || c.w.calls[c.seq] != c || c.canceled {
+		return
+	}
+	c.canceled = true
+	if !j.Method.Unkillable {
+		if at := time.Now().Add(p.opts.Grace); c.killAt.IsZero() || at.Before(c.killAt) {
+			c.killAt = at
+			c.w.arm(at)
+		}
+	}
+	if c.sent {
+		go c.cancel()
+	}
+}
+
+// cancel asks the worker to stop. The CALL is written, or in the queue.
+func (c *call) cancel() {
+	_ = c.w.conn.TrySend(&conn.Message{Header: frame.Header{Type: frame.TypeCancel, Seq: c.seq}})
+}

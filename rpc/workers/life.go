@@ -1,0 +1,269 @@
+package workers
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"time"
+
+	"rpcpool.dev/rpc/conn"
+	"rpcpool.dev/rpc/crash"
+	"rpcpool.dev/rpc/frame"
+	"rpcpool.dev/rpc/wire"
+	channel "rpcpool.dev/rpc/worker"
+)
+
+const (
+	// exitAfter is how long a process may take to end after its channel has: longer,
+	// and it is the channel that it has given up.
+	exitAfter = 100 * time.Millisecond
+	// closeAfter is how long a channel may take to end after its process has: longer,
+	// and somebody below it has it.
+	closeAfter = 100 * time.Millisecond
+)
+
+// live is a position: one worker after the other.
+func (p *Pool) live(i int) {
+	var r restart
+	for p.ctx.Err() == nil {
+		p.to(i, Starting)
+		w, err := p.begin(i)
+		var pause time.Duration
+		if err != nil {
+			pause = r.ended(false, 0, rand.Float64()) //nolint:gosec // spreads starts, keeps no secret
+			p.opts.Log.Warn("worker did not become ready", "worker", i, "again_in", pause, "err", err)
+		} else {
+			p.enter(w)
+			w.wait()
+			served := w.finish()
+			pause = r.ended(served, time.Since(w.ready), rand.Float64()) //nolint:gosec // the same
+		}
+		p.mu.Lock()
+		p.position[i].loop, p.position[i].err = r.loops(), err
+		p.mu.Unlock()
+		if pause > 0 {
+			p.to(i, Backoff)
+			select {
+			case <-time.After(pause):
+			case <-p.ctx.Done():
+			}
+		}
+	}
+	p.to(i, Stopped)
+}
+
+// begin starts a worker, and waits until it is ready.
+func (p *Pool) begin(i int) (*worker, error) {
+	proc, err := p.opts.Starter.Start(p.ctx)
+	if err != nil {
+		return nil, fmt.Errorf("start: %w", err)
+	}
+	w := &worker{
+		pool: p, position: i, proc: proc, born: time.Now(),
+		calls: map[uint64]*call{}, bound: map[uint32]bool{}, closed: make(chan struct{}),
+	}
+	p.mu.Lock()
+	p.counts.Starts++
+	p.mu.Unlock()
+	nc := proc.Channel()
+	conn.Tune(nc)
+	opts := channel.Options()
+	opts.Handshake = p.opts.Start
+	ctx, cancel := context.WithCancel(p.ctx)
+	defer cancel()
+	go func() { // a process that has ended will not shake hands, whoever has its channel
+		select {
+		case <-proc.Exited():
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	if w.conn, err = conn.Connect(ctx, nc, frame.Hello{}, w, opts); err == nil {
+		w.ready = time.Now()
+		return w, nil
+	}
+	select {
+	case <-proc.Exited():
+	default:
+		proc.Kill()
+		<-proc.Exited()
+	}
+	r := proc.Report()
+	r.Cause = crash.StartFailed
+	p.count(r.Cause)
+	return nil, fmt.Errorf("%v: %w", &r, err)
+}
+
+// enter makes a worker that is ready serve, or be a spare.
+func (p *Pool) enter(w *worker) {
+	p.mu.Lock()
+	p.spares = append(p.spares, w)
+	p.position[w.position].state = Spare
+	serves := p.promote()
+	p.mu.Unlock()
+	if serves {
+		p.core.Grow(p.opts.Concurrency)
+	}
+}
+
+// promote makes the spare that is ready for longest serve, if one is missing. It tells
+// whether there is one. The caller then lets the core give out more.
+func (p *Pool) promote() bool {
+	if len(p.serving) >= p.opts.Workers || len(p.spares) == 0 || p.ctx.Err() != nil {
+		return false
+	}
+	w := p.spares[0]
+	p.spares = slices.Delete(p.spares, 0, 1)
+	p.serving = append(p.serving, w)
+	p.position[w.position].state = Ready
+	return true
+}
+
+// wait returns when a worker can serve no longer.
+func (w *worker) wait() {
+	select {
+	case <-w.closed:
+	case <-w.proc.Exited():
+	case <-w.pool.ctx.Done():
+	}
+	w.leave()
+}
+
+// leave takes a worker out of service, and lets a spare in. The core gives out less
+// before there is one less to take it.
+func (w *worker) leave() {
+	p := w.pool
+	is := func(o *worker) bool { return o == w }
+	p.mu.Lock()
+	p.spares = slices.DeleteFunc(p.spares, is)
+	p.position[w.position].state = Terminating
+	w.leaving = true
+	slots := p.opts.Concurrency + w.lent
+	serving := slices.Contains(p.serving, w)
+	p.mu.Unlock()
+	if !serving {
+		return
+	}
+	p.core.Grow(-slots)
+	p.mu.Lock()
+	p.serving = slices.DeleteFunc(p.serving, is)
+	promoted := p.promote()
+	p.mu.Unlock()
+	if promoted {
+		p.core.Grow(p.opts.Concurrency)
+	}
+}
+
+// finish sees to it that process and channel end, and tells the core of the calls that
+// are left. It tells whether the worker has served.
+func (w *worker) finish() (served bool) {
+	p := w.pool
+	if p.ctx.Err() != nil {
+		_ = w.conn.Close()
+		w.await(w.proc.Exited(), p.opts.Stop, crash.Drained, "the server stops")
+	}
+	select {
+	case <-w.closed:
+		w.await(w.proc.Exited(), exitAfter, crash.Protocol, "call channel: "+w.broken.Error())
+	case <-w.proc.Exited():
+		select {
+		case <-w.closed:
+		case <-time.After(closeAfter):
+			_ = w.conn.Close()
+			<-w.closed
+		}
+	}
+	w.sends.Wait()
+	p.mu.Lock()
+	left := make([]*call, 0, len(w.calls))
+	for _, c := range w.calls {
+		left = append(left, c)
+	}
+	w.calls = map[uint64]*call{}
+	if w.timer != nil {
+		w.timer.Stop()
+	}
+	served = w.served || len(left) > 0
+	p.mu.Unlock()
+	w.settle(left)
+	return served
+}
+
+// await waits for an end, and brings it about if it does not come.
+func (w *worker) await(end <-chan struct{}, patience time.Duration, cause crash.Cause, why string) {
+	timer := time.NewTimer(patience)
+	defer timer.Stop()
+	select {
+	case <-end:
+	case <-timer.C:
+		w.kill(cause, why)
+		<-end
+	}
+}
+
+// settle tells the core of the calls that a worker has left, in their order.
+func (w *worker) settle(left []*call) {
+	p := w.pool
+	slices.SortFunc(left, func(a, b *call) int { return cmp.Compare(a.seq, b.seq) })
+	ran := 0
+	for _, c := range left {
+		c.unsent = c.unsent || slices.Contains(w.unsent, c.seq)
+		if !c.unsent {
+			ran++
+		}
+	}
+	r := w.report(ran)
+	p.count(r.Cause)
+	p.mu.Lock()
+	p.counts.Crashed += uint64(ran)
+	p.counts.Moved += uint64(len(left) - ran)
+	p.mu.Unlock()
+	if ran > 0 || r.Cause != crash.Completed && r.Cause != crash.Drained {
+		p.opts.Log.Warn("worker died", "worker", w.position, "pid", r.PID, "calls", ran, "report", r.String())
+	}
+	var report []byte
+	for _, c := range left {
+		if c.unsent {
+			p.core.Unstarted(c.job)
+			continue
+		}
+		if report == nil {
+			report = wire.Failure(0, r.String(), r.Append(nil))
+		}
+		p.core.Crash(c.job, ran == 1 && w.killed == "", report)
+	}
+}
+
+// report says how a worker has ended, with so many calls.
+func (w *worker) report(calls int) crash.Report {
+	w.pool.mu.Lock()
+	killed, why := w.killed, w.why
+	w.pool.mu.Unlock()
+	r := w.proc.Report()
+	r.Calls, r.Time, r.Lived = calls, time.Now(), time.Since(w.born)
+	r.Cause, r.Text = classify(killed, calls > 0, &r), why
+	return r
+}
+
+// classify tells the cause of an end. One that we brought about is named by our reason.
+func classify(killed crash.Cause, busy bool, r *crash.Report) crash.Cause {
+	switch {
+	case killed != "":
+		return killed
+	case r.Signal == 9 && r.OOM:
+		return crash.OOM
+	case r.Signal != 0:
+		return crash.Signal
+	case r.Status != 0 || busy:
+		return crash.Exit
+	}
+	return crash.Completed
+}
+
+func (p *Pool) count(c crash.Cause) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.counts.Ends[c]++
+}

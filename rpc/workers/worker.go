@@ -1,0 +1,185 @@
+package workers
+
+import (
+	"sync"
+	"time"
+
+	"rpcpool.dev/rpc/conn"
+	"rpcpool.dev/rpc/crash"
+	"rpcpool.dev/rpc/frame"
+	"rpcpool.dev/rpc/session"
+	"rpcpool.dev/rpc/wire"
+)
+
+// worker is one process with its channel. It is the channel's handler.
+type worker struct {
+	pool     *Pool
+	position int
+	proc     Process
+	conn     *conn.Conn
+	born     time.Time
+	ready    time.Time
+
+	// Guarded by the pool's lock:
+	calls   map[uint64]*call
+	seq     uint64 // of the last call
+	bound   map[uint32]bool
+	lent    int         // calls that wait for others
+	leaving bool        // it is going out of service: its slots are no more
+	served  bool        // it has answered
+	killed  crash.Cause // why we did it; empty: we did not
+	why     string      // more on that, for people
+	next    time.Time   // when timer runs out
+	timer   *time.Timer
+
+	sends  sync.WaitGroup // calls that are being written
+	unsent []uint64       // there when closed is
+	broken error          // there when closed is
+	closed chan struct{}  // the channel has ended, all that came by it is answered
+}
+
+var _ conn.Handler = (*worker)(nil)
+
+// Message implements [conn.Handler].
+func (w *worker) Message(_ conn.Peer, in *conn.In) {
+	switch in.Type {
+	case frame.TypeReply, frame.TypeError:
+		w.answer(in)
+	case frame.TypeInProgress:
+		w.lend(in.Seq, true)
+	case frame.TypeStarted:
+		w.lend(in.Seq, false)
+	}
+}
+
+// answer takes the end of a call: its slot is free before the core hears of it, so
+// there is one for each call that the core gives out.
+func (w *worker) answer(in *conn.In) {
+	p := w.pool
+	p.mu.Lock()
+	c := w.calls[in.Seq]
+	if c == nil {
+		p.counts.Late++
+		p.mu.Unlock()
+		return
+	}
+	delete(w.calls, in.Seq)
+	w.served = true
+	lent := c.lent && !w.leaving
+	if c.lent {
+		w.lent--
+	}
+	sent := c.sent
+	p.mu.Unlock()
+	if lent {
+		p.core.Grow(-1)
+	}
+	c.take(in)
+	if !sent {
+		sent = c.answerEarly()
+	}
+	if sent {
+		c.end()
+	}
+}
+
+// answerEarly leaves the end of a call to Release, while the arguments are still being
+// written: their memory must not be another's before.
+func (c *call) answerEarly() (sent bool) {
+	p := c.w.pool
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	c.answered = true
+	return c.sent
+}
+
+// take makes an answer the call's own. A worker may say that a call did not run; all
+// else that is no result is the handler's error, whatever it is called.
+func (c *call) take(in *conn.In) {
+	var m session.Message
+	_, _ = wire.ParseResponse(in, &m) // the connection has looked at it
+	c.code, c.ran = m.Code, session.Executed
+	if m.Code != session.OK {
+		if c.ran = m.Execution; c.ran != session.NotExecuted {
+			c.code, c.ran = session.Failed, session.Executed
+		}
+	}
+	switch body := m.Body; {
+	case len(body) == 0:
+	case m.Code == session.OK && len(body) >= conn.LongBody:
+		kept := in.Keep()
+		c.reply = kept.Body
+		kept.Detach() // the table has it for as long as it likes
+	default:
+		c.reply = append(c.job.Scratch(), body...)
+	}
+}
+
+// lend gives the slot of a call that waits for others to the core, or takes it back,
+// even if another call has it now.
+func (w *worker) lend(seq uint64, waits bool) {
+	p := w.pool
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	c := w.calls[seq]
+	if c == nil || c.lent == waits || w.leaving {
+		return
+	}
+	n := 1
+	if c.lent = waits; !waits {
+		n = -1
+	}
+	w.lent += n
+	p.mu.Unlock()
+	p.core.Grow(n)
+	p.mu.Lock()
+}
+
+// Closed implements [conn.Handler].
+func (w *worker) Closed(_ conn.Peer, err error, unsent []uint64) {
+	w.broken, w.unsent = err, unsent
+	close(w.closed)
+}
+
+// arm sees to it that somebody looks at that time.
+func (w *worker) arm(at time.Time) {
+	if !w.next.IsZero() && !at.Before(w.next) {
+		return
+	}
+	w.next = at
+	if w.timer == nil {
+		w.timer = time.AfterFunc(time.Until(at), w.late)
+	} else {
+		w.timer.Reset(time.Until(at))
+	}
+}
+
+// late kills the worker if a call has had its time, and its grace.
+func (w *worker) late() {
+	w.pool.mu.Lock()
+	now, over := time.Now(), false
+	w.next = time.Time{}
+	for _, c := range w.calls {
+		switch {
+		case c.killAt.IsZero():
+		case !now.Before(c.killAt):
+			over = true
+		default:
+			w.arm(c.killAt)
+		}
+	}
+	w.pool.mu.Unlock()
+	if over {
+		w.kill(crash.Timeout, "a call outlived its time")
+	}
+}
+
+// kill ends the worker. The first reason counts.
+func (w *worker) kill(cause crash.Cause, why string) {
+	w.pool.mu.Lock()
+	if w.killed == "" {
+		w.killed, w.why = cause, why
+	}
+	w.pool.mu.Unlock()
+	w.proc.Kill()
+}
