@@ -3,6 +3,7 @@ package workers
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -176,7 +177,11 @@ func (w *worker) finish() (served bool) {
 		}
 	}
 	w.sends.Wait()
+	var bad *frame.Error
 	p.mu.Lock()
+	if errors.As(w.broken, &bad) && w.killed == "" { // who is told to go for it may do so in order
+		w.killed, w.why = crash.Protocol, "call channel: "+bad.Error()
+	}
 	left := make([]*call, 0, len(w.calls))
 	for _, c := range w.calls {
 		left = append(left, c)
