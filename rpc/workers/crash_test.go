@@ -108,8 +108,8 @@ func TestS0_9EveryWayToDieHasItsCause(t *testing.T) {
 		"deadlock":  {cause: crash.Timeout, signal: unix.SIGKILL, status: -1, within: true},
 		"stop":      {cause: crash.Timeout, signal: unix.SIGKILL, status: -1, within: true},
 		"deaf term": {cause: crash.Timeout, signal: unix.SIGKILL, status: -1, within: true},
-		"garbage":   {cause: crash.Protocol, status: 0, text: "call channel: "},
-		"close":     {cause: crash.Exit, status: 0},
+		"garbage":   {cause: crash.Protocol, signal: unix.SIGKILL, status: -1, text: "call channel: "},
+		"close":     {cause: crash.Protocol, signal: unix.SIGKILL, status: -1, text: "peer has closed the connection"},
 		"leak":      {cause: crash.Exit, status: 2, text: "too many open files", stack: "goroutine "},
 		"memory":    {cause: crash.Exit, status: 2, text: "out of memory"},
 	} {
@@ -119,6 +119,8 @@ func TestS0_9EveryWayToDieHasItsCause(t *testing.T) {
 				s.methods = []server.Method{{Name: "die " + way, Timeout: 300 * time.Millisecond}, {Name: "echo"}}
 			}
 			switch {
+			case way == "garbage" || way == "close":
+				s.command.Env = []string{"STAYS=1"}
 			case way == "leak":
 				s.command.Limits = []direct.Limit{{Resource: unix.RLIMIT_NOFILE, Value: 64}}
 			case way == "memory" && raceEnabled:

@@ -40,6 +40,9 @@ func TestMain(m *testing.M) {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
+		if os.Getenv("STAYS") != "" {
+			select {}
+		}
 		os.Exit(0)
 	case os.Getenv("PARENT") != "":
 		parent()
@@ -177,7 +180,12 @@ var ways = map[string]func(){
 	"deaf term": func() { signal.Ignore(unix.SIGTERM); select {} },
 	"garbage":   func() { channels(func(fd int) { _, _ = unix.Write(fd, []byte(strings.Repeat("garbage!", 64))) }) },
 	"close":     func() { channels(func(fd int) { _ = unix.Shutdown(fd, unix.SHUT_RDWR) }) },
-	"overflow":  func() { debug.SetMaxStack(16 << 20); var f func(int) int; f = func(n int) int { return f(n+1) + 1 }; go f(0) },
+	"overflow": func() {
+		debug.SetMaxStack(16 << 20)
+		var f func(int) int
+		f = func(n int) int { return f(n+1) + 1 }
+		go f(0)
+	},
 	"memory": func() {
 		var all [][]byte
 		for {

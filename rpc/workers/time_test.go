@@ -38,7 +38,8 @@ func TestAWorkerHearsOfACancel(t *testing.T) {
 }
 
 func TestAWorkerKnowsTheDeadline(t *testing.T) {
-	r := newRig(t, setting{methods: []server.Method{{Name: "wait", Timeout: 50 * time.Millisecond}}})
+	r := newRig(t, setting{methods: []server.Method{{Name: "wait", Timeout: 300 * time.Millisecond}}})
+	r.works()
 	u := r.call("wait", "x")
 	if u.Outcome.Code != session.Failed || u.Text != "interrupted: context deadline exceeded" {
 		t.Errorf("%+v: %s", u.Outcome, u.Text)
