@@ -46,6 +46,8 @@ func TestMain(m *testing.M) {
 		os.Exit(0)
 	case os.Getenv("PARENT") != "":
 		parent()
+	case os.Getenv("SERVERS") != "":
+		servers(os.Getenv("SERVERS"))
 	}
 	goleak.VerifyTestMain(m)
 }
