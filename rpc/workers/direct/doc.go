@@ -22,8 +22,9 @@
 //
 // # Descriptors
 //
-// A worker gets 0 to 3. Go opens all others to be closed on exec; what other code opens
-// otherwise is its own doing.
+// A worker gets 0 to 3. Go opens all others to be closed on exec. Those that this
+// process was born with are not, so New marks them: a worker that has a terminal, a pipe
+// or a listener of others keeps it from ending.
 //
 // # What a crash loses
 //

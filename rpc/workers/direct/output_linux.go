@@ -65,7 +65,7 @@ func (o *output) read(fd int) (more, done bool) {
 func (o *output) tail() []byte {
 	if raw, err := o.pipe.SyscallConn(); err == nil {
 		_ = raw.Control(func(fd uintptr) {
-			for range 2 * o.most / len(o.buf) { // who writes without end does not keep it
+			for range 64 { // four times what a pipe holds: who writes without end does not keep it
 				if more, done := o.read(int(fd)); !more || !done {
 					return
 				}

@@ -63,10 +63,21 @@ func New(cmd Command) (*Starter, error) {
 	var id [8]byte
 	_, _ = rand.Read(id[:])
 	s := &Starter{cmd: cmd, null: null, oom: findOOM(), mark: hex.EncodeToString(id[:]), launch: make(chan func()), live: map[*process]struct{}{}}
+	closeOnExec()
 	s.sweep = newSweeper()
 	s.over.Go(s.sweep.run)
 	s.over.Go(s.launcher)
 	return s, nil
+}
+
+// closeOnExec marks what this process has from 3 on.
+func closeOnExec() {
+	list, _ := os.ReadDir("/proc/self/fd")
+	for _, e := range list {
+		if fd, err := strconv.Atoi(e.Name()); err == nil && fd > 2 {
+			unix.CloseOnExec(fd)
+		}
+	}
 }
 
 // launcher forks. A parent-death signal comes when the thread ends that has forked
