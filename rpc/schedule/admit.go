@@ -53,9 +53,9 @@ func each(d time.Duration, n int64) time.Duration { return time.Duration(int64(d
 // slots is through how many slots what waits at a gate goes, at the most.
 func (q *Queue) slots(g *gate) int64 {
 	if g.bound == 0 {
-		return int64(q.opt.Limit)
+		return int64(max(q.opt.Limit, 1))
 	}
-	return int64(min(g.bound, q.opt.Limit))
+	return int64(max(min(g.bound, q.opt.Limit), 1))
 }
 
 // work is what all that waits at a gate is expected to take.

@@ -156,6 +156,10 @@ func (q *Queue) dequeue(c *Call) {
 	}
 }
 
+// SetLimit changes how many calls run at once; those that run already run on. With 0,
+// none starts.
+func (q *Queue) SetLimit(n int) { q.opt.Limit = max(n, 0) }
+
 // Pop returns the next call that may run, which has its slot until Done or Unpop;
 // nil if there is none, or no slot. What it finds too late is left to Shed.
 func (q *Queue) Pop(now time.Duration) *Call {
@@ -257,6 +261,6 @@ func (q *Queue) Depth() Depth {
 		Inner:   q.nested.calls,
 		Bytes:   q.ordinary.bytes + q.nested.bytes,
 		Running: q.running,
-		Wait:    each(q.open.work(), int64(q.opt.Limit)),
+		Wait:    each(q.open.work(), int64(max(q.opt.Limit, 1))),
 	}
 }

@@ -15,6 +15,7 @@ import (
 	"rpcpool.dev/internal/fifo"
 	"rpcpool.dev/rpc/conn"
 	"rpcpool.dev/rpc/frame"
+	"rpcpool.dev/rpc/schedule"
 	"rpcpool.dev/rpc/session"
 	"rpcpool.dev/rpc/wire"
 )
@@ -38,6 +39,8 @@ type Options struct {
 	Life       uint64                // of the table: the journal's, or random
 	Limit      int                   // calls that run at once. Default 1024; -1: none, before the executor says so with [Core.Grow]
 	Queue      int                   // calls that wait. Default 4096
+	QueueBytes int                   // of their arguments. Default 256 MiB
+	Standing   time.Duration         // how long interactive calls may wait one and all before some are refused. Default 100 ms; negative: for ever
 	MaxTimeout time.Duration         // of calls, also of those that say none. Default: none
 	NoticeAt   time.Duration         // clients are told that a call runs after it has for so long. Default 50 ms
 	Open       bool                  // methods that were not registered are given to the executor, too
@@ -55,7 +58,8 @@ type Core struct {
 
 	mu       sync.Mutex
 	domain   *session.Domain
-	queue    queue
+	queue    *schedule.Queue
+	limit    int
 	links    map[session.Conn]*Link
 	lastConn session.Conn
 	turns    []*turn         // to be used again
@@ -107,6 +111,9 @@ func New(exec Executor, opts Options) (*Core, error) {
 	if o.Queue == 0 {
 		o.Queue = 4096
 	}
+	if o.QueueBytes == 0 {
+		o.QueueBytes = 256 << 20
+	}
 	if o.NoticeAt == 0 {
 		o.NoticeAt = 50 * time.Millisecond
 	}
@@ -130,7 +137,9 @@ func New(exec Executor, opts Options) (*Core, error) {
 		o.Life = binary.LittleEndian.Uint64(b[:])
 	}
 	c.domain = session.NewDomain(o.ID, o.Life, o.Domain)
-	c.queue.init(o.Limit, o.Queue)
+	c.limit = max(o.Limit, 0)
+	c.queue = schedule.New(schedule.Options{Limit: c.limit, Queue: o.Queue, QueueBytes: o.QueueBytes, Standing: o.Standing})
+	c.queue.SetLimit(c.limit)
 	if err := c.restore(); err != nil {
 		return nil, err
 	}
@@ -145,7 +154,11 @@ func New(exec Executor, opts Options) (*Core, error) {
 func (c *Core) Register(m Method) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.methods.add(m)
+	if err := c.methods.add(m); err != nil {
+		return err
+	}
+	c.queue.Method(numberOf(m.Name), schedule.MethodOptions{Concurrency: m.Concurrency})
+	return nil
 }
 
 // Methods returns the names of those that are registered, or were called.
@@ -200,8 +213,10 @@ func (c *Core) enqueue(t *turn, e *session.Entry) {
 		c.refuse(t, j, session.Unimplemented, -1, "there is no such method")
 	case c.draining:
 		c.refuse(t, j, session.Refused, 0, "server is draining")
-	case !c.queue.push(j):
-		c.refuse(t, j, session.Refused, 100*time.Millisecond, "too many calls wait")
+	default:
+		if v := c.push(t.now, j); v.Reason != schedule.Queued {
+			c.turnAway(t, j, v)
+		}
 	}
 }
 
@@ -213,40 +228,19 @@ func (c *Core) refuse(t *turn, j *Job, code session.Code, retry time.Duration, w
 	t.fx = c.domain.Refuse(j.entry, code, wire.Failure(retry, why, nil), t.fx)
 }
 
-// dispatch starts what may start now. It tells whether that has had effects.
-func (c *Core) dispatch(t *turn) bool {
-	for {
-		j := c.queue.pop()
-		if j == nil {
-			return len(t.fx) > 0
-		}
-		if j.granted != nil {
-			c.run(t, j)
-			close(j.granted)
-			continue
-		}
-		before := len(t.fx)
-		t.fx = c.domain.Take(t.now, j.entry, t.fx)
-		if n := len(t.fx); n == before || t.fx[n-1].Do != session.Execute {
-			c.queue.done(j)
-			j.let(nil)
-		}
-	}
-}
-
 // execute starts a run, if it is still to start.
 func (c *Core) execute(t *turn, e *session.Entry) {
 	j := jobOf(e)
 	if j.refused {
 		j.refused = false
 		t.fx = c.domain.Decline(e, session.Refused, wire.Failure(time.Second, "the journal takes no more", nil), t.fx)
-		c.queue.done(j)
+		c.queue.Unpop(&j.slot)
 		j.let(nil)
 		return
 	}
 	var start bool
 	if start, t.fx = c.domain.Start(t.now, e, t.fx); !start {
-		c.queue.done(j)
+		c.queue.Unpop(&j.slot)
 		j.let(nil)
 		return
 	}
@@ -262,7 +256,7 @@ func (c *Core) run(t *turn, j *Job) {
 }
 
 // finished is what every end of a run has in common.
-func (c *Core) finished(j *Job) {
+func (c *Core) finished(now time.Duration, j *Job) {
 	if j.long {
 		c.long.Remove(&j.place)
 	} else {
@@ -270,8 +264,8 @@ func (c *Core) finished(j *Job) {
 	}
 	j.long = false
 	c.active--
-	c.queue.done(j)
-	if c.idle != nil && c.active == 0 && c.queue.waiting() == 0 {
+	c.queue.Done(now, &j.slot)
+	if c.idle != nil && c.active == 0 {
 		close(c.idle)
 		c.idle = nil
 	}
@@ -289,7 +283,7 @@ func (c *Core) Return(j *Job, code session.Code, reply []byte) {
 	}
 	j.let(reply)
 	t := c.begin(j.reader)
-	c.finished(j)
+	c.finished(t.now, j)
 	c.counts.Calls[code]++
 	if code == session.Invalid {
 		t.fx = c.domain.Decline(j.entry, code, reply, t.fx)
@@ -304,7 +298,7 @@ func (c *Core) Decline(j *Job, code session.Code, reply []byte) {
 	j.cancel(context.Canceled)
 	j.let(reply)
 	t := c.begin(nil)
-	c.finished(j)
+	c.finished(t.now, j)
 	c.counts.Calls[code]++
 	t.fx = c.domain.Decline(j.entry, code, reply, t.fx)
 	c.end(t)
@@ -314,7 +308,7 @@ func (c *Core) Decline(j *Job, code session.Code, reply []byte) {
 // of the call reached it. It is queued again.
 func (c *Core) Unstarted(j *Job) {
 	t := c.begin(nil)
-	c.finished(j)
+	c.finished(t.now, j)
 	t.fx = c.domain.Unstarted(j.entry, t.fx)
 	c.again(t, j)
 	c.end(t)
@@ -325,7 +319,7 @@ func (c *Core) Unstarted(j *Job) {
 // and has not been run too often.
 func (c *Core) Crash(j *Job, guilty bool, report []byte) {
 	t := c.begin(nil)
-	c.finished(j)
+	c.finished(t.now, j)
 	c.counts.Calls[session.Crashed]++
 	t.fx = c.domain.Crash(t.now, j.entry, guilty, report, t.fx)
 	c.again(t, j)
@@ -389,16 +383,8 @@ func (c *Core) Counts() Counts {
 	n.DomainCounts = c.domain.Counts
 	n.Sessions = c.domain.Sessions()
 	n.Entries, n.Bytes = c.domain.Entries()
-	n.Waiting, n.Running = c.queue.waiting(), c.active
+	n.Waiting, n.Running = c.queue.Depth().Waiting, c.active
 	return n
-}
-
-// Grow lets n more calls run at once, or fewer if n is negative: what runs already
-// runs on. An executor tells so of its workers that come and go.
-func (c *Core) Grow(n int) {
-	t := c.begin(nil)
-	c.queue.limit += n
-	c.end(t)
 }
 
 // Pardon lets a method be called again with arguments that have killed too many
@@ -414,14 +400,7 @@ func (c *Core) Pardon(method string, args []byte) {
 func (c *Core) Drain(ctx context.Context) error {
 	t := c.begin(nil)
 	c.draining = true
-	for j := c.queue.take(); j != nil; j = c.queue.take() {
-		if j.entry == nil {
-			j.refused = true
-			close(j.granted)
-			continue
-		}
-		c.refuse(t, j, session.Refused, 0, "server is draining")
-	}
+	c.drained(t)
 	var idle chan struct{}
 	if c.active > 0 {
 		if c.idle == nil {

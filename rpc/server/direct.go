@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"rpcpool.dev/rpc/frame"
+	"rpcpool.dev/rpc/schedule"
 )
 
 // ErrBusy is why a call within the process is refused.
@@ -20,7 +21,7 @@ func (c *Core) Acquire(ctx context.Context, m *Method, p frame.Priority) (releas
 		j.deadline = c.now() + time.Until(deadline)
 	}
 	t := c.begin(nil)
-	refused := c.draining || !c.queue.push(j)
+	refused := c.draining || c.push(t.now, j).Reason != schedule.Queued
 	c.end(t)
 	if refused {
 		return nil, ErrBusy
@@ -32,7 +33,7 @@ func (c *Core) Acquire(ctx context.Context, m *Method, p frame.Priority) (releas
 		case <-j.granted:
 		case <-ctx.Done():
 			t := c.begin(nil)
-			waits := c.queue.remove(j)
+			waits := c.queue.Remove(&j.slot)
 			c.end(t)
 			if waits {
 				return nil, context.Cause(ctx) //nolint:wrapcheck // the caller's own reason
@@ -45,7 +46,7 @@ func (c *Core) Acquire(ctx context.Context, m *Method, p frame.Priority) (releas
 	}
 	return func() {
 		t := c.begin(nil)
-		c.finished(j)
+		c.finished(t.now, j)
 		c.end(t)
 	}, nil
 }

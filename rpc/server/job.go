@@ -9,6 +9,7 @@ import (
 	"rpcpool.dev/rpc/conn"
 	"rpcpool.dev/rpc/frame"
 	"rpcpool.dev/rpc/items"
+	"rpcpool.dev/rpc/schedule"
 	"rpcpool.dev/rpc/session"
 )
 
@@ -44,7 +45,7 @@ type Job struct {
 	refused  bool     // its start could not be journalled
 	place    fifo.Node[*Job]
 	granted  chan struct{} // closed when it may run: of a call within the process
-	queued   bool
+	slot     schedule.Call
 	stream   *items.Stream // nil: it is none
 	unstream func()        // the line forgets the stream
 	long     bool          // it is in the core's list of those that run for long

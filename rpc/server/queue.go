@@ -1,39 +1,101 @@
 package server
 
-import "rpcpool.dev/internal/fifo"
+import (
+	"time"
 
-type queue struct {
-	list        fifo.List[*Job]
-	limit, most int
-	running     int
+	"rpcpool.dev/rpc/frame"
+	"rpcpool.dev/rpc/schedule"
+	"rpcpool.dev/rpc/session"
+)
+
+// priorities are a frame's as the queue has them.
+var priorities = [frame.Priorities]schedule.Priority{ //nolint:gochecknoglobals // a table
+	frame.PriorityInteractive: schedule.Interactive, frame.PriorityNormal: schedule.Normal, frame.PriorityBulk: schedule.Bulk,
 }
 
-func (q *queue) init(limit, most int) { q.limit, q.most = limit, most }
-func (q *queue) push(j *Job) bool {
-	if q.list.Len() >= q.most {
-		return false
+// push puts a job into the queue, or says why not.
+func (c *Core) push(now time.Duration, j *Job) schedule.Verdict {
+	j.slot = schedule.Call{
+		Tag: j, Client: j.xid.Session, Method: j.Method.number, Priority: priorities[j.Priority], Deadline: j.deadline, Bytes: len(j.Args),
 	}
-	j.queued = true
-	q.list.PushBack(&j.place)
-	return true
+	return c.queue.Push(now, &j.slot)
 }
-func (q *queue) pop() *Job {
-	if q.running >= q.limit || q.list.Len() == 0 {
-		return nil
+
+// shed refuses what the queue does not want to keep.
+func (c *Core) shed(t *turn) {
+	for {
+		s, v := c.queue.Shed(t.now)
+		if s == nil {
+			return
+		}
+		j, _ := s.Tag.(*Job)
+		c.turnAway(t, j, v)
 	}
-	q.running++
-	j := q.list.Pop()
-	j.queued = false
-	return j
 }
-func (q *queue) remove(j *Job) bool {
-	if !j.queued {
-		return false
+
+// turnAway ends a job that the queue does not take, or does not keep.
+func (c *Core) turnAway(t *turn, j *Job, v schedule.Verdict) {
+	if j.granted != nil {
+		j.refused = true
+		close(j.granted)
+		return
 	}
-	q.list.Remove(&j.place)
-	j.queued = false
-	return true
+	if v.Reason == schedule.Late {
+		c.take(t, j) // the session says that its deadline has passed
+		return
+	}
+	c.refuse(t, j, session.Refused, v.After, "server is busy: "+v.Reason.String())
 }
-func (q *queue) take() *Job   { return q.list.Pop() }
-func (q *queue) done(*Job)    { q.running-- }
-func (q *queue) waiting() int { return q.list.Len() }
+
+// take asks the session whether a job may start. It tells whether it is about to.
+func (c *Core) take(t *turn, j *Job) bool {
+	before := len(t.fx)
+	t.fx = c.domain.Take(t.now, j.entry, t.fx)
+	if n := len(t.fx); n > before && t.fx[n-1].Do == session.Execute {
+		return true
+	}
+	j.let(nil)
+	return false
+}
+
+// dispatch starts what may start now. It tells whether that has had effects.
+func (c *Core) dispatch(t *turn) bool {
+	c.shed(t)
+	for s := c.queue.Pop(t.now); s != nil; s = c.queue.Pop(t.now) {
+		j, _ := s.Tag.(*Job)
+		switch {
+		case j.granted != nil:
+			c.run(t, j)
+			close(j.granted)
+		case !c.take(t, j):
+			c.queue.Unpop(s)
+		}
+	}
+	c.shed(t)
+	return len(t.fx) > 0
+}
+
+// Grow lets n more calls run at once, or fewer if n is negative: what runs already
+// runs on. An executor tells so of its workers that come and go.
+func (c *Core) Grow(n int) {
+	t := c.begin(nil)
+	c.limit += n
+	c.queue.SetLimit(c.limit)
+	c.end(t)
+}
+
+// drained takes all that waits out of the queue.
+func (c *Core) drained(t *turn) {
+	c.queue.SetLimit(1 << 30)
+	for s := c.queue.Pop(t.now); s != nil; s = c.queue.Pop(t.now) {
+		j, _ := s.Tag.(*Job)
+		if j.granted != nil {
+			j.refused = true
+			close(j.granted)
+		} else {
+			c.refuse(t, j, session.Refused, 0, "server is draining")
+		}
+		c.queue.Unpop(s)
+	}
+	c.queue.SetLimit(c.limit)
+}
