@@ -20,6 +20,8 @@ const (
 	MaxElements = 16 << 20
 	// MaxPairs bounds one map that is received.
 	MaxPairs = 1 << 20
+
+	maxLevels = 2*MaxNesting + 2 // of what is received: each level may have a tag
 )
 
 // BlobRef refers to a blob. This package does not look into it.
@@ -53,11 +55,11 @@ func newModes(concrete []Concrete) (modes, error) {
 	dec, err := cbor.DecOptions{
 		DupMapKey:         cbor.DupMapKeyEnforcedAPF,
 		IndefLength:       cbor.IndefLengthForbidden,
-		MaxNestedLevels:   2*MaxNesting + 2, // each level may have a tag
+		MaxNestedLevels:   maxLevels,
 		MaxArrayElements:  MaxElements,
 		MaxMapPairs:       MaxPairs,
 		IntDec:            cbor.IntDecConvertSignedOrBigInt,
-		BigIntDec:         cbor.BigIntDecodePointer,
+		BigIntDec:         cbor.BigIntDecodeValue, // a pointer could be a key, and equal to no other
 		FieldNameMatching: cbor.FieldNameMatchingCaseSensitive,
 	}.DecModeWithTags(tags)
 	if err != nil {
@@ -125,14 +127,12 @@ func (c *CBOR) encode(dst []byte, v any) ([]byte, error) {
 // Decode sets what v points to. data must hold exactly one value. Fields of v
 // that data does not mention stay as they are.
 func (c *CBOR) Decode(data []byte, v any) (err error) {
-	// The library hashes keys that cannot be hashed, if they have the tag of a
-	// concrete type, and a type's own UnmarshalCBOR may be wrong.
-	defer func() {
+	defer func() { // a type's own UnmarshalCBOR may be wrong
 		if r := recover(); r != nil {
 			err = fmt.Errorf("cbor codec: decode %T: %v", v, r)
 		}
 	}()
-	if err = checkTags(data); err == nil {
+	if err = scan(data); err == nil {
 		err = c.dec.Unmarshal(data, v)
 	}
 	if err != nil {

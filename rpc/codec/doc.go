@@ -41,7 +41,9 @@
 // integers beyond 64 bits are bignums (tags 2 and 3). Nil slices, maps and
 // pointers are null. Strings must be UTF-8: the receiver refuses others.
 //
-// Decoded into an any, an integer is an int64, or a *big.Int if it is longer; a
+// Keys of maps are text, integers, bytes or booleans, and none is there twice.
+//
+// Decoded into an any, an integer is an int64, or a big.Int if it is longer; a
 // float is a float64, a map a map[any]any, a tag that is not known a cbor.Tag.
 //
 // A reference to a blob is a byte string with the tag [TagBlob]; what is in it

@@ -48,8 +48,8 @@ func toJSON(v any) (any, error) {
 	switch v := v.(type) {
 	case nil, bool, string, int64:
 		return v, nil
-	case *big.Int:
-		return bigToJSON(v)
+	case big.Int:
+		return bigToJSON(&v)
 	case float64:
 		return floatToJSON(v), nil
 	case []byte:

@@ -9,35 +9,110 @@ import (
 // proportion to the square of that.
 const maxTags = 8
 
-var errTags = errors.New("too many tags around one value")
+var (
+	errTags = errors.New("too many tags around one value")
+	errKey  = errors.New("key of a map is no boolean, integer, text or bytes")
+)
 
-// checkTags fails if too many tags are around one value. What is malformed
-// passes: the library finds it before it allocates anything.
-func checkTags(b []byte) error {
-	run := 0
-	for len(b) > 0 {
-		major := b[0] >> 5
-		arg, head := argument(b)
-		if head == 0 || head > len(b) {
-			return nil
-		}
-		b = b[head:]
-		run++
-		switch major {
-		case 2, 3: // bytes and text
-			if arg > uint64(len(b)) {
-				return nil
-			}
-			b, run = b[arg:], 0
-		case 6:
-			if run > maxTags {
-				return errTags
-			}
-		default:
-			run = 0
+// scanner goes through the items of CBOR and knows which of them are keys.
+type scanner struct {
+	b    []byte
+	open []container
+	tags int // around the next item
+}
+
+// container is an array or a map that is not at its end.
+type container struct {
+	left  uint64 // items that are to come; of a map, keys and values
+	pairs bool
+}
+
+// scan refuses what the library lets in or falls over: keys that it cannot
+// compare (NaN is not itself, a bignum is a pointer) or hash, and too many tags.
+// What is malformed passes: the library finds that before it allocates anything.
+func scan(b []byte) error {
+	var room [16]container
+	s := scanner{b: b, open: room[:0]}
+	for len(s.b) > 0 {
+		more, err := s.item()
+		if err != nil || !more {
+			return err
 		}
 	}
 	return nil
+}
+
+// item goes over one head, and what belongs to it but other items.
+func (s *scanner) item() (more bool, err error) {
+	first := s.b[0]
+	arg, head := argument(s.b)
+	if head == 0 {
+		return false, nil
+	}
+	s.b = s.b[head:]
+	if s.tags == 0 && s.isKey() && !canBeCompared(first) {
+		return false, errKey
+	}
+	switch first >> 5 {
+	case 2, 3: // bytes and text
+		if arg > uint64(len(s.b)) {
+			return false, nil
+		}
+		s.b = s.b[arg:]
+	case 4, 5: // array and map
+		return s.enter(arg, first>>5 == 5), nil
+	case 6:
+		s.tags++
+		if s.tags > maxTags {
+			return false, errTags
+		}
+		return true, nil
+	}
+	return s.done(), nil
+}
+
+func (s *scanner) isKey() bool {
+	if len(s.open) == 0 {
+		return false
+	}
+	c := s.open[len(s.open)-1]
+	return c.pairs && c.left%2 == 0
+}
+
+// canBeCompared says whether an item that begins with a byte can be a key.
+func canBeCompared(first byte) bool {
+	const no, yes = 0xf4, 0xf5
+	return first>>5 < 4 || first == no || first == yes
+}
+
+// enter begins an array or a map. more is false if the library will refuse it.
+func (s *scanner) enter(n uint64, pairs bool) (more bool) {
+	if n > uint64(len(s.b)) || len(s.open) > maxLevels {
+		return false
+	}
+	s.tags = 0
+	if n == 0 {
+		return s.done()
+	}
+	if pairs {
+		n *= 2
+	}
+	s.open = append(s.open, container{n, pairs})
+	return true
+}
+
+// done ends an item, and each container that it was the last of. more is false
+// if it was the whole.
+func (s *scanner) done() (more bool) {
+	s.tags = 0
+	for len(s.open) > 0 {
+		c := &s.open[len(s.open)-1]
+		if c.left--; c.left > 0 {
+			return true
+		}
+		s.open = s.open[:len(s.open)-1]
+	}
+	return false
 }
 
 // argument returns the argument of an item's head, and how long the head is; 0
