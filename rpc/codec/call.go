@@ -40,7 +40,7 @@ func (c *CBOR) DecodeCall(data []byte) (Call, error) {
 		return Call{}, fmt.Errorf("call by name: has no name")
 	}
 	call := Call{Args: Items{c, items.raw[1:]}}
-	if err := c.Decode(items.raw[0], &call.Name); err != nil {
+	if err := c.decode(items.raw[0], &call.Name); err != nil {
 		return Call{}, fmt.Errorf("call by name: name: %w", err)
 	}
 	if call.Name == "" {
@@ -68,7 +68,7 @@ func (it Items) Decode(into ...any) error {
 		return fmt.Errorf("cbor codec: %d items, %d are wanted", len(it.raw), len(into))
 	}
 	for i, v := range into {
-		if err := it.cbor.Decode(it.raw[i], v); err != nil {
+		if err := it.cbor.decode(it.raw[i], v); err != nil {
 			return fmt.Errorf("item %d: %w", i, err)
 		}
 	}
@@ -79,7 +79,7 @@ func (it Items) Decode(into ...any) error {
 func (it Items) Values() ([]any, error) {
 	values := make([]any, len(it.raw))
 	for i := range values {
-		if err := it.cbor.Decode(it.raw[i], &values[i]); err != nil {
+		if err := it.cbor.decode(it.raw[i], &values[i]); err != nil {
 			return nil, fmt.Errorf("item %d: %w", i, err)
 		}
 	}

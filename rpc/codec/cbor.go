@@ -30,8 +30,9 @@ type BlobRef []byte
 // CBOR is the codec of Go values and of calls by name. [Codecs] has one.
 type CBOR struct {
 	modes
-	types   *Codecs
-	buffers sync.Pool // of *bytes.Buffer, without memory of their own
+	types    *Codecs
+	buffers  sync.Pool // of *bytes.Buffer, without memory of their own
+	scanners sync.Pool // of *scanner
 }
 
 // modes are the two directions.
@@ -126,16 +127,32 @@ func (c *CBOR) encode(dst []byte, v any) ([]byte, error) {
 
 // Decode sets what v points to. data must hold exactly one value. Fields of v
 // that data does not mention stay as they are.
-func (c *CBOR) Decode(data []byte, v any) (err error) {
+func (c *CBOR) Decode(data []byte, v any) error {
+	if err := c.scan(data); err != nil {
+		return fmt.Errorf("cbor codec: decode %T: %w", v, err)
+	}
+	return c.decode(data, v)
+}
+
+func (c *CBOR) scan(data []byte) error {
+	s, _ := c.scanners.Get().(*scanner)
+	if s == nil {
+		s = new(scanner)
+	}
+	err := s.scan(data)
+	s.b = nil
+	c.scanners.Put(s)
+	return err
+}
+
+// decode decodes what has been scanned.
+func (c *CBOR) decode(data []byte, v any) (err error) {
 	defer func() { // a type's own UnmarshalCBOR may be wrong
 		if r := recover(); r != nil {
 			err = fmt.Errorf("cbor codec: decode %T: %v", v, r)
 		}
 	}()
-	if err = scan(data); err == nil {
-		err = c.dec.Unmarshal(data, v)
-	}
-	if err != nil {
+	if err := c.dec.Unmarshal(data, v); err != nil {
 		return fmt.Errorf("cbor codec: decode %T: %w", v, err)
 	}
 	return nil

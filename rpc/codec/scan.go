@@ -30,9 +30,8 @@ type container struct {
 // scan refuses what the library lets in or falls over: keys that it cannot
 // compare (NaN is not itself, a bignum is a pointer) or hash, and too many tags.
 // What is malformed passes: the library finds that before it allocates anything.
-func scan(b []byte) error {
-	var room [16]container
-	s := scanner{b: b, open: room[:0]}
+func (s *scanner) scan(b []byte) error {
+	*s = scanner{b: b, open: s.open[:0]}
 	for len(s.b) > 0 {
 		more, err := s.item()
 		if err != nil || !more {

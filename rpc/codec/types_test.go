@@ -332,3 +332,13 @@ func TestManyAtOnce(t *testing.T) {
 	}
 	wait.Wait()
 }
+
+// Rude panics where it should return an error.
+type Rude struct{}
+
+func (Rude) MarshalCBOR() ([]byte, error) { return []byte{0}, nil }
+func (*Rude) UnmarshalCBOR([]byte) error  { panic("too rude") }
+
+func TestS2_27_APanicOfATypeIsAnError(t *testing.T) {
+	wantError(t, codecs(t).CBOR().Decode([]byte{0}, new(Rude)), "decode *codec.Rude: too rude")
+}
