@@ -59,25 +59,25 @@ func builtin() Types {
 // with returns the built-in types and custom ones.
 func (t Types) with(custom Types) (Types, error) {
 	all := maps.Clone(t)
-	for name, make := range custom {
+	for name, create := range custom {
 		if err := checkText("type", name, MaxType, false); err != nil {
 			return nil, err
 		}
-		if all[name] != nil || make == nil {
+		if all[name] != nil || create == nil {
 			return nil, fmt.Errorf("type %q cannot be registered: it is built in, or cannot be made", name)
 		}
-		all[name] = make
+		all[name] = create
 	}
 	return all, nil
 }
 
 // decode makes an aggregator of what one of the same type has appended.
 func (t Types) decode(typ string, state []byte) (Aggregator, error) {
-	make := t[typ]
-	if make == nil {
+	create := t[typ]
+	if create == nil {
 		return nil, fmt.Errorf("%w: type %q is not known here", ErrType, typ)
 	}
-	a := make()
+	a := create()
 	if err := a.UnmarshalBinary(state); err != nil {
 		return nil, fmt.Errorf("state of type %q: %w", typ, err)
 	}

@@ -2,8 +2,10 @@ package accumulator
 
 import (
 	"context"
+	"encoding/binary"
 	"fmt"
 	"runtime"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -71,19 +73,19 @@ func BenchmarkS1_47_ScopeTimer(b *testing.B) {
 	off := benchClient(b, Options{}).Timer("x")
 	on := benchClient(b, Options{ScopeTimers: true}).Timer("x")
 	for _, c := range []struct {
-		name string
-		run  func()
+		name  string
+		run   func(*TimerWriter)
+		timer *TimerWriter
 	}{
-		{"call", call},
-		{"defer", deferred},
-		{"off", func() { scoped(off) }},
-		{"on", func() { scoped(on) }},
-		{"call-again", call},
-		{"off-without-defer", func() { undeferred(off) }},
+		{"call", called, off},
+		{"defer", deferred, off},
+		{"off", scoped, off},
+		{"off-without-defer", undeferred, off},
+		{"on", scoped, on},
 	} {
 		b.Run(c.name, func(b *testing.B) {
 			for b.Loop() {
-				c.run()
+				c.run(c.timer)
 			}
 		})
 	}
@@ -99,13 +101,59 @@ func (n nothing) Stop() {
 }
 
 //go:noinline
-func call() {}
+func called(*TimerWriter) {}
 
 //go:noinline
-func deferred() { defer nothing{}.Stop() }
+func deferred(*TimerWriter) { defer nothing{}.Stop() }
 
 //go:noinline
 func scoped(w *TimerWriter) { defer w.Start().Stop() }
 
 //go:noinline
 func undeferred(w *TimerWriter) { w.Start().Stop() }
+
+// How long a write takes while the server does not answer: what may be seen of it
+// beside that the machine is busy elsewhere is the median and the tail up to there.
+func BenchmarkS1_45_WriteWhileTheServerIsBlocked(b *testing.B) {
+	p := newBlocked()
+	c := NewClient(p, Options{})
+	w := c.Sum("x")
+	for range 1024 {
+		w.Add(1)
+	}
+	<-p.called
+	took := make([]time.Duration, 0, b.N)
+	for b.Loop() {
+		start := time.Now()
+		w.Add(1)
+		took = append(took, time.Since(start))
+	}
+	close(p.release)
+	c.Close(b.Context())
+	slices.Sort(took)
+	b.ReportMetric(float64(took[len(took)/2]), "p50-ns")
+	b.ReportMetric(float64(took[len(took)-1-len(took)/10000]), "p99.99-ns")
+	b.ReportMetric(float64(took[len(took)-1]), "max-ns")
+}
+
+// What a server can merge: batches of 100 accumulators.
+func BenchmarkServerPush(b *testing.B) {
+	b.ReportAllocs()
+	s, err := NewServer(ServerOptions{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	one := newBatch(ID{1}, 1)
+	for i := range 100 {
+		one.add(entryOf(fmt.Sprint("requests", i), TypeSum, &Sum{wideOf(int64(i))}, Label{"zone", "a"}))
+	}
+	number := uint64(0)
+	for b.Loop() {
+		number++
+		binary.LittleEndian.PutUint64(one.bytes[atNumber:], number)
+		if err := s.Push(b.Context(), one.bytes); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(float64(len(one.bytes)), "bytes/batch")
+}

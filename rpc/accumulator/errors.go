@@ -27,7 +27,7 @@ var (
 	ErrFull error = notMerged("too many clients")
 )
 
-// ErrClosed: the [Client] is closed.
+// ErrClosed means that the [Client] is closed.
 var ErrClosed = errors.New("accumulator client is closed")
 
 // notMerged is an error of which a client may know that nothing has happened.

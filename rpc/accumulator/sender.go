@@ -35,6 +35,9 @@ func (c *Client) flush(ctx context.Context) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.busy = false
+	if c.empty() { // those who came meanwhile need no flush of their own
+		waiters, c.waiters = append(waiters, c.waiters...), nil
+	}
 	if len(waiters) == 0 {
 		return
 	}

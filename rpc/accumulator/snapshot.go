@@ -2,9 +2,9 @@ package accumulator
 
 import (
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"math"
+	"strings"
 	"time"
 )
 
@@ -27,13 +27,17 @@ func (s *Server) Snapshot() ([]byte, error) {
 	}
 	for id, c := range s.clients {
 		out = binary.LittleEndian.AppendUint64(append(out, id[:]...), c.last)
-		text := ""
-		if c.err != nil {
-			text = c.err.Error()
-		}
-		out = appendBytes(out, text)
+		out = appendBytes(out, c.reasons())
 	}
 	return out, nil
+}
+
+// reasons is what the client was told of its last batch, behind that it was rejected.
+func (c *client) reasons() string {
+	if c.err == nil {
+		return ""
+	}
+	return strings.TrimPrefix(c.err.Error(), ErrRejected.Error())
 }
 
 // Restore replaces all that the server has by what a snapshot says; if that is
@@ -56,7 +60,7 @@ func (s *Server) Restore(snapshot []byte) error {
 		copy(id[:], r.fixed(len(id)))
 		c := &client{last: r.uint64(), heard: now}
 		if text := r.bytes(math.MaxInt32); len(text) > 0 {
-			c.err = restoredError(text)
+			c.err = fmt.Errorf("%w%s", ErrRejected, text)
 		}
 		n.clients[id] = c
 	}
@@ -86,13 +90,6 @@ func (s *Server) restoreItem(types Types, r *reader) error {
 	s.put(e.name, e.typ, key, &item{labels: e.labels, start: start, state: state})
 	return nil
 }
-
-// restoredError is what a client was told by an earlier life of the server.
-type restoredError string
-
-func (e restoredError) Error() string { return string(e) }
-
-func (e restoredError) Is(target error) bool { return errors.Is(target, ErrRejected) }
 
 func appendTime(dst []byte, t time.Time) []byte {
 	return binary.AppendVarint(dst, t.UnixNano())

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"errors"
 	"math"
-	"math/big"
 	"slices"
 	"time"
 
@@ -22,7 +21,8 @@ type Source interface {
 	Counts() accumulator.Counts
 }
 
-// Collector reads a server at each scrape.
+// Collector reads a server at each scrape. It is what Prometheus calls unchecked: a
+// registry can neither tell that it has it already, nor unregister it.
 type Collector struct {
 	source Source
 
@@ -50,13 +50,9 @@ func NewCollector(source Source) *Collector {
 	}
 }
 
-// Describe implements [prometheus.Collector]. It describes what is always there; the
-// accumulators come and go.
-func (c *Collector) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{c.series, c.clients, c.batches, c.rejected, c.hidden} {
-		ch <- d
-	}
-}
+// Describe implements [prometheus.Collector]. It describes nothing: accumulators come
+// and go.
+func (c *Collector) Describe(chan<- *prometheus.Desc) {}
 
 // Collect implements [prometheus.Collector].
 func (c *Collector) Collect(ch chan<- prometheus.Metric) {
@@ -148,11 +144,11 @@ func (e *value) metrics(names claims) ([]prometheus.Metric, error) {
 		}
 	case *accumulator.Max:
 		if claim("_max") {
-			return e.gauge("_max", s.Value)
+			return e.gauge("_max", "Greatest of the values that were pushed.", s.Value)
 		}
 	case *accumulator.Min:
 		if claim("_min") {
-			return e.gauge("_min", s.Value)
+			return e.gauge("_min", "Least of the values that were pushed.", s.Value)
 		}
 	case *accumulator.Timer:
 		if claim("_seconds", "_seconds_sum", "_seconds_count", "_seconds_bucket", "_seconds_min", "_seconds_max") {
@@ -179,35 +175,33 @@ func (e *value) summary(a *accumulator.Avg) ([]prometheus.Metric, error) {
 }
 
 // gauge is an empty list if there is no value.
-func (e *value) gauge(suffix string, get func() (float64, bool)) ([]prometheus.Metric, error) {
+func (e *value) gauge(suffix, help string, get func() (float64, bool)) ([]prometheus.Metric, error) {
 	v, ok := get()
 	if !ok {
 		return []prometheus.Metric{}, nil
 	}
-	help := map[string]string{"_max": "Greatest of the values that were pushed."}
-	m, err := prometheus.NewConstMetric(e.desc(suffix, cmp.Or(help[suffix], "Least of the values that were pushed.")),
-		prometheus.GaugeValue, v, e.labelsValues...)
+	m, err := prometheus.NewConstMetric(e.desc(suffix, help), prometheus.GaugeValue, v, e.labelsValues...)
 	return []prometheus.Metric{m}, err
 }
 
 func (e *value) timer(t *accumulator.Timer) ([]prometheus.Metric, error) {
 	stats, buckets := t.Stats(time.Second), t.Buckets()
-	seconds, _ := new(big.Rat).SetFrac(t.Sum(), big.NewInt(int64(time.Second))).Float64()
-	h, err := prometheus.NewConstNativeHistogram(e.desc("_seconds", "Durations that were pushed."), t.Count(), seconds,
+	h, err := prometheus.NewConstNativeHistogram(e.desc("_seconds", "Durations that were pushed."), t.Count(), stats.Sum,
 		counts(buckets.Positive), counts(buckets.Negative), buckets.Zero, accumulator.BucketSchema, 0, e.Start, e.labelsValues...)
 	if err != nil || t.Count() == 0 {
 		return []prometheus.Metric{h}, err
 	}
-	e.base += "_seconds"
-	shortest, err1 := e.gauge("_min", func() (float64, bool) { return stats.Min, true })
-	longest, err2 := e.gauge("_max", func() (float64, bool) { return stats.Max, true })
+	shortest, err1 := e.gauge("_seconds_min", "Shortest of the durations that were pushed.", func() (float64, bool) { return stats.Min, true })
+	longest, err2 := e.gauge("_seconds_max", "Longest of the durations that were pushed.", func() (float64, bool) { return stats.Max, true })
 	return slices.Concat([]prometheus.Metric{h}, shortest, longest), errors.Join(err1, err2)
 }
 
 func counts(s accumulator.Span) map[int]int64 {
 	m := map[int]int64{}
 	for i, n := range s.Counts {
-		m[s.First+i] = int64(min(n, math.MaxInt64))
+		if n > 0 {
+			m[s.First+i] = int64(min(n, math.MaxInt64))
+		}
 	}
 	return m
 }
