@@ -4,12 +4,13 @@ import (
 	"encoding"
 	"fmt"
 	"maps"
+	"math/bits"
 )
 
 // Aggregator is what was gathered of the values of one accumulator: in a shard of
 // a client, in a batch, or at the server. The zero value of what a pointer of the
 // type points to must be the one that has gathered nothing. Merging must not
-// depend on order or grouping.
+// depend on order or grouping. What it takes in memory must be bounded, whatever is merged.
 type Aggregator interface {
 	// Merge adds what another of the same type has gathered, and keeps nothing of
 	// it. If it fails, it has changed nothing.
@@ -82,6 +83,15 @@ func (t Types) decode(typ string, state []byte) (Aggregator, error) {
 		return nil, fmt.Errorf("state of type %q: %w", typ, err)
 	}
 	return a, nil
+}
+
+// plus adds counts. That they do not wrap holds a peer to it that claims too much.
+func plus(a, b uint64) (uint64, error) {
+	sum, over := bits.Add64(a, b, 0)
+	if over != 0 {
+		return 0, limitf("there were %d values and %d more", a, b)
+	}
+	return sum, nil
 }
 
 // same casts the other side of a Merge.

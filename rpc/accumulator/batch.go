@@ -48,7 +48,7 @@ func (b *batch) number() uint64 { return binary.LittleEndian.Uint64(b.bytes[atNu
 
 // add appends an entry, if there is room.
 func (b *batch) add(entry []byte) bool {
-	if len(b.bytes)+len(entry) > MaxBatch {
+	if len(b.bytes)+len(entry) > MaxBatch || b.count == MaxEntries {
 		return false
 	}
 	b.bytes = append(b.bytes, entry...)
@@ -104,6 +104,9 @@ func parseBatch(b []byte) (header, []entry, error) {
 	h.number = r.uint64()
 	h.age = time.Duration(r.uint32()) * time.Millisecond
 	count := r.uint32()
+	if count > MaxEntries {
+		return h, nil, malformed("a batch has %d entries", count)
+	}
 	var entries []entry
 	for i := uint32(0); i < count && !r.bad; i++ {
 		e := r.entry()

@@ -3,7 +3,6 @@ package accumulator
 import (
 	"encoding/binary"
 	"math"
-	"math/bits"
 	"time"
 )
 
@@ -123,10 +122,11 @@ func (s *Span) read(r *reader, total uint64) uint64 {
 	s.First, s.Counts = int(first), make([]uint64, n)
 	for i := range s.Counts {
 		s.Counts[i] = r.uvarint()
-		var over uint64
-		if total, over = bits.Add64(total, s.Counts[i], 0); over != 0 {
+		sum, err := plus(total, s.Counts[i])
+		if err != nil {
 			r.fail()
 		}
+		total = sum
 	}
 	if s.Counts[0] == 0 || s.Counts[n-1] == 0 {
 		r.fail()

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"runtime"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -134,7 +135,7 @@ func get[H any, P interface {
 		key = string(appendLabels(append([]byte(name), 0), labels))
 	}
 	found, ok := c.handles.Load(key)
-	if !ok {
+	if !ok || strings.IndexByte(name, 0) >= 0 {
 		h := P(new(H))
 		var err error
 		if found, err = c.add(h, typ, name, labels); err != nil {

@@ -55,7 +55,9 @@
 // A client is forgotten when it has pushed nothing for a lease. A batch says for how
 // long its client has been trying: one that is younger than half a lease would be
 // remembered if it had been merged. The client measures that by its own clock, and
-// from the first push that is not known not to have run.
+// from the first push that is not known not to have run. If that clock stands still for a
+// lease, as that of a machine which is suspended may, a batch of which the client had no
+// answer before may be merged twice.
 //
 // # The bytes of a batch
 //

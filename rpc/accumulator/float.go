@@ -96,8 +96,12 @@ func (a *Avg) Mean() (float64, bool) {
 // Merge implements [Aggregator].
 func (a *Avg) Merge(other Aggregator) error {
 	o, err := same[*Avg](other)
+	if err != nil {
+		return err
+	}
+	count, err := plus(a.count, o.count)
 	if err == nil {
-		a.count += o.count
+		a.count = count
 		a.sum.merge(&o.sum)
 	}
 	return err

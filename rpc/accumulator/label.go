@@ -10,13 +10,14 @@ import (
 
 // Limits of what is pushed.
 const (
-	MaxName   = 128      // of an accumulator's name, bytes
-	MaxType   = 64       // of a type's name, bytes
-	MaxLabels = 8        // of labels of one accumulator
-	MaxLabel  = 64       // of a label's name, bytes
-	MaxValue  = 128      // of a label's value, bytes
-	MaxState  = 64 << 10 // of an aggregator in a batch, bytes
-	MaxBatch  = 1 << 20  // of a batch, bytes
+	MaxName    = 128      // of an accumulator's name, bytes
+	MaxType    = 64       // of a type's name, bytes
+	MaxLabels  = 8        // of labels of one accumulator
+	MaxLabel   = 64       // of a label's name, bytes
+	MaxValue   = 128      // of a label's value, bytes
+	MaxState   = 64 << 10 // of an aggregator in a batch, bytes
+	MaxBatch   = 1 << 20  // of a batch, bytes
+	MaxEntries = 10_000   // of accumulators in a batch
 )
 
 // Label says which of several accumulators of one name and type it is.

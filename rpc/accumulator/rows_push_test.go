@@ -177,6 +177,7 @@ func TestHandlesThatCannotBeTakeAnything(t *testing.T) {
 	for name, write := range map[string]func(){
 		"one more":                     func() { c.FloatSum("y").Add(1) },
 		"no name":                      func() { c.Max("").Add(1) },
+		"a name like what is behind":   func() { c.Sum("\x00x\x00").Add(1) },
 		"a name with a line's end":     func() { c.Min("x\n").Add(1) },
 		"a name that is too long":      func() { c.Avg(strings.Repeat("x", MaxName+1)).Add(1) },
 		"a type that is too long":      func() { Of[words](c, strings.Repeat("x", MaxType+1), "w").Update(func(*words) {}) },

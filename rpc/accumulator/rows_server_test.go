@@ -2,6 +2,7 @@ package accumulator
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"slices"
@@ -299,6 +300,29 @@ func TestRestoreOfSomethingElseChangesNothing(t *testing.T) {
 	wantSum(t, s, "x", 1)
 }
 
+// Nor does it spoil the snapshot.
+func TestCountsThatWouldWrapAreRefused(t *testing.T) {
+	s := newServer(t, ServerOptions{})
+	for n, zeros := range []bool{true, false} {
+		timer := &Timer{count: 1<<64 - 1}
+		timer.buckets.Zero = timer.count
+		if !zeros {
+			timer.buckets = Buckets{Positive: Span{Counts: []uint64{timer.count}}}
+		}
+		err := s.Push(t.Context(), batchOf(ID{1}, uint64(n)+1,
+			entryOf("timer", TypeTimer, timer), entryOf("avg", TypeAvg, &Avg{count: 1<<64 - 1})))
+		if zeros != (err == nil) || !zeros && !errors.Is(err, ErrLimit) {
+			t.Errorf("push: %v", err)
+		}
+	}
+	if err := newServer(t, ServerOptions{}).Restore(snapshot(t, s)); err != nil {
+		t.Error(err)
+	}
+	if c := s.Counts(); c.Rejected != 2 {
+		t.Errorf("%+v", c)
+	}
+}
+
 func TestTooManyAccumulatorsAreRefusedByThemselves(t *testing.T) {
 	s := newServer(t, ServerOptions{MaxSeries: 2})
 	var entries [][]byte
@@ -345,7 +369,18 @@ func TestWhatIsNoBatchIsRefusedAndNotSentAgain(t *testing.T) {
 		c[at] = b
 		return c
 	}
+	many := newBatch(ID{1}, 1)
+	for range MaxEntries {
+		many.add(entryOf("x", TypeSum, &Sum{}))
+	}
+	if many.add(nil) {
+		t.Error("there is room for another entry")
+	}
+	many.count = 0
+	many.add(entryOf("x", TypeSum, &Sum{}))
+	binary.LittleEndian.PutUint32(many.bytes[atCount:], MaxEntries+1)
 	for name, b := range map[string][]byte{
+		"too many entries":   many.bytes,
 		"nothing":            nil,
 		"another version":    change(0, 2),
 		"no number":          change(atNumber, 0),

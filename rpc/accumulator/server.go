@@ -15,7 +15,7 @@ type ServerOptions struct {
 	// another one. Default 10,000.
 	MaxSeries int
 	// MaxClients bounds of how many clients the last batch is remembered. Default
-	// 65,536.
+	// 16,384.
 	MaxClients int
 	// Lease is for how long it is, after the last push. A batch that is not merged
 	// half of it after its client first sent it is not merged any more. No push may
@@ -74,7 +74,7 @@ func NewServer(opts ServerOptions) (*Server, error) {
 		return nil, err
 	}
 	set(&opts.MaxSeries, 10_000)
-	set(&opts.MaxClients, 1<<16)
+	set(&opts.MaxClients, 1<<14)
 	set(&opts.Lease, 10*time.Minute)
 	now := time.Now()
 	return &Server{

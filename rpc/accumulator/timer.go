@@ -117,10 +117,14 @@ func (t *Timer) Merge(other Aggregator) error {
 	if err != nil || o.count == 0 {
 		return err
 	}
+	count, err := plus(t.count, o.count)
+	if err != nil {
+		return err
+	}
 	if t.count == 0 {
 		t.min, t.max = o.min, o.max
 	}
-	t.count += o.count
+	t.count = count
 	t.sum = t.sum.plus(o.sum)
 	t.squares = t.squares.saturate(o.squares)
 	t.min, t.max = min(t.min, o.min), max(t.max, o.max)
