@@ -341,17 +341,21 @@ func TestS1_44_CloseTellsWhatItCouldNotPush(t *testing.T) {
 			return errLost
 		}), Options{OnError: func(err error) { told = append(told, err) }})
 		c.Sum("x").Add(1)
-		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-		defer cancel()
+		go c.Flush(t.Context())
+		synctest.Wait()
+		c.Sum("x").Add(1) // it waits for what is on its way, and so does who flushes it
 		waiting := make(chan error)
 		go func() { waiting <- c.Flush(context.Background()) }()
+		synctest.Wait()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
 		if err := c.Close(ctx); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("close: %v", err)
 		}
 		if err := <-waiting; !errors.Is(err, ErrClosed) || !errors.Is(err, errLost) {
 			t.Errorf("who waited is told %v", err)
 		}
-		if len(told) != 1 || !errors.Is(told[0], ErrClosed) {
+		if len(told) != 2 || !errors.Is(told[0], ErrClosed) || !errors.Is(told[1], ErrClosed) {
 			t.Errorf("told %v", told)
 		}
 	})
