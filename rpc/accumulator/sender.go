@@ -35,7 +35,7 @@ func (c *Client) flush(ctx context.Context) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.busy = false
-	if c.empty() { // those who came meanwhile need no flush of their own
+	if len(c.waiters) > 0 && c.empty() { // those who came meanwhile need no flush of their own
 		waiters, c.waiters = append(waiters, c.waiters...), nil
 	}
 	if len(waiters) == 0 {
