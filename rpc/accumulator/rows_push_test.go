@@ -32,7 +32,7 @@ func TestS1_41_EachNodePushesAndTheSumIsExact(t *testing.T) {
 
 // Many goroutines write through the same shards while flushes take from them.
 func TestS1_41_ManyWritersOfOneNodeLoseNothing(t *testing.T) {
-	const writers, writes = 16, 20_000
+	const writers, writes = 16, 4_000
 	s := newServer(t, ServerOptions{})
 	c := NewClient(s, Options{Writes: 64, Shards: 4})
 	sum, timer, most := c.Sum("sum"), c.Timer("timer"), c.Max("max")
