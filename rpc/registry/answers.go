@@ -1,0 +1,182 @@
+package registry
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+)
+
+// takes tells whether the result of an attempt counts, and notes that it came.
+func (r *Registrar) takes(now time.Duration, attempt uint64) bool {
+	if !r.open || attempt != r.attempt || now >= r.until() || r.over {
+		return false
+	}
+	r.open = false
+	return true
+}
+
+// Confirmed tells that a registration was accepted. It returns whether that counts,
+// for what comes with it: that a lock was lost.
+func (r *Registrar) Confirmed(now time.Duration, attempt uint64, ack *Ack) bool {
+	if !r.takes(now, attempt) {
+		return false
+	}
+	if err := ack.check(); err != nil {
+		r.retry(now, err)
+		return false
+	}
+	if r.ack != nil && (ack.Epoch != r.ack.Epoch || ack.Rank != r.ack.Rank) {
+		r.over = true
+		r.cause = fmt.Errorf("epoch %#x with rank %d became %#x with %d", r.ack.Epoch, r.ack.Rank, ack.Epoch, ack.Rank)
+		return false
+	}
+	r.ack, r.told = ack, r.sending
+	if r.sending == r.revision {
+		r.services = slices.Clone(ack.Services)
+	}
+	r.held = slices.DeleteFunc(r.held, func(h Held) bool { return slices.Contains(ack.Lost, h.Name) })
+	r.succeed(now)
+	return true
+}
+
+// Renewed tells that a renewal was accepted.
+func (r *Registrar) Renewed(now time.Duration, attempt uint64) {
+	if r.takes(now, attempt) {
+		r.succeed(now)
+	}
+}
+
+func (r *Registrar) succeed(now time.Duration) {
+	r.renewed, r.failures, r.cause = r.sent, 0, nil
+	r.enter(Registered, now)
+	r.due = r.sent + r.ack.Lease.Renew
+	if r.news() {
+		r.due = now
+	}
+}
+
+// Failed tells why an attempt failed: a [Refusal], or that the registry was not
+// reached.
+func (r *Registrar) Failed(now time.Duration, attempt uint64, err error) {
+	if r.takes(now, attempt) {
+		r.retry(now, err)
+	}
+}
+
+func (r *Registrar) fail(now time.Duration, err error) {
+	r.open = false
+	r.retry(now, err)
+}
+
+// retry decides when to try again, and what.
+func (r *Registrar) retry(now time.Duration, err error) {
+	r.cause = err
+	if r.failures++; r.ack != nil {
+		r.enter(Losing, now)
+	}
+	pause := r.pause()
+	if no := (*Refusal)(nil); errors.As(err, &no) {
+		switch {
+		case no.Code == Fenced && r.ack != nil:
+			r.over = true
+		case no.Code == Unknown:
+			r.told = 0
+			pause = time.Duration(r.opts.Random() * float64(r.opts.First))
+		case (no.Code == Malformed || no.Code == Duplicate) && r.told != 0 && r.sending != 0:
+			r.refused, r.refusal = r.sending, err
+		}
+		pause = max(pause, no.Retry+time.Duration(r.opts.Random()*float64(r.opts.First)))
+	}
+	r.due = now + pause
+}
+
+// pause is half to all of First, doubled for each failure after the first.
+func (r *Registrar) pause() time.Duration {
+	most := r.opts.Most
+	if r.ack != nil {
+		most = min(most, r.ack.Lease.Renew/2)
+	}
+	d := most
+	if shift := r.failures - 1; shift < 32 && r.opts.First <= most>>shift {
+		d = r.opts.First << shift
+	}
+	return d/2 + time.Duration(r.opts.Random()*float64(d/2))
+}
+
+// Update changes what the node says about itself. Services that have got an
+// automatic id keep it if they are given with it: see Services. If the registry
+// refuses the change, the node stays registered as it was.
+func (r *Registrar) Update(now time.Duration, at Endpoints, services []Service) error {
+	was, had := r.endpoints, r.services
+	r.endpoints, r.services = at, slices.Clone(services)
+	if err := r.registration().check(); err != nil {
+		r.endpoints, r.services = was, had
+		return err
+	}
+	r.revision++
+	r.refusal = nil
+	if r.phase == Registered {
+		r.due = now
+	}
+	return nil
+}
+
+// Services returns the node's servers, with the ids that the registry gave them.
+func (r *Registrar) Services() []Service { return slices.Clone(r.services) }
+
+// SetLoad is what the next renewal says: calls that wait.
+func (r *Registrar) SetLoad(load uint32) { r.load = load }
+
+// Hold notes a lock that was granted to the node, so that it keeps it when the
+// registry starts anew. It returns false of a grant to an epoch that is over, which
+// is none, and of one too many, which is to be released.
+func (r *Registrar) Hold(now time.Duration, epoch uint64, h Held) bool {
+	switch {
+	case r.ack == nil || r.ack.Epoch != epoch || r.over || now >= r.until():
+		return false
+	case slices.Contains(r.held, h):
+		return true
+	case len(r.held) == MaxHeld:
+		return false
+	}
+	r.held = append(r.held, h)
+	return true
+}
+
+// Drop forgets a lock, before its release is sent.
+func (r *Registrar) Drop(name string) {
+	r.held = slices.DeleteFunc(r.held, func(h Held) bool { return h.Name == name })
+}
+
+// Revive registers again after a fence, as another instance: the workers of the one
+// before have ended.
+func (r *Registrar) Revive(now time.Duration, secret Secret) {
+	if r.phase == PhaseFenced {
+		r.opts.Secret = secret
+		r.failures, r.told, r.due = 0, 0, now
+		r.enter(Registering, now)
+	}
+}
+
+// Leave ends the registrar. Its owner has ended the workers; what is returned is to
+// be sent with Deregister, if there is a lease.
+func (r *Registrar) Leave(now time.Duration) (Owner, bool) {
+	has := r.ack != nil && now < r.until() && !r.over
+	o := Owner{}
+	if has {
+		o = r.owner()
+	}
+	r.enter(PhaseLeft, now)
+	r.ack, r.held, r.open = nil, nil, false
+	return o, has
+}
+
+// Condition says how the registrar is.
+func (r *Registrar) Condition() Condition {
+	c := Condition{Phase: r.phase, Since: r.since, Failures: r.failures, Cause: r.cause, Refusal: r.refusal}
+	if r.ack != nil {
+		c.Claim, c.Until = Claim{Rank: r.ack.Rank, Epoch: r.ack.Epoch}, r.until()
+	}
+	return c
+}
