@@ -16,29 +16,53 @@ func (r *Registrar) takes(now time.Duration, attempt uint64) bool {
 	return true
 }
 
-// Confirmed tells that a registration was accepted. It returns whether that counts,
-// for what comes with it: that a lock was lost.
-func (r *Registrar) Confirmed(now time.Duration, attempt uint64, ack *Ack) bool {
+// Confirmed tells that a registration was accepted. It returns the locks that the
+// node has lost.
+func (r *Registrar) Confirmed(now time.Duration, attempt uint64, ack *Ack) []Held {
 	if !r.takes(now, attempt) {
-		return false
+		return nil
 	}
 	if err := ack.check(); err != nil {
 		r.retry(now, err)
-		return false
+		return nil
 	}
 	if r.ack != nil && (ack.Epoch != r.ack.Epoch || ack.Rank != r.ack.Rank) {
 		r.over = true
 		r.cause = fmt.Errorf("epoch %#x with rank %d became %#x with %d", r.ack.Epoch, r.ack.Rank, ack.Epoch, ack.Rank)
-		return false
+		return nil
 	}
 	r.ack, r.told = ack, r.sending
 	if r.sending == r.revision {
 		r.services = slices.Clone(ack.Services)
 	}
-	r.held = slices.DeleteFunc(r.held, func(h Held) bool { return slices.Contains(ack.Lost, h.Name) })
+	lost := r.reconcile(ack)
 	r.succeed(now)
-	return true
+	return lost
 }
+
+// reconcile compares the locks that were claimed of a registry with those that the
+// node has now. One that another registry granted, and that was not claimed when
+// this one asked who has which, is lost: this one may grant it to anybody. One that
+// was claimed and has been dropped since is to be taken back.
+func (r *Registrar) reconcile(ack *Ack) (lost []Held) {
+	foreign := func(h Held) bool { return term(h.Token) < term(ack.Version) }
+	r.held = slices.DeleteFunc(r.held, func(h Held) bool {
+		gone := slices.Contains(ack.Lost, h) || foreign(h) && !slices.Contains(r.claimed, h)
+		if gone {
+			lost = append(lost, h)
+		}
+		return gone
+	})
+	for _, h := range r.claimed {
+		if foreign(h) && !slices.Contains(r.held, h) && !slices.Contains(ack.Lost, h) {
+			r.told = 0
+		}
+	}
+	return lost
+}
+
+// term is that of the registry that gave a number.
+func term(number uint64) uint64 { return number >> 32 }
 
 // Renewed tells that a renewal was accepted.
 func (r *Registrar) Renewed(now time.Duration, attempt uint64) {
@@ -129,15 +153,16 @@ func (r *Registrar) Services() []Service { return slices.Clone(r.services) }
 func (r *Registrar) SetLoad(load uint32) { r.load = load }
 
 // Hold notes a lock that was granted to the node, so that it keeps it when the
-// registry starts anew. It returns false of a grant to an epoch that is over, which
-// is none, and of one too many, which is to be released.
+// registry starts anew. If it returns false, the node does not have it: the grant
+// was to an epoch that is over, or of another registry than the one that confirmed
+// the node last; or there are too many. Then ask again, or release it.
 func (r *Registrar) Hold(now time.Duration, epoch uint64, h Held) bool {
 	switch {
 	case r.ack == nil || r.ack.Epoch != epoch || r.over || now >= r.until():
 		return false
 	case slices.Contains(r.held, h):
 		return true
-	case len(r.held) == MaxHeld:
+	case term(h.Token) != term(r.ack.Version) || len(r.held) == MaxHeld:
 		return false
 	}
 	r.held = append(r.held, h)

@@ -44,7 +44,7 @@
 //
 // A node counts its 15 s from when it sent the last renewal that was answered, the
 // registry its 20 s from when that came: so the workers have ended at the node for
-// 5 s before others are told so, unless clocks differ by a third, or a machine is
+// 5 s before others are told so, unless a clock is slow by a quarter, or a machine is
 // stopped between a look at the clock and what follows. What a handler does outside
 // must carry the epoch if that matters. A registry that does not answer for 15 s
 // thus costs a node its workers; who prefers that they go on, and gives up that
@@ -70,7 +70,8 @@
 // waits 50 ms after a change before it sends makes one delta of all of them.
 //
 // A view refuses a delta that does not begin at its version or before
-// ([ErrGap]), and asks for what is since; so a lost one is repaired by the next.
+// ([ErrGap]), and asks for what is since; so a lost one is repaired by the next. A
+// shell whose stream may lose the last one says the version now and then.
 // [Digest] is of all nodes: every update says what it is to be then.
 //
 // # Locks and barriers
@@ -84,7 +85,8 @@
 //	                   └─ Release ────────────────────────────▶ over
 //
 // Both belong to an epoch, and go with it. A request has a number: the same one asks
-// again, and gets what has become of the first. The token of a grant is greater than
+// again, and gets what has become of the first. Who is granted what it does not want
+// any more, as from a copy of a request that came late, releases it. The token of a grant is greater than
 // that of any before; whatever the lock protects can refuse lower ones. A barrier
 // that has let some go when the registry is lost waits for them in vain: wait with a
 // deadline.
@@ -94,6 +96,5 @@
 // Of a registry: nothing that nodes cannot say again, but loads until the next
 // renewal, who waited for a lock (its request is made again, at the end of the
 // queue), and who waited at a barrier. Of a node: its rank, epoch and locks, after
-// 20 s; unless it keeps Secret, Revision and Claim and is back before. Of a
-// client: its view.
+// 20 s. Of a client: its view.
 package registry

@@ -75,19 +75,34 @@ func (r *Registry) grantAll() {
 	}
 }
 
-// restore gives a node the locks back that it had from the registry before. It
-// returns those that it does not have.
-func (r *Registry) restore(n *member, held []Held) (lost []string) {
-	for _, h := range held {
-		q := n.open[h.Number]
-		if q == nil && r.settling && h.Token <= r.base && (r.locks[h.Name] == nil || r.locks[h.Name].holder == nil) {
-			if q, _, _ = r.open(n, &Request{Number: h.Number, Name: h.Name}, false); q != nil {
-				q.token = h.Token
-				r.lock(h.Name).holder = q
-			}
+// restore gives a node those locks back that it had from the registry before, as it
+// says now: they are free until that has settled.
+func (r *Registry) restore(n *member, held []Held) {
+	for _, number := range slices.Sorted(maps.Keys(n.open)) {
+		q := n.open[number]
+		if q.token != 0 && q.token <= r.base && !slices.Contains(held, q.held()) {
+			r.unlock(q)
+			r.close(q, Over)
 		}
-		if q == nil || q.name != h.Name || q.token != h.Token {
-			lost = append(lost, h.Name)
+	}
+	for _, h := range held {
+		if !r.settling || h.Token > r.base || r.locks[h.Name] != nil && r.locks[h.Name].holder != nil {
+			continue
+		}
+		if q, _, _ := r.open(n, &Request{Number: h.Number, Name: h.Name}, false); q != nil {
+			q.token = h.Token
+			r.lock(h.Name).holder = q
+		}
+	}
+}
+
+func (q *request) held() Held { return Held{Name: q.name, Number: q.number, Token: q.token} }
+
+// lacks returns those locks that are not the node's.
+func (m *member) lacks(held []Held) (lost []Held) {
+	for _, h := range held {
+		if q := m.open[h.Number]; q == nil || q.held() != h {
+			lost = append(lost, h)
 		}
 	}
 	return lost

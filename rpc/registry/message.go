@@ -30,12 +30,12 @@ func (l Lease) check() error {
 type Registration struct {
 	ID        string    `cbor:"1,keyasint"`
 	Secret    Secret    `cbor:"2,keyasint"`
-	Revision  uint64    `cbor:"3,keyasint"` // grows with each change; what comes late with a lower one changes nothing
+	Revision  uint64    `cbor:"3,keyasint"` // greater each time; what comes late, with a lower one, changes nothing
 	Endpoints Endpoints `cbor:"4,keyasint"`
 	Services  []Service `cbor:"5,keyasint,omitempty"`
 	Load      uint32    `cbor:"6,keyasint,omitempty"` // calls that wait
 	Claim     Claim     `cbor:"7,keyasint"`           // what it has been given before; zero: nothing
-	Held      []Held    `cbor:"8,keyasint,omitempty"` // locks that it has, with a Claim
+	Held      []Held    `cbor:"8,keyasint,omitempty"` // all locks that it has
 }
 
 // Claim is what a node was given by this registry or the one before it.
@@ -82,7 +82,7 @@ type Ack struct {
 	Lease    Lease     `cbor:"3,keyasint"`
 	Version  uint64    `cbor:"4,keyasint"`           // views of this version or a later one have the node
 	Services []Service `cbor:"5,keyasint,omitempty"` // with their automatic ids
-	Lost     []string  `cbor:"6,keyasint,omitempty"` // locks that were claimed, and are not the node's
+	Lost     []Held    `cbor:"6,keyasint,omitempty"` // of the registration's; they are not the node's
 }
 
 func (a *Ack) check() error {

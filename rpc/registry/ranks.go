@@ -40,7 +40,7 @@ func (r *Registry) assign(n *member, wanted []Service) ([]Service, error) {
 	for i := range all {
 		s := &all[i]
 		if s.ID == 0 {
-			s.ID = r.nextID()
+			s.ID = r.automatic(n, s.Name, all)
 		}
 		if s.ID > r.id {
 			return nil, refuse(Malformed, 0, "server id %d of %q was not given by a registry, and is not below %d", s.ID, s.Name, uint64(FirstAutomatic))
@@ -53,6 +53,19 @@ func (r *Registry) assign(n *member, wanted []Service) ([]Service, error) {
 		return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.ID, b.ID))
 	})
 	return all, nil
+}
+
+// automatic returns an id for a server of n: one that n has for it already, unless
+// it is in use, or a new one.
+func (r *Registry) automatic(n *member, name string, used []Service) uint64 {
+	if n != nil {
+		for _, s := range n.node.Services {
+			if s.Name == name && s.ID >= FirstAutomatic && !slices.Contains(used, s) {
+				return s.ID
+			}
+		}
+	}
+	return r.nextID()
 }
 
 func (r *Registry) serve(n *member) {

@@ -82,6 +82,7 @@ type Registrar struct {
 	due      time.Duration
 
 	attempt  uint64 // number of the last one
+	claimed  []Held // locks that it claimed
 	open     bool   // it has not been answered
 	sent     time.Duration
 	sending  uint64 // its revision; 0: it is a renewal
@@ -132,6 +133,7 @@ func (r *Registrar) Step(now time.Duration) Action {
 	if r.news() {
 		r.sending = r.revision
 		a.Register = r.registration()
+		r.claimed = a.Register.Held
 	} else {
 		a.Renew = &Renewal{Owner: r.owner(), Load: r.load}
 	}
@@ -160,7 +162,7 @@ func (r *Registrar) wake() time.Duration {
 
 func (r *Registrar) registration() *Registration {
 	m := &Registration{
-		ID: r.opts.ID, Secret: r.opts.Secret, Revision: r.revision, Endpoints: r.endpoints,
+		ID: r.opts.ID, Secret: r.opts.Secret, Revision: r.attempt, Endpoints: r.endpoints,
 		Services: slices.Clone(r.services), Load: r.load, Held: slices.Clone(r.held),
 	}
 	if r.ack != nil {

@@ -91,6 +91,7 @@ func (r *Registry) Register(now time.Duration, m *Registration) (*Ack, error) {
 	}
 	r.advance(now)
 	n := r.byID[m.ID]
+	newer := n == nil || m.Revision > n.revision
 	var err error
 	switch {
 	case n == nil:
@@ -100,16 +101,20 @@ func (r *Registry) Register(now time.Duration, m *Registration) (*Ack, error) {
 			"another instance is node %q, with rank %d, unless it does not renew its lease", m.ID, n.node.Rank)
 	case m.Claim.Epoch != 0 && m.Claim.Epoch != n.node.Epoch:
 		err = refuse(Fenced, 0, "epoch %#x of node %q is over", m.Claim.Epoch, m.ID)
-	case m.Revision > n.revision:
+	case newer:
 		err = r.change(n, m)
 	}
 	if err != nil {
 		return nil, err
 	}
 	r.renew(n, m.Load)
+	if newer {
+		n.revision = m.Revision
+		r.restore(n, m.Held)
+	}
 	return &Ack{
 		Rank: n.node.Rank, Epoch: n.node.Epoch, Lease: r.opts.Lease,
-		Version: r.changes.version, Services: n.node.Services, Lost: r.restore(n, m.Held),
+		Version: r.changes.version, Services: n.node.Services, Lost: n.lacks(m.Held),
 	}, nil
 }
 
@@ -134,7 +139,7 @@ func (r *Registry) admit(m *Registration) (*member, error) {
 		r.epoch++
 		c.Epoch = r.epoch
 	}
-	n := &member{secret: m.Secret, revision: m.Revision, open: map[uint64]*request{}}
+	n := &member{secret: m.Secret, open: map[uint64]*request{}}
 	n.node = Node{ID: m.ID, Rank: c.Rank, Epoch: c.Epoch, Endpoints: m.Endpoints, Services: services}
 	n.lease.Value = n
 	r.byID[m.ID], r.byEpoch[c.Epoch] = n, n
@@ -145,13 +150,12 @@ func (r *Registry) admit(m *Registration) (*member, error) {
 	return n, nil
 }
 
-// change makes what a node says now what is known of it.
+// change makes what a node says now what everybody is told of it.
 func (r *Registry) change(n *member, m *Registration) error {
 	services, err := r.assign(n, m.Services)
 	if err != nil {
 		return err
 	}
-	n.revision = m.Revision
 	if n.node.Endpoints == m.Endpoints && slices.Equal(n.node.Services, services) {
 		return nil
 	}
