@@ -113,7 +113,7 @@ func (n *simNode) release(owner Owner, number uint64) {
 // TestWhateverHappens plays pools that everything happens to, and looks at them
 // after every event; then nothing happens any more, and all must agree.
 func TestWhateverHappens(t *testing.T) {
-	seeds, did := 40, map[string]int{}
+	seeds, did := 16, map[string]int{}
 	if testing.Short() {
 		seeds = 5
 	}

@@ -1,0 +1,154 @@
+package registry
+
+import (
+	"testing"
+	"time"
+)
+
+// claimOf is what a node says to the registry after the one that gave ack.
+func claimOf(id string, ack *Ack, held ...Held) *Registration {
+	m := registrationOf(id, ack.Services...)
+	m.Revision, m.Claim, m.Held = 2, Claim{ack.Rank, ack.Epoch}, held
+	return m
+}
+
+func TestNodesKeepRankAndEpochOverARestart(t *testing.T) {
+	r := newRig(t, Options{})
+	a := r.register(registrationOf("a", Service{Name: "infer"}))
+	b := r.register(registrationOf("b", Service{Name: "infer"}))
+	r.wait(time.Minute)
+	r = r.successor()
+	refusal(t, nil, r.Renew(r.now, &Renewal{Owner: Owner{a.Epoch, secretOf("a")}}), Unknown)
+	if s := r.State(r.now, b.Epoch); s != StateUnknown {
+		t.Errorf("b is %v before it can have come back", s)
+	}
+	again := r.register(claimOf("b", b))
+	if again.Rank != 1 || again.Epoch != b.Epoch || again.Services[0] != b.Services[0] {
+		t.Errorf("b has %+v, and had %+v", again, b)
+	}
+	no := r.refused(registrationOf("new"), Settling)
+	if no.Retry != 20*time.Second {
+		t.Errorf("a newcomer may come after %v", no.Retry)
+	}
+	r.wait(19 * time.Second)
+	r.renew(Owner{b.Epoch, secretOf("b")})
+	r.wait(time.Second)
+	if s := r.State(r.now, a.Epoch); s != StateFenced {
+		t.Errorf("a has not come back, and is %v", s)
+	}
+	r.refused(claimOf("a", a), Fenced)
+	refusal(t, nil, r.Renew(r.now, &Renewal{Owner: Owner{a.Epoch, secretOf("a")}}), Fenced)
+	if ack := r.register(registrationOf("new")); ack.Rank != 0 || ack.Epoch != 8<<32+1 {
+		t.Errorf("the newcomer has %+v", ack)
+	}
+}
+
+func TestAClaimOfWhatIsNotFreeIsFenced(t *testing.T) {
+	r := newRig(t, Options{})
+	a := r.register(registrationOf("a"))
+	for name, c := range map[string]struct {
+		id    string
+		claim Claim
+	}{
+		"another epoch of a node that is there": {"a", Claim{0, a.Epoch - 1}},
+		"an epoch of this registry":             {"b", Claim{1, a.Epoch + 1}},
+		"a rank that another has":               {"b", Claim{0, 6<<32 + 1}},
+	} {
+		m := registrationOf(c.id)
+		m.Revision, m.Claim = 9, c.claim
+		if _, err := r.Register(r.now, m); err == nil {
+			t.Errorf("%s was accepted", name)
+		}
+		r.refused(m, Fenced)
+	}
+	next := r.successor()
+	next.register(claimOf("a", a))
+	thief := claimOf("b", a)
+	thief.Claim.Rank = 3
+	next.refused(thief, Fenced) // the epoch is a's
+}
+
+func TestALockOutlivesTheRegistry(t *testing.T) {
+	r := newRig(t, Options{})
+	a, b := r.register(registrationOf("a")), r.register(registrationOf("b"))
+	r.join("c")
+	owner := func(id string, ack *Ack) Owner { return Owner{ack.Epoch, secretOf(id)} }
+	held := r.lock("x", owner("a", a), 4)
+	r = r.successor()
+	r.register(claimOf("b", b))
+	if o := r.ask("x", owner("b", b), 1); o.Progress != Waiting {
+		t.Fatalf("a lock was granted that may be held: %+v", o)
+	}
+	h := Held{"x", 4, held.Token}
+	lie := Held{"y", 5, 8<<32 + 1}
+	ack := r.register(claimOf("a", a, h, lie))
+	same(t, "lost locks", ack.Lost, []Held{lie})
+	r.wait(19 * time.Second)
+	r.renew(owner("a", a))
+	r.renew(owner("b", b))
+	r.wait(time.Second)
+	if news := r.News(r.now); len(news) != 0 {
+		t.Fatalf("%+v", news)
+	}
+	if o := r.ask("x", owner("a", a), 4); o.Progress != Granted || o.Token != h.Token {
+		t.Errorf("a asks again: %+v", o)
+	}
+	r.release(owner("a", a), 4)
+	if o := r.ask("x", owner("b", b), 1); o.Progress != Granted || o.Token <= h.Token {
+		t.Errorf("b has %+v, a had %#x", o, h.Token)
+	}
+}
+
+func TestALockThatIsNotClaimedIsFreeWhenTheRegistryHasSettled(t *testing.T) {
+	r := newRig(t, Options{})
+	a, b := r.register(registrationOf("a")), r.register(registrationOf("b"))
+	r.lock("x", Owner{a.Epoch, secretOf("a")}, 1)
+	r = r.successor()
+	r.register(claimOf("b", b))
+	r.ask("x", Owner{b.Epoch, secretOf("b")}, 1)
+	r.wait(10 * time.Second)
+	r.renew(Owner{b.Epoch, secretOf("b")})
+	if next := r.Advance(r.now); next != r.now+10*time.Second {
+		t.Errorf("to be called in %v", next-r.now)
+	}
+	r.wait(10 * time.Second)
+	same(t, "news", r.News(r.now), []Outcome{{b.Epoch, 1, Granted, 8<<32 + 1}})
+	late := claimOf("b", b, Held{"z", 7, 7<<32 + 9})
+	late.Revision = 3
+	if ack := r.register(late); len(ack.Lost) != 1 {
+		t.Error("a lock was given back after the others were granted")
+	}
+}
+
+// A copy of a registration claims a lock that its node has given back since.
+func TestALockThatWasGivenBackIsNotKept(t *testing.T) {
+	r := newRig(t, Options{})
+	a := r.register(registrationOf("a"))
+	held := r.lock("x", Owner{a.Epoch, secretOf("a")}, 1)
+	r = r.successor()
+	old := claimOf("a", a, Held{"x", 1, held.Token})
+	r.register(old)
+	now := claimOf("a", a)
+	now.Revision = 3
+	r.register(now)
+	if len(r.locks) != 0 {
+		t.Error("the lock is held")
+	}
+	r.register(old)
+	if len(r.locks) != 0 {
+		t.Error("a copy that came late took the lock again")
+	}
+}
+
+func TestAnEndedEpochIsForgotten(t *testing.T) {
+	r := newRig(t, Options{Log: 8})
+	for range 1000 {
+		o := r.join("a")[0]
+		if err := r.Deregister(r.now, &o); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(r.byID)+len(r.byEpoch)+len(r.servers)+r.leases.Len() != 0 || len(r.changes.log) > 16 || r.Digest() != (Digest{}) {
+		t.Errorf("something is left: %d changes, digest %x", len(r.changes.log), r.Digest())
+	}
+}
