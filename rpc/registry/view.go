@@ -16,6 +16,7 @@ type View struct {
 	mu       sync.RWMutex
 	version  uint64 // 0: a snapshot is needed
 	digest   Digest // of what is not stale
+	stale    int    // how many nodes are
 	nodes    map[string]*entry
 	ranks    map[uint32]*entry
 	services map[string]map[uint64]*entry
@@ -96,10 +97,13 @@ func (v *View) age() {
 	for _, e := range v.nodes {
 		e.stale = true
 	}
-	v.digest = Digest{}
+	v.stale, v.digest = len(v.nodes), Digest{}
 }
 
 func (v *View) removeStale() {
+	if v.stale == 0 {
+		return
+	}
 	for _, e := range v.nodes {
 		if e.stale {
 			v.remove(e)
@@ -128,7 +132,9 @@ func (v *View) remove(e *entry) {
 	if e == nil {
 		return
 	}
-	if !e.stale {
+	if e.stale {
+		v.stale--
+	} else {
 		v.digest.toggle(e.digest)
 	}
 	delete(v.nodes, e.node.ID)
