@@ -101,6 +101,7 @@ func TestUnsoundMessages(t *testing.T) {
 	unsound(t, &Ack{Epoch: 1, Version: 1})
 	unsound(t, &Refusal{})
 	unsound(t, &Refusal{Code: Twin, Retry: -1})
+	unsound(t, &Refusal{Code: Twin, Retry: MaxWait + 1})
 	unsound(t, &Outcome{Progress: Granted})
 	unsound(t, &Outcome{Progress: Over + 1})
 	unsound(t, &Request{})

@@ -14,14 +14,17 @@ type Lease struct {
 	Fence time.Duration `cbor:"3,keyasint"` // then the registry says that it has. Default 20 s
 }
 
+// MaxWait bounds what anybody may be told to wait for.
+const MaxWait = time.Hour
+
 // DefaultLease is used where none is said.
 func DefaultLease() Lease {
 	return Lease{Renew: 5 * time.Second, Self: 15 * time.Second, Fence: 20 * time.Second}
 }
 
 func (l Lease) check() error {
-	if l.Renew <= 0 || l.Self <= l.Renew || l.Fence <= l.Self {
-		return fmt.Errorf("a lease of %v, %v and %v does not grow", l.Renew, l.Self, l.Fence)
+	if l.Renew <= 0 || l.Self <= l.Renew || l.Fence <= l.Self || l.Fence > MaxWait {
+		return fmt.Errorf("a lease of %v, %v and %v does not grow, or too far", l.Renew, l.Self, l.Fence)
 	}
 	return nil
 }

@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"errors"
 	"fmt"
 	"time"
 )
@@ -45,8 +46,8 @@ func (r *Refusal) Error() string { return fmt.Sprintf("%s: %s", r.Code, r.Text) 
 func (r *Refusal) Unwrap() error { return r.Code }
 
 func (r *Refusal) check() error {
-	if r.Code == 0 || r.Retry < 0 {
-		return fmt.Errorf("a refusal has code %d, and is to be retried after %v", r.Code, r.Retry)
+	if r.Code == 0 || r.Retry < 0 || r.Retry > MaxWait {
+		return errors.New("a refusal has no code, or is to be retried in the past or too late")
 	}
 	return nil
 }

@@ -304,8 +304,10 @@ func TestLocksOfARegistrar(t *testing.T) {
 	}
 	t.Run("are claimed of a new registry", func(t *testing.T) {
 		a := registered(t)
-		if !a.Hold(a.now, epoch, x) || !a.Hold(a.now, epoch, x) || !a.Hold(a.now, epoch, y) {
-			t.Fatal("not taken")
+		for _, h := range []Held{x, x, y} {
+			if !a.Hold(a.now, epoch, h) {
+				t.Fatalf("%+v was not taken", h)
+			}
 		}
 		a.Drop("y")
 		do := relocate(a)

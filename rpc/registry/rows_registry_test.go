@@ -224,7 +224,7 @@ func TestMalformedRegistrations(t *testing.T) {
 }
 
 func TestBadOptions(t *testing.T) {
-	for _, o := range []Options{{}, {Term: 1, Log: -1}, {Term: 1, Lease: Lease{1, 1, 2}}, {Term: 1, Lease: Lease{1, 2, 2}}, {Term: 1, Lease: Lease{0, 1, 2}}} {
+	for _, o := range []Options{{}, {Term: 1, Log: -1}, {Term: 1, Lease: Lease{1, 1, 2}}, {Term: 1, Lease: Lease{1, 2, 2}}, {Term: 1, Lease: Lease{0, 1, 2}}, {Term: 1, Lease: Lease{1, 2, MaxWait + 1}}} {
 		if _, err := New(0, o); err == nil {
 			t.Errorf("%+v was accepted", o)
 		}
