@@ -23,7 +23,7 @@ func (c *changes) add(id string, most int) {
 
 // since returns the ids that have changed, or false if that is not known any more.
 func (c *changes) since(version uint64, most int) ([]string, bool) {
-	if version > c.version || c.version-version > uint64(len(c.log)) {
+	if c.version-version > uint64(len(c.log)) { // also of one that is still to come
 		return nil, false
 	}
 	var ids []string

@@ -176,6 +176,22 @@ func TestS1_36_ServerIDs(t *testing.T) {
 	same(t, "what was freed", r.register(registrationOf("c", Service{"infer", 2})).Services, []Service{{"infer", 2}})
 }
 
+func TestS1_36_AutomaticIDsStayAndAreNotUsedAgain(t *testing.T) {
+	r := newRig(t, Options{})
+	m := registrationOf("a", Service{Name: "infer"}, Service{"infer", 7}, Service{Name: "infer"})
+	before := r.register(m).Services
+	m.Revision = 2
+	same(t, "ids after a change by one who has not heard of them", r.register(m).Services, before)
+	m.Revision, m.Services = 3, []Service{{Name: "infer"}, before[1]}
+	same(t, "ids after one server has gone", r.register(m).Services, before[1:])
+	if err := r.Deregister(r.now, &Owner{7<<32 + 1, secretOf("a")}); err != nil {
+		t.Fatal(err)
+	}
+	if again := r.register(registrationOf("b", Service{Name: "infer"})).Services[0]; again.ID <= before[2].ID {
+		t.Errorf("%d comes after %d", again.ID, before[2].ID)
+	}
+}
+
 func TestS1_48_IDsGrow(t *testing.T) {
 	r := newRig(t, Options{})
 	last := ""

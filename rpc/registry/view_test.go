@@ -208,7 +208,7 @@ func TestTheSameBytesForAllAtOneVersion(t *testing.T) {
 	}
 }
 
-func TestS3_5_AViewIsOfUseWithoutARegistry(t *testing.T) {
+func TestS3_05_AViewIsOfUseWithoutARegistry(t *testing.T) {
 	r := newRig(t, Options{})
 	a := r.register(registrationOf("a", Service{"infer", 1}))
 	b := r.register(registrationOf("b", Service{"infer", 2}))
@@ -236,6 +236,69 @@ func TestS3_5_AViewIsOfUseWithoutARegistry(t *testing.T) {
 	r.follow(v)
 	if all := v.Service("infer"); len(all) != 1 || all[0].Node.ID != "b" || v.Digest() != r.Digest() {
 		t.Errorf("when the registry has settled: %+v", all)
+	}
+}
+
+func TestS2_08_AnAddressThatChangesIsFollowed(t *testing.T) {
+	r := newRig(t, Options{})
+	m := registrationOf("a", Service{"infer", 1})
+	r.register(m)
+	v := NewView()
+	r.follow(v)
+	before, changed := v.Endpoints("infer")[0], v.Changed()
+	m.Revision, m.Endpoints.TCP = 2, "elsewhere:9190"
+	r.register(m)
+	r.follow(v)
+	select {
+	case <-changed:
+	default:
+		t.Error("nobody is told")
+	}
+	want := before
+	want.TCP = "elsewhere:9190"
+	same(t, "endpoints", v.Endpoints("infer"), []Endpoint{want})
+}
+
+func TestRanksAndIDsMayChangeHandsInOneUpdate(t *testing.T) {
+	for _, order := range [][]string{{"a", "b", "c"}, {"c", "b", "a"}, {"b", "c", "a"}} {
+		r := newRig(t, Options{})
+		v := NewView()
+		for i, id := range []string{"a", "b", "c"} {
+			r.register(registrationOf(id, Service{"infer", uint64(i + 1)}))
+		}
+		r.follow(v)
+		for _, n := range r.Instances(r.now) {
+			if err := r.Deregister(r.now, &Owner{n.Epoch, secretOf(n.ID)}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for i, id := range order {
+			r.register(registrationOf(id, Service{"infer", uint64(i + 1)}))
+		}
+		r.follow(v)
+		v.sound(t)
+		for i, id := range order {
+			if n, err := v.Rank(uint32(i)); err != nil || n.ID != id {
+				t.Errorf("rank %d of %v is %+v: %v", i, order, n, err)
+			}
+		}
+	}
+}
+
+func TestWhoHasNotComeBackLosesItsIDToWhoHas(t *testing.T) {
+	r := newRig(t, Options{})
+	r.register(registrationOf("a", Service{"infer", 1}))
+	b := r.register(registrationOf("b"))
+	v := NewView()
+	r.follow(v)
+	r = r.successor()
+	m := claimOf("b", b)
+	m.Services = []Service{{"infer", 1}}
+	r.register(m)
+	r.follow(v)
+	v.sound(t)
+	if s, err := v.Server("infer", 1); err != nil || s.Node.ID != "b" {
+		t.Errorf("%+v, %v", s, err)
 	}
 }
 
