@@ -44,6 +44,7 @@ type Options struct {
 	MaxTimeout time.Duration         // of calls, also of those that say none. Default: none
 	NoticeAt   time.Duration         // clients are told that a call runs after it has for so long. Default 50 ms
 	Open       bool                  // methods that were not registered are given to the executor, too
+	Observer   Observer              // default: nobody
 	Context    context.Context       //nolint:containedctx // handlers find its values in theirs. Default: Background
 	Log        *slog.Logger          // default: none
 	Clock      func() time.Duration  // monotonic. Default: the time since the core was made
@@ -256,7 +257,10 @@ func (c *Core) run(t *turn, j *Job) {
 }
 
 // finished is what every end of a run has in common.
-func (c *Core) finished(now time.Duration, j *Job) {
+func (c *Core) finished(now time.Duration, j *Job, code session.Code) {
+	if c.opts.Observer != nil {
+		c.opts.Observer.Ended(j.Method.Name, code, max(j.started-j.arrived, 0), now-j.started)
+	}
 	if j.long {
 		c.long.Remove(&j.place)
 	} else {
@@ -283,7 +287,7 @@ func (c *Core) Return(j *Job, code session.Code, reply []byte) {
 	}
 	j.let(reply)
 	t := c.begin(j.reader)
-	c.finished(t.now, j)
+	c.finished(t.now, j, code)
 	c.counts.Calls[code]++
 	if code == session.Invalid {
 		t.fx = c.domain.Decline(j.entry, code, reply, t.fx)
@@ -298,7 +302,7 @@ func (c *Core) Decline(j *Job, code session.Code, reply []byte) {
 	j.cancel(context.Canceled)
 	j.let(reply)
 	t := c.begin(nil)
-	c.finished(t.now, j)
+	c.finished(t.now, j, code)
 	c.counts.Calls[code]++
 	t.fx = c.domain.Decline(j.entry, code, reply, t.fx)
 	c.end(t)
@@ -308,7 +312,7 @@ func (c *Core) Decline(j *Job, code session.Code, reply []byte) {
 // of the call reached it. It is queued again.
 func (c *Core) Unstarted(j *Job) {
 	t := c.begin(nil)
-	c.finished(t.now, j)
+	c.finished(t.now, j, session.Refused)
 	t.fx = c.domain.Unstarted(j.entry, t.fx)
 	c.again(t, j)
 	c.end(t)
@@ -319,7 +323,7 @@ func (c *Core) Unstarted(j *Job) {
 // and has not been run too often.
 func (c *Core) Crash(j *Job, guilty bool, report []byte) {
 	t := c.begin(nil)
-	c.finished(t.now, j)
+	c.finished(t.now, j, session.Crashed)
 	c.counts.Calls[session.Crashed]++
 	t.fx = c.domain.Crash(t.now, j.entry, guilty, report, t.fx)
 	c.again(t, j)

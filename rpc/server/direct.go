@@ -7,6 +7,7 @@ import (
 
 	"rpcpool.dev/rpc/frame"
 	"rpcpool.dev/rpc/schedule"
+	"rpcpool.dev/rpc/session"
 )
 
 // ErrBusy is why a call within the process is refused.
@@ -46,7 +47,7 @@ func (c *Core) Acquire(ctx context.Context, m *Method, p frame.Priority) (releas
 	}
 	return func() {
 		t := c.begin(nil)
-		c.finished(t.now, j)
+		c.finished(t.now, j, session.OK)
 		c.end(t)
 	}, nil
 }
