@@ -35,16 +35,16 @@ var _ Caller = (*Local)(nil)
 // All of them share what there is.
 func (s *Server) Local() *Local { return &s.within }
 
-// direct is a handler as it is called within the process.
-type direct struct {
+// immediate is a handler as it is called within the process.
+type immediate struct {
 	method *server.Method
 	call   func(ctx context.Context, s *Server, args, reply any) error
 }
 
 // handlerOf makes a handler callable within the process.
-func handlerOf[A, R any](h func(context.Context, A) (R, error)) direct {
+func handlerOf[A, R any](h func(context.Context, A) (R, error)) immediate {
 	moveA, moveR := movable(reflect.TypeFor[A]()), movable(reflect.TypeFor[R]())
-	return direct{call: func(ctx context.Context, s *Server, args, reply any) error {
+	return immediate{call: func(ctx context.Context, s *Server, args, reply any) error {
 		a, same := args.(A)
 		if !same || !moveA {
 			a = *new(A)
@@ -170,7 +170,7 @@ func notRun(ctx context.Context, method string, err error) *Error {
 }
 
 // run runs a handler inside of the interceptors.
-func (d *direct) run(ctx context.Context, s *Server, args, reply any) (err error) {
+func (d *immediate) run(ctx context.Context, s *Server, args, reply any) (err error) {
 	defer func() {
 		if r := recover(); r != nil {
 			if s.opts.Log != nil {

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"rpcpool.dev/rpc/crash"
 	"rpcpool.dev/rpc/session"
 )
 
@@ -127,6 +128,15 @@ func (e *Error) Is(target error) bool {
 // Unwrap returns what an error of this side was made of, such as why arguments could not be
 // encoded.
 func (e *Error) Unwrap() error { return e.cause }
+
+// Crash returns the report on the worker's death, if that is what the call ended with.
+func (e *Error) Crash() (report crash.Report, ok bool) {
+	if e.Code != Crashed {
+		return report, false
+	}
+	report, err := crash.Parse(e.Detail)
+	return report, err == nil
+}
 
 // failure is an error of a handler.
 type failure struct {

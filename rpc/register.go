@@ -54,8 +54,8 @@ func (s *Server) invoke(j *server.Job, m *codec.Method) (session.Code, []byte) {
 }
 
 // directMethod is such a method as it is called within the process.
-func (s *Server) directMethod(m *codec.Method) direct {
-	return direct{call: func(ctx context.Context, s *Server, args, reply any) error {
+func (s *Server) directMethod(m *codec.Method) immediate {
+	return immediate{call: func(ctx context.Context, s *Server, args, reply any) error {
 		arg := m.NewArg()
 		if err := s.copyTo(arg, args); err != nil {
 			return &localError{Invalid, err}

@@ -33,6 +33,7 @@ type ServerOptions struct {
 	IdleTimeout  time.Duration            // a connection with nothing outstanding is closed after it. Default 5 min; negative: never
 	TLS          *tls.Config              // nil: none
 	Token        func(token []byte) error // checks a client's credentials. Default: all are welcome
+	Isolate      *Isolate                 // runs handlers in worker processes. Default: they run in this one
 	Interceptors []Interceptor            // the first is the outermost
 	Codecs       codec.Options
 	Domain       session.DomainOptions // bounds of the table; Lease is filled in
@@ -49,10 +50,12 @@ type Server struct {
 	conns   *conn.Server
 	journal *journal.Journal
 	within  Local
+	apart   *apart // nil: handlers run here
 
 	mu     sync.Mutex
 	errs   []error // of registration
-	direct map[string]direct
+	list   []server.Method
+	direct map[string]immediate
 }
 
 // Interceptor is around every call of a server or a client. It calls next, or
@@ -61,7 +64,7 @@ type Interceptor func(ctx context.Context, method string, next func(context.Cont
 
 // NewServer makes a server without handlers. It must be closed.
 func NewServer(opts ServerOptions) (*Server, error) {
-	s := &Server{opts: opts, direct: map[string]direct{}, local: &server.Local{Log: opts.Log}}
+	s := &Server{opts: opts, direct: map[string]immediate{}, local: &server.Local{Log: opts.Log}}
 	s.within.s = s
 	var err error
 	if s.codecs, err = codec.New(opts.Codecs); err != nil {
@@ -71,14 +74,21 @@ func NewServer(opts ServerOptions) (*Server, error) {
 		Domain: opts.Domain, Limit: opts.Limit, Queue: opts.Queue, MaxTimeout: opts.MaxTimeout, Log: opts.Log,
 	}
 	core.Domain.Lease = opts.Lease
-	if opts.Journal != "" {
+	if opts.Journal != "" && !IsWorker() {
 		if s.journal, err = openJournal(opts.Journal, opts.JournalPolicy, opts.Log); err != nil {
 			return nil, fmt.Errorf("rpc server: %w", err)
 		}
 		core.Journal, core.Sync = s.journal, opts.JournalPolicy != journal.Process
 		core.ID, core.Life = s.journal.ID(), uint64(s.journal.Life())
 	}
-	if s.core, err = server.New(s.local, core); err == nil {
+	exec := server.Executor(s.local)
+	if opts.Isolate != nil && !IsWorker() {
+		if s.apart, err = newApart(opts.Isolate, opts.Log); err != nil {
+			return nil, errors.Join(fmt.Errorf("rpc server: %w", err), s.Close())
+		}
+		exec, core.Limit = s.apart.pool, -1
+	}
+	if s.core, err = server.New(exec, core); err == nil {
 		s.conns, err = conn.NewServer(conn.ServerOptions{
 			Handler: server.NewDoor(s.core), Admit: s.admit, Conn: opts.Conn, IdleTimeout: opts.IdleTimeout,
 		})
@@ -129,7 +139,7 @@ func (s *Server) admit(h *frame.Hello) frame.HelloAck {
 }
 
 // add registers a method.
-func (s *Server) add(name string, run server.Run, d direct, opts []MethodOptions) {
+func (s *Server) add(name string, run server.Run, d immediate, opts []MethodOptions) {
 	m := server.Method{Name: name, Run: run}
 	for _, o := range opts {
 		m.Concurrency, m.Timeout, m.Inline = o.Concurrency, o.Timeout, o.Inline
@@ -142,6 +152,7 @@ func (s *Server) add(name string, run server.Run, d direct, opts []MethodOptions
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.direct[name] = d
+	s.list = append(s.list, m)
 }
 
 // reject notes that a method cannot be registered: Serve says so.
@@ -178,6 +189,9 @@ func chain(all []Interceptor, ctx context.Context, method string, last func(cont
 func (s *Server) Serve(l net.Listener) error {
 	if err := s.Err(); err != nil {
 		return errors.Join(err, l.Close())
+	}
+	if s.apart != nil {
+		s.apart.start(s.core)
 	}
 	if s.opts.TLS != nil {
 		l = tls.NewListener(l, s.opts.TLS)
@@ -222,6 +236,9 @@ func (s *Server) Close() error {
 	}
 	if s.core != nil {
 		s.core.Abort()
+	}
+	if s.apart != nil {
+		errs = append(errs, s.apart.close())
 	}
 	errs = append(errs, s.local.Close())
 	if s.core != nil {

@@ -67,7 +67,7 @@ func HandleStream[A, In, Out any](s *Server, name string, h func(context.Context
 			return failed(err)
 		}
 		return session.OK, nil
-	}, direct{}, opts)
+	}, immediate{}, opts)
 }
 
 // Stream is a stream at its caller: In goes, Out comes.
