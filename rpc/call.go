@@ -87,7 +87,7 @@ func (c *Client) do(ctx context.Context, u *client.Call, args, reply any) error 
 	if err != nil {
 		return err
 	}
-	c.c.Do(ctx, u)
+	c.repeat(ctx, u)
 	if !own {
 		u.Args = nil // the caller's
 	}
@@ -100,11 +100,14 @@ func (c *Client) start(ctx context.Context, u *client.Call, args, reply any, don
 		done(err)
 		return
 	}
-	c.c.Start(ctx, u, func(u *client.Call) { done(c.decode(u, reply)) })
+	c.repeatAsync(ctx, u, 1, func(u *client.Call) { done(c.decode(u, reply)) })
 }
 
 // encode puts the arguments into a call. own tells whether their memory is the call's.
 func (c *Client) encode(u *client.Call, args, reply any) (own bool, err error) {
+	if err := unsafe(u); err != nil {
+		return true, err
+	}
 	if b, raw := reply.(*[]byte); raw {
 		u.Reply = *b
 	}

@@ -25,6 +25,11 @@ type Call struct {
 	Trace      []byte         // W3C trace context; nil: none
 	Wait       bool           // for a server, if there is none
 
+	// Each and Tries are the caller's: how long one attempt may take, and how many there may
+	// be. Do makes one.
+	Each  time.Duration
+	Tries int
+
 	// Reply is the result: it is appended to Reply[:0], so memory that is there is used.
 	Reply []byte
 	// Outcome says how the call ended. Its Reply is not used.

@@ -1,0 +1,158 @@
+// Command jobs is a master that hands jobs to workers, and to another worker when one does
+// not answer. Jobs are declared idempotent: the log says which were run twice.
+package main
+
+import (
+	"bufio"
+	"context"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"rpcpool.dev/rpc"
+)
+
+// Job is what a worker does.
+type Job struct{ Number int }
+
+// serve is a worker: it logs each job that it begins, and returns its square.
+func serve(ctx context.Context, address, log string) error {
+	s, err := rpc.NewServer(rpc.ServerOptions{})
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	f, err := os.OpenFile(log, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	rpc.Handle(s, "DoJob", func(_ context.Context, j Job) (int, error) {
+		if _, err := fmt.Fprintf(f, "%d\n", j.Number); err != nil {
+			return 0, err
+		}
+		time.Sleep(2 * time.Millisecond) // it is work
+		return j.Number * j.Number, nil
+	})
+	l, err := s.Listen(ctx, address)
+	if err != nil {
+		return err
+	}
+	return s.Serve(l)
+}
+
+func main() {
+	jobs := flag.Int("jobs", 300, "how many jobs there are")
+	workers := flag.Int("workers", 3, "how many workers do them")
+	address := flag.String("serve", "", "be a worker at this address")
+	log := flag.String("log", "", "where a worker logs its jobs")
+	flag.Parse()
+	ctx := context.Background()
+	var err error
+	if *address != "" {
+		err = serve(ctx, *address, *log)
+	} else {
+		err = master(ctx, *jobs, *workers, os.Stdout)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "jobs:", err)
+		os.Exit(1)
+	}
+}
+
+// worker starts a worker process at an address.
+func worker(address, log string) (*exec.Cmd, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	cmd := exec.Command(self, "-serve", address, "-log", log)
+	cmd.Env = append(os.Environ(), "JOBS_WORKER=1")
+	return cmd, cmd.Start()
+}
+
+func master(ctx context.Context, jobs, workers int, out io.Writer) error {
+	dir, err := os.MkdirTemp("", "jobs")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	log := filepath.Join(dir, "log")
+	addresses := make([]string, workers)
+	running := make([]*exec.Cmd, workers)
+	for i := range workers {
+		addresses[i] = "unix:" + filepath.Join(dir, fmt.Sprint(i))
+		if running[i], err = worker(addresses[i], log); err != nil {
+			return err
+		}
+	}
+	defer func() {
+		for _, w := range running {
+			_ = w.Process.Kill()
+			_ = w.Wait()
+		}
+	}()
+	c, err := rpc.Dial(rpc.ClientOptions{Failover: 50 * time.Millisecond}, addresses...)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+
+	group := rpc.NewGroup(ctx, rpc.GroupOptions{Limit: 8})
+	results := make([]*rpc.Future[int], jobs)
+	killed := 0
+	for i := range jobs {
+		if i%100 == 50 { // a worker dies, and another takes its place
+			w := running[killed%workers]
+			_ = w.Process.Kill()
+			_ = w.Wait()
+			_ = os.Remove(strings.TrimPrefix(addresses[killed%workers], "unix:"))
+			if running[killed%workers], err = worker(addresses[killed%workers], log); err != nil {
+				return err
+			}
+			killed++
+		}
+		results[i] = retried(group, c, i)
+	}
+	if err := group.Sync(); err != nil {
+		return err
+	}
+	for i, f := range results {
+		if got, err := f.Get(ctx); err != nil || got != i*i {
+			return fmt.Errorf("job %d: %d, %w", i, got, err)
+		}
+	}
+	twice, err := runTwice(log)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(out, "%d jobs are done, %d workers were killed, %d jobs were run twice, as they may be\n", jobs, killed, twice)
+	return nil
+}
+
+// retried spawns a job that any worker may do, more than once if need be.
+func retried(g *rpc.Group, c *rpc.Client, number int) *rpc.Future[int] {
+	return rpc.SpawnIn[int](g, c, "DoJob", Job{number}, rpc.Idempotent, rpc.AtLeastOnce(10*time.Second, 10))
+}
+
+// runTwice counts the jobs that were begun more than once.
+func runTwice(log string) (int, error) {
+	f, err := os.Open(log)
+	if err != nil {
+		return 0, err
+	}
+	defer f.Close()
+	runs := map[string]int{}
+	twice := 0
+	for lines := bufio.NewScanner(f); lines.Scan(); {
+		if runs[lines.Text()]++; runs[lines.Text()] == 2 {
+			twice++
+		}
+	}
+	return twice, nil
+}
