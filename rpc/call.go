@@ -31,7 +31,8 @@ func ReadOnly(u *client.Call) { u.Idempotent = true }
 // made at most once.
 func OneWay(u *client.Call) { u.OneWay = true }
 
-// WaitForReady waits for a server, if none is known.
+// WaitForReady waits for a server, if none is known or none can be reached, as long as the
+// context lasts.
 func WaitForReady(u *client.Call) { u.Wait = true }
 
 // Interactive gives a call priority over others.

@@ -23,7 +23,7 @@ type Call struct {
 	Lane       uint64         // calls of one lane start in the order in which they are made, and do not overlap; 0: none
 	Server     string         // id of the server that must take it; empty: any
 	Trace      []byte         // W3C trace context; nil: none
-	Wait       bool           // for a server, if there is none
+	Wait       bool           // for a server, if there is none that can be reached
 
 	// Each and Tries are the caller's: how long one attempt may take, and how many there may
 	// be. Do makes one.
@@ -48,6 +48,7 @@ type call struct {
 	user    *Call
 	method  uint32
 	line    *line                              // that it holds
+	parked  bool                               // it is in the client's list of those that wait for a server
 	there   bool                               // it counts as open at the last of tried
 	stream  *Stream                            // its items; nil: it is none
 	async   func(*Call)                        // is told of the end; nil: Do waits for it

@@ -47,6 +47,7 @@ type Client struct {
 	ready    chan struct{} // closed when there is a server, if somebody waits for one
 	closed   bool
 	budget   budget
+	parked   []*call // that wait for a server
 
 	stop       chan struct{}
 	background sync.WaitGroup
@@ -260,6 +261,7 @@ func (c *Client) tick() {
 		case <-ticker.C:
 			t := c.begin()
 			t.out = c.session.Tick(t.now, t.out)
+			c.unpark(t)
 			c.end(nil, t, nil) //nolint:staticcheck // nil: do not wait
 		}
 	}
@@ -286,6 +288,7 @@ func (c *Client) Close() error {
 		}
 	}
 	c.list = nil
+	c.unpark(t)
 	t.out = c.session.Bye(t.now, t.out)
 	for _, p := range left {
 		t.out = c.session.Dead(p, false, t.out)

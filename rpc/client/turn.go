@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"rpcpool.dev/rpc/conn"
@@ -128,6 +129,11 @@ func (c *Client) finished(t *turn, k *call) {
 	if l := k.line; l != nil {
 		k.line = nil
 		defer c.letGoOf(t, l)
+	}
+	if k.parked {
+		i := slices.Index(c.parked, k)
+		c.parked = slices.Delete(c.parked, i, i+1)
+		k.parked = false
 	}
 	k.user.XID = k.inv.XID()
 	k.user.Attempts = len(k.tried)
@@ -283,6 +289,11 @@ func (c *Client) give(p conn.Peer, f *conn.Message, reader bool) {
 // route gives a call to a server that it was not at yet.
 func (c *Client) route(t *turn, k *call) {
 	p := c.choose(k)
+	if p == nil && k.user.Wait && !c.closed {
+		k.parked = true
+		c.parked = append(c.parked, k)
+		return
+	}
 	if p == nil {
 		k.user.Text = c.whyNone(k)
 		t.out = c.session.NoServer(&k.inv, t.out)
@@ -292,6 +303,17 @@ func (c *Client) route(t *turn, k *call) {
 	k.there = true
 	p.open++
 	t.out = c.session.Assign(t.now, &k.inv, p.session, t.out)
+}
+
+// unpark tries all servers again for those calls that wait for one.
+func (c *Client) unpark(t *turn) {
+	parked := c.parked
+	c.parked = nil
+	for _, k := range parked {
+		k.parked = false
+		k.tried = k.tried[:0]
+		c.route(t, k)
+	}
 }
 
 // whyNone says why there is no server for a call, for people.

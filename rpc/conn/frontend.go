@@ -44,6 +44,7 @@ type FrontEnd struct {
 	failures int       // in a row
 	until    time.Time // left alone until then
 	why      error     // of the last failure
+	broke    bool      // that was the end of a connection: nothing says that a new one fails
 	removed  bool
 }
 
@@ -148,7 +149,7 @@ func (f *FrontEnd) connecting() (*dial, *Local, error) {
 	if f.dial != nil {
 		return f.dial, nil, nil
 	}
-	if f.pool.now().Before(f.until) {
+	if f.pool.now().Before(f.until) && !f.broke {
 		return nil, nil, fmt.Errorf("%w: %w", ErrBackoff, f.why)
 	}
 	d := &dial{done: make(chan struct{})}
@@ -179,7 +180,7 @@ func (f *FrontEnd) connect(d *dial) {
 	var route Route
 	d.conn, route, d.err = f.pool.connect(ctx, f)
 	f.mu.Lock()
-	f.dial = nil
+	f.dial, f.broke = nil, false
 	if d.err != nil {
 		f.failed(d.err)
 	} else {
@@ -200,8 +201,9 @@ func (f *FrontEnd) failed(why error) {
 	f.until = f.pool.now().Add(f.pool.opts.Backoff.pause(f.failures, random()))
 }
 
-// lost is told that the connection has ended. If it broke, the server is left
-// alone; if it was closed in good order, it may be dialled at once.
+// lost is told that the connection has ended. If it broke, others are preferred to the
+// server for a while; if there are none, it is dialled at once, and left alone if that
+// fails too.
 func (f *FrontEnd) lost(c *Conn, why error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -210,6 +212,7 @@ func (f *FrontEnd) lost(c *Conn, why error) {
 	}
 	if !errors.Is(why, ErrClosed) && !errors.Is(why, ErrPeerClosed) {
 		f.failed(why)
+		f.broke = true
 	}
 }
 
