@@ -1,0 +1,123 @@
+//go:build linux
+
+package main
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"rpcpool.dev/rpc/session"
+)
+
+// now is the time on the clock that all processes share.
+func now() time.Duration {
+	var t unix.Timespec
+	_ = unix.ClockGettime(unix.CLOCK_MONOTONIC, &t)
+	return time.Duration(t.Nano())
+}
+
+// outcome is what a client was told of a call.
+type outcome struct {
+	call       string // client.life.worker.number
+	code       session.Code
+	execution  session.Execution
+	idempotent bool
+	asked      time.Duration // when it was made
+	until      time.Duration // its deadline; 0: none
+	told       time.Duration // when its outcome was
+	attempts   int
+	whole      bool // the reply was that of the call
+}
+
+func (o *outcome) String() string {
+	return fmt.Sprintf("%s %d %d %t %d %d %d %d %t\n", o.call, o.code, o.execution, o.idempotent, o.asked, o.until, o.told, o.attempts, o.whole)
+}
+
+// run is what a server has noted of a run.
+type run struct {
+	call   string
+	server string // number.life
+	who    string // session
+	at     time.Duration
+	left   time.Duration // until its deadline, as its server saw it then; a century: none
+	over   time.Duration // 0: it was not noted
+}
+
+// from returns who has made a call: calls of one are of one session at a server, and in
+// one lane if lane is true.
+func from(call string, lane bool) string {
+	parts := strings.Split(call, ".")
+	if lane {
+		return strings.Join(parts[:3], ".")
+	}
+	return strings.Join(parts[:2], ".")
+}
+
+// note appends a line to a file that all share, by one write.
+func note(f *os.File, line string) {
+	if _, err := f.WriteString(line); err != nil {
+		panic(err) // without the truth there is nothing to check
+	}
+}
+
+func openTruth(path string) (*os.File, error) {
+	return os.OpenFile(path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
+}
+
+// lines calls each with every whole line of a file.
+func lines(path string, each func(line string) error) error {
+	f, err := os.Open(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	scanner := bufio.NewScanner(f)
+	for scanner.Scan() {
+		if err := each(scanner.Text()); err != nil {
+			return fmt.Errorf("%s: %q: %w", path, scanner.Text(), err)
+		}
+	}
+	return scanner.Err()
+}
+
+// readOutcomes reads what clients were told.
+func readOutcomes(path string) (all []outcome, err error) {
+	err = lines(path, func(line string) error {
+		var o outcome
+		_, err := fmt.Sscan(line, &o.call, &o.code, &o.execution, &o.idempotent, &o.asked, &o.until, &o.told, &o.attempts, &o.whole)
+		all = append(all, o)
+		return err
+	})
+	return all, err
+}
+
+// readRuns reads the ground truth.
+func readRuns(path string) (all []run, err error) {
+	place := map[string]int{}
+	err = lines(path, func(line string) error {
+		var kind string
+		var r run
+		if _, err := fmt.Sscan(line, &kind, &r.call, &r.server, &r.who, &r.at, &r.left); err != nil {
+			return err
+		}
+		key := r.call + " " + r.server
+		if kind == "start" {
+			place[key] = len(all)
+			all = append(all, r)
+		} else if i, ok := place[key]; ok {
+			all[i].over = r.at
+		}
+		return nil
+	})
+	return all, err
+}

@@ -1,0 +1,107 @@
+//go:build linux
+
+package main
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"time"
+
+	"rpcpool.dev/rpc/conn"
+	"rpcpool.dev/rpc/frame"
+	"rpcpool.dev/rpc/journal"
+	"rpcpool.dev/rpc/server"
+	"rpcpool.dev/rpc/session"
+	"rpcpool.dev/rpc/wire"
+)
+
+// keepalive finds silent peers sooner than by default.
+var keepalive = conn.Keepalive{Silence: 400 * time.Millisecond, Answer: 200 * time.Millisecond} //nolint:gochecknoglobals // constant
+
+// serve is a server process: it prints its address, and ends with its standard input.
+func serve(name, journalPath, truthPath string) error {
+	truth, err := openTruth(truthPath)
+	if err != nil {
+		return err
+	}
+	log, err := journal.Open(journalPath, journal.Options{Size: 4 << 20})
+	if err != nil {
+		return err
+	}
+	local := &server.Local{}
+	core, err := server.New(local, server.Options{
+		Journal: log, ID: log.ID(), Life: uint64(log.Life()), Limit: 64, Queue: 256, NoticeAt: 20 * time.Millisecond,
+		Domain: session.DomainOptions{Lease: lease},
+	})
+	if err != nil {
+		return err
+	}
+	h := &handler{name: fmt.Sprintf("%s.%d", name, os.Getpid()), truth: truth}
+	for _, m := range []server.Method{{Name: "do", Run: h.do}, {Name: "do!", Run: h.do, Inline: true}} {
+		if err := core.Register(m); err != nil {
+			return err
+		}
+	}
+	ns, err := conn.NewServer(conn.ServerOptions{
+		Handler: server.NewDoor(core), Conn: conn.Options{Keepalive: keepalive},
+		Admit: func(h *frame.Hello) frame.HelloAck {
+			return frame.Answer(h, frame.HelloAck{Codecs: 7, Features: frame.FeatureStreams})
+		},
+	})
+	if err != nil {
+		return err
+	}
+	l, err := new(net.ListenConfig).Listen(context.Background(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		return err
+	}
+	fmt.Println(l.Addr())
+	go func() {
+		_, _ = os.Stdin.Read(make([]byte, 1))
+		os.Exit(0)
+	}()
+	return ns.Serve(l)
+}
+
+// handler is what runs.
+type handler struct {
+	name  string
+	truth *os.File
+}
+
+// do notes that it runs, and works for as long as it is told. Its arguments are the
+// call's name and that time, both in words, and padding.
+func (h *handler) do(j *server.Job) (session.Code, []byte) {
+	left, bound := j.Left()
+	at := now()
+	if !bound {
+		left = 100 * 365 * 24 * time.Hour
+	}
+	var call string
+	var work time.Duration
+	var deaf, fail bool
+	if _, err := fmt.Sscan(string(j.Args[:min(len(j.Args), 200)]), &call, &work, &deaf, &fail); err != nil {
+		return session.Invalid, nil
+	}
+	note(h.truth, fmt.Sprintf("start %s %s %v %d %d\n", call, h.name, j.Client(), at, left))
+	defer func() { note(h.truth, fmt.Sprintf("over %s %s %v %d 0\n", call, h.name, j.Client(), now())) }()
+	if work > 0 {
+		var done <-chan struct{}
+		if !deaf {
+			done = j.Done()
+		}
+		timer := time.NewTimer(work)
+		defer timer.Stop()
+		select {
+		case <-timer.C:
+		case <-done:
+			return session.Failed, wire.Failure(0, "interrupted", nil)
+		}
+	}
+	if fail {
+		return session.Failed, wire.Failure(0, call, nil)
+	}
+	return session.OK, append([]byte(call+" "), j.Args...)
+}
