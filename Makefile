@@ -22,6 +22,8 @@ TRIALS ?= 200
 # How many sessions `make chaos` makes, and how many leaders `make failover` kills.
 CHAOS ?= 2000
 KILLS ?= 50
+# How many calls `make chaos-rpc` makes.
+CALLS ?= 200000
 # How many schedules of calls `make sim` plays, and which is the first.
 SEEDS ?= 10000000
 FIRST ?= 1
@@ -145,6 +147,10 @@ soak: build ## Throw random bytes at every port for SOAK (10m).
 .PHONY: chaos
 chaos: build ## Kill every process at random while CHAOS (2000) sessions run, and check what everybody saw.
 	go run ./test/chaos -bin $(BIN) -sessions $(CHAOS)
+
+.PHONY: chaos-rpc
+chaos-rpc: ## Kill servers, clients and connections at random while CALLS (200000) calls run, and check what ran and what everybody was told.
+	go run ./test/chaos-rpc -calls $(CALLS)
 
 .PHONY: failover
 failover: kube ## Kill the leading operator KILLS (50) times under load, and check what everybody saw.

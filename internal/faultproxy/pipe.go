@@ -36,7 +36,10 @@ func (p *Proxy) take(client *net.TCPConn) {
 	}
 	c := &pipe{p: p, ends: [2]*net.TCPConn{server, client}, ended: make(chan struct{})}
 	p.mu.Lock()
-	c.left = p.after
+	if c.left = p.after; p.cuts == 0 {
+		c.left = [2]int64{-1, -1}
+	}
+	p.cuts = max(p.cuts-1, min(p.cuts, 0))
 	p.pipes[c] = struct{}{}
 	closed := p.closed
 	p.mu.Unlock()

@@ -29,6 +29,7 @@ type Proxy struct {
 	frozen chan struct{} // closed by Thaw; nil: not frozen
 	delay  time.Duration
 	after  [2]int64 // bytes of new connections; negative: no bound
+	cuts   int      // how many connections are still to be bounded so; negative: all
 	passed [2]int64 // bytes, of all connections
 	taken  int      // connections
 	pipes  map[*pipe]struct{}
@@ -50,7 +51,7 @@ func New(target func() string) (*Proxy, error) {
 	if err != nil {
 		return nil, fmt.Errorf("proxy: %w", err)
 	}
-	p := &Proxy{listener: l, target: target, after: [2]int64{-1, -1}, pipes: map[*pipe]struct{}{}}
+	p := &Proxy{listener: l, target: target, after: [2]int64{-1, -1}, cuts: -1, pipes: map[*pipe]struct{}{}}
 	p.running.Go(p.accept)
 	return p, nil
 }
@@ -98,6 +99,13 @@ func (p *Proxy) CutAfter(d Direction, bytes int64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.after[d] = bytes
+}
+
+// CutNext says how many connections CutAfter is for, from now on; negative: all.
+func (p *Proxy) CutNext(connections int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.cuts = connections
 }
 
 // Passed returns how many bytes have passed in one direction, over all connections.

@@ -34,7 +34,8 @@ type host struct {
 type hostOptions struct {
 	core    server.Options
 	net     conn.ServerOptions
-	addr    string // to listen at; empty: any port
+	addr    string     // to listen at; empty: any port
+	admit   conn.Admit // nil: everybody
 	methods []server.Method
 }
 
@@ -53,8 +54,8 @@ func newHost(t testing.TB, id string, o hostOptions) *host {
 		}
 	}
 	o.net.Handler = server.NewDoor(h.core)
-	o.net.Admit = func(hello *frame.Hello) frame.HelloAck {
-		return frame.Answer(hello, frame.HelloAck{Codecs: 7, Features: frame.FeatureStreams})
+	if o.net.Admit = o.admit; o.admit == nil {
+		o.net.Admit = admitAll
 	}
 	if h.net, err = conn.NewServer(o.net); err != nil {
 		t.Fatal(err)
@@ -80,6 +81,10 @@ func newHost(t testing.TB, id string, o hostOptions) *host {
 	})
 	t.Cleanup(h.stop)
 	return h
+}
+
+func admitAll(hello *frame.Hello) frame.HelloAck {
+	return frame.Answer(hello, frame.HelloAck{Codecs: 7, Features: frame.FeatureStreams})
 }
 
 // ran notes a run.
@@ -153,7 +158,7 @@ func ask(ctx context.Context, c *Client, method, args string) *Call {
 func (u *Call) is(t testing.TB, code session.Code, e session.Execution) {
 	t.Helper()
 	if u.Outcome.Code != code || u.Outcome.Execution != e {
-		t.Errorf("%s(%.40q) ended with %v, %v (%s), want %v, %v", u.Method, u.Args, u.Outcome.Code, u.Outcome.Execution, u.Text, code, e)
+		t.Errorf("%s(%.16q) ended with %v, %v (%s), want %v, %v", u.Method, u.Args, u.Outcome.Code, u.Outcome.Execution, u.Text, code, e)
 	}
 }
 

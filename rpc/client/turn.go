@@ -288,7 +288,7 @@ func (c *Client) give(p conn.Peer, f *conn.Message, reader bool) {
 
 // route gives a call to a server that it was not at yet.
 func (c *Client) route(t *turn, k *call) {
-	p := c.choose(k)
+	p := c.choose(t.now, k)
 	if p == nil && k.user.Wait && !c.closed {
 		k.parked = true
 		c.parked = append(c.parked, k)
@@ -324,22 +324,28 @@ func (c *Client) whyNone(k *call) string {
 		}
 		return fmt.Sprintf("%d servers were tried, there is no other", n)
 	}
+	if p := c.peers[k.user.Server]; p != nil && p.why != nil {
+		return p.why.Error()
+	}
 	if k.user.Server != "" {
 		return fmt.Sprintf("service %q has no server %q", c.opts.Service, k.user.Server)
+	}
+	for _, p := range c.list {
+		if p.why != nil {
+			return p.why.Error()
+		}
 	}
 	return fmt.Sprintf("no server of service %q is known", c.opts.Service)
 }
 
-// choose returns the server for a call, nil if there is none.
-func (c *Client) choose(k *call) *peer {
+// choose returns the server for a call, nil if there is none. One that would have to be
+// waited for is none.
+func (c *Client) choose(now time.Duration, k *call) *peer {
 	if id := k.user.Server; id != "" {
-		if p := c.peers[id]; p != nil && !k.wasAt(p) {
+		if p := c.peers[id]; p != nil && !k.wasAt(p) && !p.session.Resting(now) {
 			return p
 		}
 		return nil
-	}
-	if len(c.list) == 1 && len(k.tried) == 0 {
-		return c.list[0]
 	}
 	var best *peer
 	n := len(c.list)
@@ -350,7 +356,7 @@ func (c *Client) choose(k *call) *peer {
 	looked := 0
 	for i := range n {
 		p := c.list[(first+i)%n]
-		if k.wasAt(p) {
+		if k.wasAt(p) || p.session.Resting(now) {
 			continue
 		}
 		if best == nil || p.better(best) {

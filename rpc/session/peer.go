@@ -54,6 +54,12 @@ func (p *Peer) Open(visit func(*Invocation)) {
 	p.open.all(func(_ uint64, i *Invocation) { visit(i) })
 }
 
+// Resting tells whether the peer could not be reached a moment ago, so that a call would
+// have to wait until it is dialled again.
+func (p *Peer) Resting(now time.Duration) bool {
+	return p.conn == 0 && !p.dialing && now < p.redial
+}
+
 // renew starts another session. Sequence numbers and versions of fences go on: what
 // comes late of the old session matches nothing of the new.
 func (p *Peer) renew() {

@@ -11,10 +11,6 @@ import (
 	"rpcpool.dev/rpc/session"
 )
 
-// slack is how long a run may be noted after the decision that it starts: all
-// processes compete for a few cores.
-const slack = 250 * time.Millisecond
-
 // frozen is a time in which a server did nothing.
 type frozen struct {
 	server   string // number
@@ -26,6 +22,7 @@ type history struct {
 	outcomes []outcome
 	runs     []run
 	frozen   []frozen
+	slack    time.Duration // between the decision that a run starts and the note of it: all processes compete for a few cores
 }
 
 // findings are what the checker says.
@@ -135,12 +132,12 @@ func (c *checker) afterwards(o *outcome) {
 			}
 			c.f.slow, c.f.slowest = c.f.slow+1, max(c.f.slowest, r.at-o.until)
 		}
-		if r.at <= o.told+slack || o.idempotent && o.execution == session.Executed {
+		if r.at <= o.told+c.slack || o.idempotent && o.execution == session.Executed {
 			continue // an idempotent call that has its result may still run elsewhere
 		}
 		broken := ""
 		switch {
-		case o.code == session.DeadlineExceeded || o.until != 0 && r.at > o.until+slack:
+		case o.code == session.DeadlineExceeded || o.until != 0 && r.at > o.until+c.slack:
 			broken = fmt.Sprintf("started %v after its deadline", r.at-o.until)
 		case o.execution == session.NotExecuted:
 			broken = "started after that was said"
@@ -163,7 +160,7 @@ func (c *checker) afterwards(o *outcome) {
 // before this run of o.
 func (c *checker) overtaken(o *outcome, r run) string {
 	for _, later := range c.byWho[from(o.call, false)+" "+r.server] {
-		if later.at >= r.at-slack {
+		if later.at >= r.at-c.slack {
 			return ""
 		}
 		if c.asked[later.call] > o.told {
@@ -177,7 +174,7 @@ func (c *checker) overtaken(o *outcome, r run) string {
 func (c *checker) wasFrozen(r run) bool {
 	number, _, _ := strings.Cut(r.server, ".")
 	return slices.ContainsFunc(c.frozen, func(f frozen) bool {
-		return f.server == number && r.at >= f.from && r.at <= f.to+slack
+		return f.server == number && r.at >= f.from && r.at <= f.to+c.slack
 	})
 }
 

@@ -130,10 +130,10 @@ func (d *demander) call(u *client.Call, o *outcome, rng *rand.Rand) {
 		if rng.IntN(5) == 0 {
 			left = time.Duration(rng.IntN(5000)) * time.Microsecond
 		}
-		o.until = o.asked + left
 		var end context.CancelFunc
 		ctx, end = context.WithTimeout(ctx, left)
 		defer end()
+		o.until = now() + left // not before the context's
 	}
 	limit := time.AfterFunc(20*time.Second, cancel)
 	defer limit.Stop()

@@ -205,5 +205,5 @@ func (f *fleet) history() (*history, map[string]int, error) {
 		return nil, nil, err
 	}
 	runs, err := readRuns(f.truth("runs"))
-	return &history{outcomes: outcomes, runs: runs, frozen: f.frozen}, f.hits, err
+	return &history{outcomes: outcomes, runs: runs, frozen: f.frozen, slack: f.slack}, f.hits, err
 }

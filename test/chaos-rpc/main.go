@@ -46,7 +46,7 @@ func child(args []string) (ran bool, err error) {
 type settings struct {
 	calls, servers, clients, workers int
 	seed                             uint64
-	limit                            time.Duration
+	limit, slack                     time.Duration
 	dir                              string
 }
 
@@ -58,6 +58,7 @@ func (o *settings) Register(flags *flag.FlagSet) {
 	flags.IntVar(&o.workers, "workers", 24, "`number` of goroutines that call, of each client")
 	flags.Uint64Var(&o.seed, "seed", rand.Uint64N(1<<32), "`SEED` of what is called, and what is done to whom") //nolint:gosec // it is printed
 	flags.DurationVar(&o.limit, "limit", time.Hour, "no more calls after so long")
+	flags.DurationVar(&o.slack, "slack", 250*time.Millisecond, "how long a handler may wait for a processor")
 	flags.StringVar(&o.dir, "keep", "", "`DIR` that the history is kept in; default: it is not kept")
 }
 

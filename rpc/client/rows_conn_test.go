@@ -1,0 +1,381 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"rpcpool.dev/internal/faultproxy"
+	"rpcpool.dev/rpc/conn"
+	"rpcpool.dev/rpc/frame"
+	"rpcpool.dev/rpc/server"
+	"rpcpool.dev/rpc/session"
+)
+
+func TestS1_08_ConnectionsAreMadeWhenSomethingIsSent(t *testing.T) {
+	h := newHost(t, "a", hostOptions{})
+	proxy, e := h.behind()
+	hole := behind(t, func() string { return h.addr })
+	hole.Freeze()
+	c := newClient(t, quick(), e, conn.Endpoint{ID: "hole", TCP: hole.Addr()})
+	if n := c.Counts(); n.Conns != 0 || proxy.Taken() != 0 {
+		t.Fatalf("without a call there are %d connections", proxy.Taken())
+	}
+	stuck, cancel := context.WithCancel(soon(t))
+	lost := make(chan *Call)
+	go func() {
+		u := &Call{Method: "do", Server: "hole"}
+		c.Do(stuck, u)
+		lost <- u
+	}()
+	eventually(t, "the hole is dialled", func() bool { return hole.Taken() == 1 })
+	var wg sync.WaitGroup
+	for i := range 100 {
+		wg.Go(func() {
+			u := &Call{Method: "do", Args: fmt.Append(nil, i), Server: "a"}
+			c.Do(soon(t), u)
+			u.is(t, session.OK, session.Executed)
+		})
+	}
+	wg.Wait()
+	if n := proxy.Taken(); n != 1 {
+		t.Errorf("100 first calls made %d connections", n)
+	}
+	cancel()
+	(<-lost).is(t, session.Canceled, session.NotExecuted)
+}
+
+func TestS1_09_AConnectionIsCutAtEveryByte(t *testing.T) {
+	h := newHost(t, "a", hostOptions{})
+	three := func(run string, proxy *faultproxy.Proxy) {
+		c := newClient(t, quick(), conn.Endpoint{ID: "a", TCP: proxy.Addr()})
+		defer c.Close()
+		for _, name := range names(run+" ", 3) {
+			u := &Call{Method: []string{"do", "do!"}[len(run)%2], Args: []byte(name)}
+			for c.Do(soon(t), u); u.Outcome.Code == session.NoServer; c.Do(soon(t), u) {
+				u.is(t, session.NoServer, session.NotExecuted)
+				time.Sleep(time.Millisecond)
+			}
+			u.is(t, session.OK, session.Executed)
+			if n := h.count(name); n != 1 {
+				t.Errorf("%q ran %d times", name, n)
+			}
+		}
+	}
+	var wg sync.WaitGroup
+	lanes := make(chan struct{}, 32)
+	for _, d := range []faultproxy.Direction{faultproxy.ToServer, faultproxy.ToClient} {
+		whole, _ := h.behind()
+		three(fmt.Sprint("whole ", d), whole)
+		n := whole.Passed(d)
+		for after := int64(1); after <= n; after++ {
+			lanes <- struct{}{}
+			wg.Go(func() {
+				proxy, _ := h.behind()
+				proxy.CutAfter(d, after)
+				proxy.CutNext(1)
+				three(fmt.Sprint(d, after), proxy)
+				_ = proxy.Close()
+				<-lanes
+			})
+		}
+		t.Logf("cut after each of %d bytes in direction %d", n, d)
+	}
+	wg.Wait()
+}
+
+func TestS1_12_ACallGoesToTheServerThatIsNamed(t *testing.T) {
+	a, b := newHost(t, "a", hostOptions{}), newHost(t, "b", hostOptions{})
+	c := newClient(t, quick(), a.endpoint(), b.endpoint())
+	for range 20 {
+		for _, id := range []string{"a", "b"} {
+			u := &Call{Method: "who", Server: id}
+			c.Do(soon(t), u)
+			if u.is(t, session.OK, session.Executed); string(u.Reply) != id {
+				t.Errorf("%s was answered by %s", id, u.Reply)
+			}
+		}
+	}
+	u := &Call{Method: "who", Server: "c"}
+	c.Do(soon(t), u)
+	u.is(t, session.NoServer, session.NotExecuted)
+	if !strings.Contains(u.Text, `"c"`) {
+		t.Errorf("text is %q", u.Text)
+	}
+}
+
+func TestS1_17_AClientThatIsNotAdmittedHearsWhy(t *testing.T) {
+	h := newHost(t, "a", hostOptions{admit: func(*frame.Hello) frame.HelloAck {
+		return frame.HelloAck{Version: frame.MaxVersion, Reason: frame.ReasonOverload, Text: []byte("who are you")}
+	}})
+	c := newClient(t, quick(), h.endpoint())
+	u := ask(soon(t), c, "do", "x")
+	u.is(t, session.NoServer, session.NotExecuted)
+	if !strings.Contains(u.Text, "who are you") {
+		t.Errorf("text is %q", u.Text)
+	}
+}
+
+func TestS1_20_ASlowConsumerIsBounded(t *testing.T) {
+	h := newHost(t, "a", hostOptions{methods: []server.Method{{Name: "big", Run: func(*server.Job) (session.Code, []byte) {
+		return session.OK, make([]byte, 1<<20)
+	}}}})
+	proxy, e := h.behind()
+	c := newClient(t, quick(), e)
+	ask(soon(t), c, "who", "").is(t, session.OK, session.Executed)
+	proxy.Freeze()
+	var wg sync.WaitGroup
+	for range 100 {
+		wg.Go(func() { ask(soon(t), c, "big", "").is(t, session.OK, session.Executed) })
+	}
+	time.Sleep(300 * time.Millisecond)
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	n := c.Counts()
+	proxy.Thaw()
+	wg.Wait()
+	t.Logf("%d calls are open, %d MiB of heap", n.Open, m.HeapInuse>>20)
+	if n.Open != 100 {
+		t.Errorf("%d calls are open", n.Open)
+	}
+}
+
+func TestS1_23_StartReturnsAlthoughThePeerDoesNotRead(t *testing.T) {
+	h := newHost(t, "a", hostOptions{})
+	proxy, e := h.behind()
+	c := newClient(t, quick(), e)
+	ask(soon(t), c, "who", "").is(t, session.OK, session.Executed)
+	proxy.Freeze()
+	const calls = 100
+	args := make([]byte, 32<<10)
+	took := make([]time.Duration, 0, calls)
+	ends := make(chan *Call, 10*calls)
+	start := func(ctx context.Context) {
+		c.Start(ctx, &Call{Method: "who", Args: args}, func(u *Call) { ends <- u })
+	}
+	for range calls {
+		began := time.Now()
+		start(soon(t))
+		took = append(took, time.Since(began))
+	}
+	slices.Sort(took)
+	t.Logf("Start took %v in the middle, %v at the most", took[calls/2], took[calls-1])
+	if took[calls/2] > 10*time.Millisecond {
+		t.Errorf("Start waits: %v", took[calls/2])
+	}
+	ctx, cancel := context.WithTimeout(soon(t), 100*time.Millisecond)
+	defer cancel()
+	for range 200 {
+		start(ctx)
+	}
+	if ctx.Err() == nil {
+		t.Error("6 MiB more found room")
+	}
+	proxy.Thaw()
+	done := 0
+	for range calls + 200 {
+		if u := <-ends; u.Outcome.Code == session.OK {
+			done++
+		} else if u.Outcome.Code != session.DeadlineExceeded {
+			t.Errorf("%v", u.Outcome)
+		}
+	}
+	if done < calls {
+		t.Errorf("%d calls were done", done)
+	}
+}
+
+func TestS1_30_ABrokenConnectionIsEPIPE(t *testing.T) {
+	h := newHost(t, "a", hostOptions{})
+	proxy, e := h.behind()
+	o := quick()
+	o.Pool.Backoff = conn.Backoff{First: time.Minute, Most: time.Minute}
+	c := newClient(t, o, e)
+	state := func() conn.State { s, _ := c.service.FrontEnds()[0].State(); return s }
+	if s := state(); s != conn.Disconnected {
+		t.Errorf("before the first call it is %v", s)
+	}
+	proxy.Freeze()
+	go ask(soon(t), c, "do", "1")
+	eventually(t, "CONNECTING", func() bool { return state() == conn.Connecting })
+	proxy.Thaw()
+	eventually(t, "CONNECTED", func() bool { return state() == conn.Connected })
+	eventually(t, "the call is done", func() bool { return c.Counts().Open == 0 })
+	proxy.Reset()
+	eventually(t, "EPIPE", func() bool { return state() == conn.EPIPE })
+	if err := c.Update(nil); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestS1_31_WhatWasNotSentIsDoneByOthers(t *testing.T) {
+	a, b, dead := newHost(t, "a", hostOptions{}), newHost(t, "b", hostOptions{}), newHost(t, "dead", hostOptions{})
+	proxy, e := dead.behind()
+	proxy.Freeze() // it takes connections, and nothing is sent before it has answered
+	c := newClient(t, Options{}, e)
+	const calls = 1000
+	ends := make(chan *Call, calls)
+	all := names("call ", calls)
+	for _, name := range all {
+		c.Start(soon(t), &Call{Method: "do", Args: []byte(name)}, func(u *Call) { ends <- u })
+	}
+	eventually(t, "it is dialled", func() bool { return proxy.Taken() > 0 })
+	if err := c.Update([]conn.Endpoint{e, a.endpoint(), b.endpoint()}); err != nil {
+		t.Fatal(err)
+	}
+	for _, id := range []string{"a", "b"} { // are connected already
+		c.Do(soon(t), &Call{Method: "who", Server: id})
+	}
+	began := time.Now()
+	proxy.Reset()
+	for range calls {
+		(<-ends).is(t, session.OK, session.Executed)
+	}
+	t.Logf("F10: %d calls were done by others %v after their server died", calls, time.Since(began))
+	for _, name := range all {
+		if n := a.count(name) + b.count(name) + dead.count(name); n != 1 {
+			t.Errorf("%q ran %d times", name, n)
+		}
+	}
+}
+
+func TestS1_32_WithoutAServerThereIsAnErrorAtOnce(t *testing.T) {
+	var hosts []*host
+	var endpoints []conn.Endpoint
+	for _, id := range []string{"a", "b", "c"} {
+		h := newHost(t, id, hostOptions{})
+		hosts, endpoints = append(hosts, h), append(endpoints, h.endpoint())
+	}
+	c := newClient(t, Options{}, endpoints...)
+	for _, h := range hosts {
+		c.Do(soon(t), &Call{Method: "who", Server: h.id})
+		h.stop()
+	}
+	eventually(t, "all connections have ended", func() bool { return c.Counts().Conns == 0 })
+	var took []time.Duration
+	for i := range 40 {
+		began := time.Now()
+		u := ask(soon(t), c, "do", "x")
+		took = append(took, time.Since(began))
+		if u.is(t, session.NoServer, session.NotExecuted); i%4 == 0 {
+			time.Sleep(30 * time.Millisecond)
+		}
+	}
+	slices.Sort(took)
+	t.Logf("the error took %v in the middle, %v at the most", took[20], took[39])
+	if took[36] > 50*time.Millisecond { // 10 ms on a machine that does nothing else
+		t.Errorf("it takes %v", took[36:])
+	}
+}
+
+func TestS1_33_EachServerIsTriedOnce(t *testing.T) {
+	var endpoints []conn.Endpoint
+	var proxies []*faultproxy.Proxy
+	for i := range 5 {
+		p := behind(t, func() string { return "127.0.0.1:1" })
+		p.Refuse(true)
+		proxies = append(proxies, p)
+		endpoints = append(endpoints, conn.Endpoint{ID: fmt.Sprint(i), TCP: p.Addr()})
+	}
+	c := newClient(t, Options{}, endpoints...)
+	u := ask(soon(t), c, "do", "x")
+	u.is(t, session.NoServer, session.NotExecuted)
+	taken := 0
+	for i, p := range proxies {
+		if n := p.Taken(); n > 1 {
+			t.Errorf("server %d was dialled %d times", i, n)
+		}
+		taken += p.Taken()
+	}
+	if u.Attempts != 3 && u.Attempts != 5 || taken != u.Attempts {
+		t.Errorf("%d attempts, %d dials", u.Attempts, taken)
+	}
+}
+
+func TestS1_34_AServerThatIsBackIsUsedAgain(t *testing.T) {
+	h := newHost(t, "a", hostOptions{})
+	proxy, e := h.behind()
+	proxy.Refuse(true)
+	c := newClient(t, quick(), e)
+	ask(soon(t), c, "do", "x").is(t, session.NoServer, session.NotExecuted)
+	proxy.Refuse(false)
+	eventually(t, "it is used again", func() bool { return ask(soon(t), c, "who", "").Outcome.Code == session.OK })
+}
+
+func TestS1_37_ReadyWaitsForServers(t *testing.T) {
+	a := conn.Endpoint{ID: "a", TCP: "127.0.0.1:1"}
+	b, last := a, a
+	b.ID, last.ID = "b", "c"
+	c := newClient(t, quick(), a, b)
+	if err := c.Ready(soon(t), 0); err != nil {
+		t.Error(err)
+	}
+	ctx, cancel := context.WithTimeout(soon(t), 10*time.Millisecond)
+	defer cancel()
+	if err := c.Ready(ctx, 3); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("with two servers: %v", err)
+	}
+	ready := make(chan error)
+	go func() { ready <- c.Ready(soon(t), 3) }()
+	if err := c.Update([]conn.Endpoint{a, b, last}); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-ready; err != nil {
+		t.Error(err)
+	}
+	go func() { ready <- c.Ready(soon(t), 4) }()
+	time.Sleep(time.Millisecond)
+	_ = c.Close()
+	if err := <-ready; !errors.Is(err, ErrClosed) {
+		t.Errorf("when the client is closed: %v", err)
+	}
+}
+
+func TestS1_39_TeardownInAnyOrder(t *testing.T) {
+	for _, order := range []string{"client first", "server first", "both", "proxy first"} {
+		t.Run(order, func(t *testing.T) {
+			g := newGate()
+			h := newHost(t, "a", hostOptions{core: server.Options{Limit: 4}, methods: []server.Method{{Name: "wait", Run: g.run}}})
+			proxy, e := h.behind()
+			c := newClient(t, quick(), e)
+			ends := make(chan *Call, 100)
+			for _, name := range names("", 100) {
+				go func() { ends <- ask(t.Context(), c, "wait", name) }()
+			}
+			for range 4 {
+				<-g.entered
+			}
+			time.AfterFunc(10*time.Millisecond, func() { close(g.open) })
+			shut := []func(){func() { _ = c.Close() }, h.stop}
+			switch order {
+			case "server first":
+				shut[0], shut[1] = shut[1], shut[0]
+			case "both":
+				go h.stop()
+			case "proxy first":
+				_ = proxy.Close()
+			}
+			for _, do := range shut {
+				do()
+			}
+			ran := 0
+			for range 100 {
+				u := <-ends
+				switch u.Outcome.Execution {
+				case session.Executed:
+					ran++
+				case session.NotExecuted, session.Indeterminate:
+				default:
+					t.Errorf("%+v", u.Outcome)
+				}
+			}
+			t.Logf("%d of 100 calls were answered", ran)
+		})
+	}
+}

@@ -1,0 +1,42 @@
+//go:build linux
+
+package main
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"testing"
+	"time"
+)
+
+// TestMain is also what the fleet's processes are.
+func TestMain(m *testing.M) {
+	if os.Getenv("CHAOS_RPC_CHILD") != "" {
+		if _, err := child(os.Args[1:]); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
+	os.Exit(m.Run())
+}
+
+// Twenty seconds of chaos.
+func TestAFleetKeepsItsPromises(t *testing.T) {
+	o := &settings{calls: 1 << 30, servers: 3, clients: 2, workers: 12, seed: rand.Uint64N(1 << 32), limit: 20 * time.Second, slack: 2 * time.Second}
+	t.Logf("seed %d", o.seed)
+	f := &fleet{settings: o, dir: t.TempDir()}
+	h, hits, err := f.run(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := check(h)
+	found.print(t.Output(), hits, o.limit)
+	if len(found.broken) > 0 {
+		t.Errorf("%d promises were broken", len(found.broken))
+	}
+	if len(h.outcomes) < 100 || len(hits) < 3 {
+		t.Errorf("%d calls, %d kinds of trouble", len(h.outcomes), len(hits))
+	}
+}
