@@ -5,12 +5,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"runtime"
 	"sync"
 	"testing"
 	"time"
 
 	"rpcpool.dev/rpc/conn"
+	"rpcpool.dev/rpc/journal"
 	"rpcpool.dev/rpc/server"
 	"rpcpool.dev/rpc/session"
 )
@@ -251,4 +253,48 @@ func TestC27_AHandlerThatEndsItsGoroutine(t *testing.T) {
 		t.Errorf("text is %q", u.Text)
 	}
 	ask(soon(t), c, "who", "").is(t, session.OK, session.Executed)
+}
+
+type slowDisk struct {
+	*journal.Journal
+	ready chan struct{}
+}
+
+func (d slowDisk) Wait(ctx context.Context, _ uint64) error {
+	select {
+	case <-d.ready:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func TestC9_NothingStartsAfterItsDeadlineHoweverSlowTheDiskIs(t *testing.T) {
+	log, err := journal.Open(filepath.Join(t.TempDir(), "journal"), journal.Options{Policy: journal.Each})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = log.Close() })
+	disk := slowDisk{log, make(chan struct{}, 100)}
+	h := newHost(t, "a", hostOptions{core: server.Options{Journal: disk, Sync: true, ID: log.ID(), Life: uint64(log.Life())}})
+	o := quick()
+	o.Grace = time.Millisecond
+	c := newClient(t, o, h.endpoint())
+	disk.ready <- struct{}{}
+	disk.ready <- struct{}{} // session, start and end of the first
+	disk.ready <- struct{}{}
+	ask(soon(t), c, "do", "first").is(t, session.OK, session.Executed)
+	ctx, cancel := context.WithTimeout(soon(t), 50*time.Millisecond)
+	defer cancel()
+	ask(ctx, c, "do", "late").is(t, session.DeadlineExceeded, session.Indeterminate)
+	given, giveUp := context.WithCancel(soon(t))
+	time.AfterFunc(50*time.Millisecond, giveUp)
+	ask(given, c, "do", "given up").is(t, session.Canceled, session.Indeterminate)
+	for range 90 {
+		disk.ready <- struct{}{}
+	}
+	ask(soon(t), c, "do", "last").is(t, session.OK, session.Executed)
+	if late, given := h.count("late"), h.count("given up"); late != 0 || given != 0 {
+		t.Errorf("after their outcomes were told, %d and %d ran", late, given)
+	}
 }

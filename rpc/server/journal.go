@@ -215,7 +215,14 @@ func (c *Core) sync() {
 			t.perform(c)
 			c.mu.Lock()
 			c.behind = c.behind[1:]
+			starts := t.starts
 			c.unlock(t)
+			if len(starts) > 0 {
+				n := c.begin(nil)
+				n.starts = starts
+				c.start(n)
+				c.end(n)
+			}
 		}
 	}
 }

@@ -15,6 +15,7 @@ type turn struct {
 	fx     []session.Effect
 	sends  []send
 	runs   []*Job
+	starts []*session.Entry // that may run when the journal has what is before them
 	closes []*Link
 	wait   uint64 // what follows waits until the journal has this on disk; 0: nothing does
 }
@@ -46,15 +47,36 @@ func (c *Core) end(t *turn) {
 	for c.dispatch(t) {
 		c.settle(t)
 	}
+	for len(t.starts) > 0 && t.wait == 0 && len(c.behind) == 0 {
+		c.start(t)
+	}
 	if t.wait != 0 || len(c.behind) > 0 {
+		runs := t.runs // wait for nothing any more
+		t.runs = nil
 		c.defers(t)
 		c.mu.Unlock()
+		for _, j := range runs {
+			c.exec.Execute(j)
+		}
 		return
 	}
 	c.mu.Unlock()
 	t.perform(c)
 	c.mu.Lock()
 	c.unlock(t)
+}
+
+// start starts what has waited for the journal, if it still may.
+func (c *Core) start(t *turn) {
+	starts := t.starts
+	t.starts = nil
+	for _, e := range starts {
+		c.execute(t, e)
+	}
+	c.settle(t)
+	for c.dispatch(t) {
+		c.settle(t)
+	}
 }
 
 // unlock puts a turn back, and unlocks.
@@ -84,7 +106,11 @@ func (c *Core) settle(t *turn) {
 		case session.Queue:
 			c.enqueue(t, fx.Entry)
 		case session.Execute:
-			c.execute(t, fx.Entry)
+			if c.opts.Sync {
+				t.starts = append(t.starts, fx.Entry)
+			} else {
+				c.execute(t, fx.Entry)
+			}
 		case session.Interrupt:
 			if j := jobOf(fx.Entry); j != nil {
 				j.cancel(context.Canceled)
