@@ -52,11 +52,7 @@ func (c *Client) dial(p *peer) {
 func (h *handler) Message(p conn.Peer, in *conn.In) {
 	c := (*Client)(h)
 	if in.Type == frame.TypeGoAway {
-		c.mu.Lock()
-		if l := c.lines[p]; l != nil {
-			l.away = true
-		}
-		c.mu.Unlock()
+		c.goneAway(p, in)
 		return
 	}
 	if in.Type == frame.TypeItems || in.Type == frame.TypeReply && in.Flags&frame.FlagStream != 0 {
@@ -82,6 +78,27 @@ func (h *handler) Message(p conn.Peer, in *conn.In) {
 	if met {
 		l.ref.Release()
 	}
+}
+
+// goneAway hears that a server takes no calls on a connection any more, and which it has
+// taken last. The others have not been sent, as it were: they do not keep the connection
+// from ending, and go elsewhere if the server stops.
+func (c *Client) goneAway(p conn.Peer, in *conn.In) {
+	t := c.begin()
+	if l := c.lines[p]; l != nil {
+		l.away = true
+		l.peer.session.Open(func(i *session.Invocation) {
+			if k, _ := i.Tag.(*call); k.line == l && k.seq > in.Seq {
+				c.session.Unsent(l.peer.session, k.seq)
+				c.letGoOf(t, l)
+				k.line = nil
+			}
+		})
+		if why, err := frame.ParseGoAway(in.Body); err == nil && why.Reason == frame.ReasonShutdown && len(c.list) > 1 {
+			t.out = c.session.Retire(l.peer.session, t.out)
+		}
+	}
+	c.end(nil, t, nil) //nolint:staticcheck // nil: do not wait
 }
 
 // receive gives a message to the session. The memory of a long reply goes to its call.

@@ -298,3 +298,64 @@ func TestC9_NothingStartsAfterItsDeadlineHoweverSlowTheDiskIs(t *testing.T) {
 		t.Errorf("after their outcomes were told, %d and %d ran", late, given)
 	}
 }
+
+func TestC27_GOAWAYCrossesACall(t *testing.T) {
+	g := newGate()
+	old, other := newHost(t, "old", hostOptions{net: conn.ServerOptions{Grace: 10 * time.Second}, methods: []server.Method{{Name: "wait", Run: g.run}}}), newHost(t, "other", hostOptions{})
+	proxy, e := old.behind()
+	c := newClient(t, quick(), e)
+	runs := make(chan *Call)
+	go func() { runs <- ask(soon(t), c, "wait", "it runs") }()
+	<-g.entered
+	proxy.Delay(100 * time.Millisecond)
+	stopped := make(chan struct{})
+	go func() {
+		_ = old.net.Shutdown(soon(t))
+		close(stopped)
+	}()
+	crossed := make(chan *Call)
+	go func() { crossed <- ask(soon(t), c, "do", "it crosses") }()
+	eventually(t, "it is open", func() bool { return c.Counts().Open == 2 })
+	if err := c.Update([]conn.Endpoint{e, other.endpoint()}); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case u := <-crossed:
+		u.is(t, session.OK, session.Executed)
+	case <-time.After(5 * time.Second):
+		t.Error("it waits for a server that has thrown it away")
+	}
+	close(g.open)
+	(<-runs).is(t, session.OK, session.Executed)
+	<-stopped
+	if n, m := old.count("it crosses"), other.count("it crosses"); n != 0 || m != 1 {
+		t.Errorf("it ran %d and %d times", n, m)
+	}
+}
+
+func TestS4_17_TheServersReaperCrossesACall(t *testing.T) {
+	ticks := make(chan time.Time)
+	var every time.Duration
+	h := newHost(t, "a", hostOptions{net: conn.ServerOptions{IdleTimeout: time.Second, Grace: 10 * time.Second, Ticker: func(d time.Duration) (<-chan time.Time, func()) {
+		every = d
+		return ticks, func() {}
+	}}})
+	proxy, e := h.behind()
+	c := newClient(t, quick(), e)
+	ask(soon(t), c, "do", "first").is(t, session.OK, session.Executed)
+	proxy.Delay(50 * time.Millisecond)
+	time.Sleep(250 * time.Millisecond) // the last ack has arrived
+	now := time.Now()
+	for range 14 {
+		now = now.Add(every)
+		ticks <- now
+	}
+	began := time.Now()
+	ask(soon(t), c, "do", "second").is(t, session.OK, session.Executed)
+	if took := time.Since(began); took > 5*time.Second {
+		t.Errorf("it took %v", took)
+	}
+	if h.count("second") != 1 || proxy.Taken() != 2 {
+		t.Errorf("%d runs, %d connections", h.count("second"), proxy.Taken())
+	}
+}

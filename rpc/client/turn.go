@@ -163,6 +163,10 @@ func (c *Client) note(t *turn, d *session.Demand) {
 		return // it is gone; the session is about to hear of it
 	}
 	s := send{line: l, msg: d.Msg}
+	if d.Call != nil && l.away { // it would be thrown away there
+		c.session.Unsent(p.session, d.Msg.Seq)
+		return
+	}
 	if d.Call != nil {
 		s.call, _ = d.Call.Tag.(*call)
 		s.call.pins.Add(1)
