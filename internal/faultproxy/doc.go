@@ -4,6 +4,7 @@
 //	client ═══ Proxy ═══ server
 //	             │
 //	             ├─ Freeze: nothing passes, nobody is told; Thaw: what was held back passes
+//	             ├─ Lose: the same for the connections that there are, for good
 //	             ├─ Cut, Reset: all connections end, by FIN or by RST
 //	             ├─ CutAfter: the next connections end after so many bytes
 //	             └─ Refuse: new connections end at once

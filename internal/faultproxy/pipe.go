@@ -70,8 +70,12 @@ func (c *pipe) forward(d Direction) {
 func (c *pipe) pass(d Direction, to *net.TCPConn, b []byte) bool {
 	p := c.p
 	p.mu.Lock()
-	frozen, delay := p.frozen, p.delay
+	frozen, delay, lost := p.frozen, p.delay, c.lost
 	p.mu.Unlock()
+	if lost {
+		<-c.ended
+		return false
+	}
 	if delay > 0 {
 		time.Sleep(delay)
 	}

@@ -40,6 +40,7 @@ type pipe struct {
 	p     *Proxy
 	ends  [2]*net.TCPConn // server's, client's
 	left  [2]int64
+	lost  bool // under the proxy's lock
 	once  sync.Once
 	ended chan struct{}
 }
@@ -127,6 +128,16 @@ func (p *Proxy) Cut() { p.each(func(c *pipe) { c.end(false) }) }
 
 // Reset ends all connections by RST; what is on its way is lost.
 func (p *Proxy) Reset() { p.each(func(c *pipe) { c.end(true) }) }
+
+// Lose makes the connections that there are pass nothing any more, as if something on
+// the way had forgotten them: nobody is told. New ones are as ever.
+func (p *Proxy) Lose() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for c := range p.pipes {
+		c.lost = true
+	}
+}
 
 // HalfClose says to all servers that their clients send nothing any more.
 func (p *Proxy) HalfClose() { p.each(func(c *pipe) { _ = c.ends[ToServer].CloseWrite() }) }

@@ -114,8 +114,8 @@ func TestC1_TheXIDOfALostCallIsTheOneThatTheServerSaw(t *testing.T) {
 	proxy.Cut()
 	u := <-done
 	u.is(t, session.Expired, session.Indeterminate) // the table does not know the session
-	if len(old.xids["x"]) != 1 || u.XID != old.xids["x"][0] {
-		t.Errorf("the call is %v, the server has seen %v", u.XID, old.xids["x"])
+	if old.count("x") != 1 || u.XID != old.xid("x") {
+		t.Errorf("the call is %v, the server has seen %v", u.XID, old.xid("x"))
 	}
 	close(g.open)
 }

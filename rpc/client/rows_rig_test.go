@@ -107,6 +107,16 @@ func (h *host) count(args string) int {
 	return h.runs[args]
 }
 
+// xid returns the identity of something's first run.
+func (h *host) xid(args string) (x session.XID) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if all := h.xids[args]; len(all) > 0 {
+		x = all[0]
+	}
+	return x
+}
+
 func (h *host) endpoint() conn.Endpoint { return conn.Endpoint{ID: h.id, TCP: h.addr} }
 
 // behind puts a proxy before a server.
