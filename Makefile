@@ -41,6 +41,9 @@ KUBE_NODE := $(CACHE)/node-$(shell cat hack/kube/go.mod hack/kube/go.sum hack/ku
 DEPLOY_TOOLS := $(CACHE)/deploy-$(shell cat hack/tools/deploy/go.mod hack/tools/deploy/go.sum | sha256sum | cut -c1-16)
 HELM := $(DEPLOY_TOOLS)/helm
 KUSTOMIZE := $(DEPLOY_TOOLS)/kustomize
+# And what makes Go files of protobuf definitions, and speaks gRPC: it follows gRPC's.
+GRPC_TOOLS := $(CACHE)/grpc-$(shell cat hack/tools/grpc/go.mod hack/tools/grpc/go.sum hack/tools/grpc/main.go | sha256sum | cut -c1-16)
+GRPCURL := $(GRPC_TOOLS)/grpcurl
 KUBECTL ?= kubectl
 
 CRD := config/crd/bases/rpcpool.dev_rpcpools.yaml
@@ -72,6 +75,10 @@ generate: $(CONTROLLER_GEN) ## Generate DeepCopy methods, and the references of 
 	go test -vet=off ./cmd/rpcpool -run '^TestReference$$' -update
 	go test -vet=off ./internal/metrics -run '^TestMetricsReference$$' -update
 
+.PHONY: proto
+proto: $(GRPCURL) ## Generate the Go files of the protobuf definitions.
+	$(GRPC_TOOLS)/grpc rpc/grpcdoor rpcpoolv1/calls.proto
+
 .PHONY: fmt
 fmt: ## Format the Go files.
 	gofmt -l -w .
@@ -98,7 +105,7 @@ lint-fix: $(GOLANGCI_LINT) ## Run golangci-lint and let it mend what it can.
 	$(GOLANGCI_LINT) run --allow-parallel-runners --fix ./...
 
 .PHONY: verify
-verify: $(CONTROLLER_GEN) ## Fail if a generated file is stale or a Go file is not formatted.
+verify: $(CONTROLLER_GEN) $(GRPCURL) ## Fail if a generated file is stale or a Go file is not formatted.
 	hack/verify.sh
 
 ##@ Test
@@ -126,6 +133,12 @@ test: build kube $(HELM) $(KUSTOMIZE) ## Run all tests with the race detector, c
 	cd test/bench-rpc && CGO_ENABLED=1 go test -vet=off -race ./...
 	go run ./test/bench soak --duration 20s
 	go run ./test/chaos -bin $(BIN) -sessions 400
+
+.PHONY: test-grpc
+test-grpc: $(GRPCURL) ## Test the gRPC door with clients of other makers (Python's grpcio, grpcurl), and docs/grpc.md with them.
+	hack/need.sh protoc protobuf-compiler
+	python3 -c 'import grpc, google.protobuf' 2>/dev/null || hack/need.sh python3-grpcio python3-grpcio python3-protobuf
+	GRPCURL=$(GRPCURL) CGO_ENABLED=1 go test -vet=off -race -count=1 -v -run '^TestForeign' ./rpc/grpcdoor
 
 .PHONY: sim
 sim: ## Play SEEDS (10000000) schedules of calls, from FIRST (1) on; the traces of those that break a promise are in out/sim.
@@ -304,6 +317,12 @@ $(GOLANGCI_LINT):
 	@echo "building golangci-lint with kube-api-linter in it (once, some minutes; kept in $(TOOLS))"
 	@mkdir -p $(TOOLS)
 	@cd hack/tools && CGO_ENABLED=0 go build -o $@ sigs.k8s.io/kube-api-linter/cmd/golangci-lint-kube-api-linter
+
+$(GRPCURL):
+	@echo "building the generators for gRPC, and grpcurl (once, some minutes; kept in $(GRPC_TOOLS))" >&2
+	@mkdir -p $(GRPC_TOOLS)
+	@cd hack/tools/grpc && CGO_ENABLED=0 go build -o $(GRPC_TOOLS)/ . google.golang.org/protobuf/cmd/protoc-gen-go \
+		google.golang.org/grpc/cmd/protoc-gen-go-grpc github.com/fullstorydev/grpcurl/cmd/grpcurl
 
 ##@ Tools
 

@@ -18,6 +18,8 @@ generated=(
 	docs/cli.md
 	docs/manifest.md
 	docs/metrics.md
+	rpc/grpcdoor/rpcpoolv1/calls.pb.go
+	rpc/grpcdoor/rpcpoolv1/calls_grpc.pb.go
 )
 
 before=$(mktemp -d)
@@ -27,7 +29,7 @@ for file in "${generated[@]}"; do
 	cp "$file" "$before/$file" 2>/dev/null || : >"$before/$file"
 done
 
-make --no-print-directory generate manifests
+make --no-print-directory generate manifests proto
 
 stale=0
 for file in "${generated[@]}"; do
