@@ -211,7 +211,7 @@ func (c *Core) enqueue(t *turn, e *session.Entry) {
 	}
 	switch {
 	case j.Method == nil:
-		c.refuse(t, j, session.Unimplemented, -1, "there is no such method")
+		c.refuse(t, j, session.Unimplemented, -time.Millisecond, "there is no such method")
 	case c.draining:
 		c.refuse(t, j, session.Refused, 0, "server is draining")
 	default:
