@@ -24,6 +24,8 @@ CHAOS ?= 2000
 KILLS ?= 50
 # How many calls `make chaos-rpc` makes.
 CALLS ?= 200000
+# Which Python `make test-grpc` uses: Debian's has Debian's packages.
+PYTHON ?= /usr/bin/python3
 # How many schedules of calls `make sim` plays, and which is the first.
 SEEDS ?= 10000000
 FIRST ?= 1
@@ -136,9 +138,9 @@ test: build kube $(HELM) $(KUSTOMIZE) ## Run all tests with the race detector, c
 
 .PHONY: test-grpc
 test-grpc: $(GRPCURL) ## Test the gRPC door with clients of other makers (Python's grpcio, grpcurl), and docs/grpc.md with them.
-	hack/need.sh protoc protobuf-compiler
-	python3 -c 'import grpc, google.protobuf' 2>/dev/null || hack/need.sh python3-grpcio python3-grpcio python3-protobuf
-	GRPCURL=$(GRPCURL) CGO_ENABLED=1 go test -vet=off -race -count=1 -v -run '^TestForeign' ./rpc/grpcdoor
+	hack/need.sh protoc protobuf-compiler libprotobuf-dev
+	$(PYTHON) -c 'import grpc, google.protobuf' 2>/dev/null || hack/need.sh python3-grpcio python3-grpcio python3-protobuf
+	GRPCURL=$(GRPCURL) PYTHON=$(PYTHON) CGO_ENABLED=1 go test -vet=off -race -count=1 -v -run '^TestForeign' ./rpc/grpcdoor
 
 .PHONY: sim
 sim: ## Play SEEDS (10000000) schedules of calls, from FIRST (1) on; the traces of those that break a promise are in out/sim.

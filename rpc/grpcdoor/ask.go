@@ -87,7 +87,7 @@ func (l *line) await(ctx context.Context) answer {
 // gaveUp is the answer to an RPC that has ended before there was one.
 func gaveUp(ctx context.Context) answer {
 	code := pb.Code_CODE_CANCELED
-	if ctx.Err() == context.DeadlineExceeded { //nolint:errorlint // Err returns it as it is
+	if ctx.Err() == context.DeadlineExceeded {
 		code = pb.Code_CODE_DEADLINE_EXCEEDED
 	}
 	return failed(code, session.Indeterminate, "RPC has ended; the call may go on")

@@ -427,6 +427,29 @@ func TestARestartForgetsNothing(t *testing.T) {
 	}
 }
 
+func TestAnswersWaitForTheDisk(t *testing.T) {
+	opts := table(t, filepath.Join(t.TempDir(), "journal"))
+	opts.Sync = true
+	r := newRig(t, opts, Options{})
+	c := r.open(r.dial())
+	in := c.next("count", "x")
+	for range 3 {
+		if out, err := c.rpc.Invoke(soon(t), in); err != nil || string(out.GetResult()) != "ran with x" {
+			t.Errorf("%v, %v", out, err)
+		}
+	}
+	out, err := c.rpc.Cancel(soon(t), &pb.CancelRequest{Session: c.session, Seq: 1})
+	if err != nil || string(out.GetResult()) != "ran with x" {
+		t.Errorf("%v, %v", out, err)
+	}
+	_, err = c.rpc.Invoke(soon(t), &pb.InvokeRequest{Session: &pb.Session{Id: make([]byte, 16), Secret: make([]byte, 16)}, Seq: 1, Method: "count"})
+	wants(t, err, codes.NotFound, pb.Code_CODE_EXPIRED, pb.Execution_EXECUTION_INDETERMINATE)
+	if _, err := c.rpc.Invoke(soon(t), &pb.InvokeRequest{Method: "count"}); err != nil {
+		t.Error(err)
+	}
+	r.ran(2)
+}
+
 func TestARestartWithoutAJournalIsAmnesiaAndSaysSo(t *testing.T) {
 	before, after := newRig(t, server.Options{}, Options{}), newRig(t, server.Options{}, Options{})
 	c := before.open(before.dial())
