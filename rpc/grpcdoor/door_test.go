@@ -2,7 +2,12 @@ package grpcdoor
 
 import (
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
 	"crypto/tls"
+	"crypto/x509"
+	"math/big"
 	"net"
 	"testing"
 	"time"
@@ -12,10 +17,12 @@ import (
 	"google.golang.org/grpc/credentials"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/peer"
 	reflectionpb "google.golang.org/grpc/reflection/grpc_reflection_v1"
 	"google.golang.org/grpc/status"
 
 	pb "rpcpool.dev/rpc/grpcdoor/rpcpoolv1"
+	"rpcpool.dev/rpc/port"
 	"rpcpool.dev/rpc/server"
 	"rpcpool.dev/rpc/session"
 )
@@ -167,6 +174,44 @@ func TestWhoTheClientIsIsKnownBehindAPort(t *testing.T) {
 	}
 	if _, _, err := creds.ClientHandshake(t.Context(), "", nil); err == nil {
 		t.Error("a client can use it")
+	}
+}
+
+// certificate makes one that is good for nothing but this test.
+func certificate(t *testing.T) tls.Certificate {
+	t.Helper()
+	k, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour), DNSNames: []string{"server"}}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, k.Public(), k)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: k}
+}
+
+func TestAdmitSeesTheCertificateOfAClient(t *testing.T) {
+	own := certificate(t)
+	r := newRigAt(t, server.Options{}, Options{Admit: func(ctx context.Context, _ []byte) error {
+		p, _ := peer.FromContext(ctx)
+		info, ok := p.AuthInfo.(credentials.TLSInfo)
+		if !ok || len(info.State.PeerCertificates) != 1 || info.State.PeerCertificates[0].DNSNames[0] != "server" {
+			return errNotAdmitted
+		}
+		return nil
+	}}, port.Options{TLS: &tls.Config{Certificates: []tls.Certificate{own}, ClientAuth: tls.RequestClientCert}})
+	secure := func(certs ...tls.Certificate) pb.CallsClient {
+		return r.dial(grpc.WithTransportCredentials(credentials.NewTLS(&tls.Config{InsecureSkipVerify: true, Certificates: certs})))
+	}
+	if got, err := r.open(secure(own)).call("count", "x"); got != "ran with x" || err != nil {
+		t.Errorf("%q, %v", got, err)
+	}
+	for name, rpc := range map[string]pb.CallsClient{"no certificate": secure(), "no TLS": r.dial()} {
+		if got, _ := failureOf(second(rpc.Open(soon(t), &pb.OpenRequest{}))); got != codes.Unauthenticated {
+			t.Errorf("%s: %v", name, got)
+		}
 	}
 }
 

@@ -41,6 +41,11 @@ type rig struct {
 
 func newRig(t testing.TB, core server.Options, opts Options) *rig {
 	t.Helper()
+	return newRigAt(t, core, opts, port.Options{})
+}
+
+func newRigAt(t testing.TB, core server.Options, opts Options, at port.Options) *rig {
+	t.Helper()
 	r := &rig{t: t, enter: make(chan struct{}, 64), leave: make(chan struct{}, 64)}
 	local := &server.Local{Log: slog.New(slog.DiscardHandler)}
 	var err error
@@ -71,7 +76,7 @@ func newRig(t testing.TB, core server.Options, opts Options) *rig {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, err := port.New(l, port.Options{})
+	p, err := port.New(l, at)
 	if err != nil {
 		t.Fatal(err)
 	}
