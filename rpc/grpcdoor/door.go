@@ -18,7 +18,6 @@ import (
 
 	pb "rpcpool.dev/rpc/grpcdoor/rpcpoolv1"
 	"rpcpool.dev/rpc/server"
-	"rpcpool.dev/rpc/session"
 )
 
 // Options of a Door. The zero value of each field means its default.
@@ -29,7 +28,6 @@ type Options struct {
 	MaxMessage int           // longest message, in bytes, either way. Default 64 MiB and what is around it
 	MaxStreams int           // RPCs that one connection may have open. Default 1024
 	IdleAfter  time.Duration // clients without RPCs are sent away after it. Default 5 min
-	Random     func([]byte)  // fills in identities and secrets. Default: crypto/rand
 }
 
 func (o *Options) setDefaults() {
@@ -38,9 +36,6 @@ func (o *Options) setDefaults() {
 	set(&o.MaxMessage, 64<<20+64<<10)
 	set(&o.MaxStreams, 1024)
 	set(&o.IdleAfter, 5*time.Minute)
-	if o.Random == nil {
-		o.Random = func(b []byte) { _, _ = rand.Read(b) }
-	}
 }
 
 func set[T int | time.Duration](v *T, otherwise T) {
@@ -131,8 +126,10 @@ func (d *Door) Close() error {
 	return nil
 }
 
-// newID makes an identity, or a secret.
-func (d *Door) newID() (id session.ID) {
-	d.opts.Random(id[:])
-	return id
+// newKey makes a session's identity and secret. That crypto/rand fails ends the program.
+func newKey(seq uint64) (k key) {
+	_, _ = rand.Read(k.session[:])
+	_, _ = rand.Read(k.secret[:])
+	k.seq = seq
+	return k
 }

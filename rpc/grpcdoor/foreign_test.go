@@ -153,7 +153,7 @@ wrong secret: NOT_FOUND CODE_EXPIRED EXECUTION_INDETERMINATE
 unknown method: UNIMPLEMENTED CODE_UNIMPLEMENTED EXECUTION_NOT_EXECUTED
 cancel overtakes: CODE_CANCELED EXECUTION_NOT_EXECUTED
 and its call: CANCELLED CODE_CANCELED EXECUTION_NOT_EXECUTED
-long error: 1536 bytes, 3464 cut, the whole 5000
+long error: 1024 bytes, 3976 cut, the whole 5000
 big message: True
 lost connection, asked again: b'ran with y'
 threads: 200 results, 200 different

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"net"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -54,6 +55,9 @@ func newRigAt(t testing.TB, core server.Options, opts Options, at port.Options) 
 	}
 	for name, run := range map[string]server.Run{
 		"echo": echo, "fail": failing, "count": r.count, "slow": r.slow, "deaf": r.deaf, "left": left, "trace": trace,
+		"loud": func(*server.Job) (session.Code, []byte) {
+			return session.Failed, wire.Failure(time.Second, strings.Repeat("ü", 512), make([]byte, 5000))
+		},
 		"panic": func(*server.Job) (session.Code, []byte) { panic("ouch") },
 		"picky": func(*server.Job) (session.Code, []byte) {
 			return session.Invalid, wire.Failure(0, "no such arguments", nil)

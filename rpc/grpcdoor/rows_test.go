@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 
 	pb "rpcpool.dev/rpc/grpcdoor/rpcpoolv1"
@@ -52,6 +53,16 @@ func TestS3_9_EveryErrorSaysWhetherTheCallRan(t *testing.T) {
 	whole, err := c.rpc.Cancel(soon(t), &pb.CancelRequest{Session: c.session, Seq: c.seq})
 	if err != nil || len(whole.GetFailure().GetDetail()) != 5000 || whole.GetFailure().GetDetailCut() != 0 {
 		t.Errorf("the whole of it: %v, %v", whole, err)
+	}
+}
+
+func TestTheLongestErrorFitsWhereClientsWantIt(t *testing.T) {
+	r := newRig(t, server.Options{}, Options{})
+	c := r.open(r.dial(grpc.WithMaxHeaderListSize(8 << 10)))
+	_, err := c.call("loud", "")
+	f := wants(t, err, codes.Unknown, pb.Code_CODE_FAILED, pb.Execution_EXECUTION_EXECUTED)
+	if len(f.GetText()) != 1024 || f.GetDetailCut() != 5000-detailMost {
+		t.Errorf("%d bytes of text, %d cut", len(f.GetText()), f.GetDetailCut())
 	}
 }
 

@@ -26,7 +26,7 @@ const badSession = "id and secret of a session have 16 bytes each"
 // Open implements [pb.CallsServer].
 func (s calls) Open(ctx context.Context, in *pb.OpenRequest) (*pb.OpenResponse, error) {
 	d := s.door
-	k := key{session: d.newID(), secret: d.newID()}
+	k := newKey(0)
 	greeting := &session.Handshake{Session: k.session, Secret: k.secret}
 	former, ok := keyOf(in.GetFormer(), 0)
 	if in.GetFormer() != nil && !ok {
@@ -60,7 +60,7 @@ func (s calls) Invoke(ctx context.Context, in *pb.InvokeRequest) (*pb.InvokeResp
 	}
 	greeting := hello(k, in)
 	if alone {
-		k = key{d.newID(), d.newID(), 1}
+		k = newKey(1)
 		greeting = resume(k)
 		greeting.Greeting.Resume = false
 	}

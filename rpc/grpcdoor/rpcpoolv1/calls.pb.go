@@ -1017,7 +1017,7 @@ type Failure struct {
 	// Negative: not here.
 	RetryAfter *durationpb.Duration `protobuf:"bytes,4,opt,name=retry_after,json=retryAfter,proto3" json:"retry_after,omitempty"`
 	// What the handler, or who watches the workers, has to say beside: an error of the
-	// application, the report on a crash. In a status at most 1,536 bytes of it.
+	// application, the report on a crash. In a status at most 1 KiB of it.
 	Detail        []byte `protobuf:"bytes,5,opt,name=detail,proto3" json:"detail,omitempty"`
 	DetailCut     uint32 `protobuf:"varint,6,opt,name=detail_cut,json=detailCut,proto3" json:"detail_cut,omitempty"` // how many bytes of detail are missing here; Cancel returns them all
 	Xid           string `protobuf:"bytes,7,opt,name=xid,proto3" json:"xid,omitempty"`                               // the call's name in logs: session in hexadecimal, "/", seq
