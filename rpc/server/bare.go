@@ -20,12 +20,12 @@ type Bare struct {
 	local *Local
 	core  *Core // has no table: it is the jobs' clock, their values and the methods
 
-	mu      sync.Mutex
-	peer    conn.Peer
-	bound   map[uint32]*Method // by the parent's number; nil: there is none of that name
-	open    map[uint64]*Job
-	early   [earlyMost]uint64 // calls that were cancelled and are not open: they may still come
-	earlies int               // how many there were
+	mu    sync.Mutex
+	peer  conn.Peer
+	bound map[uint32]*Method // by the parent's number; nil: there is none of that name
+	open  map[uint64]*Job
+	early [earlyMost]uint64 // calls that were cancelled and are not open: they may still come
+	ahead int               // how many there were
 }
 
 // earlyMost is how many CANCELs that have overtaken their CALL are remembered: a
@@ -94,7 +94,7 @@ func (b *Bare) call(p conn.Peer, in *conn.In) {
 
 // wasCanceled tells whether a call's CANCEL has come before it.
 func (b *Bare) wasCanceled(seq uint64) bool {
-	for _, s := range b.early[:min(b.earlies, earlyMost)] {
+	for _, s := range b.early[:min(b.ahead, earlyMost)] {
 		if s == seq {
 			return true
 		}
@@ -106,8 +106,8 @@ func (b *Bare) cancel(seq uint64) {
 	b.mu.Lock()
 	j := b.open[seq]
 	if j == nil {
-		b.early[b.earlies%earlyMost] = seq
-		b.earlies++
+		b.early[b.ahead%earlyMost] = seq
+		b.ahead++
 	}
 	b.mu.Unlock()
 	if j != nil {

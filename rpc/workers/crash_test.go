@@ -120,13 +120,13 @@ func TestS0_9EveryWayToDieHasItsCause(t *testing.T) {
 			}
 			switch {
 			case way == "garbage" || way == "close":
-				s.command.Env = []string{"STAYS=1"}
+				s.command.Env, s.workers.Stop = []string{"STAYS=1"}, 50*time.Millisecond
 			case way == "leak":
 				s.command.Limits = []direct.Limit{{Resource: unix.RLIMIT_NOFILE, Value: 64}}
 			case way == "memory" && raceEnabled:
 				t.Skip("the race detector needs its address space")
 			case way == "memory":
-				s.command.Limits = []direct.Limit{{Resource: unix.RLIMIT_AS, Value: 1 << 30}}
+				s.command.Limits = []direct.Limit{{Resource: unix.RLIMIT_AS, Value: 3 << 30}}
 			}
 			r := newRig(t, s)
 			r.works()

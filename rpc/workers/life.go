@@ -101,7 +101,7 @@ func (p *Pool) begin(i int) (*worker, error) {
 func (p *Pool) enter(w *worker) {
 	p.mu.Lock()
 	p.spares = append(p.spares, w)
-	p.position[w.position].state = Spare
+	p.position[w.position].state, p.position[w.position].err = Spare, nil
 	serves := p.promote()
 	p.mu.Unlock()
 	if serves {
@@ -162,6 +162,9 @@ func (w *worker) leave() {
 func (w *worker) finish() (served bool) {
 	p := w.pool
 	if p.ctx.Err() != nil {
+		p.mu.Lock()
+		w.killed = cmp.Or(w.killed, crash.Drained)
+		p.mu.Unlock()
 		_ = w.conn.Close()
 		w.await(w.proc.Exited(), p.opts.Stop, crash.Drained, "the server stops")
 	}

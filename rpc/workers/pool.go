@@ -155,7 +155,7 @@ func (p *Pool) Status() Status {
 			state = Busy
 		}
 		s.States = append(s.States, state)
-		s.CrashLoop = s.CrashLoop || at.loop
+		s.CrashLoop = s.CrashLoop || at.loop && (state == Starting || state == Backoff)
 		if at.err != nil {
 			s.Err = fmt.Errorf("worker %d: %w", i, at.err)
 		}

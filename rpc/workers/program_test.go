@@ -110,7 +110,7 @@ func wait(j *server.Job) (session.Code, []byte) {
 
 func deaf(j *server.Job) (session.Code, []byte) {
 	ran(j)
-	for { //nolint:staticcheck // it is what the test is about
+	for {
 		runtime.Gosched()
 	}
 }
@@ -138,7 +138,7 @@ func fds(*server.Job) (session.Code, []byte) {
 func family(j *server.Job) (session.Code, []byte) {
 	signal.Ignore(unix.SIGTERM)
 	for range 3 {
-		c := exec.Command("sh", "-c", "trap '' TERM; setsid sh -c 'echo $$ >>\"$1\"; exec sleep 600' x \"$1\" & echo $$ >>\"$1\"; exec sleep 600", "x", string(j.Args)) //nolint:noctx // it is to be killed by others
+		c := exec.Command("sh", "-c", "trap '' TERM; setsid sh -c 'echo $$ >>\"$1\"; exec sleep 600' x \"$1\" & echo $$ >>\"$1\"; exec sleep 600", "x", string(j.Args))
 		c.SysProcAttr = &unix.SysProcAttr{Setsid: true}
 		if err := c.Start(); err != nil {
 			panic(err)
@@ -157,7 +157,7 @@ func nested(j *server.Job) (session.Code, []byte) {
 	}
 	c, err := client.New(client.Options{})
 	if err == nil {
-		defer c.Close() //nolint:errcheck // it is of no more use
+		defer c.Close()
 		err = c.Update([]conn.Endpoint{{ID: next, Unix: next}})
 	}
 	if err != nil {
@@ -177,7 +177,7 @@ var ways = map[string]func(){
 	"exit 7":    func() { os.Exit(7) },
 	"_exit":     func() { go os.Exit(3) },
 	"panic":     func() { go func() { panic("oh no") }() },
-	"deadlock":  func() { var mu sync.Mutex; mu.Lock(); mu.Lock() }, //nolint:staticcheck // it is the point
+	"deadlock":  func() { var mu sync.Mutex; mu.Lock(); mu.Lock() },
 	"stop":      func() { _ = unix.Kill(os.Getpid(), unix.SIGSTOP) },
 	"deaf term": func() { signal.Ignore(unix.SIGTERM); select {} },
 	"garbage":   func() { channels(func(fd int) { _, _ = unix.Write(fd, []byte(strings.Repeat("garbage!", 64))) }) },
@@ -192,9 +192,6 @@ var ways = map[string]func(){
 		var all [][]byte
 		for {
 			b := make([]byte, 64<<20)
-			for i := 0; i < len(b); i += 4096 {
-				b[i] = 1
-			}
 			all = append(all, b)
 			runtime.KeepAlive(all)
 		}
@@ -212,8 +209,8 @@ var ways = map[string]func(){
 
 // reset gives a signal back to the kernel, which Go's runtime has taken.
 func reset(s unix.Signal) {
-	var act [4]uint64                                                                              // struct sigaction: SIG_DFL
-	unix.RawSyscall6(unix.SYS_RT_SIGACTION, uintptr(s), uintptr(unsafe.Pointer(&act)), 0, 8, 0, 0) //nolint:errcheck // it cannot fail
+	var act [4]uint64 // struct sigaction: SIG_DFL
+	unix.RawSyscall6(unix.SYS_RT_SIGACTION, uintptr(s), uintptr(unsafe.Pointer(&act)), 0, 8, 0, 0)
 }
 
 // segfault writes through a wild pointer, as native code would.

@@ -70,7 +70,7 @@ func newRig(t testing.TB, s setting) *rig {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l, err := net.Listen("unix", r.path) //nolint:noctx // it ends at once
+	l, err := net.Listen("unix", r.path)
 	if err != nil {
 		t.Fatal(err)
 	}
