@@ -57,7 +57,8 @@ func Serve(ctx context.Context, methods ...server.Method) error {
 
 // ServeConn is Serve on any connection. It closes nc.
 func ServeConn(ctx context.Context, nc net.Conn, methods ...server.Method) error {
-	bare, err := server.NewBare(ctx, &server.Local{}, methods...)
+	local := &server.Local{}
+	bare, err := server.NewBare(ctx, local, methods...)
 	if err != nil {
 		return errors.Join(err, nc.Close()) //nolint:wrapcheck // it names the method
 	}
@@ -67,6 +68,7 @@ func ServeConn(ctx context.Context, nc net.Conn, methods ...server.Method) error
 	if err != nil {
 		return fmt.Errorf("call channel: %w", err)
 	}
+	defer func() { go local.Close() }() //nolint:errcheck // it cannot fail, and may wait for a handler that never ends
 	select {
 	case <-c.Done():
 	case <-ctx.Done():

@@ -243,6 +243,48 @@ func TestNothingIsLeftBehind(t *testing.T) {
 	})
 }
 
+// TestWhatHasNotLeftRunsElsewhere is C.7.3's "worker before hand-over". A worker is
+// stopped, and gets more calls than its window takes. When it dies, those of which not a
+// byte has left run elsewhere, once, and nobody notices; the others may have run.
+func TestWhatHasNotLeftRunsElsewhere(t *testing.T) {
+	const n = 200
+	r := newRig(t, setting{workers: workers.Options{Concurrency: n + 1}})
+	pid, err := strconv.Atoi(string(r.call("pid", "").Reply))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var wg sync.WaitGroup
+	wg.Go(func() { r.call("die stop", "stopped") })
+	eventually(t, "it has stopped", func() bool { s, _ := statOf(pid); return s != nil && s[0] == "T" })
+	calls := make([]client.Call, n)
+	for i := range calls {
+		wg.Go(func() { calls[i] = r.call("patient", fmt.Sprintf("call-%d-%s", i, strings.Repeat("x", 7<<10))) })
+	}
+	eventually(t, "all are given to it", func() bool { return r.core.Counts().Running == n+1 })
+	_ = unix.Kill(pid, unix.SIGKILL)
+	wg.Wait()
+	runs := map[string]int{}
+	for _, args := range r.ran() {
+		runs[args]++
+	}
+	moved := 0
+	for i, u := range calls {
+		switch {
+		case u.Outcome.Code == session.OK:
+			moved++
+			if runs[string(u.Args)] != 1 {
+				t.Errorf("call %d ran %d times", i, runs[string(u.Args)])
+			}
+		case u.Outcome.Code != session.Crashed || u.Outcome.Execution != session.Indeterminate || runs[string(u.Args)] != 0:
+			t.Errorf("call %d: %+v, ran %d times", i, u.Outcome, runs[string(u.Args)])
+		}
+	}
+	if s := r.pool.Status(); moved == 0 || s.Moved < uint64(moved) || s.Crashed != uint64(n+1-moved) {
+		t.Errorf("%d of %d calls ran elsewhere; %+v", moved, n, s)
+	}
+	t.Logf("%d of %d calls ran elsewhere", moved, n)
+}
+
 // TestS2_4TheCallerIsNotTouched: what a callee does to its memory, its descriptors or
 // the arguments it was given does not change a byte here.
 func TestS2_4TheCallerIsNotTouched(t *testing.T) {

@@ -132,6 +132,14 @@ func TestWhatCannotBeStartedLeavesNothing(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	if bad, err := New(Command{Path: "/bin/sh", Limits: []Limit{{Resource: 99}}}); err != nil {
+		t.Error(err)
+	} else {
+		if _, err := bad.Start(t.Context()); !errors.Is(err, unix.EINVAL) {
+			t.Error(err)
+		}
+		_ = bad.Close()
+	}
 	if after, _ := os.ReadDir("/proc/self/fd"); len(after) > len(before) {
 		t.Errorf("%d descriptors, then %d", len(before), len(after))
 	}

@@ -34,6 +34,7 @@ type Starter struct {
 	last   atomic.Uint64
 	launch chan func() // to the thread that forks
 	sweep  *sweeper
+	ends   sync.WaitGroup // workers that are watched
 	over   sync.WaitGroup
 
 	mu     sync.Mutex
@@ -111,7 +112,7 @@ func (s *Starter) Start(ctx context.Context) (workers.Process, error) {
 		return nil, fmt.Errorf("start %s: %w", s.cmd.Path, err)
 	}
 	s.live[p] = struct{}{}
-	s.over.Go(func() {
+	s.ends.Go(func() {
 		p.watch()
 		s.mu.Lock()
 		delete(s.live, p)
@@ -147,10 +148,16 @@ func (s *Starter) start() (_ *process, err error) {
 		_ = unix.SetNonblock(pidfd, true)
 		p.pidfd = os.NewFile(uintptr(pidfd), "worker")
 	}
-	for _, l := range s.cmd.Limits {
-		_ = unix.Prlimit(p.pid, l.Resource, &unix.Rlimit{Cur: l.Value, Max: l.Value}, nil)
-	}
 	go p.output.collect()
+	for _, l := range s.cmd.Limits {
+		err = errors.Join(err, unix.Prlimit(p.pid, l.Resource, &unix.Rlimit{Cur: l.Value, Max: l.Value}, nil))
+	}
+	if err != nil {
+		p.Kill()
+		p.watch()
+		_ = p.channel.Close()
+		return nil, fmt.Errorf("limits: %w", err)
+	}
 	return p, nil
 }
 
@@ -196,8 +203,8 @@ func (s *Starter) Close() error {
 	s.mu.Unlock()
 	for _, p := range left {
 		p.Kill()
-		<-p.exited
 	}
+	s.ends.Wait()
 	close(s.launch)
 	s.sweep.stop()
 	s.over.Wait()

@@ -123,7 +123,7 @@ func (s *sweeper) pass() {
 			if p.session == s.self || p.session == 0 || p.zombie {
 				return
 			}
-			if _, left := dead[p.session]; left && p.session != p.pid || marks[markOf(p.pid)] {
+			if _, left := dead[p.session]; left && p.session != p.pid || marked(p.pid, marks) {
 				found = true
 				_ = unix.Kill(p.pid, unix.SIGKILL)
 			}
@@ -135,18 +135,19 @@ func (s *sweeper) pass() {
 	}
 }
 
-// markOf is the mark in a process's first environment.
-func markOf(pid int) string {
+// marked tells whether a process has one of the marks in its first environment. Below
+// workers of workers, there are several.
+func marked(pid int, marks map[string]bool) bool {
 	env, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/environ")
 	if err != nil {
-		return ""
+		return false
 	}
 	for e := range bytes.SplitSeq(env, []byte{0}) {
-		if bytes.HasPrefix(e, []byte(variable+"=")) {
-			return string(e)
+		if marks[string(e)] {
+			return true
 		}
 	}
-	return ""
+	return false
 }
 
 // oom counts how often the kernel has killed for want of memory: in this process's
