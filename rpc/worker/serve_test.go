@@ -50,7 +50,7 @@ func join(t *testing.T, methods ...server.Method) *parent {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close() //nolint:errcheck // one connection is enough
+	defer l.Close()
 	ctx, cancel := context.WithCancel(t.Context())
 	p := &parent{t: t, answers: make(chan session.Message, 10), said: make(chan frame.Type, 10), served: make(chan error, 1), stop: cancel}
 	go func() {
@@ -195,7 +195,7 @@ func TestWithoutAParentThereIsNoWorker(t *testing.T) {
 		t.Error(err)
 	}
 	a, b := net.Pipe()
-	defer b.Close() //nolint:errcheck // nobody has it
+	defer b.Close()
 	if err := ServeConn(t.Context(), a, server.Method{Name: ""}); err == nil {
 		t.Error("a method without a name was taken")
 	}

@@ -35,6 +35,7 @@ type setting struct {
 	workers workers.Options
 	server  server.Options
 	command direct.Command
+	starter workers.Starter // else this binary is started
 	methods []server.Method // else all are let through
 	local   bool            // no workers: calls run in this process
 }
@@ -88,24 +89,36 @@ func newRig(t testing.TB, s setting) *rig {
 
 func (r *rig) workers(s setting) (exec server.Executor, start, stop func()) {
 	r.t.Helper()
-	s.command.Path = os.Args[0]
-	s.command.Env = append(s.command.Env, "RUNS="+r.runs)
-	starter, err := direct.New(s.command)
-	if err != nil {
-		r.t.Fatal(err)
+	s.workers.Starter = s.starter
+	var starter *direct.Starter
+	if s.starter == nil {
+		starter = r.starter(s.command)
+		s.workers.Starter = starter
 	}
-	s.workers.Starter = starter
+	var err error
 	if r.pool, err = workers.New(s.workers); err != nil {
 		r.t.Fatal(err)
 	}
 	return r.pool, func() { r.pool.Start(r.core) }, func() {
 		_ = r.pool.Close()
+		if starter == nil {
+			return
+		}
 		if err := starter.Close(); err != nil {
 			r.t.Error(err)
 		}
 	}
 }
 
+func (r *rig) starter(c direct.Command) *direct.Starter {
+	r.t.Helper()
+	c.Path, c.Env = os.Args[0], append(c.Env, "RUNS="+r.runs)
+	s, err := direct.New(c)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return s
+}
 func (r *rig) another(opts client.Options) *client.Client {
 	r.t.Helper()
 	if opts.Grace == 0 {

@@ -82,6 +82,21 @@ func TestF9ACallIsKilledAtItsDeadline(t *testing.T) {
 	r.works()
 }
 
+func TestWhoDoesNotHeedACancelIsKilled(t *testing.T) {
+	r := newRig(t, setting{workers: workers.Options{Grace: 20 * time.Millisecond}})
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() {
+		eventually(t, "it runs", func() bool { return len(r.ran()) == 1 })
+		cancel()
+	}()
+	u := client.Call{Method: "deaf", Args: []byte("x"), Idempotent: true}
+	r.client.Do(ctx, &u)
+	if rep := report(t, &u); rep.Cause != crash.Timeout || len(r.ran()) != 1 {
+		t.Errorf("%+v, ran %v", rep, r.ran())
+	}
+	r.works()
+}
+
 // TestAKilledCallIsNoPoison: it was the time, not the arguments.
 func TestAKilledCallIsNoPoison(t *testing.T) {
 	r := newRig(t, setting{
