@@ -124,22 +124,27 @@ func (b *Bare) answer(j *Job, code session.Code, reply []byte) {
 	if j.OneWay && code == session.OK {
 		reply = nil
 	}
-	j.let(reply)
+	var owner conn.Releaser
+	if j.kept != nil && overlap(j.Args, reply) {
+		owner = j.kept // the arguments, or a part of them, are the result
+		j.kept = nil
+	}
+	j.let(nil)
 	ran := session.Executed
 	if code == session.Invalid {
 		ran = session.NotExecuted
 	}
-	b.tell(j, code, ran, reply)
+	b.tell(j, code, ran, reply, owner)
 }
 
 func (b *Bare) refuse(j *Job, code session.Code, why string) {
-	b.tell(j, code, session.NotExecuted, wire.Failure(0, why, nil))
+	b.tell(j, code, session.NotExecuted, wire.Failure(0, why, nil), nil)
 }
 
 // tell sends an answer. All are of one priority, and so in order; that of an inline
 // method is written by the reader that runs it, when it has handled all that came.
-func (b *Bare) tell(j *Job, code session.Code, ran session.Execution, reply []byte) {
-	var f conn.Message
+func (b *Bare) tell(j *Job, code session.Code, ran session.Execution, reply []byte, owner conn.Releaser) {
+	f := conn.Message{Owner: owner}
 	wire.Response(&session.Message{Kind: session.Reply, Seq: j.seq, Code: code, Execution: ran, Body: reply}, &f)
 	f.Priority = frame.PriorityNormal
 	if f.Type == frame.TypeReply {
@@ -149,7 +154,9 @@ func (b *Bare) tell(j *Job, code session.Code, ran session.Execution, reply []by
 	if j.Method == nil || j.Method.Inline {
 		send = b.peer.Queue
 	}
-	_ = send(&f) // it fails only where the parent is gone
+	if send(&f) != nil && owner != nil { // the parent is gone
+		owner.Release()
+	}
 }
 
 // Aside runs f, which waits for other calls, without counting j among those that run:

@@ -19,11 +19,13 @@ import (
 const (
 	// exitAfter is how long a process may take to end after its channel has: longer,
 	// and it is the channel that it has given up.
-	exitAfter = 100 * time.Millisecond
+	exitAfter = 500 * time.Millisecond
 	// closeAfter is how long a channel may take to end after its process has: longer,
 	// and somebody below it has it.
 	closeAfter = 100 * time.Millisecond
 )
+
+const sigkill = 9
 
 // live is a position: one worker after the other.
 func (p *Pool) live(i int) {
@@ -180,10 +182,9 @@ func (w *worker) finish() (served bool) {
 		}
 	}
 	w.sends.Wait()
-	var bad *frame.Error
 	p.mu.Lock()
-	if errors.As(w.broken, &bad) && w.killed == "" { // who is told to go for it may do so in order
-		w.killed, w.why = crash.Protocol, "call channel: "+bad.Error()
+	if w.misspoke() && w.killed == "" { // who is told to go for it may do so in order
+		w.killed, w.why = crash.Protocol, "call channel: "+w.broken.Error()
 	}
 	left := make([]*call, 0, len(w.calls))
 	for _, c := range w.calls {
@@ -197,6 +198,12 @@ func (w *worker) finish() (served bool) {
 	p.mu.Unlock()
 	w.settle(left)
 	return served
+}
+
+// misspoke tells whether the channel ended because the worker broke its rules.
+func (w *worker) misspoke() bool {
+	var bad *frame.Error
+	return errors.As(w.broken, &bad)
 }
 
 // await waits for an end, and brings it about if it does not come.
@@ -250,6 +257,9 @@ func (w *worker) report(calls int) crash.Report {
 	killed, why := w.killed, w.why
 	w.pool.mu.Unlock()
 	r := w.proc.Report()
+	if killed == crash.Protocol && !w.misspoke() && r.Signal != sigkill {
+		killed, why = "", "" // it was about to end by itself, and we did not wait long enough
+	}
 	r.Calls, r.Time, r.Lived = calls, time.Now(), time.Since(w.born)
 	r.Cause, r.Text = classify(killed, calls > 0, &r), why
 	return r
@@ -260,7 +270,7 @@ func classify(killed crash.Cause, busy bool, r *crash.Report) crash.Cause {
 	switch {
 	case killed != "":
 		return killed
-	case r.Signal == 9 && r.OOM:
+	case r.Signal == sigkill && r.OOM:
 		return crash.OOM
 	case r.Signal != 0:
 		return crash.Signal
