@@ -17,7 +17,7 @@ func splitAddress(s string) (network, where string, err error) {
 	if path, ok := strings.CutPrefix(s, "unix:"); ok {
 		path = strings.TrimPrefix(path, "//")
 		if path == "" || path == "@" {
-			return "", "", fmt.Errorf("%w %q: no path behind unix:", errAddress, s)
+			return "", "", fmt.Errorf("%w %q: no path behind the prefix", errAddress, s)
 		}
 		return "unix", path, nil
 	}

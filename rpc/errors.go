@@ -113,7 +113,7 @@ func (e *Error) Error() string {
 // Is makes errors.Is work with [Code], [Execution], [Reason], and the errors of package
 // context.
 func (e *Error) Is(target error) bool {
-	switch t := target.(type) { //nolint:errorlint // it is what errors.Is unwraps
+	switch t := target.(type) {
 	case Code:
 		return e.Code == t
 	case Execution:
@@ -121,8 +121,8 @@ func (e *Error) Is(target error) bool {
 	case Reason:
 		return e.Reason != "" && e.Reason == t
 	}
-	return e.Code == DeadlineExceeded && target == context.DeadlineExceeded || //nolint:errorlint // the same
-		e.Code == Canceled && target == context.Canceled //nolint:errorlint // the same
+	return e.Code == DeadlineExceeded && target == context.DeadlineExceeded ||
+		e.Code == Canceled && target == context.Canceled
 }
 
 // Unwrap returns what an error of this side was made of, such as why arguments could not be
@@ -155,8 +155,9 @@ func (f *failure) Error() string { return f.err.Error() }
 
 func (f *failure) Unwrap() error { return f.err }
 
+// Is makes errors.Is work with [Reason].
 func (f *failure) Is(target error) bool {
-	r, ok := target.(Reason) //nolint:errorlint // it is what errors.Is unwraps
+	r, ok := target.(Reason)
 	return ok && r == f.reason
 }
 

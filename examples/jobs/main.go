@@ -66,12 +66,12 @@ func main() {
 }
 
 // worker starts a worker process at an address.
-func worker(address, log string) (*exec.Cmd, error) {
+func worker(ctx context.Context, address, log string) (*exec.Cmd, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, err
 	}
-	cmd := exec.Command(self, "-serve", address, "-log", log)
+	cmd := exec.CommandContext(ctx, self, "-serve", address, "-log", log)
 	cmd.Env = append(os.Environ(), "JOBS_WORKER=1")
 	return cmd, cmd.Start()
 }
@@ -87,7 +87,7 @@ func master(ctx context.Context, jobs, workers int, out io.Writer) error {
 	running := make([]*exec.Cmd, workers)
 	for i := range workers {
 		addresses[i] = "unix:" + filepath.Join(dir, fmt.Sprint(i))
-		if running[i], err = worker(addresses[i], log); err != nil {
+		if running[i], err = worker(ctx, addresses[i], log); err != nil {
 			return err
 		}
 	}
@@ -112,7 +112,7 @@ func master(ctx context.Context, jobs, workers int, out io.Writer) error {
 			_ = w.Process.Kill()
 			_ = w.Wait()
 			_ = os.Remove(strings.TrimPrefix(addresses[killed%workers], "unix:"))
-			if running[killed%workers], err = worker(addresses[killed%workers], log); err != nil {
+			if running[killed%workers], err = worker(ctx, addresses[killed%workers], log); err != nil {
 				return err
 			}
 			killed++

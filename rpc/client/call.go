@@ -73,13 +73,13 @@ var calls = sync.Pool{New: func() any { //nolint:gochecknoglobals // memory, not
 
 // finish gives the user what has come of a call. It runs before the memory of the reply
 // is used again.
-func (c *call) finish() {
-	u, o := c.user, &c.inv.Outcome
+func (k *call) finish() {
+	u, o := k.user, &k.inv.Outcome
 	u.Outcome = *o
 	u.Outcome.Reply = nil
-	u.Started = c.inv.Started()
+	u.Started = k.inv.Started()
 	switch {
-	case c.kept != nil:
+	case k.kept != nil:
 	case o.Code == session.OK:
 		u.Reply = append(u.Reply[:0], o.Reply...)
 	default:
@@ -109,7 +109,7 @@ func (c *Client) Do(ctx context.Context, u *Call) {
 	c.await(ctx, k, held)
 	k.settle()
 	clear(k.tried)
-	*k = call{done: k.done, free: k.free, isOver: k.isOver, tried: k.tried[:0]} //nolint:govet // nobody has it any more
+	*k = call{done: k.done, free: k.free, isOver: k.isOver, tried: k.tried[:0]}
 	calls.Put(k)
 }
 
@@ -262,7 +262,7 @@ func (k *call) ended() {
 }
 
 func whyOf(ctx context.Context) session.Code {
-	if ctx.Err() == context.DeadlineExceeded { //nolint:errorlint // Err returns it as it is
+	if ctx.Err() == context.DeadlineExceeded {
 		return session.DeadlineExceeded
 	}
 	return session.Canceled

@@ -95,7 +95,6 @@ func TestS3_13_EveryReplyIsLostOnce(t *testing.T) {
 }
 
 type raw struct {
-	t    *testing.T
 	conn *conn.Conn
 	got  chan session.Message
 }

@@ -198,6 +198,7 @@ func (s *Stream) send(ctx context.Context, b []byte, flags frame.Flags) error {
 // released is closed when memory is let go of.
 type released chan struct{}
 
+// Release implements [conn.Releaser].
 func (r released) Release() { close(r) }
 
 func (s *Stream) given(err error) error {

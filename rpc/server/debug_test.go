@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
@@ -31,7 +32,7 @@ func TestThePageShowsWhatRuns(t *testing.T) {
 	}
 	page := func() string {
 		w := httptest.NewRecorder()
-		c.ServeHTTP(w, httptest.NewRequest("GET", "/debug/rpc", nil))
+		c.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/debug/rpc", nil))
 		return w.Body.String()
 	}
 	if p := page(); !strings.Contains(p, "1 calls run, 0 wait") || !strings.Contains(p, "measure") {

@@ -120,6 +120,7 @@ func (p Pusher) Push(ctx context.Context, batch []byte) error {
 // notExecuted is an error of a call that did not run and never will.
 type notExecuted struct{ error }
 
+// NotExecuted tells the accumulators' client.
 func (notExecuted) NotExecuted() bool { return true }
 
 func (e notExecuted) Unwrap() error { return e.error }
