@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"net"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -17,7 +18,13 @@ import (
 	"rpcpool.dev/rpc/wire"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if os.Getenv(childVariable) != "" {
+		runAsChild()
+		return
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // rig is a server, and clients of it.
 type rig struct {

@@ -1,0 +1,302 @@
+package client
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"runtime"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"rpcpool.dev/internal/faultproxy"
+	"rpcpool.dev/rpc/conn"
+	"rpcpool.dev/rpc/server"
+	"rpcpool.dev/rpc/session"
+)
+
+func TestS4_01_ManyEndpointsWithFewDescriptors(t *testing.T) {
+	h := newHost(t, "a", hostOptions{})
+	servers := 20_000
+	if raced {
+		servers = 2_000
+	}
+	out := runChild(t, "endpoints", h.addr, fmt.Sprint(servers)).wait()
+	t.Log(out)
+	var done, most int
+	if _, err := fmt.Sscanf(out, "%d done, at most %d descriptors", &done, &most); err != nil || done != servers || most >= 1024 {
+		t.Errorf("%q: %v", out, err)
+	}
+	if n := h.core.Counts(); n.Calls[session.OK] != uint64(servers) {
+		t.Errorf("%+v", n)
+	}
+}
+
+func callEndpoints(addr, servers string) error {
+	limit := syscall.Rlimit{Cur: 1024, Max: 1024}
+	if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
+		return err
+	}
+	n, err := strconv.Atoi(servers)
+	if err != nil {
+		return err
+	}
+	c, err := New(Options{})
+	if err != nil {
+		return err
+	}
+	endpoints := make([]conn.Endpoint, n)
+	for i := range endpoints {
+		endpoints[i] = conn.Endpoint{ID: fmt.Sprint(i), TCP: addr}
+	}
+	if err := c.Update(endpoints); err != nil {
+		return err
+	}
+	var next, done, most atomic.Int64
+	var wg sync.WaitGroup
+	for range 32 {
+		wg.Go(func() {
+			for i := next.Add(1) - 1; i < int64(n); i = next.Add(1) - 1 {
+				u := Call{Method: "who", Server: fmt.Sprint(i)}
+				if c.Do(context.Background(), &u); u.Outcome.Code == session.OK {
+					done.Add(1)
+				} else if i%100 == 0 {
+					fmt.Println(u.Outcome, u.Text)
+				}
+				if i%500 == 0 {
+					fds, _ := os.ReadDir("/proc/self/fd")
+					most.Store(max(most.Load(), int64(len(fds))))
+				}
+			}
+		})
+	}
+	wg.Wait()
+	fmt.Printf("%d done, at most %d descriptors\n", done.Load(), most.Load())
+	return c.Close()
+}
+
+func TestS4_02_AForgottenConnectionIsNoticed(t *testing.T) {
+	g := newGate()
+	h := newHost(t, "a", hostOptions{methods: []server.Method{{Name: "wait", Run: g.run}}})
+	proxy, e := h.behind()
+	o := quick()
+	o.Pool.Conn.Keepalive = conn.Keepalive{Silence: 300 * time.Millisecond, Answer: 150 * time.Millisecond}
+	c := newClient(t, o, e)
+	done := make(chan *Call)
+	go func() { done <- ask(soon(t), c, "wait", "x") }()
+	<-g.entered
+	close(g.open)
+	(<-done).is(t, session.OK, session.Executed)
+	proxy.Lose() // while it is idle
+	began := time.Now()
+	ask(soon(t), c, "do", "idle").is(t, session.OK, session.Executed)
+	t.Logf("F11: a call on a forgotten connection took %v; the bound is 0.6 s", time.Since(began))
+	if took := time.Since(began); took > 3*time.Second {
+		t.Errorf("it took %v", took)
+	}
+	if h.count("idle") != 1 || proxy.Taken() != 2 {
+		t.Errorf("%d runs, %d connections", h.count("idle"), proxy.Taken())
+	}
+	if d := (conn.Keepalive{Silence: 10 * time.Second, Answer: 5 * time.Second}); d.Silence+2*d.Answer > 20*time.Second {
+		t.Error("the defaults take longer than 20 s")
+	}
+}
+
+func TestS4_04_NothingIsCutInTheMiddle(t *testing.T) {
+	h := newHost(t, "a", hostOptions{methods: []server.Method{{Name: "sleep", Run: func(*server.Job) (session.Code, []byte) {
+		time.Sleep(400 * time.Millisecond)
+		return session.OK, nil
+	}}}})
+	proxy, e := h.behind()
+	o := quick()
+	o.Pool.IdleTimeout = 20 * time.Millisecond
+	c := newClient(t, o, e)
+	for range 2 {
+		ask(soon(t), c, "sleep", "").is(t, session.OK, session.Executed)
+	}
+	if n := proxy.Taken(); n > 2 {
+		t.Errorf("%d connections", n)
+	}
+	eventually(t, "it is reaped when it is idle", func() bool { return c.Counts().Conns == 0 })
+}
+
+func TestS4_05_NoReferenceIsLeftAfterFaultyCalls(t *testing.T) {
+	a, b := newHost(t, "a", hostOptions{}), newHost(t, "b", hostOptions{})
+	pa, ea := a.behind()
+	pb, eb := b.behind()
+	o := quick()
+	o.Grace = time.Millisecond
+	o.Pool.IdleTimeout = 50 * time.Millisecond
+	c := newClient(t, o, ea, eb)
+	stop := make(chan struct{})
+	var chaos, calls sync.WaitGroup
+	chaos.Go(func() {
+		for i := 0; ; i++ {
+			select {
+			case <-stop:
+				return
+			case <-time.After(5 * time.Millisecond):
+			}
+			p := []*faultproxy.Proxy{pa, pb}[i%2]
+			switch i % 5 {
+			case 0, 1:
+				p.Reset()
+			case 2:
+				p.CutAfter(faultproxy.ToServer, int64(i%700))
+				p.Cut()
+			case 3:
+				p.CutAfter(faultproxy.ToServer, -1)
+				p.Cut()
+			case 4:
+				p.Refuse(i%2 == 0)
+			}
+		}
+	})
+	var ended atomic.Int64
+	for w := range 16 {
+		calls.Go(func() {
+			for i := range 300 {
+				ctx, cancel := context.WithTimeout(t.Context(), time.Duration(1+(i*7+w)%20)*time.Millisecond)
+				u := Call{Method: []string{"do", "do!", "none"}[i%3], Args: make([]byte, i%2*10_000), Idempotent: i%4 == 0}
+				c.Do(ctx, &u)
+				cancel()
+				ended.Add(1)
+			}
+		})
+	}
+	calls.Wait()
+	close(stop)
+	chaos.Wait()
+	for _, p := range []*faultproxy.Proxy{pa, pb} {
+		p.CutAfter(faultproxy.ToServer, -1)
+		p.Refuse(false)
+	}
+	if n := c.Counts(); n.Open != 0 {
+		t.Errorf("%d calls are open", n.Open)
+	}
+	eventually(t, "all connections are reaped", func() bool { return c.Counts().Conns == 0 })
+	for _, id := range []string{"a", "b"} {
+		eventually(t, "it serves again", func() bool {
+			u := Call{Method: "who", Server: id}
+			c.Do(soon(t), &u)
+			return u.Outcome.Code == session.OK
+		})
+	}
+	eventually(t, "and is reaped again", func() bool { return c.Counts().Conns == 0 })
+}
+
+func TestS4_06_TheReaperRacesWithCalls(t *testing.T) {
+	h := newHost(t, "a", hostOptions{})
+	proxy, e := h.behind()
+	o := quick()
+	o.Pool.IdleTimeout = 4 * time.Millisecond
+	c := newClient(t, o, e)
+	var wg sync.WaitGroup
+	for w := range 4 {
+		wg.Go(func() {
+			for i := range 150 {
+				name := fmt.Sprintf("%d %d", w, i)
+				ask(soon(t), c, "do", name).is(t, session.OK, session.Executed)
+				if n := h.count(name); n != 1 {
+					t.Errorf("%q ran %d times", name, n)
+				}
+				time.Sleep(time.Duration(3+rand.IntN(4)) * time.Millisecond)
+			}
+		})
+	}
+	wg.Wait()
+	t.Logf("%d connections for 600 calls", proxy.Taken())
+}
+
+func TestS4_11_ConnectionsThatTheServerClosesAreGone(t *testing.T) {
+	h := newHost(t, "a", hostOptions{})
+	proxy, e := h.behind()
+	c := newClient(t, quick(), e)
+	for range 20 {
+		ask(soon(t), c, "do", "x").is(t, session.OK, session.Executed)
+		proxy.Cut()
+		eventually(t, "it is gone", func() bool { return c.Counts().Conns == 0 })
+	}
+	if n := proxy.Taken(); n != 20 {
+		t.Errorf("%d connections", n)
+	}
+}
+
+func TestS4_14_CallersOnThreadsOfTheirOwn(t *testing.T) {
+	h := newHost(t, "a", hostOptions{})
+	c := newClient(t, quick(), h.endpoint())
+	stop := make(chan struct{})
+	var busy, wg sync.WaitGroup
+	busy.Go(func() {
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+				ask(soon(t), c, "who", "").is(t, session.OK, session.Executed)
+			}
+		}
+	})
+	for range 100 {
+		wg.Go(func() {
+			runtime.LockOSThread()
+			for range 10 {
+				ask(soon(t), c, "do", "x").is(t, session.OK, session.Executed)
+			}
+		})
+	}
+	wg.Wait()
+	close(stop)
+	busy.Wait()
+}
+
+func TestS4_15_ShortGoroutinesLeaveNothing(t *testing.T) {
+	h := newHost(t, "a", hostOptions{})
+	proxy, e := h.behind()
+	c := newClient(t, quick(), e)
+	ask(soon(t), c, "do", "x")
+	before := runtime.NumGoroutine()
+	for range 100 {
+		var wg sync.WaitGroup
+		for range 100 {
+			wg.Go(func() { ask(t.Context(), c, "who", "").is(t, session.OK, session.Executed) })
+		}
+		wg.Wait()
+	}
+	eventually(t, "no goroutine is left", func() bool { return runtime.NumGoroutine() <= before+300 }) // the server keeps some for the next calls
+	if proxy.Taken() != 1 {
+		t.Errorf("%d connections", proxy.Taken())
+	}
+}
+
+func TestS4_16_TheIdleTimeoutOfTheEnvironment(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		env  map[string]string
+		want time.Duration
+		bad  bool
+	}{
+		{"nothing is said", nil, 30 * time.Second, false},
+		{"seconds", map[string]string{"RPC_IDLE_TIMEOUT": "45"}, 45 * time.Second, false},
+		{"a fraction", map[string]string{"XOSCAR_IDLE_TIMEOUT": "0.5"}, 500 * time.Millisecond, false},
+		{"a duration", map[string]string{"RPC_IDLE_TIMEOUT": "1m30s"}, 90 * time.Second, false},
+		{"both", map[string]string{"RPC_IDLE_TIMEOUT": "1", "XOSCAR_IDLE_TIMEOUT": "2"}, time.Second, false},
+		{"never", map[string]string{"XOSCAR_IDLE_TIMEOUT": "0"}, -1, false},
+		{"empty", map[string]string{"RPC_IDLE_TIMEOUT": ""}, 30 * time.Second, false},
+		{"negative", map[string]string{"RPC_IDLE_TIMEOUT": "-1"}, 0, true},
+		{"a word", map[string]string{"RPC_IDLE_TIMEOUT": "soon"}, 0, true},
+		{"more than there is", map[string]string{"RPC_IDLE_TIMEOUT": "1e30"}, 0, true},
+	} {
+		got, err := IdleTimeoutFromEnv(func(name string) (string, bool) {
+			v, ok := c.env[name]
+			return v, ok
+		})
+		if got != c.want || (err != nil) != c.bad {
+			t.Errorf("%s: %v, %v", c.name, got, err)
+		}
+	}
+}
