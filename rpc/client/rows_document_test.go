@@ -1,0 +1,72 @@
+package client
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// Every test that docs/rpc-rows.md names exists, every row has one or says why not, and
+// every test of this package that has a row's number is named.
+func TestTheDocumentOfRowsIsTrue(t *testing.T) {
+	text, err := os.ReadFile("../../docs/rpc-rows.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dirs := map[string]string{"client": ".", "conn": "../conn", "session": "../session", "sim": "../session/sim", "journal": "../journal", "tcp": "../../internal/tcp", "chaos-rpc": "../../test/chaos-rpc"}
+	known := map[string]map[string]bool{}
+	for name, dir := range dirs {
+		known[name] = testsIn(t, dir)
+	}
+	rows, named := map[string]bool{}, map[string]bool{}
+	test := regexp.MustCompile("`(Test\\w+)`")
+	for _, m := range regexp.MustCompile(`(?m)^\| (S[134]\.\d+|C\.\d+[a-z]?) \|([^|]*)\|([^|]*)\|([^|]*)\|$`).FindAllStringSubmatch(string(text), -1) {
+		row, tests, note := m[1], m[3], strings.TrimSpace(m[4])
+		if rows[row] {
+			t.Errorf("row %s stands there twice", row)
+		}
+		rows[row] = true
+		if strings.TrimSpace(tests) == "" && !strings.HasPrefix(note, "later: ") {
+			t.Errorf("row %s has no test, and no reason why not", row)
+		}
+		for group := range strings.SplitSeq(tests, ";") {
+			list, dir, _ := strings.Cut(group, "(")
+			dir = strings.TrimSuffix(strings.TrimSpace(dir), ")")
+			for _, name := range test.FindAllStringSubmatch(list, -1) {
+				if named[name[1]] = true; !known[dir][name[1]] {
+					t.Errorf("row %s: %s is not a test of %q", row, name[1], dir)
+				}
+			}
+		}
+	}
+	numbered := regexp.MustCompile(`^Test(S[1-4]_\d\d|C\d+)_`)
+	for name := range known["client"] {
+		if numbered.MatchString(name) && !named[name] {
+			t.Errorf("%s is not documented", name)
+		}
+	}
+	if len(rows) < 60 {
+		t.Errorf("only %d rows are found", len(rows))
+	}
+}
+
+func testsIn(t *testing.T, dir string) map[string]bool {
+	t.Helper()
+	paths, err := filepath.Glob(filepath.Join(dir, "*_test.go"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	names := map[string]bool{}
+	for _, path := range paths {
+		b, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range regexp.MustCompile(`(?m)^func (Test\w+)\(`).FindAllStringSubmatch(string(b), -1) {
+			names[m[1]] = true
+		}
+	}
+	return names
+}
