@@ -117,36 +117,20 @@ func (c *checker) count(o *outcome) {
 	}
 }
 
-// afterwards checks what ran after its outcome was told.
+// afterwards checks what ran after its outcome was told, or after its deadline.
 func (c *checker) afterwards(o *outcome) {
-	if o.until != 0 && o.told > o.until {
-		if over := o.told - o.until; over > time.Second {
-			c.f.late++
-			c.f.maxLate = max(c.f.maxLate, over)
-		}
+	if over := o.told - o.until; o.until != 0 && over > time.Second {
+		c.f.late++
+		c.f.maxLate = max(c.f.maxLate, over)
 	}
 	for _, r := range c.byCall[o.call] {
 		if o.until != 0 && r.at > o.until {
-			if r.left > 0 {
-				c.broke("its server thought that there are %v left, %v after its deadline: %s%v", r.left, r.at-o.until, o, r)
-			}
-			c.f.slow, c.f.slowest = c.f.slow+1, max(c.f.slowest, r.at-o.until)
+			c.pastDeadline(o, r)
 		}
 		if r.at <= o.told+c.slack || o.idempotent && o.execution == session.Executed {
 			continue // an idempotent call that has its result may still run elsewhere
 		}
-		broken := ""
-		switch {
-		case o.code == session.DeadlineExceeded || o.until != 0 && r.at > o.until+c.slack:
-			broken = fmt.Sprintf("started %v after its deadline", r.at-o.until)
-		case o.execution == session.NotExecuted:
-			broken = "started after that was said"
-		default:
-			if later := c.overtaken(o, r); later != "" {
-				broken = "started after a later call, " + later
-			}
-		}
-		switch {
+		switch broken := c.tooLate(o, r); {
 		case broken == "":
 		case c.wasFrozen(r):
 			c.f.excused++
@@ -154,6 +138,30 @@ func (c *checker) afterwards(o *outcome) {
 			c.broke("%s: %s%v", broken, o, r)
 		}
 	}
+}
+
+// pastDeadline looks at a run that was noted after its deadline: its server must have
+// known.
+func (c *checker) pastDeadline(o *outcome, r run) {
+	if r.left > 0 {
+		c.broke("its server thought that there are %v left, %v after its deadline: %s%v", r.left, r.at-o.until, o, r)
+	}
+	c.f.slow, c.f.slowest = c.f.slow+1, max(c.f.slowest, r.at-o.until)
+}
+
+// tooLate says which promise a run breaks that was noted long after its outcome was told;
+// empty: none.
+func (c *checker) tooLate(o *outcome, r run) string {
+	switch {
+	case o.code == session.DeadlineExceeded || o.until != 0 && r.at > o.until+c.slack:
+		return fmt.Sprintf("started %v after its deadline", r.at-o.until)
+	case o.execution == session.NotExecuted:
+		return "started after that was said"
+	}
+	if later := c.overtaken(o, r); later != "" {
+		return "started after a later call, " + later
+	}
+	return ""
 }
 
 // overtaken returns a call that was made after o's outcome, and ran at the same server

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -67,6 +68,7 @@ func demand(name, seed, workers, truthPath string, servers []string) error {
 			fmt.Println(d.made.Load())
 		}
 	}()
+	all.Go(func() { d.relist(endpoints, rand.New(rand.NewPCG(s, 1<<32))) }) //nolint:gosec // it is replayed from the seed
 	_, _ = os.Stdin.Read(make([]byte, 1))
 	d.stop.Store(true)
 	all.Wait()
@@ -80,6 +82,17 @@ type demander struct {
 	truth  *os.File
 	made   atomic.Int64
 	stop   atomic.Bool
+}
+
+// relist takes a server off the list now and then, and puts it on it again.
+func (d *demander) relist(endpoints []conn.Endpoint, rng *rand.Rand) {
+	for !d.stop.Load() {
+		time.Sleep(time.Duration(rng.IntN(1000)) * time.Millisecond)
+		i := rng.IntN(len(endpoints))
+		_ = d.client.Update(slices.Delete(slices.Clone(endpoints), i, i+1)) // with good addresses it does not fail
+		time.Sleep(time.Duration(rng.IntN(300)) * time.Millisecond)
+		_ = d.client.Update(endpoints)
+	}
 }
 
 // work makes one call after the other. Those of every third worker are in a lane.

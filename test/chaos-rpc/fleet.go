@@ -111,6 +111,11 @@ func (f *fleet) hit(rng *rand.Rand) error {
 	server, client := f.servers[i], rng.IntN(len(f.clients))
 	proxy := f.proxies[client][i]
 	switch n := rng.IntN(100); {
+	case n < 5:
+		f.hits["server stopped in order"]++
+		server.stop(ms(100, 2500))
+		time.Sleep(ms(0, 60))
+		return server.start()
 	case n < 12:
 		f.hits["server killed"]++
 		if rng.IntN(10) == 0 {

@@ -4,6 +4,7 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -68,20 +69,19 @@ func note(f *os.File, line string) {
 }
 
 func openTruth(path string) (*os.File, error) {
-	return os.OpenFile(path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
+	return os.OpenFile(path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600) //nolint:gosec // the parent names it
 }
 
 // lines calls each with every whole line of a file.
 func lines(path string, each func(line string) error) error {
-	f, err := os.Open(path)
+	b, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
 	if err != nil {
 		return err
 	}
-	defer f.Close()
-	scanner := bufio.NewScanner(f)
+	scanner := bufio.NewScanner(bytes.NewReader(b))
 	for scanner.Scan() {
 		if err := each(scanner.Text()); err != nil {
 			return fmt.Errorf("%s: %q: %w", path, scanner.Text(), err)

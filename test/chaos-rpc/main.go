@@ -78,7 +78,7 @@ func (o *settings) Run(ctx context.Context, stdout, _ io.Writer) error {
 		if dir, err = os.MkdirTemp("", "chaos-rpc"); err != nil {
 			return err
 		}
-		defer os.RemoveAll(dir)
+		defer func() { _ = os.RemoveAll(dir) }()
 	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err

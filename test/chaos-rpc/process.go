@@ -21,13 +21,12 @@ type process struct {
 	args  func() []string
 	lives int
 
-	mu      sync.Mutex
-	cmd     *exec.Cmd
-	stdin   io.Closer
-	line    string // the last that it has printed
-	total   int    // that earlier lives have printed last
-	stopped time.Duration
-	gone    chan struct{}
+	mu    sync.Mutex
+	cmd   *exec.Cmd
+	stdin io.Closer
+	line  string // the last that it has printed
+	total int    // that earlier lives have printed last
+	gone  chan struct{}
 }
 
 // start begins a life. It returns when the first line has been printed.
@@ -96,6 +95,22 @@ func (p *process) signal(s syscall.Signal) { _ = p.cmd.Process.Signal(s) }
 // kill ends a life.
 func (p *process) kill() {
 	p.signal(syscall.SIGKILL)
+	p.gather()
+}
+
+// stop ends a life in order, or after that time not so.
+func (p *process) stop(patience time.Duration) {
+	p.signal(syscall.SIGTERM)
+	select {
+	case <-p.gone:
+	case <-time.After(patience):
+		p.signal(syscall.SIGKILL)
+	}
+	p.gather()
+}
+
+// gather waits for the end of a life, and keeps what it has counted.
+func (p *process) gather() {
 	<-p.gone
 	total := p.count()
 	p.mu.Lock()

@@ -4,9 +4,12 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"os"
+	"os/signal"
+	"syscall"
 	"time"
 
 	"rpcpool.dev/rpc/conn"
@@ -66,7 +69,18 @@ func serve(name, journalPath, truthPath string) error {
 		_, _ = os.Stdin.Read(make([]byte, 1))
 		os.Exit(0)
 	}()
-	return ns.Serve(l)
+	stopped := make(chan os.Signal, 1)
+	signal.Notify(stopped, syscall.SIGTERM)
+	go func() {
+		<-stopped
+		_ = core.Drain(context.Background()) // it is killed if that takes too long
+		_ = ns.Shutdown(context.Background())
+		os.Exit(0)
+	}()
+	if err := ns.Serve(l); !errors.Is(err, conn.ErrClosed) {
+		return err
+	}
+	select {} // until Shutdown is over
 }
 
 // handler is what runs.
