@@ -95,7 +95,10 @@ func TestS3_9_CallsOverCutConnectionsRunOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	proxy := newShears(t, r.addr)
-	impatient := grpc.WithConnectParams(grpc.ConnectParams{Backoff: backoff.Config{BaseDelay: time.Millisecond, Multiplier: 1, MaxDelay: 5 * time.Millisecond}})
+	impatient := grpc.WithConnectParams(grpc.ConnectParams{
+		MinConnectTimeout: 10 * time.Second,
+		Backoff:           backoff.Config{BaseDelay: time.Millisecond, Multiplier: 1, MaxDelay: 5 * time.Millisecond},
+	})
 	const sessions, threads, each = 3, 2, 20
 	var running sync.WaitGroup
 	for n := range sessions {
