@@ -60,7 +60,7 @@ func (s *shears) serve() {
 		}
 		s.mu.Lock()
 		s.conns++
-		back := 600 + s.rand.Int64N(3000)
+		back := 400 + s.rand.Int64N(2000)
 		s.mu.Unlock()
 		for _, way := range []func(){
 			func() { _, _ = io.Copy(out, in) },
@@ -99,7 +99,7 @@ func TestS3_9_CallsOverCutConnectionsRunOnce(t *testing.T) {
 		MinConnectTimeout: 10 * time.Second,
 		Backoff:           backoff.Config{BaseDelay: time.Millisecond, Multiplier: 1, MaxDelay: 5 * time.Millisecond},
 	})
-	const sessions, threads, each = 3, 2, 20
+	const sessions, threads, each = 3, 2, 60
 	var running sync.WaitGroup
 	for n := range sessions {
 		c := r.open(r.dial())
