@@ -75,6 +75,32 @@ func CallInto(ctx context.Context, c Caller, method string, args, reply any, opt
 	return err
 }
 
+// CallBytes is [CallInto] for bytes: what comes back is appended to reply[:0]. It needs no
+// memory of its own.
+func (c *Client) CallBytes(ctx context.Context, method string, args, reply []byte, opts ...CallOption) ([]byte, error) {
+	u, _ := users.Get().(*client.Call)
+	u.Method, u.Codec = method, codec.IDRaw
+	for _, o := range opts {
+		o(u)
+	}
+	kept := u.Args
+	u.Args, u.Reply = args, reply
+	var err error
+	if len(c.opts.Interceptors) == 0 && u.Tries <= 1 {
+		c.c.Do(ctx, u)
+		err = errorOf(u)
+	} else if err = unsafe(u); err == nil {
+		err = chain(c.opts.Interceptors, ctx, method, func(ctx context.Context) error {
+			c.repeat(ctx, u)
+			return errorOf(u)
+		})
+	}
+	reply = u.Reply
+	*u = client.Call{Args: kept[:0]}
+	users.Put(u)
+	return reply, err
+}
+
 // call implements [Caller].
 func (c *Client) call(ctx context.Context, u *client.Call, args, reply any) error {
 	if len(c.opts.Interceptors) > 0 {

@@ -46,7 +46,11 @@ func Handle[A, R any](s *Server, name string, h func(context.Context, A) (R, err
 		return
 	}
 	t := typed[A, R]{s: s, args: args, result: result, h: h}
-	s.add(name, t.run, handlerOf[A, R](h), opts)
+	run := t.run
+	if f, bytes := any(h).(func(context.Context, []byte) ([]byte, error)); bytes && len(s.opts.Interceptors) == 0 {
+		run = func(j *server.Job) (session.Code, []byte) { return runBytes(j, f, t.run) }
+	}
+	s.add(name, run, handlerOf[A, R](h), opts)
 }
 
 // typed is a handler with its codecs.
@@ -81,6 +85,19 @@ func (t *typed[A, R]) run(j *server.Job) (session.Code, []byte) {
 		return session.Failed, wire.Failure(-1, "result: "+err.Error(), nil)
 	}
 	return session.OK, reply
+}
+
+// runBytes runs a handler that takes bytes and returns bytes: nothing is marshalled, and
+// nothing needs memory.
+func runBytes(j *server.Job, h func(context.Context, []byte) ([]byte, error), otherwise server.Run) (session.Code, []byte) {
+	if j.Codec != codec.IDRaw {
+		return otherwise(j)
+	}
+	r, err := h(j, j.Args)
+	if err != nil {
+		return failed(err)
+	}
+	return session.OK, r
 }
 
 // codecsOf returns the codecs for a call: those of the method's types, or CBOR for all if

@@ -107,6 +107,9 @@ func (c *Client) Do(ctx context.Context, u *Call) {
 	k := c.prepare(ctx, u)
 	held := c.start(ctx, k)
 	c.await(ctx, k, held)
+	if k.line != nil {
+		k.line.ref.Peer.Release()
+	}
 	k.settle()
 	clear(k.tried)
 	*k = call{done: k.done, free: k.free, isOver: k.isOver, tried: k.tried[:0]}

@@ -126,7 +126,7 @@ func (c *Client) leave(t *turn, k *call, p *peer) {
 
 // finished gives a call its end.
 func (c *Client) finished(t *turn, k *call) {
-	if l := k.line; l != nil {
+	if l := k.line; l != nil && k.async != nil { // Do lets go of its own: it may be reading there
 		k.line = nil
 		defer c.letGoOf(t, l)
 	}

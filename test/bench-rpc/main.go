@@ -54,7 +54,27 @@ func main() {
 				}
 			}
 		}
+		if err := latencies(list, network, *only, *rounds, *each); err != nil {
+			exit(err)
+		}
 	}
+}
+
+// latencies are what no throughput shows.
+func latencies(list []peer, network, only string, rounds int, each time.Duration) error {
+	if strings.Contains(network+"/mixed/", only) {
+		if err := mixed(list, network, rounds, each); err != nil {
+			return err
+		}
+	}
+	if strings.Contains(network+"/fixed/", only) {
+		for _, rate := range []int{2000, 20000} {
+			if err := fixed(list, network, rate, rounds, each); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 func exit(err error) {

@@ -26,8 +26,10 @@ type client interface {
 
 var peers = []peer{
 	{"raw", serveRaw, dialRaw},
-	{"native", serveNative(false), dialNative},
-	{"native-go", serveNative(true), dialNative},
+	{"calls", serveCalls(false, false), dialCalls},
+	{"calls-inline", serveCalls(true, false), dialCalls},
+	{"calls-journal", serveCalls(false, true), dialCalls},
+	{"frames", serveNative(false), dialNative},
 	{"net/rpc", serveNetRPC, dialNetRPC},
 	{"drpc", serveDRPC, dialDRPC},
 	{"ttrpc", serveTTRPC, dialTTRPC},
