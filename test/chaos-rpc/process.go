@@ -37,7 +37,7 @@ func (p *process) start() error {
 	}
 	p.lives++
 	cmd := exec.Command(self, p.args()...) //nolint:noctx // it ends with its standard input
-	cmd.Env = append(os.Environ(), "CHAOS_RPC_CHILD=1")
+	cmd.Env = append(os.Environ(), "CHAOS_RPC_CHILD=1", "GORACE=atexit_sleep_ms=0")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	cmd.Stderr = os.Stderr
 	stdin, err := cmd.StdinPipe()
