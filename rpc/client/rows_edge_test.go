@@ -359,3 +359,33 @@ func TestS4_17_TheServersReaperCrossesACall(t *testing.T) {
 		t.Errorf("%d runs, %d connections", h.count("second"), proxy.Taken())
 	}
 }
+
+func TestC9_ADrainWaitsForWhatIsAboutToStart(t *testing.T) {
+	log, err := journal.Open(filepath.Join(t.TempDir(), "journal"), journal.Options{Policy: journal.Each})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = log.Close() })
+	disk := slowDisk{log, make(chan struct{}, 100)}
+	h := newHost(t, "a", hostOptions{core: server.Options{Journal: disk, Sync: true, ID: log.ID(), Life: uint64(log.Life())}})
+	c := newClient(t, quick(), h.endpoint())
+	disk.ready <- struct{}{} // the session
+	done := make(chan *Call)
+	go func() { done <- ask(soon(t), c, "do", "x") }()
+	eventually(t, "it is in the table", func() bool { return h.core.Counts().Entries == 1 })
+	drained := make(chan error, 1)
+	go func() { drained <- h.core.Drain(soon(t)) }()
+	select {
+	case err := <-drained:
+		t.Error("it does not wait")
+		drained <- err
+	case <-time.After(50 * time.Millisecond):
+	}
+	for range 10 {
+		disk.ready <- struct{}{}
+	}
+	(<-done).is(t, session.OK, session.Executed)
+	if err := <-drained; err != nil || h.count("x") != 1 {
+		t.Errorf("%v, %d runs", err, h.count("x"))
+	}
+}

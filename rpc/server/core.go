@@ -67,6 +67,7 @@ type Core struct {
 	running  fifo.List[*Job] // jobs that run, the oldest first
 	long     fifo.List[*Job] // the same, whose clients were told so
 	active   int             // jobs that run
+	pending  int             // jobs whose start waits for the journal
 	draining bool
 	idle     chan struct{} // closed when nothing runs, while draining
 	behind   []*turn       // that wait for the journal, in order
@@ -269,7 +270,12 @@ func (c *Core) finished(now time.Duration, j *Job, code session.Code) {
 	j.long = false
 	c.active--
 	c.queue.Done(now, &j.slot)
-	if c.idle != nil && c.active == 0 {
+	c.rest()
+}
+
+// rest tells who drains the core that nothing runs or is about to.
+func (c *Core) rest() {
+	if c.idle != nil && c.active+c.pending == 0 {
 		close(c.idle)
 		c.idle = nil
 	}
@@ -406,7 +412,7 @@ func (c *Core) Drain(ctx context.Context) error {
 	c.draining = true
 	c.drained(t)
 	var idle chan struct{}
-	if c.active > 0 {
+	if c.active+c.pending > 0 {
 		if c.idle == nil {
 			c.idle = make(chan struct{})
 		}

@@ -71,12 +71,14 @@ func (c *Core) start(t *turn) {
 	starts := t.starts
 	t.starts = nil
 	for _, e := range starts {
+		c.pending--
 		c.execute(t, e)
 	}
 	c.settle(t)
 	for c.dispatch(t) {
 		c.settle(t)
 	}
+	c.rest()
 }
 
 // unlock puts a turn back, and unlocks.
@@ -108,6 +110,7 @@ func (c *Core) settle(t *turn) {
 		case session.Execute:
 			if c.opts.Sync {
 				t.starts = append(t.starts, fx.Entry)
+				c.pending++
 			} else {
 				c.execute(t, fx.Entry)
 			}
