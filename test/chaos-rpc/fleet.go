@@ -141,6 +141,16 @@ func (f *fleet) hit(rng *rand.Rand) error {
 		f.clients[client].signal(syscall.SIGSTOP)
 		time.Sleep(ms(1, 600))
 		f.clients[client].signal(syscall.SIGCONT)
+	default:
+		f.hitNetwork(proxy, n, rng)
+	}
+	return nil
+}
+
+// hitNetwork does one thing to the connections between two. n is 25 to 99.
+func (f *fleet) hitNetwork(proxy *faultproxy.Proxy, n int, rng *rand.Rand) {
+	ms := func(least, most int) time.Duration { return pause(rng, least, most) }
+	switch {
 	case n < 40:
 		f.hits["connections cut"]++
 		proxy.Cut()
@@ -171,7 +181,11 @@ func (f *fleet) hit(rng *rand.Rand) error {
 		proxy.Cut()
 		f.after(ms(50, 400), func() { proxy.CutAfter(d, -1) })
 	}
-	return nil
+}
+
+// pause is a time of so many milliseconds.
+func pause(rng *rand.Rand, least, most int) time.Duration {
+	return time.Duration(least+rng.IntN(most-least)) * time.Millisecond
 }
 
 // finish lets everybody end.
