@@ -24,6 +24,11 @@
 //	                 Refused                 Refused              ├──▶ Unstarted: runs again
 //	                                                              └──▶ Crash: policy of session
 //
+// # In a worker
+//
+// Bare is the door of a process that only runs calls: its parent is its only client and
+// has the table. It makes the same jobs, and Local runs them.
+//
 // # The journal
 //
 // With it, the table survives the process: what was started and has no end is Lost
