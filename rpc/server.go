@@ -202,6 +202,14 @@ func (s *Server) Serve(l net.Listener) error {
 	return ErrClosed
 }
 
+// Take takes a client whose connection somebody else has accepted. It does not wait.
+func (s *Server) Take(nc net.Conn) {
+	if s.opts.TLS != nil {
+		nc = tls.Server(nc, s.opts.TLS)
+	}
+	s.conns.Take(nc)
+}
+
 // Listen is Serve for an address, as [ParseAddress] reads it.
 func (s *Server) Listen(ctx context.Context, address string) (net.Listener, error) {
 	network, where, err := splitAddress(address)

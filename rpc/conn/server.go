@@ -95,7 +95,7 @@ func (s *Server) Serve(l net.Listener) error {
 		nc, err := l.Accept()
 		if err == nil {
 			pause = 0
-			s.take(nc)
+			s.Take(nc)
 			continue
 		}
 		if s.ctx.Err() != nil || errors.Is(err, net.ErrClosed) {
@@ -110,7 +110,8 @@ func (s *Server) Serve(l net.Listener) error {
 	}
 }
 
-func (s *Server) take(nc net.Conn) {
+// Take is [Server.ServeConn] that does not wait.
+func (s *Server) Take(nc net.Conn) {
 	if !s.spawn(func() { _, _ = s.ServeConn(nc) }) {
 		_ = nc.Close()
 	}
