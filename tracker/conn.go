@@ -46,8 +46,13 @@ func newConn(s *Server, tc *net.TCPConn) (*conn, error) {
 
 // serve reads until the connection ends.
 func (c *conn) serve() {
+	err := c.handshake()
+	if errors.Is(err, errNative) {
+		c.giveAway()
+		return
+	}
 	defer c.end()
-	if err := c.handshake(); err != nil {
+	if err != nil {
 		c.out.close(err)
 		return
 	}
@@ -65,7 +70,7 @@ func (c *conn) serve() {
 }
 
 // handshake waits for the magic and answers it. A peer that speaks anything
-// else is told nothing.
+// else is told nothing here; if it is a native client, errNative.
 func (c *conn) handshake() error {
 	if err := c.nc.SetReadDeadline(time.Now().Add(c.server.options.HandshakeTimeout)); err != nil {
 		return err
@@ -82,7 +87,7 @@ func (c *conn) handshake() error {
 	}
 	magic := [tvm.FrameHeader]byte(c.in.small[:])
 	if err := tvm.CheckTrackerMagic(magic); err != nil {
-		return reject(rejectBadMagic, err)
+		return c.foreign(magic[:], err)
 	}
 	c.in.start = tvm.FrameHeader
 	c.gather().b = append(c.gather().b, magic[:]...)

@@ -2,6 +2,7 @@ package tracker
 
 import (
 	"log/slog"
+	"net"
 	"time"
 )
 
@@ -56,6 +57,11 @@ type Options struct {
 	// granted, so that the servers and clients of a tracker that was here before
 	// are back when priorities are compared. Default: none.
 	Settle time.Duration
+	// Native is given the connections of native clients (package rpc), which come to the
+	// same port and begin with another magic. It must close each; when the tracker
+	// stops, they fail. It may be called from many goroutines, and should not wait.
+	// Default: they are refused like all that is no tracker's client.
+	Native func(net.Conn)
 	// Changed is called with a device key after servers of the key registered,
 	// left or changed their state, and after the number of its waiting requests
 	// changed; when the tracker has settled, with each key that it knows and then
