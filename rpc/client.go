@@ -20,6 +20,8 @@ type ClientOptions struct {
 	TLS          *tls.Config   // to servers over TCP; nil: none
 	Node         string        // boot id of this node; servers on it are called over their Unix socket
 	IdleTimeout  time.Duration // a connection with nothing outstanding is closed after it. Default 30 s; negative: never
+	Backoff      conn.Backoff  // how long a server that cannot be reached is left alone. Default 100 ms, doubled up to 10 s
+	Connect      time.Duration // longest time to connect. Default 8 s
 	MaxConns     int           // at the same time; idle ones make room. Default 512
 	Open         int           // calls that may be open at one server. Default 512; 1 makes calls serial
 	Failover     time.Duration // how long a server may be out of reach until idempotent calls go to another. Default 3 s
@@ -62,7 +64,7 @@ func NewClient(opts ClientOptions) (*Client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("rpc client: %w", err)
 	}
-	pool := conn.PoolOptions{Conn: opts.Conn, Node: opts.Node, IdleTimeout: opts.IdleTimeout, MaxConns: opts.MaxConns}
+	pool := conn.PoolOptions{Conn: opts.Conn, Node: opts.Node, IdleTimeout: opts.IdleTimeout, MaxConns: opts.MaxConns, Backoff: opts.Backoff, ConnectTimeout: opts.Connect}
 	pool.Hello.Token, pool.Hello.Target, pool.Hello.Codecs = opts.Token, []byte(opts.Service), codecs.Mask()
 	o := client.Options{
 		Service: opts.Service, Pool: pool, Grace: opts.Grace, Log: opts.Log,

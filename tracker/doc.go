@@ -18,6 +18,9 @@
 // lives until the peer has read it or the write timeout closes that peer. A
 // reader never waits for anything but its own peer.
 //
+// A connection that begins with the magic of native clients (rpc/frame) is given to
+// [Options.Native] as it is; it counts among the open ones.
+//
 // # What a server goes through
 //
 //	starting ─ PUT ─▶ free ─ REQUEST ─▶ granted ─ says busy, or ───────▶ busy

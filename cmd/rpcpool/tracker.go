@@ -2,17 +2,21 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"os"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 
 	"rpcpool.dev/internal/metrics"
 	"rpcpool.dev/internal/tcp"
+	"rpcpool.dev/rpc/naming"
+	"rpcpool.dev/rpc/registry"
 	"rpcpool.dev/tracker"
 )
 
@@ -26,6 +30,7 @@ type trackerFlags struct {
 	stopKeyFile string
 	fairShare   bool
 	maxConns    int
+	first       bool
 }
 
 func newTrackerCommand() *cobra.Command {
@@ -37,6 +42,10 @@ func newTrackerCommand() *cobra.Command {
 Stock TVM clients, servers and tools use it as they use TVM's own tracker. It
 keeps everything in memory: after a restart, servers register again by
 themselves and clients ask again; sessions do not pass through it and go on.
+
+On the same port it is the registry of native servers (package rpc/naming). One that
+starts in place of another waits for 20 s until all nodes that the other knew have
+come back, before it takes in new ones.
 
 It prints the address that it listens on and runs until SIGINT or SIGTERM.`,
 		Example: `  # On TVM's usual port, on all addresses
@@ -54,6 +63,7 @@ It prints the address that it listens on and runs until SIGINT or SIGTERM.`,
 	flags.BoolVar(&f.fairShare, "fair-share", false,
 		"among requests of the same priority, serve the client address that holds the fewest devices first; default: by arrival, as TVM does")
 	flags.IntVar(&f.maxConns, "max-connections", tracker.DefaultMaxConns, "close connections beyond this `number` at once")
+	flags.BoolVar(&f.first, "first", false, "the registry takes in new nodes at once: there was none before that has nodes still")
 	return cmd
 }
 
@@ -62,8 +72,8 @@ func (f *trackerFlags) run(cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	registry := newRegistry()
-	if o.Metrics, err = tracker.NewMetrics(registry); err != nil {
+	metered := newRegistry()
+	if o.Metrics, err = tracker.NewMetrics(metered); err != nil {
 		return err
 	}
 	o.Logger = logger(cmd)
@@ -71,15 +81,20 @@ func (f *trackerFlags) run(cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
+	host, err := naming.NewHost(naming.Options{Registry: registry.Options{Term: uint32(time.Now().Unix()), First: f.first}}, o.Logger)
+	if err != nil {
+		return errors.Join(err, listener.Close())
+	}
+	o.Native = host.Take
 	fmt.Fprintf(cmd.OutOrStdout(), "listening on %s\n", listener.Addr())
 	// The listener accepts from here on, so the process is ready as soon as it
 	// can say so.
 	group, ctx := errgroup.WithContext(cmd.Context())
 	ctx, stop := context.WithCancel(ctx)
-	group.Go(func() error { return serveMetrics(ctx, f.metrics, registry, metrics.Probes{}, o.Logger) })
+	group.Go(func() error { return serveMetrics(ctx, f.metrics, metered, metrics.Probes{}, o.Logger) })
 	group.Go(func() error {
 		defer stop() // a peer may stop the tracker, and then the metrics end too
-		return tracker.NewServer(o).Serve(ctx, listener)
+		return errors.Join(tracker.NewServer(o).Serve(ctx, listener), host.Close())
 	})
 	return group.Wait()
 }

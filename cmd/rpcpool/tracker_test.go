@@ -20,6 +20,8 @@ import (
 	"github.com/spf13/cobra"
 	"sigs.k8s.io/yaml"
 
+	"rpcpool.dev/rpc"
+	"rpcpool.dev/rpc/naming"
 	"rpcpool.dev/tracker"
 	"rpcpool.dev/tvm"
 )
@@ -323,6 +325,31 @@ func TestTrackerServesMetricsAndEndsInOrder(t *testing.T) {
 	http.DefaultClient.CloseIdleConnections()
 	if status := stop(); status != exitOK {
 		t.Errorf("status %d, want %d", status, exitOK)
+	}
+}
+
+func TestATrackersPortIsARegistryToo(t *testing.T) {
+	addr, stop := startTracker(t, "--first")
+	if err := dialTracker(t, addr).Ping(t.Context()); err != nil {
+		t.Error(err)
+	}
+	c, err := naming.Dial(rpc.ClientOptions{}, addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	n, err := naming.Join(t.Context(), c, naming.NodeOptions{ID: "a"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if claim, err := n.Ready(t.Context()); claim.Rank != 0 || claim.Epoch>>32 == 0 || err != nil {
+		t.Errorf("%+v, %v", claim, err)
+	}
+	if err := n.Close(); err != nil {
+		t.Error(err)
+	}
+	if status := stop(); status != exitOK {
+		t.Errorf("status %d", status)
 	}
 }
 

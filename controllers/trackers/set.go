@@ -17,6 +17,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"k8s.io/apimachinery/pkg/types"
 
+	"rpcpool.dev/rpc/naming"
+	"rpcpool.dev/rpc/registry"
 	"rpcpool.dev/tracker"
 )
 
@@ -90,6 +92,7 @@ type Set struct {
 	mu      sync.Mutex
 	running map[ID]*running
 	closed  bool
+	term    uint32 // of the last registry of native servers that began
 	group   sync.WaitGroup
 }
 
@@ -162,9 +165,16 @@ func (s *Set) run(id ID, l net.Listener) (port uint16, err error) {
 	if err != nil {
 		return 0, errors.Join(fmt.Errorf("tracker %s: metrics: %w", id, err), l.Close())
 	}
+	// Who led before began earlier by a lease at least, which clocks differ less than.
+	s.term = max(s.term+1, uint32(time.Now().Unix()))
+	host, err := naming.NewHost(naming.Options{Registry: registry.Options{Term: s.term}}, log)
+	if err != nil {
+		m.Unregister()
+		return 0, errors.Join(fmt.Errorf("tracker %s: %w", id, err), l.Close())
+	}
 	r := &running{server: tracker.NewServer(tracker.Options{
 		Logger: log, Metrics: m, FairShare: s.options.FairShare, Settle: s.options.Settle,
-		Changed: func(key string) { s.options.Changed(id, key) },
+		Changed: func(key string) { s.options.Changed(id, key) }, Native: host.Take,
 	})}
 	if addr, err := netip.ParseAddrPort(l.Addr().String()); err == nil {
 		r.port = addr.Port()
@@ -174,7 +184,7 @@ func (s *Set) run(id ID, l net.Listener) (port uint16, err error) {
 	s.running[id] = r
 	s.group.Go(func() {
 		defer r.stop()
-		err := r.server.Serve(ctx, l)
+		err := errors.Join(r.server.Serve(ctx, l), host.Close())
 		m.Unregister()
 		s.forget(id, r)
 		if err != nil {

@@ -12,6 +12,9 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/goleak"
 
+	"rpcpool.dev/rpc"
+	"rpcpool.dev/rpc/naming"
+	"rpcpool.dev/rpc/registry"
 	"rpcpool.dev/tracker"
 )
 
@@ -98,6 +101,20 @@ func TestEachNamespaceHasATrackerOfItsOwn(t *testing.T) {
 		if err := ping(port); err != nil {
 			t.Error(err)
 		}
+	}
+}
+
+func TestATrackersPortIsARegistryToo(t *testing.T) {
+	l := lead(t, nil)
+	c, err := naming.Dial(rpc.ClientOptions{}, fmt.Sprintf("127.0.0.1:%d", l.ensure(t, tuning)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	if state, err := naming.State(ctx, c, 1); state != registry.StateUnknown || err != nil {
+		t.Errorf("an epoch of a registry before: %v, %v", state, err)
 	}
 }
 

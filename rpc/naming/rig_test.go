@@ -86,7 +86,7 @@ func (s *site) next() {
 // client returns one more client of the registry.
 func (s *site) client() *rpc.Client {
 	s.t.Helper()
-	c, err := rpc.Dial(rpc.ClientOptions{Service: "registry"}, s.addr)
+	c, err := Dial(rpc.ClientOptions{}, s.addr)
 	if err != nil {
 		s.t.Fatal(err)
 	}

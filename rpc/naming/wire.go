@@ -23,6 +23,21 @@ const (
 	methodWatch      = "naming.Watch"
 )
 
+// Dial makes a client of a registry, for nodes and followers: it tries to reach it more
+// often than others try servers, for a lease waits for it.
+func Dial(opts rpc.ClientOptions, address string) (*rpc.Client, error) {
+	if opts.Service == "" {
+		opts.Service = "registry"
+	}
+	if opts.Backoff.Most == 0 {
+		opts.Backoff.Most = time.Second
+	}
+	if opts.Connect == 0 {
+		opts.Connect = 2 * time.Second
+	}
+	return rpc.Dial(opts, address) //nolint:wrapcheck // it says all
+}
+
 // refused makes the error of a call of what the registry says.
 func refused(err error) error {
 	no := (*registry.Refusal)(nil)
