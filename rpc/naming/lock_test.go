@@ -104,10 +104,9 @@ func TestALockIsKeptWhileTheRegistryIsReplaced(t *testing.T) {
 	}
 	s.stop()
 	s.next()
-	for len(s.host.Instances()) < 1 {
-		if !sleep(ctx, time.Millisecond) {
-			t.Fatal("it has not come back")
-		}
+	q := l.q
+	if o, err := a.progress(ctx, methodLock, &q); err != nil || o.Progress != registry.Granted || o.Token != l.Token() {
+		t.Errorf("the new registry says %+v, %v; the token was %d", o, err, l.Token())
 	}
 	select {
 	case <-l.Lost():

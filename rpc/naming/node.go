@@ -24,7 +24,8 @@ type NodeOptions struct {
 	Services  []registry.Service // id 0: the registry gives one
 	// OnFence is called when the lease has been lost: the node has 5 s in which it must
 	// stop to serve. When it returns, whatever ran for the lost epoch has ended,
-	// and the node registers anew. Default: nothing has to end.
+	// and the node registers anew. It must not close the node, which waits for it.
+	// Default: nothing has to end.
 	OnFence func()
 	// Registrar has times for tests. What is set above, Secret and Random are filled in.
 	Registrar registry.RegistrarOptions
@@ -219,7 +220,8 @@ func (n *Node) Services() []registry.Service {
 	return n.reg.Services()
 }
 
-// Update changes what everybody is told of the node. It does not wait for that.
+// Update changes what everybody is told of the node. It does not wait for that. Servers
+// keep an id that the registry gave them if they are given with it: see [Node.Services].
 // A refusal of the registry is in [Node.Condition]; the node stays as it was then.
 func (n *Node) Update(at registry.Endpoints, services []registry.Service) error {
 	n.mu.Lock()

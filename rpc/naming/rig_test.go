@@ -21,7 +21,7 @@ const patience = 30 * time.Second
 
 // Leases of tests: with the long one, nobody is fenced.
 var (
-	short = registry.Lease{Renew: 50 * time.Millisecond, Self: 700 * time.Millisecond, Fence: 1200 * time.Millisecond}
+	short = registry.Lease{Renew: 50 * time.Millisecond, Self: 1500 * time.Millisecond, Fence: 2500 * time.Millisecond}
 	long  = registry.Lease{Renew: 50 * time.Millisecond, Self: patience, Fence: 2 * patience}
 )
 

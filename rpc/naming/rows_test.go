@@ -176,6 +176,38 @@ func TestS1_12_CallsAreAddressedByServiceServerAndRank(t *testing.T) {
 	}
 }
 
+func TestS1_7_FiveHundredServersAreKnownAndNoneIsConnected(t *testing.T) {
+	const n = 500
+	s := serve(t, Options{Registry: registry.Options{Lease: long}})
+	s.host.do(func(now time.Duration) {
+		for i := range n {
+			id := fmt.Sprintf("node-%03d", i)
+			_, err := s.host.reg.Register(now, &registry.Registration{
+				ID: id, Revision: 1, Services: []registry.Service{{Name: "echo"}},
+				Endpoints: registry.Endpoints{TCP: id + ":9190", Unix: "/run/" + id, Boot: "boot-" + id, RDMA: "gid-" + id},
+			})
+			if err != nil {
+				t.Error(err)
+			}
+		}
+	})
+	f := s.follow()
+	c := users(t, f, "echo")
+	if err := c.Ready(soon(t), n); err != nil {
+		t.Fatal(err)
+	}
+	if got := c.Counts(); got.Servers != n || got.Conns != 0 {
+		t.Errorf("%+v", got)
+	}
+	last, err := f.View().Rank(n - 1)
+	if err != nil || last.ID != "node-499" || last.Endpoints.RDMA != "gid-node-499" || len(last.Services) != 1 || last.Services[0].ID == 0 {
+		t.Errorf("%+v, %v", last, err)
+	}
+	if delta, _, _, err := s.host.since(f.View().Version() - 1); err != nil || len(delta) == 0 || len(delta) > 1<<10 {
+		t.Errorf("one change is %d bytes, %v", len(delta), err)
+	}
+}
+
 func TestS1_37_AClientWaitsForNServers(t *testing.T) {
 	s := serve(t, Options{Registry: registry.Options{Lease: long}})
 	c := users(t, s.follow(), "echo")
@@ -276,7 +308,7 @@ func TestS3_29_WhatIsOpenAtAFencedNodeEndsOrGoesToAnother(t *testing.T) {
 		t.Fatal(err)
 	}
 	once := rpc.Spawn[string](ctx, c, "Hang", true)
-	any := rpc.Spawn[string](ctx, c, "Hang", true, rpc.Idempotent)
+	more := rpc.Spawn[string](ctx, c, "Hang", true, rpc.Idempotent)
 	heir := s.join("heir", registry.Service{Name: "echo"})
 	close(heir.hang)
 	dead.die()
@@ -285,7 +317,7 @@ func TestS3_29_WhatIsOpenAtAFencedNodeEndsOrGoesToAnother(t *testing.T) {
 	if e := (*rpc.Error)(nil); !errors.As(err, &e) || !e.Fenced || e.Execution == rpc.NotExecuted {
 		t.Errorf("a call that may run once: %v", err)
 	}
-	if who, err := any.Get(ctx); who != "heir" || err != nil {
+	if who, err := more.Get(ctx); who != "heir" || err != nil {
 		t.Errorf("a call that may run again: %q, %v", who, err)
 	}
 }
