@@ -75,8 +75,12 @@ func NewServer(opts ServerOptions) (*Server, error) {
 	}
 	core.Domain.Lease = opts.Lease
 	if opts.Journal != "" && !IsWorker() {
-		if s.journal, err = openJournal(opts.Journal, opts.JournalPolicy, opts.Log); err != nil {
+		var lost error
+		if s.journal, lost, err = journal.OpenAnyway(opts.Journal, journal.Options{Policy: opts.JournalPolicy}); err != nil {
 			return nil, fmt.Errorf("rpc server: %w", err)
+		}
+		if lost != nil && opts.Log != nil {
+			opts.Log.Warn("what the journal held is lost", "err", lost)
 		}
 		core.Journal, core.Sync = s.journal, opts.JournalPolicy != journal.Process
 		core.ID, core.Life = s.journal.ID(), uint64(s.journal.Life())
@@ -97,25 +101,6 @@ func NewServer(opts ServerOptions) (*Server, error) {
 		return nil, errors.Join(fmt.Errorf("rpc server: %w", err), s.Close())
 	}
 	return s, nil
-}
-
-// openJournal opens a journal. One that is damaged, or foreign, is put aside: clients
-// learn by the new table's name that the old one is gone.
-func openJournal(path string, policy journal.Policy, log *slog.Logger) (*journal.Journal, error) {
-	j, err := journal.Open(path, journal.Options{Policy: policy})
-	bad := errors.Is(err, journal.ErrCorrupt) || errors.Is(err, journal.ErrLost) ||
-		errors.Is(err, journal.ErrForeign) || errors.Is(err, journal.ErrVersion)
-	if !bad {
-		return j, err //nolint:wrapcheck // it names the file
-	}
-	aside, sideErr := journal.SetAside(path)
-	if sideErr != nil {
-		return nil, errors.Join(err, sideErr)
-	}
-	if log != nil {
-		log.Warn("journal cannot be used, what it held is lost", "err", err, "aside", aside)
-	}
-	return journal.Open(path, journal.Options{Policy: policy}) //nolint:wrapcheck // it names the file
 }
 
 // admit decides about a client.

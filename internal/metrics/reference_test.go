@@ -12,6 +12,7 @@ import (
 
 	"rpcpool.dev/controllers"
 	"rpcpool.dev/sidecar"
+	"rpcpool.dev/sidecar/calls"
 	"rpcpool.dev/tracker"
 )
 
@@ -69,6 +70,7 @@ func TestMetricsReference(t *testing.T) {
 	for name, register := range map[string]func(prometheus.Registerer) error{
 		"tracker":  func(r prometheus.Registerer) error { _, err := tracker.NewMetrics(r); return err },
 		"server":   func(r prometheus.Registerer) error { _, err := sidecar.NewMetrics(r); return err },
+		"calls":    func(r prometheus.Registerer) error { _, err := calls.NewMetrics(r); return err },
 		"operator": func(r prometheus.Registerer) error { _, err := controllers.NewMetrics(r, nil, nil); return err },
 	} {
 		d := described{rows: &strings.Builder{}}

@@ -245,3 +245,36 @@ func TestFileCutWhileItIsOpen(t *testing.T) {
 		}
 	}
 }
+
+func TestOpenAnywayGoesOnWithoutWhatCannotBeRead(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "journal")
+	open := func() (*Journal, error) {
+		t.Helper()
+		j, lost, err := OpenAnyway(path, Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return j, lost
+	}
+	j, lost := open()
+	id := j.ID()
+	if lost != nil {
+		t.Fatalf("a new one: lost %v", lost)
+	}
+	mustAppend(t, j, "one")
+	if _, _, err := OpenAnyway(path, Options{}); !errors.Is(err, ErrLocked) {
+		t.Fatalf("one that is in use: %v", err)
+	}
+	mustClose(t, j)
+	if j, lost = open(); lost != nil || j.ID() != id || text(t, j) != "one" {
+		t.Fatalf("a whole one: lost %v, identity %x, %q", lost, j.ID(), text(t, j))
+	}
+	mustClose(t, j)
+	if err := os.Truncate(path, headerSize); err != nil {
+		t.Fatal(err)
+	}
+	if j, lost = open(); !errors.Is(lost, ErrCorrupt) || !strings.Contains(lost.Error(), path+".aside") || j.ID() == id {
+		t.Fatalf("a damaged one: lost %v, identity %x", lost, j.ID())
+	}
+	mustClose(t, j)
+}

@@ -83,8 +83,8 @@ type Core struct {
 // Counts are what has happened since the core was made, and what there is.
 type Counts struct {
 	session.DomainCounts
-	Calls    [session.Codes]uint64 // that have ended here, by code
-	Refusals uint64                // of them: for want of room
+	Calls    [session.Codes][session.Executed + 1]uint64 // runs and refusals that have ended here, by code and execution
+	Refusals uint64                                      // of them: calls that were not taken
 	Sessions int
 	Entries  int // calls in the table
 	Bytes    int // of replies in the table
@@ -225,7 +225,7 @@ func (c *Core) enqueue(t *turn, e *session.Entry) {
 // refuse ends a call that has not started. retry is when another attempt may do better.
 func (c *Core) refuse(t *turn, j *Job, code session.Code, retry time.Duration, why string) {
 	c.counts.Refusals++
-	c.counts.Calls[code]++
+	c.counts.Calls[code][session.NotExecuted]++
 	j.let(nil)
 	t.fx = c.domain.Refuse(j.entry, code, wire.Failure(retry, why, nil), t.fx)
 }
@@ -294,10 +294,11 @@ func (c *Core) Return(j *Job, code session.Code, reply []byte) {
 	j.let(reply)
 	t := c.begin(j.reader)
 	c.finished(t.now, j, code)
-	c.counts.Calls[code]++
 	if code == session.Invalid {
+		c.counts.Calls[code][session.NotExecuted]++
 		t.fx = c.domain.Decline(j.entry, code, reply, t.fx)
 	} else {
+		c.counts.Calls[code][session.Executed]++
 		t.fx = c.domain.Return(j.entry, code, reply, t.fx)
 	}
 	c.end(t)
@@ -309,7 +310,7 @@ func (c *Core) Decline(j *Job, code session.Code, reply []byte) {
 	j.let(reply)
 	t := c.begin(nil)
 	c.finished(t.now, j, code)
-	c.counts.Calls[code]++
+	c.counts.Calls[code][session.NotExecuted]++
 	t.fx = c.domain.Decline(j.entry, code, reply, t.fx)
 	c.end(t)
 }
@@ -330,7 +331,7 @@ func (c *Core) Unstarted(j *Job) {
 func (c *Core) Crash(j *Job, guilty bool, report []byte) {
 	t := c.begin(nil)
 	c.finished(t.now, j, session.Crashed)
-	c.counts.Calls[session.Crashed]++
+	c.counts.Calls[session.Crashed][session.Indeterminate]++
 	t.fx = c.domain.Crash(t.now, j.entry, guilty, report, t.fx)
 	c.again(t, j)
 	c.end(t)

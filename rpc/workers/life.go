@@ -85,6 +85,7 @@ func (p *Pool) begin(i int) (*worker, error) {
 	}()
 	if w.conn, err = conn.Connect(ctx, nc, frame.Hello{}, w, opts); err == nil {
 		w.ready = time.Now()
+		p.opts.OnReady(w.ready.Sub(w.born))
 		return w, nil
 	}
 	select {

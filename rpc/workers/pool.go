@@ -16,13 +16,14 @@ import (
 // default.
 type Options struct {
 	Starter     Starter
-	Workers     int           // that serve. Default 1
-	Spares      int           // more, that are ready to take the place of one. Default 1; negative: none
-	Concurrency int           // calls that run in a worker at once. Default 1
-	Grace       time.Duration // for a call to end after its deadline, or when nobody wants it any more. Default 2 s
-	Stop        time.Duration // for workers to end when the pool is closed. Default 2 s
-	Start       time.Duration // for a worker to become ready. Default 30 s
-	Log         *slog.Logger  // default: none
+	Workers     int                      // that serve. Default 1
+	Spares      int                      // more, that are ready to take the place of one. Default 1; negative: none
+	Concurrency int                      // calls that run in a worker at once. Default 1
+	Grace       time.Duration            // for a call to end after its deadline, or when nobody wants it any more. Default 2 s
+	Stop        time.Duration            // for workers to end when the pool is closed. Default 2 s
+	Start       time.Duration            // for a worker to become ready. Default 30 s
+	OnReady     func(took time.Duration) // is told of each worker that has become ready. It must not wait. Default: nobody is
+	Log         *slog.Logger             // default: none
 }
 
 func (o *Options) fill() error {
@@ -42,6 +43,9 @@ func (o *Options) fill() error {
 		if *v == 0 {
 			*v = d
 		}
+	}
+	if o.OnReady == nil {
+		o.OnReady = func(time.Duration) {}
 	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
@@ -118,6 +122,8 @@ func New(opts Options) (*Pool, error) {
 // Start starts the workers, which run the calls of a core from now on. Its limit is to
 // be -1: the workers tell it.
 func (p *Pool) Start(c *server.Core) {
+	p.mu.Lock() // Status may be asked already
+	defer p.mu.Unlock()
 	p.core = c
 	n := p.opts.Workers + p.opts.Spares
 	p.position = make([]position, n)

@@ -1,0 +1,80 @@
+package calls
+
+import (
+	"flag"
+	"fmt"
+	"net"
+	"time"
+
+	"rpcpool.dev/internal/tcp"
+)
+
+// Bounds of the flags.
+const (
+	maxWorkers     = 1024
+	maxConcurrency = 1024
+)
+
+// Flags are the command-line flags of a server of calls, the same in every program that
+// runs one.
+type Flags struct {
+	options Options
+	listen  string
+	unix    string
+}
+
+// Register adds the flags to a flag set.
+func (f *Flags) Register(flags *flag.FlagSet) {
+	o := &f.options
+	flags.StringVar(&f.listen, "listen", "0.0.0.0:9090", "`HOST:PORT` for clients; the port may be 0 or a range such as 9090-9199")
+	flags.StringVar(&f.unix, "unix", "", "`PATH` of a Unix socket for clients, too; @NAME is an abstract one; empty: none")
+	flags.IntVar(&o.Workers, "workers", 1, "`workers` that serve; one more is kept as a spare")
+	flags.IntVar(&o.Concurrency, "concurrency", 1, "`calls` that run in a worker at once")
+	flags.StringVar(&o.Journal, "journal", "", "`FILE` that keeps the table of calls over a crash of the server; empty: clients are told that it is lost")
+	flags.DurationVar(&o.MaxTimeout, "max-timeout", 0, "time of a call at most, also if the client says none; 0: none")
+	flags.DurationVar(&o.KillGrace, "kill-grace", 2*time.Second, "time for a call to end after its deadline, before its worker is killed")
+	flags.DurationVar(&o.StartTimeout, "start-timeout", 30*time.Second, "time for a worker to become ready")
+	flags.DurationVar(&o.DrainTimeout, "drain-timeout", 30*time.Second, "how long calls may go on after SIGTERM; 0 ends their workers")
+}
+
+// Options checks the flags and opens the listeners. An error names the flag that is
+// wrong.
+func (f *Flags) Options() (Options, error) {
+	if err := f.check(); err != nil {
+		return Options{}, err
+	}
+	o := f.options
+	listener, err := tcp.Listen(f.listen)
+	if err != nil {
+		return Options{}, fmt.Errorf("--listen: %w", err)
+	}
+	o.Listeners = []net.Listener{listener}
+	if f.unix != "" {
+		u, err := listenUnix(f.unix)
+		if err != nil {
+			_ = listener.Close()
+			return Options{}, fmt.Errorf("--unix: %w", err)
+		}
+		o.Listeners = append(o.Listeners, u)
+	}
+	return o, nil
+}
+
+func (f *Flags) check() error {
+	o := &f.options
+	switch {
+	case o.Workers < 1 || o.Workers > maxWorkers:
+		return fmt.Errorf("--workers: %d is not between 1 and %d", o.Workers, maxWorkers)
+	case o.Concurrency < 1 || o.Concurrency > maxConcurrency:
+		return fmt.Errorf("--concurrency: %d is not between 1 and %d", o.Concurrency, maxConcurrency)
+	case o.MaxTimeout < 0:
+		return fmt.Errorf("--max-timeout: %s is negative", o.MaxTimeout)
+	case o.KillGrace <= 0:
+		return fmt.Errorf("--kill-grace: %s is not a positive duration", o.KillGrace)
+	case o.StartTimeout <= 0:
+		return fmt.Errorf("--start-timeout: %s is not a positive duration", o.StartTimeout)
+	case o.DrainTimeout < 0:
+		return fmt.Errorf("--drain-timeout: %s is negative", o.DrainTimeout)
+	}
+	return nil
+}

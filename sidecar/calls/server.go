@@ -1,0 +1,161 @@
+package calls
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"rpcpool.dev/rpc/codec"
+	"rpcpool.dev/rpc/conn"
+	"rpcpool.dev/rpc/frame"
+	"rpcpool.dev/rpc/journal"
+	"rpcpool.dev/rpc/server"
+	"rpcpool.dev/rpc/workers"
+)
+
+const (
+	// lease is how long a client's session is kept after its last word.
+	lease = 5 * time.Minute
+	// open is how many calls of one client may be open.
+	open = 512
+	// leaveTimeout bounds how long clients may take to go when the server stops.
+	leaveTimeout = 2 * time.Second
+)
+
+// Server takes native calls, and has workers run them.
+type Server struct {
+	opts     Options
+	journal  *journal.Journal
+	pool     *workers.Pool
+	core     *server.Core
+	conns    *conn.Server
+	pulse    pulse
+	draining atomic.Bool
+}
+
+// New makes a server, which takes calls once it runs. It must be run or closed.
+func New(opts Options) (*Server, error) {
+	if err := opts.fill(); err != nil {
+		return nil, err
+	}
+	s := &Server{opts: opts}
+	if err := s.build(); err != nil {
+		return nil, errors.Join(fmt.Errorf("server of calls: %w", err), s.Close())
+	}
+	if opts.Metrics != nil {
+		opts.Metrics.server.Store(s)
+	}
+	return s, nil
+}
+
+func (s *Server) build() (err error) {
+	o := &s.opts
+	core := server.Options{Limit: -1, Open: true, MaxTimeout: o.MaxTimeout, Log: o.Log}
+	core.Domain.Lease, core.Domain.Open = lease, open
+	if o.Journal != "" {
+		if err := s.openJournal(&core); err != nil {
+			return err
+		}
+	}
+	pool := workers.Options{
+		Starter: o.Starter, Workers: o.Workers, Concurrency: o.Concurrency, Grace: o.KillGrace, Start: o.StartTimeout, Log: o.Log,
+	}
+	if o.Metrics != nil {
+		pool.OnReady = func(took time.Duration) { o.Metrics.ready.Observe(took.Seconds()) }
+	}
+	if s.pool, err = workers.New(pool); err != nil {
+		return err //nolint:wrapcheck // New does
+	}
+	if s.core, err = server.New(s.pool, core); err != nil {
+		return err //nolint:wrapcheck // New does
+	}
+	codecs, err := codec.New(codec.Options{})
+	if err != nil {
+		return err //nolint:wrapcheck // New does
+	}
+	offer := frame.HelloAck{Codecs: codecs.Mask(), Lease: lease, MaxDeadline: frame.DeadlineOf(o.MaxTimeout), MaxOpen: open}
+	s.conns, err = conn.NewServer(conn.ServerOptions{
+		Handler: server.NewDoor(s.core), Admit: func(h *frame.Hello) frame.HelloAck { return frame.Answer(h, offer) },
+	})
+	return err //nolint:wrapcheck // New does
+}
+
+// openJournal gives the core a journal, and bounds what it keeps by what fits into it.
+func (s *Server) openJournal(core *server.Options) (err error) {
+	var lost error
+	s.journal, lost, err = journal.OpenAnyway(s.opts.Journal, journal.Options{Size: s.opts.JournalSize})
+	if err != nil {
+		return err //nolint:wrapcheck // it names the file
+	}
+	if lost != nil {
+		s.opts.Log.Warn("what the journal held is lost", "err", lost)
+	}
+	core.Journal, core.ID, core.Life = s.journal, s.journal.ID(), uint64(s.journal.Life())
+	core.Domain.DomainBytes = int(s.opts.JournalSize / 4)
+	core.Domain.ReplyBytes = min(core.Domain.DomainBytes, 16<<20)
+	return nil
+}
+
+// Run serves until ctx ends, lets what runs end within its time, and closes the
+// server. It returns nil then, and an error at once if no client can be taken.
+func (s *Server) Run(ctx context.Context) error {
+	s.pool.Start(s.core)
+	group, ctx := errgroup.WithContext(ctx)
+	for _, l := range s.opts.Listeners {
+		group.Go(func() error {
+			if err := s.conns.Serve(l); !errors.Is(err, conn.ErrClosed) || ctx.Err() == nil {
+				return fmt.Errorf("no client can connect to %s: %w", l.Addr(), err)
+			}
+			return nil
+		})
+	}
+	group.Go(func() error {
+		<-ctx.Done()
+		return s.stop()
+	})
+	return group.Wait() //nolint:wrapcheck // they name what has failed
+}
+
+// stop drains and closes the server. What outlives the drain crashes, and its callers
+// are told so before they are sent away.
+func (s *Server) stop() error {
+	s.draining.Store(true)
+	drain, cancel := context.WithTimeout(context.Background(), s.opts.DrainTimeout)
+	defer cancel()
+	if err := s.core.Drain(drain); err != nil {
+		s.opts.Log.Warn("time to drain is over, workers are ended", "err", err)
+	}
+	_ = s.pool.Close()
+	leave, cancelLeave := context.WithTimeout(context.Background(), leaveTimeout)
+	defer cancelLeave()
+	_ = s.conns.Shutdown(leave)
+	return s.Close()
+}
+
+// Close ends clients, workers and the journal at once. Run does so itself.
+func (s *Server) Close() error {
+	var errs []error
+	for _, l := range s.opts.Listeners {
+		if err := l.Close(); !errors.Is(err, net.ErrClosed) {
+			errs = append(errs, err)
+		}
+	}
+	if s.pool != nil {
+		errs = append(errs, s.pool.Close())
+	}
+	if s.conns != nil {
+		errs = append(errs, s.conns.Close())
+	}
+	if s.core != nil {
+		errs = append(errs, s.core.Close())
+	}
+	if s.journal != nil {
+		errs = append(errs, s.journal.Close())
+	}
+	return errors.Join(errs...)
+}
