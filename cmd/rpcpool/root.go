@@ -117,6 +117,7 @@ func subcommands() []*cobra.Command {
 		server(newServeCommand()),
 		checked(newQueryCommand()),
 		checked(newPingCommand()),
+		checked(newCallCommand()),
 		checked(newTuneCommand()),
 		checked(newPlotCommand()),
 		newWorkerCommand(),

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -15,11 +14,15 @@ import (
 
 	"rpcpool.dev/internal/metrics"
 	"rpcpool.dev/sidecar"
+	"rpcpool.dev/sidecar/calls"
 )
 
-// serveFlags are the flags of `rpcpool serve`.
+// serveFlags are the flags of `rpcpool serve`: of both protocols.
 type serveFlags struct {
-	server   sidecar.Flags
+	protocol protocol
+	flags    protocolFlags
+	server   sidecar.Flags // of protocol tvm
+	calls    calls.Flags   // of protocol rpc
 	metrics  string
 	agent    string
 	dataDir  string
@@ -31,7 +34,7 @@ func newServeCommand() *cobra.Command {
 	var f serveFlags
 	cmd := &cobra.Command{
 		Use:   "serve --key KEY --listen HOST:PORT [flags] -- CMD ARGS…",
-		Short: "Serve one device on this machine: sidecar, agent and workers",
+		Short: "Serve one device, or native calls, on this machine, in worker processes",
 		Long: `Serve runs the RPC server of one device: it registers with a tracker, shakes
 hands with clients, and runs each session in a worker process of its own, with a
 deadline. CMD is the worker (see docs/architecture.md for its contract). However
@@ -43,7 +46,15 @@ budgets of phases need a worker that tells of them; the limits hold for any, as
 far as this machine can enforce them.
 
 Without --tracker, clients connect with the device key itself and are served in
-turn.`,
+turn.
+
+With --protocol rpc it serves native calls: --workers processes of CMD run them,
+--concurrency at a time in each. A call's worker may crash, or be killed because
+the call outlives its time: the caller learns what is known of it, and another
+worker takes over. No call runs twice unless it is idempotent; with --journal that
+holds over a crash of the server too. On SIGTERM calls that run may end, for 30 s
+unless --drain-timeout says otherwise; others are refused. docs/rpc-serve.md has
+more.`,
 		Example: `  # Serve this machine's CPU with the built-in worker
   rpcpool serve --key cpu --listen 0.0.0.0:9090 --tracker 127.0.0.1:9190 -- rpcpool-worker
 
@@ -51,7 +62,10 @@ turn.`,
   rpcpool serve --key rk3588 --listen 0.0.0.0:9090 --tracker tracker:9190 -- python3 /opt/rpcpool/worker.py
 
   # One worker for all sessions, which may use two cores and 4 GiB and must not hang
-  rpcpool serve --key cpu --isolation watchdog --heartbeat 5s --limit-cpu 2 --limit-memory 4Gi -- rpcpool-worker`,
+  rpcpool serve --key cpu --isolation watchdog --heartbeat 5s --limit-cpu 2 --limit-memory 4Gi -- rpcpool-worker
+
+  # Four workers for native calls
+  rpcpool serve --protocol rpc --listen 127.0.0.1:9090 --workers 4 --journal /var/lib/rpcpool/calls -- rpcpool worker --calls`,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) == 0 {
 				return usageErrorf("no worker: give its program and arguments after --")
@@ -67,21 +81,35 @@ turn.`,
 }
 
 func (f *serveFlags) register(cmd *cobra.Command) {
-	shared := flag.NewFlagSet("serve", flag.ContinueOnError)
-	f.server.Register(shared)
+	f.flags, f.protocol = newProtocolFlags(), protocolTVM
+	f.calls.Register(f.flags[protocolRPC])
+	tvm := f.flags[protocolTVM]
+	f.server.Register(tvm)
+	tvm.StringVar(&f.agent, "agent", "", "`PATH` of "+sidecar.AgentProgram+"; empty: beside this program, else in PATH")
+	tvm.StringVar(&f.dataDir, "data-dir", "", "`DIR` for sockets and work directories, private to this server; empty: a temporary one")
+	tvm.StringVar(&f.coreDir, "core-dir", "", "`DIR` in which the latest core dumps of workers are kept; empty: they go with the work directory")
+	tvm.BoolVar(&f.noCgroup, "no-cgroup", false, "do not use cgroups even where they are writable")
 	flags := cmd.Flags()
-	flags.AddGoFlagSet(shared)
+	f.flags.add(flags)
+	flags.Var(&f.protocol, "protocol", "what clients speak: TVM's sessions or native calls")
 	flags.StringVar(&f.metrics, "metrics", "", "`HOST:PORT` for /metrics, /healthz and /readyz; empty: none")
-	flags.StringVar(&f.agent, "agent", "", "`PATH` of "+sidecar.AgentProgram+"; empty: beside this program, else in PATH")
-	flags.StringVar(&f.dataDir, "data-dir", "", "`DIR` for sockets and work directories, private to this server; empty: a temporary one")
-	flags.StringVar(&f.coreDir, "core-dir", "", "`DIR` in which the latest core dumps of workers are kept; empty: they go with the work directory")
-	flags.BoolVar(&f.noCgroup, "no-cgroup", false, "do not use cgroups even where they are writable")
 }
 
 func (f *serveFlags) run(cmd *cobra.Command, worker []string) (err error) {
+	if err := f.flags.take(f.protocol, cmd.Flags()); err != nil {
+		return usageError{err}
+	}
 	if worker[0], err = findWorker(worker[0]); err != nil {
 		return usageErrorf("worker: %w", err)
 	}
+	if f.protocol == protocolRPC {
+		return f.runCalls(cmd, worker)
+	}
+	return f.runSessions(cmd, worker)
+}
+
+// runSessions serves a device to TVM's clients.
+func (f *serveFlags) runSessions(cmd *cobra.Command, worker []string) (err error) {
 	o, err := f.server.Options()
 	if err != nil {
 		return usageError{err}

@@ -1,0 +1,169 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"rpcpool.dev/rpc"
+	"rpcpool.dev/rpc/codec"
+)
+
+// replyFormat is the value of call's -o.
+type replyFormat string
+
+const (
+	replyJSON replyFormat = "json"
+	replyRaw  replyFormat = "raw"
+)
+
+func (f *replyFormat) String() string { return string(*f) }
+
+// Type is what --help shows as the flag's value.
+func (f *replyFormat) Type() string { return "json|raw" }
+
+// Set parses the flag's value.
+func (f *replyFormat) Set(s string) error {
+	if s != string(replyJSON) && s != string(replyRaw) {
+		return errors.New("want json or raw")
+	}
+	*f = replyFormat(s)
+	return nil
+}
+
+// callFlags are the flags of `rpcpool call`.
+type callFlags struct {
+	server     string
+	timeout    time.Duration
+	idempotent bool
+	lane       uint64
+	raw        bool
+	output     replyFormat
+}
+
+func newCallCommand() *cobra.Command {
+	var f callFlags
+	cmd := &cobra.Command{
+		Use:   "call --server ADDR METHOD [JSON-ARG…] [flags]",
+		Short: "Make one native call, and print its result",
+		Long: `Call calls a method of a server of native calls by its name, and prints the result
+as JSON. An argument is JSON, so text has quotes of its own. One argument is what
+the method gets, several are a list, none is null. What JSON has no word for is an
+object with one key: {"$bytes": BASE64}, {"$time": RFC3339}, {"$float": "NaN"}.
+
+ADDR is HOST:PORT or unix:PATH.
+
+A call that returns no result ends with status 1, and one line on stderr that says
+why, and whether the call ran: NotExecuted, Executed, or Indeterminate (once or not
+at all; it will not start any more).`,
+		Example: `  # What the built-in worker has: echo, sleep, snprintf and crash
+  rpcpool call --server 127.0.0.1:9090 snprintf 64 '"The answer is %d"' 42
+
+  # A call that may run more than once, for ten seconds at most
+  rpcpool call --server unix:/run/lib.sock --idempotent --timeout 10s sleep 1.5
+
+  # Bytes in, bytes out
+  rpcpool call --server 127.0.0.1:9090 --raw echo < in > out`,
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return errors.New("no method")
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, args []string) error { return f.run(cmd, args[0], args[1:]) },
+	}
+	flags := cmd.Flags()
+	flags.StringVar(&f.server, "server", "", "`ADDR` of the server (required)")
+	flags.DurationVar(&f.timeout, "timeout", 0, "give the call up after this time; 0: never")
+	flags.BoolVar(&f.idempotent, "idempotent", false, "more than one run is no harm: run it again if its worker crashes")
+	flags.Uint64Var(&f.lane, "lane", 0, "calls of one client in one lane run one after another; 0: in none")
+	flags.BoolVar(&f.raw, "raw", false, "the argument is the bytes on stdin, as they are, and so is the result")
+	flags.VarP(&f.output, "output", "o", "format of the result on stdout: json, or raw, the bytes as they came (default json; with --raw: raw)")
+	if err := cmd.MarkFlagRequired("server"); err != nil {
+		panic(err) // the flag is added above
+	}
+	return cmd
+}
+
+func (f *callFlags) run(cmd *cobra.Command, method string, args []string) error {
+	codecs, err := codec.New(codec.Options{})
+	if err != nil {
+		return err
+	}
+	id, body, err := f.arguments(cmd.InOrStdin(), codecs.CBOR(), args)
+	if err != nil {
+		return err
+	}
+	client, err := rpc.Dial(rpc.ClientOptions{}, f.server)
+	if err != nil {
+		return usageErrorf("--server: %w", err)
+	}
+	defer func() { _ = client.Close() }()
+	ctx := cmd.Context()
+	if f.timeout > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, f.timeout)
+		defer cancel()
+	}
+	opts := []rpc.CallOption{rpc.Lane(f.lane)}
+	if f.idempotent {
+		opts = append(opts, rpc.Idempotent)
+	}
+	reply, err := rpc.CallEncoded(ctx, client, method, id, body, opts...)
+	if err != nil {
+		return errors.New(strings.Join(strings.Fields(err.Error()), " ")) // one line, whatever the worker says
+	}
+	return f.print(cmd.OutOrStdout(), codecs.CBOR(), reply)
+}
+
+// arguments encodes what the method is called with.
+func (f *callFlags) arguments(stdin io.Reader, cbor *codec.CBOR, args []string) (id uint8, body []byte, err error) {
+	if f.raw {
+		if len(args) > 0 {
+			return 0, nil, usageErrorf("--raw: the argument is on stdin, not %q", args[0])
+		}
+		body, err = io.ReadAll(stdin)
+		return codec.IDRaw, body, err
+	}
+	for i, a := range args {
+		if _, err := cbor.FromJSON(nil, []byte(a)); err != nil {
+			return 0, nil, usageErrorf("argument %d, %q: %w (text has quotes of its own: '\"text\"')", i+1, a, err)
+		}
+	}
+	text := strings.Join(args, ",")
+	switch len(args) {
+	case 0:
+		text = "null"
+	case 1:
+	default:
+		text = "[" + text + "]"
+	}
+	if body, err = cbor.FromJSON(nil, []byte(text)); err != nil {
+		return 0, nil, usageErrorf("arguments: %w", err)
+	}
+	return codec.IDCBOR, body, nil
+}
+
+// print prints a result.
+func (f *callFlags) print(w io.Writer, cbor *codec.CBOR, reply []byte) (err error) {
+	if f.output == replyRaw || f.output == "" && f.raw {
+		_, err = w.Write(reply)
+		return err
+	}
+	if f.raw {
+		if reply, err = cbor.Append(nil, reply); err != nil {
+			return err
+		}
+	}
+	text, err := cbor.ToJSON(nil, reply)
+	if err != nil {
+		return fmt.Errorf("the call has run, its result of %d bytes is no CBOR: %w", len(reply), err)
+	}
+	_, err = w.Write(append(text, '\n'))
+	return err
+}
