@@ -31,7 +31,7 @@ func TestS4_01_ManyEndpointsWithFewDescriptors(t *testing.T) {
 	if _, err := fmt.Sscanf(out, "%d done, at most %d descriptors", &done, &most); err != nil || done != servers || most >= 1024 {
 		t.Errorf("%q: %v", out, err)
 	}
-	if n := h.core.Counts(); n.Calls[session.OK] != uint64(servers) {
+	if n := h.core.Counts(); n.Calls[session.OK][session.Executed] != uint64(servers) {
 		t.Errorf("%+v", n)
 	}
 }

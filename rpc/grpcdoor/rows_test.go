@@ -287,7 +287,7 @@ func TestManyClientsOfBothDoorsAtOnce(t *testing.T) {
 	}
 	running.Wait()
 	r.ran(8 * each)
-	if n := r.core.Counts().Calls[session.OK]; n != 8*each {
+	if n := r.core.Counts().Calls[session.OK][session.Executed]; n != 8*each {
 		t.Errorf("%d calls", n)
 	}
 }

@@ -153,6 +153,24 @@ func TestRepliesThatNobodyFetchesDoNotFillTheJournal(t *testing.T) {
 	}
 }
 
+// TestAReplyThatIsTooLongToBeKeptArrives: to keep it is for those who ask again.
+func TestAReplyThatIsTooLongToBeKeptArrives(t *testing.T) {
+	r := newRig(t, Options{Journal: filepath.Join(t.TempDir(), "journal"), JournalSize: 256 << 10})
+	long := bytes.Repeat([]byte("long"), 1<<20)
+	got, err := rpc.Call[[]byte](t.Context(), r.client, "echo", long)
+	if err != nil || !bytes.Equal(got, long) {
+		t.Errorf("%d bytes, %v", len(got), err)
+	}
+}
+
+func TestACallHasNoMoreTimeThanTheServerGives(t *testing.T) {
+	r := newRig(t, Options{MaxTimeout: 100 * time.Millisecond})
+	_, err := r.call("sleep", 3600)
+	if !errors.Is(err, rpc.DeadlineExceeded) && !errors.Is(err, rpc.Failed) {
+		t.Errorf("got %v", err)
+	}
+}
+
 func TestMetrics(t *testing.T) {
 	registry := prometheus.NewPedanticRegistry()
 	m, err := NewMetrics(registry)

@@ -110,7 +110,7 @@ func sleep(j *server.Job, args any) (any, error) {
 	case <-timer.C:
 		return nil, nil
 	case <-j.Done():
-		return nil, j.Err()
+		return nil, errors.New("woken up: nobody waits any more")
 	}
 }
 
