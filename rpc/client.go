@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"fmt"
 	"log/slog"
+	"net"
 	"time"
 
 	"rpcpool.dev/rpc/client"
@@ -15,18 +16,19 @@ import (
 
 // ClientOptions of a Client. The zero value of each field means its default.
 type ClientOptions struct {
-	Service      string        // its name, for people and for the servers
-	Token        []byte        // credentials
-	TLS          *tls.Config   // to servers over TCP; nil: none
-	Node         string        // boot id of this node; servers on it are called over their Unix socket
-	IdleTimeout  time.Duration // a connection with nothing outstanding is closed after it. Default 30 s; negative: never
-	Backoff      conn.Backoff  // how long a server that cannot be reached is left alone. Default 100 ms, doubled up to 10 s
-	Connect      time.Duration // longest time to connect. Default 8 s
-	MaxConns     int           // at the same time; idle ones make room. Default 512
-	Open         int           // calls that may be open at one server. Default 512; 1 makes calls serial
-	Failover     time.Duration // how long a server may be out of reach until idempotent calls go to another. Default 3 s
-	Grace        time.Duration // for a server to say what has become of a call that was given up. Default 100 ms
-	Interceptors []Interceptor // the first is the outermost
+	Service      string              // its name, for people and for the servers
+	Token        []byte              // credentials
+	TLS          *tls.Config         // to servers over TCP; nil: none
+	Node         string              // boot id of this node; servers on it are called over their Unix socket
+	IdleTimeout  time.Duration       // a connection with nothing outstanding is closed after it. Default 30 s; negative: never
+	Backoff      conn.Backoff        // how long a server that cannot be reached is left alone. Default 100 ms, doubled up to 10 s
+	Connect      time.Duration       // longest time to connect. Default 8 s
+	MaxConns     int                 // at the same time; idle ones make room. Default 512
+	Open         int                 // calls that may be open at one server. Default 512; 1 makes calls serial
+	Failover     time.Duration       // how long a server may be out of reach until idempotent calls go to another. Default 3 s
+	Grace        time.Duration       // for a server to say what has become of a call that was given up. Default 100 ms
+	Compress     func(net.Addr) bool // tells whether arguments for an address may be compressed. Default: if it is not on this machine
+	Interceptors []Interceptor       // the first is the outermost
 	Codecs       codec.Options
 	Conn         conn.Options
 	OneWayEnd    func(method string, err error) // is told how one-way calls end
@@ -67,7 +69,7 @@ func NewClient(opts ClientOptions) (*Client, error) {
 	pool := conn.PoolOptions{Conn: opts.Conn, Node: opts.Node, IdleTimeout: opts.IdleTimeout, MaxConns: opts.MaxConns, Backoff: opts.Backoff, ConnectTimeout: opts.Connect}
 	pool.Hello.Token, pool.Hello.Target, pool.Hello.Codecs = opts.Token, []byte(opts.Service), codecs.Mask()
 	o := client.Options{
-		Service: opts.Service, Pool: pool, Grace: opts.Grace, Log: opts.Log,
+		Service: opts.Service, Pool: pool, Grace: opts.Grace, Log: opts.Log, Compress: opts.Compress,
 		Session: session.ClientOptions{Open: opts.Open, FailoverAfter: opts.Failover},
 	}
 	if opts.OneWayEnd != nil {

@@ -33,6 +33,7 @@ type ServerOptions struct {
 	IdleTimeout  time.Duration            // a connection with nothing outstanding is closed after it. Default 5 min; negative: never
 	TLS          *tls.Config              // nil: none
 	Token        func(token []byte) error // checks a client's credentials. Default: all are welcome
+	Compress     func(net.Addr) bool      // tells whether results for an address may be compressed. Default: if it is not on this machine
 	Isolate      *Isolate                 // runs handlers in worker processes. Default: they run in this one
 	Interceptors []Interceptor            // the first is the outermost
 	Codecs       codec.Options
@@ -50,6 +51,7 @@ type Server struct {
 	conns   *conn.Server
 	journal *journal.Journal
 	within  Local
+	door    *server.Door
 	apart   *apart // nil: handlers run here
 
 	mu     sync.Mutex
@@ -93,8 +95,12 @@ func NewServer(opts ServerOptions) (*Server, error) {
 		exec, core.Limit = s.apart.pool, -1
 	}
 	if s.core, err = server.New(exec, core); err == nil {
+		s.door = server.NewDoor(s.core)
+		if opts.Compress != nil {
+			s.door.Compress(opts.Compress)
+		}
 		s.conns, err = conn.NewServer(conn.ServerOptions{
-			Handler: server.NewDoor(s.core), Admit: s.admit, Conn: opts.Conn, IdleTimeout: opts.IdleTimeout,
+			Handler: s.door, Admit: s.admit, Conn: opts.Conn, IdleTimeout: opts.IdleTimeout,
 		})
 	}
 	if err != nil {
@@ -118,7 +124,7 @@ func (s *Server) admit(h *frame.Hello) frame.HelloAck {
 		open = 512
 	}
 	return frame.Answer(h, frame.HelloAck{
-		Codecs: s.codecs.Mask(), Features: frame.FeatureStreams,
+		Codecs: s.codecs.Mask(), Features: frame.FeatureStreams | frame.FeatureCompression, Compressors: s.door.Compressors(),
 		Lease: lease, MaxDeadline: frame.DeadlineOf(s.opts.MaxTimeout), MaxOpen: uint32(open),
 	})
 }

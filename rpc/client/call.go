@@ -48,6 +48,7 @@ type call struct {
 	user    *Call
 	method  uint32
 	line    *line                              // that it holds
+	plain   []byte                             // its result, if that came compressed
 	parked  bool                               // it is in the client's list of those that wait for a server
 	there   bool                               // it counts as open at the last of tried
 	stream  *Stream                            // its items; nil: it is none
@@ -80,6 +81,8 @@ func (k *call) finish() {
 	u.Started = k.inv.Started()
 	switch {
 	case k.kept != nil:
+	case k.plain != nil && o.Code == session.OK:
+		u.Reply = k.plain
 	case o.Code == session.OK:
 		u.Reply = append(u.Reply[:0], o.Reply...)
 	default:

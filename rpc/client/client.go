@@ -7,9 +7,11 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"sync"
 	"time"
 
+	"rpcpool.dev/rpc/compress"
 	"rpcpool.dev/rpc/conn"
 	"rpcpool.dev/rpc/frame"
 	"rpcpool.dev/rpc/session"
@@ -21,6 +23,7 @@ type Options struct {
 	Pool      conn.PoolOptions      // Handler is the client's
 	Service   string                // name of the service, for people
 	Grace     time.Duration         // for a server to say what has become of a call that was given up. Default 100 ms
+	Compress  func(net.Addr) bool   // tells whether bodies to an address may be compressed. Default: [Faraway]
 	OneWayEnd func(*Call)           // is told how one-way calls end. Default: nobody is
 	Log       *slog.Logger          // default: none
 }
@@ -43,6 +46,7 @@ type Client struct {
 	lines    map[conn.Peer]*line
 	lastConn session.Conn
 	numbers  map[string]uint32 // of methods
+	packers  *compress.Compressors
 	turns    []*turn
 	ready    chan struct{} // closed when there is a server, if somebody waits for one
 	closed   bool
@@ -72,6 +76,7 @@ type line struct {
 	ref   conn.Ref
 	bound map[uint32]bool // methods, by the client's number
 	away  bool            // the server takes no calls on it any more
+	pack  *packing        // nil: nothing is compressed
 	met   bool            // the server has welcomed the session on it
 }
 
@@ -79,6 +84,9 @@ type line struct {
 func New(opts Options) (*Client, error) {
 	if opts.Grace == 0 {
 		opts.Grace = 100 * time.Millisecond
+	}
+	if opts.Compress == nil {
+		opts.Compress = Faraway
 	}
 	if opts.OneWayEnd == nil {
 		opts.OneWayEnd = func(*Call) {}
@@ -97,8 +105,10 @@ func New(opts Options) (*Client, error) {
 		opts: opts, start0: time.Now(), session: session.NewClient(opts.Session), budget: newBudget(),
 		peers: map[string]*peer{}, lines: map[conn.Peer]*line{}, numbers: map[string]uint32{}, stop: make(chan struct{}),
 	}
+	c.packers = compress.New(compress.Options{Now: time.Now, MaxPlain: opts.Pool.Conn.MaxMessage})
 	opts.Pool.Handler = (*handler)(c)
 	opts.Pool.Hello.Features |= frame.FeatureStreams | frame.FeatureCompression
+	opts.Pool.Hello.Compressors |= c.packers.Mask()
 	var err error
 	if c.pool, err = conn.NewPool(opts.Pool); err != nil {
 		return nil, fmt.Errorf("client of service %q: %w", opts.Service, err)

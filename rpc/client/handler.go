@@ -31,7 +31,7 @@ func (c *Client) dial(p *peer) {
 		return
 	}
 	c.lastConn++
-	l := &line{id: c.lastConn, peer: p, ref: ref, bound: map[uint32]bool{}}
+	l := &line{id: c.lastConn, peer: p, ref: ref, bound: map[uint32]bool{}, pack: c.newPacking(ref.Peer)}
 	if old := c.lines[ref.Peer]; old != nil && !old.met { // it was full, and is not closed yet
 		defer old.ref.Release()
 	}
@@ -104,7 +104,12 @@ func (c *Client) goneAway(p conn.Peer, in *conn.In) {
 // receive gives a message to the session. The memory of a long reply goes to its call.
 func (c *Client) receive(t *turn, l *line, in *conn.In, m *session.Message) {
 	var k *call
-	if m.Kind == session.Reply && m.Code == session.OK && len(m.Body) >= conn.LongBody {
+	if m.Kind == session.Reply && in.Flags&frame.FlagCompressed != 0 {
+		if i := l.peer.session.Call(m.Seq); i != nil && l.peer.line == l {
+			k, _ = i.Tag.(*call)
+			c.unpack(k, l, in, m)
+		}
+	} else if m.Kind == session.Reply && m.Code == session.OK && len(m.Body) >= conn.LongBody {
 		if i := l.peer.session.Call(m.Seq); i != nil && l.peer.line == l {
 			k, _ = i.Tag.(*call)
 			k.kept = in.Keep()

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"rpcpool.dev/rpc/compress"
 	"rpcpool.dev/rpc/conn"
 	"rpcpool.dev/rpc/frame"
 	"rpcpool.dev/rpc/session"
@@ -29,7 +30,8 @@ type turn struct {
 type send struct {
 	line *line
 	msg  session.Message
-	call *call // of a CALL: pinned until it is sent
+	call *call              // of a CALL: pinned until it is sent
+	pack *compress.Adaptive // whether its body is to be compressed; nil: it is not
 }
 
 // begin starts a turn: it locks the client.
@@ -171,6 +173,7 @@ func (c *Client) note(t *turn, d *session.Demand) {
 		s.call, _ = d.Call.Tag.(*call)
 		s.call.pins.Add(1)
 		c.hold(t, s.call, l, d.Msg.Seq)
+		s.pack = l.adaptive(s.call.method)
 		if !l.bound[s.call.method] {
 			l.bound[s.call.method] = true
 			bind := conn.Message{Header: frame.Header{Type: frame.TypeBind, Seq: uint64(s.call.method)}, Body: []byte(s.call.user.Method)}
@@ -228,10 +231,12 @@ func (c *Client) transmit(ctx context.Context, t *turn, s *send, own *call) {
 	if k.stream != nil {
 		f.Flags |= frame.FlagStream
 	}
-	if len(f.Body) >= conn.LongBody {
+	c.squeeze(s, f)
+	if len(f.Body) >= conn.LongBody && f.Flags&frame.FlagCompressed == 0 {
 		k.pins.Add(1)
 		f.Owner = k
 	}
+	s.time(f)
 	var err error
 	switch {
 	case k == own && ctx != nil:
@@ -268,9 +273,7 @@ func (c *Client) unsent(l *line, f *conn.Message, k *call, err error) {
 	if err == nil {
 		return
 	}
-	if f.Owner != nil {
-		k.Release()
-	}
+	disown(f)
 	t := c.begin()
 	c.session.Unsent(l.peer.session, f.Seq)
 	if errors.Is(err, conn.ErrTooLong) {

@@ -59,11 +59,12 @@ type In struct {
 	Ext  frame.Ext
 	Body []byte
 
-	mem  *memory   // owns Body; nil: the reader's buffer does
-	own  Releaser  // owns Body, in process
-	from *receiver // to be told when the message is let go of; nil: in process
-	held held
-	kept bool
+	mem      *memory   // owns Body; nil: the reader's buffer does
+	own      Releaser  // owns Body, in process
+	from     *receiver // to be told when the message is let go of; nil: in process
+	held     held
+	kept     bool
+	replaced bool // Body is not the reader's
 }
 
 // Keep makes the message outlive [Handler.Message]: it returns one that is valid
@@ -73,7 +74,7 @@ func (in *In) Keep() *In {
 	if in.from != nil {
 		kept.Ext.Trace = append([]byte(nil), in.Ext.Trace...)
 		kept.Ext.XID = append([]byte(nil), in.Ext.XID...)
-		if in.mem == nil && len(in.Body) > 0 {
+		if in.mem == nil && len(in.Body) > 0 && !in.replaced {
 			kept.mem = takeMemory(len(in.Body))
 			kept.Body = kept.mem.b[:len(in.Body)]
 			copy(kept.Body, in.Body)
@@ -81,6 +82,15 @@ func (in *In) Keep() *In {
 	}
 	in.kept = true
 	return kept
+}
+
+// Replace gives the message another body, which is nobody's but the message's: what the one
+// that came has been made to. It is for a [Handler], before it keeps the message.
+func (in *In) Replace(body []byte) {
+	if in.mem != nil {
+		in.mem.release()
+	}
+	in.mem, in.Body, in.replaced = nil, body, true
 }
 
 // Detach is Release, but Body stays as it is for as long as anybody has it: of a peer in

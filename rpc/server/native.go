@@ -5,7 +5,9 @@ import (
 	"errors"
 	"net"
 	"sync"
+	"time"
 
+	"rpcpool.dev/rpc/compress"
 	"rpcpool.dev/rpc/conn"
 	"rpcpool.dev/rpc/frame"
 	"rpcpool.dev/rpc/session"
@@ -14,8 +16,10 @@ import (
 
 // Door takes native clients: it is the handler of a [conn.Server].
 type Door struct {
-	core   *Core
-	frames sync.Pool // of *conn.Message
+	core    *Core
+	frames  sync.Pool // of *conn.Message
+	packers *compress.Compressors
+	far     func(net.Addr) bool // tells whether bodies to an address may be compressed
 
 	mu    sync.Mutex
 	lines map[conn.Peer]*nativeLine
@@ -25,7 +29,10 @@ var _ conn.Handler = (*Door)(nil)
 
 // NewDoor makes a door of a core.
 func NewDoor(c *Core) *Door {
-	d := &Door{core: c, lines: map[conn.Peer]*nativeLine{}}
+	d := &Door{core: c, lines: map[conn.Peer]*nativeLine{}, packers: compress.New(compress.Options{Now: time.Now}), far: func(a net.Addr) bool {
+		t, ok := a.(*net.TCPAddr)
+		return ok && !t.IP.IsLoopback()
+	}}
 	d.frames.New = func() any { return new(conn.Message) }
 	return d
 }
@@ -41,6 +48,7 @@ type nativeLine struct {
 	mu      sync.Mutex
 	bound   map[uint32]*Method // by the client's number
 	streams map[uint64]*Job    // by the call's number
+	packs   map[*Method]*compress.Adaptive
 }
 
 var _ Line = (*nativeLine)(nil)
@@ -73,6 +81,9 @@ func (d *Door) Message(p conn.Peer, in *conn.In) {
 		return
 	}
 	if l.item(in) {
+		return
+	}
+	if !l.unpack(in) {
 		return
 	}
 	is, err := wire.ParseRequest(in, m)
@@ -157,6 +168,7 @@ func (l *nativeLine) Tell(m *session.Message, j *Job, reader bool) {
 	defer l.door.frames.Put(f)
 	*f = conn.Message{}
 	wire.Response(m, f)
+	l.squeeze(f, j)
 	if j != nil && f.Priority != frame.PriorityControl {
 		f.Priority = max(j.Priority, frame.PriorityInteractive)
 		if f.Type == frame.TypeReply {
