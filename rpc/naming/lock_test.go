@@ -136,6 +136,7 @@ func TestS1_48_ABarrierLetsAllGoWhenTheLastHasArrived(t *testing.T) {
 	if err := b.Barrier(ctx, "meeting", 2); !errors.Is(err, registry.Malformed) {
 		t.Errorf("one who thinks that it is of two: %v", err)
 	}
+	begin := time.Now()
 	if err := b.Barrier(ctx, "meeting", 3); err != nil {
 		t.Error(err)
 	}
@@ -143,5 +144,8 @@ func TestS1_48_ABarrierLetsAllGoWhenTheLastHasArrived(t *testing.T) {
 		if err := <-met; err != nil {
 			t.Error(err)
 		}
+	}
+	if d := time.Since(begin); d > s.host.opts.Poll/2 {
+		t.Errorf("who waits is told after %v, as if it had asked again", d)
 	}
 }

@@ -322,6 +322,44 @@ func TestS3_29_WhatIsOpenAtAFencedNodeEndsOrGoesToAnother(t *testing.T) {
 	}
 }
 
+func TestAWatcherGetsManyChangesAtOnceAndOnlyWhatIsNew(t *testing.T) {
+	const n = 100
+	s := serve(t, Options{Coalesce: time.Second, Registry: registry.Options{Lease: long}})
+	s.join("a")
+	ctx := soon(t)
+	_, version, _, err := s.host.since(0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w, err := rpc.OpenStream[[]byte, []byte](ctx, s.client(), methodWatch, version)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Close()
+	for i := range n {
+		s.host.do(func(now time.Duration) {
+			if _, err := s.host.reg.Register(now, &registry.Registration{ID: fmt.Sprint("node-", i), Revision: 1}); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	updates := 0
+	for nodes := 0; nodes < n; updates++ {
+		b, err := w.Recv(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		u, err := registry.Decode[registry.Update](b)
+		if err != nil || u.From != version {
+			t.Fatalf("an update from %d, not %d, %v", u.From, version, err)
+		}
+		nodes, version = nodes+len(u.Nodes), u.To
+	}
+	if updates > 2 { // the stream may have begun in the midst of it
+		t.Errorf("%d changes came in %d updates", n, updates)
+	}
+}
+
 func TestWatchersAreBounded(t *testing.T) {
 	s := serve(t, Options{Most: 1, Registry: registry.Options{Lease: long}})
 	s.join("a")
