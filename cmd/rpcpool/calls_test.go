@@ -191,7 +191,7 @@ func TestKilledServerAndWhatItsNextLifeSays(t *testing.T) {
 	}
 	deaf, open := proxy(), proxy()
 	first, second := client(deaf.Addr()), client(open.Addr())
-	ends := rpc.Spawn[any](t.Context(), first, "sleep", 0.5)
+	ends := rpc.Spawn[any](t.Context(), first, "sleep", 2)
 	life.eventually("it runs", func() bool { return life.metric("running") == 1 })
 	deaf.Freeze()
 	life.eventually("it has ended", func() bool { return life.metric(`calls_total{code="OK",execution="Executed"}`) == 1 })
@@ -248,7 +248,7 @@ func TestServeOfCallsStopsInOrder(t *testing.T) {
 	ended := make(chan end, 1)
 	go func() {
 		var e end
-		e.status, e.stdout, e.stderr = s.call("", "sleep", "1")
+		e.status, e.stdout, e.stderr = s.call("", "sleep", "4")
 		ended <- e
 	}()
 	s.eventually("it runs", func() bool { return s.metric("running") == 1 })

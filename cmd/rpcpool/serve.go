@@ -33,7 +33,7 @@ type serveFlags struct {
 func newServeCommand() *cobra.Command {
 	var f serveFlags
 	cmd := &cobra.Command{
-		Use:   "serve --key KEY --listen HOST:PORT [flags] -- CMD ARGS…",
+		Use:   "serve {--key KEY | --protocol rpc} --listen HOST:PORT [flags] -- CMD ARGS…",
 		Short: "Serve one device, or native calls, on this machine, in worker processes",
 		Long: `Serve runs the RPC server of one device: it registers with a tracker, shakes
 hands with clients, and runs each session in a worker process of its own, with a

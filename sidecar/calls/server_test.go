@@ -55,7 +55,7 @@ func TestAWorkersCrashIsItsCallsAlone(t *testing.T) {
 // TestDrain: what runs may end, what comes is refused, what waits too.
 func TestDrain(t *testing.T) {
 	r := newRig(t, Options{DrainTimeout: patience, MaxTimeout: patience})
-	runs := rpc.Spawn[any](t.Context(), r.client, "sleep", 0.3)
+	runs := rpc.Spawn[any](t.Context(), r.client, "sleep", 2)
 	r.running(1)
 	waits := rpc.Spawn[any](t.Context(), r.client, "echo", "too late")
 	eventually(t, "a call waits", func() bool { return r.server.core.Counts().Waiting == 1 })
