@@ -13,6 +13,8 @@ import (
 const (
 	maxWorkers     = 1024
 	maxConcurrency = 1024
+	minJournal     = 16 << 10 // bytes
+	maxJournal     = 32 << 30
 )
 
 // Flags are the command-line flags of a server of calls, the same in every program that
@@ -31,6 +33,7 @@ func (f *Flags) Register(flags *flag.FlagSet) {
 	flags.IntVar(&o.Workers, "workers", 1, "`workers` that serve; one more is kept as a spare")
 	flags.IntVar(&o.Concurrency, "concurrency", 1, "`calls` that run in a worker at once")
 	flags.StringVar(&o.Journal, "journal", "", "`FILE` that keeps the table of calls over a crash of the server; empty: clients are told that it is lost")
+	flags.Int64Var(&o.JournalSize, "journal-size", 16<<20, "`bytes` of a journal that is made; a quarter of it is for replies")
 	flags.DurationVar(&o.MaxTimeout, "max-timeout", 0, "time of a call at most, also if the client says none; 0: none")
 	flags.DurationVar(&o.KillGrace, "kill-grace", 2*time.Second, "time for a call to end after its deadline, before its worker is killed")
 	flags.DurationVar(&o.StartTimeout, "start-timeout", 30*time.Second, "time for a worker to become ready")
@@ -67,6 +70,8 @@ func (f *Flags) check() error {
 		return fmt.Errorf("--workers: %d is not between 1 and %d", o.Workers, maxWorkers)
 	case o.Concurrency < 1 || o.Concurrency > maxConcurrency:
 		return fmt.Errorf("--concurrency: %d is not between 1 and %d", o.Concurrency, maxConcurrency)
+	case o.JournalSize < minJournal || o.JournalSize > maxJournal:
+		return fmt.Errorf("--journal-size: %d is not between %d and %d", o.JournalSize, minJournal, int64(maxJournal))
 	case o.MaxTimeout < 0:
 		return fmt.Errorf("--max-timeout: %s is negative", o.MaxTimeout)
 	case o.KillGrace <= 0:

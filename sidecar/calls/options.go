@@ -26,15 +26,9 @@ type Options struct {
 	Log          *slog.Logger    // default: none
 }
 
-// defaultJournalSize is that of package journal.
-const defaultJournalSize = 16 << 20
-
 func (o *Options) fill() error {
 	if len(o.Listeners) == 0 || o.Starter == nil || o.JournalSize < 0 || o.DrainTimeout < 0 {
 		return errors.New("bad options of a server of calls: Listeners and Starter must be set, nothing may be negative")
-	}
-	if o.JournalSize == 0 {
-		o.JournalSize = defaultJournalSize
 	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)

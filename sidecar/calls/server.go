@@ -96,7 +96,7 @@ func (s *Server) openJournal(core *server.Options) (err error) {
 		s.opts.Log.Warn("what the journal held is lost", "err", lost)
 	}
 	core.Journal, core.ID, core.Life = s.journal, s.journal.ID(), uint64(s.journal.Life())
-	core.Domain.DomainBytes = int(s.opts.JournalSize / 4)
+	core.Domain.DomainBytes = int(s.journal.Stats().Limit / 2)
 	core.Domain.ReplyBytes = min(core.Domain.DomainBytes, 16<<20)
 	return nil
 }

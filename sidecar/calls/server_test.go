@@ -243,6 +243,7 @@ func TestFlagsThatAreWrongAreNamed(t *testing.T) {
 	for arg, want := range map[string]string{
 		"--workers=0":         "--workers: 0 is not between 1 and 1024",
 		"--concurrency=-1":    "--concurrency: -1 is not between 1 and 1024",
+		"--journal-size=1":    "--journal-size: 1 is not between 16384 and 34359738368",
 		"--max-timeout=-1s":   "--max-timeout: -1s is negative",
 		"--kill-grace=0":      "--kill-grace: 0s is not a positive duration",
 		"--start-timeout=0":   "--start-timeout: 0s is not a positive duration",
