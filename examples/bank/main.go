@@ -127,10 +127,10 @@ func run(ctx context.Context, calls int, out io.Writer) error {
 		short, cancel := context.WithTimeout(ctx, time.Millisecond)
 		_, first := rpc.Call[bool](short, c, "Bank.Put", Entry{"k", fmt.Sprintf("%d, given up", i)}, rpc.Lane(1))
 		cancel()
-		if _, err := rpc.Call[bool](ctx, c, "Bank.Put", Entry{"k", fmt.Sprint(i)}, rpc.Lane(1)); err != nil {
+		if _, err := rpc.Call[bool](ctx, c, "Bank.Put", Entry{"k", fmt.Sprint(i)}, rpc.Lane(1), rpc.WaitForReady); err != nil {
 			return err
 		}
-		got, err := rpc.Call[string](ctx, c, "Bank.Get", "k", rpc.Lane(1))
+		got, err := rpc.Call[string](ctx, c, "Bank.Get", "k", rpc.Lane(1), rpc.WaitForReady)
 		if err != nil || strings.Contains(got, "given up") {
 			return fmt.Errorf("after put %d (the one before: %w) it is %q, %w", i, first, got, err)
 		}

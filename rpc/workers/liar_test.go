@@ -149,15 +149,17 @@ func TestALyingWorkerHarmsNobody(t *testing.T) {
 func TestAnAnswerBeforeTheArgumentsWaits(t *testing.T) {
 	var came [3]atomic.Bool
 	var flood sync.WaitGroup
+	flood.Add(1)
 	r := newRig(t, setting{starter: &liars{say: func(p conn.Peer, seq uint64) {
 		came[seq].Store(true)
 		say(p, frame.TypeReply, seq, []byte("in time"))
 		if seq == 1 {
-			flood.Go(func() {
+			go func() {
+				defer flood.Done()
 				for i := 0; i < 1_000_000 && !came[2].Load(); i++ {
 					_ = p.TrySend(&conn.Message{Header: frame.Header{Type: frame.TypeReply, Priority: frame.PriorityNormal, Seq: 2}, Body: []byte("early")})
 				}
-			})
+			}()
 		}
 	}}})
 	if u := r.call("any", "x"); string(u.Reply) != "in time" {
