@@ -43,21 +43,29 @@ func main() {
 		defer pprof.StopCPUProfile()
 	}
 	for _, network := range networks {
-		for _, size := range sizes {
-			for _, n := range callers {
-				name := fmt.Sprintf("%s/%s/%d", network, size.name, n)
-				if !strings.Contains(name+"/", *only) {
-					continue
-				}
-				if err := row(name, list, network, size.bytes, n, *rounds, *each); err != nil {
-					exit(err)
-				}
-			}
+		if err := rows(list, network, *only, *rounds, *each); err != nil {
+			exit(err)
 		}
 		if err := latencies(list, network, *only, *rounds, *each); err != nil {
 			exit(err)
 		}
 	}
+}
+
+// rows are the table of sizes and callers.
+func rows(list []peer, network, only string, rounds int, each time.Duration) error {
+	for _, size := range sizes {
+		for _, n := range callers {
+			name := fmt.Sprintf("%s/%s/%d", network, size.name, n)
+			if !strings.Contains(name+"/", only) {
+				continue
+			}
+			if err := row(name, list, network, size.bytes, n, rounds, each); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // latencies are what no throughput shows.
