@@ -116,3 +116,20 @@ func TestS1_43_AnotherTypeIsRejectedAndNotPushedAgain(t *testing.T) {
 		}
 	}
 }
+
+func TestWhatDidNotRunIsToldAsSuch(t *testing.T) {
+	c, err := rpc.NewClient(rpc.ClientOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	err = remote.Pusher{Caller: c}.Push(t.Context(), nil)
+	var told interface{ NotExecuted() bool }
+	if !errors.As(err, &told) || !told.NotExecuted() || !errors.Is(err, rpc.NoServer) {
+		t.Errorf("without a server: %v", err)
+	}
+	var sum accumulator.Sum
+	if err := remote.Read(t.Context(), c, &sum, "n"); !errors.Is(err, rpc.NoServer) {
+		t.Error(err)
+	}
+}

@@ -1,0 +1,299 @@
+package rpc
+
+import (
+	"context"
+	"errors"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"rpcpool.dev/rpc/conn"
+	"rpcpool.dev/rpc/crash"
+)
+
+// serving is a server at a socket, and a client of it.
+func serving(t *testing.T, so ServerOptions, co ClientOptions, prepare func(*Server)) (*Server, *Client) {
+	t.Helper()
+	s, err := NewServer(so)
+	if err != nil {
+		t.Fatal(err)
+	}
+	prepare(s)
+	address := "unix:" + filepath.Join(t.TempDir(), "s")
+	l, err := s.Listen(t.Context(), address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	served := make(chan error, 1)
+	go func() { served <- s.Serve(l) }()
+	c, err := Dial(co, address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = c.Close()
+		_ = s.Close()
+		<-served
+	})
+	return s, c
+}
+
+func TestOptionsOfACall(t *testing.T) {
+	var ended sync.WaitGroup
+	var ran atomic.Int32
+	ended.Add(1)
+	_, c := serving(t, ServerOptions{}, ClientOptions{OneWayEnd: func(method string, err error) {
+		if method != "Add" || err != nil {
+			t.Errorf("one-way call of %s ends with %v", method, err)
+		}
+		ended.Done()
+	}}, func(s *Server) {
+		Handle(s, "Add", func(_ context.Context, n int) (int, error) { return int(ran.Add(int32(n))), nil })
+	})
+	ctx := soon(t)
+	if err := CallInto(ctx, c, "Add", 5, nil, OneWay); err != nil {
+		t.Fatal(err)
+	}
+	ended.Wait()
+	for _, o := range []CallOption{Interactive, Bulk, ReadOnly, WaitForReady, Lane(3)} {
+		if _, err := Call[int](ctx, c, "Add", 1, o); err != nil {
+			t.Error(err)
+		}
+	}
+	if n := ran.Load(); n != 10 {
+		t.Errorf("%d were added, want 10", n)
+	}
+	if _, err := Call[int](ctx, c, "Add", 1, At("nobody")); !errors.Is(err, NoServer) || !errors.Is(err, NotExecuted) {
+		t.Error(err)
+	}
+}
+
+func TestInterceptorsAreAroundCalls(t *testing.T) {
+	var mu sync.Mutex
+	var order []string
+	note := func(who string) Interceptor {
+		return func(ctx context.Context, method string, next func(context.Context) error) error {
+			mu.Lock()
+			order = append(order, who+" "+method)
+			mu.Unlock()
+			if method == "Forbidden" {
+				return Fail("forbidden", nil, "not by %s", who)
+			}
+			return next(ctx)
+		}
+	}
+	s, c := serving(t, ServerOptions{Interceptors: []Interceptor{note("server")}}, ClientOptions{Interceptors: []Interceptor{note("outer"), note("inner")}}, func(s *Server) {
+		for _, name := range []string{"Echo", "Forbidden"} {
+			Handle(s, name, func(_ context.Context, b []byte) ([]byte, error) { return b, nil })
+		}
+	})
+	if got, err := Call[[]byte](soon(t), c, "Echo", []byte("x")); string(got) != "x" || err != nil {
+		t.Errorf("%q, %v", got, err)
+	}
+	mu.Lock()
+	if want := []string{"outer Echo", "inner Echo", "server Echo"}; !slices.Equal(order, want) {
+		t.Errorf("%q, want %q", order, want)
+	}
+	mu.Unlock()
+	if got, err := c.CallBytes(soon(t), "Echo", []byte("y"), nil); string(got) != "y" || err != nil {
+		t.Errorf("%q, %v", got, err)
+	}
+	if _, err := Call[[]byte](soon(t), c, "Forbidden", []byte("x")); !errors.Is(err, Reason("forbidden")) {
+		t.Error(err)
+	}
+	if _, err := Call[[]byte](soon(t), s.Local(), "Forbidden", []byte("x")); !errors.Is(err, Reason("forbidden")) {
+		t.Error(err)
+	}
+}
+
+func TestS3_10_AtLeastOnceIsForWhatMayRunAgain(t *testing.T) {
+	var runs atomic.Int32
+	block := make(chan struct{})
+	defer close(block)
+	_, c := serving(t, ServerOptions{}, ClientOptions{Grace: time.Millisecond}, func(s *Server) {
+		Handle(s, "Slow", func(context.Context, int) (int, error) {
+			n := runs.Add(1)
+			if n < 3 {
+				<-block // it does not answer in time
+			}
+			return int(n), nil
+		})
+	})
+	n, err := Call[int](soon(t), c, "Slow", 0, Idempotent, AtLeastOnce(40*time.Millisecond, 5))
+	if err != nil || n != 3 {
+		t.Errorf("%d, %v", n, err)
+	}
+	if _, err := Call[int](soon(t), c, "Slow", 0, AtLeastOnce(0, 5)); !errors.Is(err, Invalid) || !errors.Is(err, NotExecuted) {
+		t.Errorf("what must not run twice: %v", err)
+	}
+	if err := c.Update(nil); err != nil {
+		t.Fatal(err)
+	}
+	var e *Error
+	_, err = Call[int](soon(t), c, "Slow", 0, Idempotent, AtLeastOnce(time.Second, 2))
+	if !errors.As(err, &e) || e.Code != NoServer {
+		t.Errorf("without a server: %v", err)
+	}
+}
+
+func TestBytesNeedNoMemoryOfTheirOwn(t *testing.T) {
+	_, c := serving(t, ServerOptions{}, ClientOptions{}, func(s *Server) {
+		Handle(s, "Echo", func(_ context.Context, b []byte) ([]byte, error) { return b, nil })
+		Handle(s, "Fail", func(context.Context, []byte) ([]byte, error) { return nil, errors.New("no") })
+	})
+	room := make([]byte, 0, 64)
+	got, err := c.CallBytes(soon(t), "Echo", []byte("abc"), room, Bulk)
+	if err != nil || string(got) != "abc" || &got[0] != &room[:1][0] {
+		t.Errorf("%q, %v", got, err)
+	}
+	if _, err := c.CallBytes(soon(t), "Fail", nil, room); !errors.Is(err, Failed) || !strings.Contains(err.Error(), "rpc Fail: Failed (Executed): no") {
+		t.Error(err)
+	}
+	// A caller that knows no types speaks CBOR.
+	if _, err := Call[string](soon(t), c, "Echo", "text"); !errors.Is(err, Invalid) {
+		t.Errorf("text for bytes: %v", err)
+	}
+}
+
+func TestAServerThatShutsDownRefusesAndEnds(t *testing.T) {
+	entered, release := make(chan struct{}), make(chan struct{})
+	s, c := serving(t, ServerOptions{}, ClientOptions{}, func(s *Server) {
+		Handle(s, "Wait", func(context.Context, int) (int, error) {
+			close(entered)
+			<-release
+			return 1, nil
+		})
+	})
+	f := Spawn[int](soon(t), c, "Wait", 0)
+	<-entered
+	short, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := f.Get(short); !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+	down := make(chan error, 1)
+	go func() { down <- s.Shutdown(soon(t)) }()
+	for {
+		_, err := Call[int](soon(t), c, "Wait", 0)
+		if errors.Is(err, NotExecuted) {
+			break
+		}
+		t.Fatal(err)
+	}
+	close(release)
+	if n, err := f.Get(soon(t)); n != 1 || err != nil {
+		t.Errorf("what ran ends with %d, %v", n, err)
+	}
+	if err := <-down; err != nil {
+		t.Error(err)
+	}
+	if n := s.Core().Counts(); n.Running != 0 {
+		t.Errorf("%+v", n)
+	}
+	if _, ok := s.Workers(); ok {
+		t.Error("it has workers")
+	}
+}
+
+func TestACrashsReportIsInItsError(t *testing.T) {
+	r := crash.Report{Cause: crash.Completed, PID: 7}
+	e := &Error{Method: "M", Code: Crashed, Reason: "r", Message: "m", Detail: r.Append(nil)}
+	if got, ok := e.Crash(); !ok || got.PID != 7 {
+		t.Errorf("%+v, %v", got, ok)
+	}
+	if _, ok := (&Error{Code: Failed}).Crash(); ok {
+		t.Error("a failure has a report")
+	}
+	if want := "rpc M: Crashed (Indeterminate): r: m"; e.Error() != want {
+		t.Errorf("%q, want %q", e, want)
+	}
+	if err := Fail("why", nil, "%w", context.Canceled); !errors.Is(err, Reason("why")) || !errors.Is(err, context.Canceled) || errors.Is(err, Reason("else")) {
+		t.Error(err)
+	}
+	if Lost.Error() != "Lost" || Executed.Error() != "Executed" || Reason("x").Error() != "x" {
+		t.Error("words of errors have changed")
+	}
+}
+
+func TestAddressesAndCredentials(t *testing.T) {
+	for _, bad := range []string{"", "unix:", "unix:@", "tcp:nowhere", "host"} {
+		if _, err := ParseAddress(bad); err == nil {
+			t.Errorf("%q is taken for an address", bad)
+		}
+		if _, err := Dial(ClientOptions{}, bad); err == nil {
+			t.Errorf("%q is dialled", bad)
+		}
+	}
+	if e, err := ParseAddress("tcp://h:1"); err != nil || e.TCP != "h:1" {
+		t.Errorf("%+v, %v", e, err)
+	}
+	so := ServerOptions{Token: func(token []byte) error {
+		if string(token) != "secret" {
+			return errors.New("wrong token")
+		}
+		return nil
+	}}
+	prepare := func(s *Server) {
+		Handle(s, "Echo", func(_ context.Context, b []byte) ([]byte, error) { return b, nil })
+	}
+	_, good := serving(t, so, ClientOptions{Token: []byte("secret")}, prepare)
+	if _, err := Call[[]byte](soon(t), good, "Echo", []byte("x")); err != nil {
+		t.Error(err)
+	}
+	_, stranger := serving(t, so, ClientOptions{}, prepare)
+	if _, err := Call[[]byte](soon(t), stranger, "Echo", []byte("x")); !errors.Is(err, NotExecuted) || !strings.Contains(err.Error(), "wrong token") {
+		t.Error(err)
+	}
+}
+
+func TestTheTableOutlivesItsServer(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "journal")
+	for life := range 2 {
+		s, c := serving(t, ServerOptions{Journal: path}, ClientOptions{}, func(s *Server) {
+			Handle(s, "Echo", func(_ context.Context, b []byte) ([]byte, error) { return b, nil })
+		})
+		if _, err := Call[[]byte](soon(t), c, "Echo", []byte("x")); err != nil {
+			t.Errorf("life %d: %v", life, err)
+		}
+		if _, err := NewServer(ServerOptions{Journal: path}); err == nil {
+			t.Error("two servers have one journal")
+		}
+		_ = c.Close()
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	if _, err := NewServer(ServerOptions{Queue: -1}); err == nil {
+		t.Error("a negative queue")
+	}
+	if _, err := NewServer(ServerOptions{Conn: conn.Options{MaxFrame: 1}}); err == nil {
+		t.Error("frames of a byte")
+	}
+}
+
+func TestWithinTheProcessOtherTypesAreCopied(t *testing.T) {
+	type list struct{ Items []int }
+	s, _ := serving(t, ServerOptions{}, ClientOptions{}, func(s *Server) {
+		Handle(s, "First", func(_ context.Context, l list) (list, error) {
+			l.Items[0] = 9
+			return l, nil
+		})
+	})
+	mine := list{[]int{1, 2}}
+	got, err := Call[list](soon(t), s.Local(), "First", mine)
+	if err != nil || got.Items[0] != 9 || mine.Items[0] != 1 {
+		t.Errorf("%v, mine is %v, %v", got, mine, err)
+	}
+	if _, err := Call[list](soon(t), s.Local(), "First", make(chan int)); !errors.Is(err, Invalid) || !errors.Is(err, NotExecuted) {
+		t.Error(err)
+	}
+	f := Spawn[list](soon(t), s.Local(), "First", mine)
+	<-f.Done()
+	if got, err := f.Get(t.Context()); err != nil || got.Items[1] != 2 {
+		t.Errorf("%v, %v", got, err)
+	}
+}
