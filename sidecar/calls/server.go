@@ -159,3 +159,6 @@ func (s *Server) Close() error {
 	}
 	return errors.Join(errs...)
 }
+
+// Counts returns what there is, and what has happened.
+func (s *Server) Counts() server.Counts { return s.core.Counts() }

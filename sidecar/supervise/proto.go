@@ -65,6 +65,9 @@ type Start struct {
 	// LongLived workers serve one session after another and keep their deadlines
 	// themselves (isolation Watchdog).
 	LongLived bool `json:"longLived,omitempty"`
+	// Calls says that the session that a worker is started with is a channel of
+	// native calls, which lasts as long as the worker.
+	Calls bool `json:"calls,omitempty"`
 	// Dump is sent to the worker's group after the grace, before SIGKILL, so that
 	// it leaves its stacks or a core: SIGQUIT, SIGABRT, or 0 for none. It has
 	// [DumpTime] for it.

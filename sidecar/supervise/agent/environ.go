@@ -16,7 +16,7 @@ import (
 
 // The worker contract's variables.
 const (
-	envSession   = "RPCPOOL_SESSION"    // "fd" (cold), "unix" (warm) or "watchdog" (long-lived): what descriptor 3 is
+	envSession   = "RPCPOOL_SESSION"    // "fd" (cold), "unix" (warm), "watchdog" (long-lived) or "calls": what descriptor 3 is
 	envWorkDir   = "RPCPOOL_WORKDIR"    // the worker's own empty directory, and its cwd
 	envSessionID = "RPCPOOL_SESSION_ID" // cold only; warm: in the hand-over
 	envKey       = "RPCPOOL_KEY"        // cold only
@@ -92,6 +92,8 @@ func workerEnv(base []string, dir, notify string, o *order) []string {
 // sessionMode says how a worker gets its session, or sessions.
 func sessionMode(o *order) string {
 	switch {
+	case o.start.Calls && o.session != nil:
+		return "calls"
 	case o.start.LongLived:
 		return "watchdog"
 	case o.session != nil:
