@@ -201,7 +201,7 @@ func (s *Server) Take(nc net.Conn) {
 	s.conns.Take(nc)
 }
 
-// Listen is Serve for an address, as [ParseAddress] reads it.
+// Listen makes a listener for Serve at an address, as [ParseAddress] reads it.
 func (s *Server) Listen(ctx context.Context, address string) (net.Listener, error) {
 	network, where, err := splitAddress(address)
 	if err != nil {

@@ -15,6 +15,7 @@ import (
 	"rpcpool.dev/rpc/conn"
 	"rpcpool.dev/rpc/frame"
 	"rpcpool.dev/rpc/session"
+	"rpcpool.dev/rpc/wire"
 )
 
 // Options of a Client. The zero value of each field means its default.
@@ -23,7 +24,7 @@ type Options struct {
 	Pool      conn.PoolOptions      // Handler is the client's
 	Service   string                // name of the service, for people
 	Grace     time.Duration         // for a server to say what has become of a call that was given up. Default 100 ms
-	Compress  func(net.Addr) bool   // tells whether bodies to an address may be compressed. Default: [Faraway]
+	Compress  func(net.Addr) bool   // tells whether bodies to an address may be compressed. Default: [wire.Faraway]
 	OneWayEnd func(*Call)           // is told how one-way calls end. Default: nobody is
 	Log       *slog.Logger          // default: none
 }
@@ -86,7 +87,7 @@ func New(opts Options) (*Client, error) {
 		opts.Grace = 100 * time.Millisecond
 	}
 	if opts.Compress == nil {
-		opts.Compress = Faraway
+		opts.Compress = wire.Faraway
 	}
 	if opts.OneWayEnd == nil {
 		opts.OneWayEnd = func(*Call) {}

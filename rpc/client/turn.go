@@ -231,12 +231,16 @@ func (c *Client) transmit(ctx context.Context, t *turn, s *send, own *call) {
 	if k.stream != nil {
 		f.Flags |= frame.FlagStream
 	}
-	c.squeeze(s, f)
+	if s.pack != nil {
+		wire.Squeeze(c.packers, s.pack, s.line.pack.id, f)
+	}
 	if len(f.Body) >= conn.LongBody && f.Flags&frame.FlagCompressed == 0 {
 		k.pins.Add(1)
 		f.Owner = k
 	}
-	s.time(f)
+	if s.pack != nil {
+		wire.Time(s.pack, f)
+	}
 	var err error
 	switch {
 	case k == own && ctx != nil:
@@ -273,7 +277,7 @@ func (c *Client) unsent(l *line, f *conn.Message, k *call, err error) {
 	if err == nil {
 		return
 	}
-	disown(f)
+	wire.Disown(f)
 	t := c.begin()
 	c.session.Unsent(l.peer.session, f.Seq)
 	if errors.Is(err, conn.ErrTooLong) {

@@ -29,10 +29,7 @@ var _ conn.Handler = (*Door)(nil)
 
 // NewDoor makes a door of a core.
 func NewDoor(c *Core) *Door {
-	d := &Door{core: c, lines: map[conn.Peer]*nativeLine{}, packers: compress.New(compress.Options{Now: time.Now}), far: func(a net.Addr) bool {
-		t, ok := a.(*net.TCPAddr)
-		return ok && !t.IP.IsLoopback()
-	}}
+	d := &Door{core: c, lines: map[conn.Peer]*nativeLine{}, packers: compress.New(compress.Options{Now: time.Now}), far: wire.Faraway}
 	d.frames.New = func() any { return new(conn.Message) }
 	return d
 }

@@ -2,11 +2,11 @@ package server
 
 import (
 	"net"
-	"time"
 
 	"rpcpool.dev/rpc/compress"
 	"rpcpool.dev/rpc/conn"
 	"rpcpool.dev/rpc/frame"
+	"rpcpool.dev/rpc/wire"
 )
 
 // Compress tells a door to whom results may be compressed, where both sides can. Default: to
@@ -36,10 +36,6 @@ func (l *nativeLine) unpack(in *conn.In) bool {
 	return true
 }
 
-// linkLeast is the length, in bytes, from which on the time that a body takes to leave says how
-// fast the link is.
-const linkLeast = 256 << 10
-
 // squeeze compresses a result, if that pays.
 func (l *nativeLine) squeeze(f *conn.Message, j *Job) {
 	if f.Type != frame.TypeReply || j == nil || len(f.Body) < compress.MinLen {
@@ -63,22 +59,6 @@ func (l *nativeLine) squeeze(f *conn.Message, j *Job) {
 		l.packs[j.Method] = a
 	}
 	l.mu.Unlock()
-	n := len(f.Body)
-	if out, yes := l.door.packers.Encode(a, make([]byte, 0, n/2), id, f.Body); yes {
-		f.Flags |= frame.FlagCompressed
-		f.Ext.PlainLen, f.Body = uint64(n), out
-	}
-	if len(f.Body) >= linkLeast {
-		f.Owner = &timed{a, len(f.Body), time.Now()}
-	}
+	wire.Squeeze(l.door.packers, a, id, f)
+	wire.Time(a, f)
 }
-
-// timed notes how long a body took to leave.
-type timed struct {
-	a     *compress.Adaptive
-	n     int
-	start time.Time
-}
-
-// Release implements [conn.Releaser].
-func (t *timed) Release() { t.a.Link(t.n, time.Since(t.start)) }

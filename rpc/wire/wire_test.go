@@ -1,10 +1,12 @@
 package wire
 
 import (
+	"net"
 	"reflect"
 	"testing"
 	"time"
 
+	"rpcpool.dev/rpc/compress"
 	"rpcpool.dev/rpc/conn"
 	"rpcpool.dev/rpc/frame"
 	"rpcpool.dev/rpc/session"
@@ -123,5 +125,44 @@ func TestACodeOfALaterVersionIsAFailure(t *testing.T) {
 	Response(&m, &f)
 	if _, err := ParseResponse(carry(t, &f), &m); err != nil || m.Code != session.Failed || m.Execution != session.NotExecuted {
 		t.Errorf("got %v %v, %v", m.Code, m.Execution, err)
+	}
+}
+
+// link counts how often memory is let go of.
+type link int
+
+func (l *link) Release() { *l++ }
+
+func TestALongBodysTimeIsNotedAndItsOwnerToldOnce(t *testing.T) {
+	packers := compress.New(compress.Options{Now: time.Now})
+	var owner link
+	var a compress.Adaptive
+	f := conn.Message{Body: make([]byte, linkLeast), Owner: &owner}
+	Time(&a, &f)
+	f.Owner.Release()
+	if owner != 1 || a.Stats().LinkRate == 0 {
+		t.Errorf("owner is told %d times, the link has %+v", owner, a.Stats())
+	}
+	var unsent compress.Adaptive
+	f = conn.Message{Body: make([]byte, linkLeast), Owner: &owner}
+	Time(&unsent, &f)
+	Disown(&f)
+	if owner != 2 || unsent.Stats().LinkRate != 0 {
+		t.Errorf("owner is told %d times, of what was not sent the link has %+v", owner, unsent.Stats())
+	}
+	Disown(&conn.Message{})
+	short := conn.Message{Body: make([]byte, compress.MinLen-1)}
+	Squeeze(packers, &a, compress.S2, &short)
+	Time(&a, &short)
+	if short.Flags != 0 || short.Owner != nil {
+		t.Errorf("a short body became %+v", short)
+	}
+	long := conn.Message{Body: make([]byte, 64<<10)}
+	Squeeze(packers, new(compress.Adaptive), compress.S2, &long)
+	if long.Flags&frame.FlagCompressed == 0 || long.Ext.PlainLen != 64<<10 || len(long.Body) >= 64<<10 {
+		t.Errorf("a long one has flags %#x, %d bytes of %d", long.Flags, len(long.Body), long.Ext.PlainLen)
+	}
+	if Faraway(&net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)}) || Faraway(&net.UnixAddr{}) || !Faraway(&net.TCPAddr{IP: net.IPv4(192, 0, 2, 1)}) {
+		t.Error("near and far are mixed up")
 	}
 }
