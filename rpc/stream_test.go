@@ -60,6 +60,51 @@ func TestAStreamHasItemsInBothDirections(t *testing.T) {
 	})
 }
 
+// An item that arrived before the start of its stream would be one of a stream that is over.
+func TestItemsDoNotOvertakeTheirStart(t *testing.T) {
+	for _, x := range []struct {
+		name  string
+		args  int // bytes
+		times int
+		opts  []CallOption
+	}{
+		{"many streams", 1, 500, nil},
+		{"a start of many chunks", 3 << 20, 10, nil},
+		{"a start that is less urgent than others", 1, 100, []CallOption{Bulk}},
+		{"a long start that is more urgent than others", 1 << 20, 10, []CallOption{Interactive}},
+	} {
+		t.Run(x.name, func(t *testing.T) {
+			both(t, ServerOptions{}, func(s *Server) {
+				HandleStream(s, "Echo", func(_ context.Context, _ []byte, s *ServerStream[int, int]) error {
+					n, err := s.Recv()
+					if err != nil {
+						return err
+					}
+					return s.Send(n)
+				})
+			}, func(t *testing.T, c Caller) {
+				ctx := soon(t)
+				args := make([]byte, x.args)
+				for i := range x.times {
+					s, err := OpenStream[int, int](ctx, c, "Echo", args, x.opts...)
+					if err != nil {
+						t.Fatal(err)
+					}
+					if err := s.Send(ctx, i); err != nil {
+						t.Fatal(err)
+					}
+					if got, err := s.Recv(ctx); got != i || err != nil {
+						t.Fatalf("stream %d: %d, %v", i, got, err)
+					}
+					if _, err := s.Recv(ctx); !errors.Is(err, io.EOF) {
+						t.Fatalf("end of stream %d: %v", i, err)
+					}
+				}
+			})
+		})
+	}
+}
+
 func TestAStreamsErrorIsTold(t *testing.T) {
 	both(t, ServerOptions{}, func(s *Server) { HandleStream(s, "Sum", sum) }, func(t *testing.T, c Caller) {
 		ctx := soon(t)

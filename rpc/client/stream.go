@@ -23,10 +23,12 @@ type Stream struct {
 	user   *Call
 	over   chan struct{} // closed when the call has ended
 
-	mu    sync.Mutex
-	items *items.Stream // nil: the call is not on its way yet
-	peer  conn.Peer
-	ready chan struct{} // closed when items is there, or the call is over
+	mu      sync.Mutex
+	items   *items.Stream // nil: the call is not on its way yet
+	peer    conn.Peer
+	ready   chan struct{} // closed when the start is on its way, or the call is over
+	isReady bool
+	cut     bool // items were lost
 }
 
 // Stream starts a stream. Its end is the end of ctx, of the server's handler, or Close.
@@ -46,11 +48,33 @@ func (s *Stream) on(p conn.Peer, seq uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
-	case s.items == nil:
-		s.peer, s.items = p, items.New(p, items.Client, seq)
-		close(s.ready)
+	case !s.isReady:
+		lane := s.user.Priority
+		if lane == 0 {
+			lane = frame.PriorityNormal
+		}
+		s.peer, s.items = p, items.New(p, items.Client, seq, lane)
 	case s.peer != p:
+		s.cut = true
 		s.items.Break(conn.ErrCut)
+		s.cancel() // a handler that starts now would wait for items that are lost
+	}
+}
+
+// under lets items follow the start of the stream, all of which this connection has been given.
+func (s *Stream) under(p conn.Peer) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.peer == p {
+		s.open()
+	}
+}
+
+// open lets those go on who wait for the start. It is called with the lock.
+func (s *Stream) open() {
+	if !s.isReady {
+		s.isReady = true
+		close(s.ready)
 	}
 }
 
@@ -68,9 +92,9 @@ func (s *Stream) end(u *Call) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.items == nil {
-		s.items = items.New(nil, items.Client, 0)
-		close(s.ready)
+		s.items = items.New(nil, items.Client, 0, frame.PriorityNormal)
 	}
+	s.open()
 	why := io.EOF
 	if u.Outcome.Code == session.OK {
 		if len(u.Reply) < 8 {
@@ -82,6 +106,9 @@ func (s *Stream) end(u *Call) {
 			u.Outcome.Code, u.Text = session.Lost, why.Error()
 		}
 		u.Reply = u.Reply[min(8, len(u.Reply)):]
+	}
+	if s.cut && u.Outcome.Code == session.Canceled {
+		u.Outcome.Code, u.Text = session.Lost, "connection was lost"
 	}
 	s.items.Break(why)
 	close(s.over)
@@ -203,5 +230,23 @@ func (c *Client) item(p conn.Peer, in *conn.In) {
 				}()
 			}
 		}
+	}
+}
+
+// start is the memory of a stream's long start: short items would pass its chunks, so they
+// wait until it has left.
+type start struct {
+	stream *Stream
+	conn   *conn.Conn
+	rest   conn.Releaser // nil: there is none
+}
+
+// Release implements [conn.Releaser].
+func (o *start) Release() {
+	if o.conn.Err() == nil { // or it is sent again by another, or is over
+		o.stream.under(o.conn)
+	}
+	if o.rest != nil {
+		o.rest.Release()
 	}
 }

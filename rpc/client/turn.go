@@ -234,12 +234,17 @@ func (c *Client) transmit(ctx context.Context, t *turn, s *send, own *call) {
 	if s.pack != nil {
 		wire.Squeeze(c.packers, s.pack, s.line.pack.id, f)
 	}
-	if len(f.Body) >= conn.LongBody && f.Flags&frame.FlagCompressed == 0 {
+	long := len(f.Body) >= conn.LongBody
+	if long && f.Flags&frame.FlagCompressed == 0 {
 		k.pins.Add(1)
 		f.Owner = k
 	}
 	if s.pack != nil {
 		wire.Time(s.pack, f)
+	}
+	st := k.stream // k may be another call's when the frame has been sent
+	if n, socket := p.(*conn.Conn); st != nil && socket && long {
+		f.Owner, st = &start{stream: st, conn: n, rest: f.Owner}, nil
 	}
 	var err error
 	switch {
@@ -251,15 +256,14 @@ func (c *Client) transmit(ctx context.Context, t *turn, s *send, own *call) {
 		err = p.TrySend(f)
 	}
 	if errors.Is(err, conn.ErrBackpressure) {
-		c.transmitLate(s.line, *f, k)
+		c.transmitLate(s.line, *f, k, st)
 		return
 	}
-	c.unsent(s.line, f, k, err)
-	k.Release()
+	c.sent(s.line, f, k, st, err)
 }
 
 // transmitLate waits for room for a CALL, as long as the call is open.
-func (c *Client) transmitLate(l *line, f conn.Message, k *call) {
+func (c *Client) transmitLate(l *line, f conn.Message, k *call, st *Stream) {
 	ctx, cancel := context.WithCancel(context.Background())
 	k.late.Store(&cancel)
 	if k.over.Load() { // settle may have been here before
@@ -267,15 +271,26 @@ func (c *Client) transmitLate(l *line, f conn.Message, k *call) {
 	}
 	c.background.Go(func() {
 		defer cancel()
-		c.unsent(l, &f, k, l.ref.Peer.Send(ctx, &f))
-		k.Release()
+		c.sent(l, &f, k, st, l.ref.Peer.Send(ctx, &f))
 	})
+}
+
+// sent sees to a CALL that its connection has taken, or has not.
+func (c *Client) sent(l *line, f *conn.Message, k *call, st *Stream, err error) {
+	if err == nil && st != nil {
+		st.under(l.ref.Peer)
+	}
+	c.unsent(l, f, k, err)
+	k.Release()
 }
 
 // unsent sees to a CALL that its connection has not taken.
 func (c *Client) unsent(l *line, f *conn.Message, k *call, err error) {
 	if err == nil {
 		return
+	}
+	if o, ok := f.Owner.(*start); ok {
+		f.Owner = o.rest
 	}
 	wire.Disown(f)
 	t := c.begin()

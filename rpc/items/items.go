@@ -47,6 +47,7 @@ type Stream struct {
 	peer conn.Peer
 	side Side
 	seq  uint64
+	lane frame.Priority // the call's: items and what ends them must not overtake each other
 
 	sending sync.Mutex // held by who sends an item: they leave one after the other
 
@@ -69,9 +70,9 @@ type item struct {
 	body []byte
 }
 
-// New makes the stream of a call with this number.
-func New(p conn.Peer, side Side, seq uint64) *Stream {
-	return &Stream{peer: p, side: side, seq: seq, changed: make(chan struct{}), limit: Window, credited: Window}
+// New makes the stream of a call with this number and priority.
+func New(p conn.Peer, side Side, seq uint64, lane frame.Priority) *Stream {
+	return &Stream{peer: p, side: side, seq: seq, lane: max(lane, frame.PriorityInteractive), changed: make(chan struct{}), limit: Window, credited: Window}
 }
 
 // change wakes all who wait. It is called with the lock.
@@ -175,7 +176,7 @@ func (s *Stream) send(ctx context.Context, b []byte, flags frame.Flags) error {
 	if err := s.take(ctx, uint64(Overhead+len(b)), flags); err != nil {
 		return err
 	}
-	m := conn.Message{Header: frame.Header{Type: frame.TypeCall, Flags: frame.FlagStream | flags, Priority: frame.PriorityNormal, Seq: s.seq}, Body: b}
+	m := conn.Message{Header: frame.Header{Type: frame.TypeCall, Flags: frame.FlagStream | flags, Priority: s.lane, Seq: s.seq}, Body: b}
 	if s.side == Server {
 		m.Type = frame.TypeReply
 	}

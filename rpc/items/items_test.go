@@ -37,7 +37,7 @@ func arrive(t *testing.T, s *Stream, body []byte, last bool) {
 func TestASenderWaitsForCredit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := &wire{}
-		s := New(w, Client, 7)
+		s := New(w, Client, 7, frame.PriorityNormal)
 		item := make([]byte, 1<<10)
 		done := make(chan int)
 		go func() {
@@ -71,7 +71,7 @@ func TestASenderWaitsForCredit(t *testing.T) {
 
 func TestAReaderGivesCreditWhenHalfIsRead(t *testing.T) {
 	w := &wire{}
-	s := New(w, Server, 7)
+	s := New(w, Server, 7, frame.PriorityNormal)
 	body := make([]byte, 8<<10)
 	for s.arrived+uint64(Overhead+len(body)) <= Window {
 		arrive(t, s, body, false)
@@ -91,7 +91,7 @@ func TestAReaderGivesCreditWhenHalfIsRead(t *testing.T) {
 }
 
 func TestWhoSendsMoreThanHeMayIsFoundOut(t *testing.T) {
-	s := New(&wire{}, Server, 7)
+	s := New(&wire{}, Server, 7, frame.PriorityNormal)
 	body := make([]byte, 64<<10)
 	var err error
 	for i := 0; err == nil && i < 16; i++ {
@@ -108,7 +108,7 @@ func TestWhoSendsMoreThanHeMayIsFoundOut(t *testing.T) {
 }
 
 func TestTheEndComesBehindWhatHasArrived(t *testing.T) {
-	s := New(&wire{}, Server, 7)
+	s := New(&wire{}, Server, 7, frame.PriorityNormal)
 	arrive(t, s, []byte("a"), false)
 	arrive(t, s, []byte("b"), true)
 	arrive(t, s, []byte("late"), false)
@@ -127,7 +127,7 @@ func TestTheEndComesBehindWhatHasArrived(t *testing.T) {
 
 func TestABrokenStreamSaysWhy(t *testing.T) {
 	w := &wire{}
-	s := New(w, Client, 7)
+	s := New(w, Client, 7, frame.PriorityNormal)
 	if err := s.CloseSend(t.Context()); err != nil || w.sent[0].Flags&frame.FlagEnd == 0 {
 		t.Errorf("%+v, %v", w.sent, err)
 	}
@@ -143,7 +143,7 @@ func TestABrokenStreamSaysWhy(t *testing.T) {
 	if _, err := s.Recv(t.Context()); !errors.Is(err, conn.ErrCut) {
 		t.Error(err)
 	}
-	over := New(&wire{err: conn.ErrClosed}, Server, 8)
+	over := New(&wire{err: conn.ErrClosed}, Server, 8, frame.PriorityNormal)
 	if err := over.Send(t.Context(), make([]byte, conn.LongBody)); !errors.Is(err, conn.ErrClosed) {
 		t.Error(err)
 	}

@@ -14,7 +14,7 @@ func (j *Job) Stream() *items.Stream { return j.stream }
 
 // begin makes the stream of a call that has come.
 func (l *nativeLine) begin(seq uint64, j *Job) {
-	j.stream = items.New(l.peer, items.Server, seq)
+	j.stream = items.New(l.peer, items.Server, seq, j.Priority)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.streams == nil {
