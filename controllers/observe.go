@@ -53,6 +53,9 @@ func (r *Pools) observe(ctx context.Context, pool *v1alpha1.RPCPool, m *memory) 
 			servers[s.Instance] = append(servers[s.Instance], s)
 		}
 	}
+	if pool.Spec.NativeCalls() { // who is ready is the kubelets' to say, and nobody is held
+		in.Tracker.Settled, in.Tracker.Pending = true, 0
+	}
 	nodes := nodeReader{Pools: r, now: in.Now, known: map[string]nodeState{}}
 	pods := &corev1.PodList{}
 	if err := r.Client.List(ctx, pods, client.InNamespace(pool.Namespace),
@@ -71,7 +74,9 @@ func (r *Pools) observe(ctx context.Context, pool *v1alpha1.RPCPool, m *memory) 
 		if p.Phase == corev1.PodFailed || p.Phase == corev1.PodSucceeded {
 			p.RetryAt = m.retryAt(&p, in.Now)
 		}
-		if s := speaker(servers[string(p.UID)], pod); s != nil {
+		if pool.Spec.NativeCalls() {
+			p.Server = callsServer(&p)
+		} else if s := speaker(servers[string(p.UID)], pod); s != nil {
 			p.Server = serverOf(*s, p.Ready, in.Now)
 			r.warnOfTranslation(pool, m, s, pod)
 		}
@@ -296,6 +301,19 @@ func (r *Pools) warnOfTranslation(pool *v1alpha1.RPCPool, m *memory, s *tracker.
 		Message: fmt.Sprintf("the server of pod %s comes from %s, not from the pod's address %s: fair share takes clients that come by one address for one",
 			pod.Name, s.Host, pod.Status.PodIPs[0].IP),
 	}}, true)
+}
+
+// callsServer is the server of native calls in a pod: free as long as its kubelet finds
+// it ready, starting before; nil: it does not run.
+func callsServer(p *plan.Pod) *plan.Server {
+	switch {
+	case p.Phase != corev1.PodRunning:
+		return nil
+	case p.Ready:
+		return &plan.Server{State: plan.ServerFree}
+	default:
+		return &plan.Server{State: plan.ServerStarting}
+	}
 }
 
 func serverOf(s tracker.ServerStatus, ready bool, now time.Time) *plan.Server {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -41,8 +42,8 @@ const (
 	userAgent = "rpcpool-operator"
 )
 
-// cluster is a namespace with an operator and a kubelet of its own. Every pod
-// that runs has a server, which registers as a sidecar does.
+// cluster is a namespace with an operator and a kubelet of its own. Every pod of a pool
+// of sessions that runs has a server, which registers as a sidecar does.
 type cluster struct {
 	t         *testing.T
 	server    *kubetest.Server
@@ -119,8 +120,8 @@ func (c *cluster) operate(change func(*controllers.Options, *rest.Config)) {
 func (c *cluster) running(pod *corev1.Pod) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.left || c.servers[pod.UID] != nil {
-		return
+	if c.left || c.servers[pod.UID] != nil || slices.Contains(pod.Spec.InitContainers[1].Command, "rpc") {
+		return // a server of native calls is none of the tracker's
 	}
 	s := newServer(pod, c.dial)
 	c.servers[pod.UID] = s

@@ -45,7 +45,8 @@ type AgentOptions struct {
 	// Logger (slog.Default) is told when the agent has to be started again.
 	Logger *slog.Logger
 
-	hung <-chan struct{} // has a value when the agent is to be killed; nil: never
+	// Hung has a value when the agent is to be killed; nil: never.
+	Hung <-chan struct{}
 }
 
 // Socket is the path of the agent's socket.
@@ -104,14 +105,14 @@ func mayRecover(err error) bool {
 
 func runAgentOnce(ctx context.Context, o AgentOptions) error {
 	select {
-	case <-o.hung: // it was about the one before
+	case <-o.Hung: // it was about the one before
 	default:
 	}
 	ctx, end := context.WithCancelCause(ctx)
 	defer end(nil)
 	go func() {
 		select {
-		case <-o.hung:
+		case <-o.Hung:
 			end(errAgentHung)
 		case <-ctx.Done():
 		}
@@ -175,7 +176,12 @@ func FindProgram(name string) (string, error) {
 // agent is stopped, with all workers, when the server has ended; a server whose
 // agent cannot be run is stopped with that error.
 func RunWithAgent(ctx context.Context, s *Server, o AgentOptions) error {
-	o.hung = s.core.hung
+	o.Hung = s.core.hung
+	return RunBesideAgent(ctx, s.Run, o)
+}
+
+// RunBesideAgent is RunWithAgent for another kind of server, which run runs.
+func RunBesideAgent(ctx context.Context, run func(context.Context) error, o AgentOptions) error {
 	serverCtx, stopServer := context.WithCancel(ctx)
 	defer stopServer()
 	agentCtx, stopAgent := context.WithCancel(context.WithoutCancel(ctx))
@@ -185,7 +191,7 @@ func RunWithAgent(ctx context.Context, s *Server, o AgentOptions) error {
 		agent <- RunAgent(agentCtx, o)
 		stopServer()
 	}()
-	err := s.Run(serverCtx)
+	err := run(serverCtx)
 	stopAgent()
 	return errors.Join(err, <-agent)
 }

@@ -101,7 +101,7 @@ func TestAnAgentThatDoesNotAnswerIsKilledAndReplaced(t *testing.T) {
 	hung := make(chan struct{}, 1)
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
-	o := AgentOptions{Path: path, Dir: dir, Logger: quiet(), hung: hung}
+	o := AgentOptions{Path: path, Dir: dir, Logger: quiet(), Hung: hung}
 	go func() { ended <- RunAgent(ctx, o) }()
 	starts := func() int {
 		b, _ := os.ReadFile(o.Socket() + ".starts")

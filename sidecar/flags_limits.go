@@ -30,10 +30,7 @@ const (
 // phases that it names, and what it may use.
 type boundFlags struct {
 	budgets map[supervise.Phase]*time.Duration
-	dump    string
-	cpu     string
-	memory  string
-	workDir string
+	limits  LimitFlags
 }
 
 // register adds the flags to a flag set. Those whose value needs no reading go
@@ -47,12 +44,28 @@ func (b *boundFlags) register(flags *flag.FlagSet, o *Options) {
 		}[phase]
 		b.budgets[phase] = flags.Duration(budgetFlag(phase), 0, "time for "+what+", if the worker tells its phases; 0: bounded by the session alone")
 	}
+	b.limits.Register(flags)
+}
+
+// LimitFlags are the flags that bound what a worker and its children may use, whatever
+// the worker is for, and say what it leaves when it is killed.
+type LimitFlags struct {
+	limits  supervise.Limits
+	dump    string
+	cpu     string
+	memory  string
+	workDir string
+}
+
+// Register adds the flags to a flag set.
+func (b *LimitFlags) Register(flags *flag.FlagSet) {
+	o := &b.limits
 	flags.StringVar(&b.dump, "kill-dump", "none", "`signal` between SIGTERM and SIGKILL: quit (the worker prints its stacks), abort (it leaves a core) or none")
-	flags.Int64Var(&o.Limits.File, "file-limit", 0, "`bytes` that a worker may write to one file; 0: no limit")
+	flags.Int64Var(&o.File, "file-limit", 0, "`bytes` that a worker may write to one file; 0: no limit")
 	flags.StringVar(&b.cpu, "limit-cpu", "0", "`cores` that a worker and its children may use, such as 0.5, 500m or 2; 0: no limit")
 	flags.StringVar(&b.memory, "limit-memory", "0", "`size` of the memory of a worker and its children, in bytes or such as 512Mi; 0: no limit")
-	flags.Int64Var(&o.Limits.Processes, "limit-processes", 0, "`number` of processes and threads of a worker and its children; 0: no limit")
-	flags.Int64Var(&o.Limits.OpenFiles, "limit-open-files", 0, "`number` of descriptors of each process, at least 8; 0: no limit")
+	flags.Int64Var(&o.Processes, "limit-processes", 0, "`number` of processes and threads of a worker and its children; 0: no limit")
+	flags.Int64Var(&o.OpenFiles, "limit-open-files", 0, "`number` of descriptors of each process, at least 8; 0: no limit")
 	flags.StringVar(&b.workDir, "limit-work-dir", "0", "`size` of a session's work directory, measured about every second, in bytes or such as 1Gi; 0: no limit")
 }
 
@@ -73,19 +86,26 @@ func (b *boundFlags) check(o *Options) error {
 		}
 	}
 	var err error
-	if o.Dump, err = ParseDump(b.dump); err != nil {
-		return fmt.Errorf("--kill-dump: %w", err)
+	o.Limits, o.Dump, err = b.limits.Limits()
+	return err
+}
+
+// Limits reads the flags. An error names the flag that is wrong.
+func (b *LimitFlags) Limits() (limits supervise.Limits, dump syscall.Signal, err error) {
+	limits = b.limits
+	if dump, err = ParseDump(b.dump); err != nil {
+		return limits, dump, fmt.Errorf("--kill-dump: %w", err)
 	}
-	if o.Limits.CPU, err = parseCores(b.cpu); err != nil {
-		return fmt.Errorf("--limit-cpu: %w", err)
+	if limits.CPU, err = parseCores(b.cpu); err != nil {
+		return limits, dump, fmt.Errorf("--limit-cpu: %w", err)
 	}
-	if o.Limits.Memory, err = parseSize(b.memory); err != nil {
-		return fmt.Errorf("--limit-memory: %w", err)
+	if limits.Memory, err = parseSize(b.memory); err != nil {
+		return limits, dump, fmt.Errorf("--limit-memory: %w", err)
 	}
-	if o.Limits.WorkDir, err = parseSize(b.workDir); err != nil {
-		return fmt.Errorf("--limit-work-dir: %w", err)
+	if limits.WorkDir, err = parseSize(b.workDir); err != nil {
+		return limits, dump, fmt.Errorf("--limit-work-dir: %w", err)
 	}
-	return checkCounts(o.Limits)
+	return limits, dump, checkCounts(limits)
 }
 
 // checkCounts checks the limits that are whole numbers.

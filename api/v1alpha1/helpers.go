@@ -41,3 +41,6 @@ func (s *RPCPoolSpec) WorkerCommand() []string {
 	}
 	return append(append([]string(nil), device.Command...), device.Args...)
 }
+
+// NativeCalls tells whether the pool's servers take native calls.
+func (s *RPCPoolSpec) NativeCalls() bool { return s.Server.Protocol == ProtocolRPC }

@@ -70,8 +70,8 @@ type RolloutSpec struct {
 	// +kubebuilder:validation:XValidation:rule="type(self) == int ? self >= 1 : self.matches('^([1-9][0-9]?|100)%$')",message="must be a number of at least 1, or a percentage from 1% to 100%"
 	MaxUnavailable *intstr.IntOrString `json:"maxUnavailable,omitempty"`
 
-	// drainTimeout is how long a server that must go may finish its session,
-	// before the session is killed. A duration from 0 to 168h, such as 10m.
+	// drainTimeout is how long a server that must go may finish its session, or its
+	// calls, before they are killed. A duration from 0 to 168h, such as 10m.
 	// +optional
 	// +kubebuilder:default="10m"
 	// +kubebuilder:validation:Type=string
@@ -145,12 +145,13 @@ type RPCPoolStatus struct {
 	// +kubebuilder:validation:Minimum=0
 	ReadyReplicas *int32 `json:"readyReplicas,omitempty"`
 
-	// free is the number of servers that wait for a client.
+	// free is the number of servers that wait for a client; with protocol RPC, of
+	// those that are ready for calls.
 	// +optional
 	// +kubebuilder:validation:Minimum=0
 	Free *int32 `json:"free,omitempty"`
 
-	// busy is the number of servers in a session.
+	// busy is the number of servers in a session; with protocol RPC, 0.
 	// +optional
 	// +kubebuilder:validation:Minimum=0
 	Busy *int32 `json:"busy,omitempty"`

@@ -53,6 +53,7 @@ type RPCPoolList struct {
 // +kubebuilder:validation:XValidation:rule="has(self.key) == has(oldSelf.key) && (!has(self.key) || self.key == oldSelf.key)",message="is immutable: clients and the tracker know the servers by it",fieldPath=".key",reason=FieldValueForbidden
 // +kubebuilder:validation:XValidation:rule="has(self.server.command) || (has(self.template) && has(self.template.spec) && self.template.spec.containers.exists(c, (c.name == 'device' || size(self.template.spec.containers) == 1) && has(c.command) && size(c.command) > 0))",message="is required where the template's device container has no command",fieldPath=".server.command",reason=FieldValueRequired
 // +kubebuilder:validation:XValidation:rule=`!has(self.template) || !has(self.template.spec) || !has(self.template.spec.terminationGracePeriodSeconds) || [self.rollout.drainTimeout, self.server.killGracePeriod].exists(d, !d.matches('^([0-9]{1,5}([.][0-9]{1,9})?(h|m|s|ms|us|µs|ns)){1,4}$')) || self.template.spec.terminationGracePeriodSeconds >= (duration(self.rollout.drainTimeout) + duration(self.server.killGracePeriod) + duration('5.999999999s')).getSeconds()`,message="must be at least rollout.drainTimeout + server.killGracePeriod + 5s; without it, that is what pods get",fieldPath=".template.spec.terminationGracePeriodSeconds"
+// +kubebuilder:validation:XValidation:rule="!has(self.rdma) || self.rdma.mode == 'Off' || !has(self.server.protocol) || self.server.protocol != 'RPC'",message="must be Off with protocol RPC: calls go over TCP",fieldPath=".rdma.mode"
 type RPCPoolSpec struct {
 	// key is the device key that clients ask the tracker for: letters, digits
 	// and . _ : $ [ ] - only, at most 128 characters. It cannot be changed.
@@ -92,7 +93,8 @@ type RPCPoolSpec struct {
 	// disruptionBudget says which evictions (a node's drain, a descheduler) are
 	// refused: Busy makes a PodDisruptionBudget by which a pod can be evicted when
 	// its node is cordoned and its session is over, and not before; None makes
-	// none.
+	// none. With protocol RPC a pod can be evicted when its node is cordoned: it
+	// ends its calls within rollout.drainTimeout.
 	// +optional
 	// +kubebuilder:default=Busy
 	DisruptionBudget DisruptionBudget `json:"disruptionBudget,omitempty"`
@@ -104,7 +106,8 @@ type RPCPoolSpec struct {
 
 	// template is the pod that holds a device. Its container named "device", or
 	// its only one, is the device container: the worker runs there. Default: a
-	// pod with rpcpool's own image, which has the worker rpcpool-worker.
+	// pod with rpcpool's own image, which has the workers rpcpool-worker and, of
+	// protocol RPC, rpcpool-calls-worker.
 	// `rpcpool local` starts no containers: of the template it uses the device
 	// container's command and args only.
 	//

@@ -5,6 +5,19 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
+// Protocol is what servers speak to their clients.
+//
+// +kubebuilder:validation:Enum=TVM;RPC
+type Protocol string
+
+// Protocols.
+const (
+	// ProtocolTVM serves sessions of TVM's RPC, to clients that the tracker sends.
+	ProtocolTVM Protocol = "TVM"
+	// ProtocolRPC serves native calls, each at most once, of any number of clients.
+	ProtocolRPC Protocol = "RPC"
+)
+
 // Isolation says what stands between two sessions of a server.
 //
 // +kubebuilder:validation:Enum=Fork;Watchdog
@@ -52,8 +65,23 @@ const (
 	KillDumpAbort KillDump = "Abort"
 )
 
-// ServerSpec says how a server runs its sessions.
+// ServerSpec says how a server runs its sessions, or its calls.
+//
+// +kubebuilder:validation:XValidation:rule="!has(self.calls) || has(self.protocol) && self.protocol == 'RPC'",message="is of protocol RPC",fieldPath=".calls",reason=FieldValueForbidden
+// +kubebuilder:validation:XValidation:rule="!has(self.protocol) || self.protocol != 'RPC' || !has(self.isolation) || self.isolation != 'Watchdog'",message="must be Fork with protocol RPC: Watchdog is about sessions",fieldPath=".isolation"
+// +kubebuilder:validation:XValidation:rule="!has(self.protocol) || self.protocol != 'RPC' || !has(self.heartbeat)",message="is of protocol TVM: a call has a deadline",fieldPath=".heartbeat",reason=FieldValueForbidden
+// +kubebuilder:validation:XValidation:rule="!has(self.protocol) || self.protocol != 'RPC' || !has(self.budgets)",message="is of protocol TVM: a call has a deadline",fieldPath=".budgets",reason=FieldValueForbidden
 type ServerSpec struct {
+	// protocol is TVM (sessions, one at a time, of clients that the tracker sends)
+	// or RPC (native calls, each at most once, of any number of clients, which
+	// connect to any server that is ready). It cannot be changed. Of what follows,
+	// isolation, flavour, warmWorkers, sessionTimeout, handshakeTimeout, heartbeat,
+	// budgets and quarantine are about sessions, and calls is about calls.
+	// +optional
+	// +kubebuilder:default=TVM
+	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="is immutable: clients would find servers that speak another one",reason=FieldValueForbidden
+	Protocol Protocol `json:"protocol,omitempty"`
+
 	// port that a server listens on. On a cluster every pod uses it; on one
 	// machine (`rpcpool local`) the first server does and the others take the
 	// ports that follow. Not 9191, where a pod has its metrics and health.
@@ -149,7 +177,12 @@ type ServerSpec struct {
 	// +optional
 	Limits *Limits `json:"limits,omitempty"`
 
-	// workDir is the directory that each session has for itself.
+	// calls say how native calls are run. With protocol RPC only. Default: one
+	// worker that runs one call at a time.
+	// +optional
+	Calls *Calls `json:"calls,omitempty"`
+
+	// workDir is the directory that each session, or worker of calls, has for itself.
 	// +optional
 	// +kubebuilder:default={}
 	WorkDir WorkDir `json:"workDir,omitzero"`
@@ -241,8 +274,43 @@ type Limits struct {
 	OpenFiles *int32 `json:"openFiles,omitempty"`
 }
 
-// WorkDir is the directory that each session has for itself: empty at its
-// start, removed at its end whatever happened.
+// Calls say how native calls are run.
+type Calls struct {
+	// workers are the processes that run calls; one more is kept as a spare, so that
+	// the next call need not wait for a start when one has to be killed.
+	// +optional
+	// +kubebuilder:default=1
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=64
+	Workers int32 `json:"workers,omitempty"`
+
+	// concurrency is the number of calls that run in a worker at once. When a worker
+	// crashes, all calls in it do.
+	// +optional
+	// +kubebuilder:default=1
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=1024
+	Concurrency int32 `json:"concurrency,omitempty"`
+
+	// maxTimeout bounds the time of a call, also of one whose client says none. A
+	// duration above 0, such as 10m. Default: a call has the time that its client
+	// says.
+	// +optional
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:MaxLength=32
+	// +kubebuilder:validation:XValidation:rule=`self.matches('^([0-9]{1,5}([.][0-9]{1,9})?(h|m|s|ms|us|µs|ns)){1,4}$') && duration(self) > duration('0s') && duration(self) <= duration('99999h')`,message="must be a duration above 0, such as 10m or 1h30m"
+	MaxTimeout *metav1.Duration `json:"maxTimeout,omitempty"`
+
+	// journalSize is the size of the file that keeps the table of calls over a crash
+	// of the server; a quarter of it is for replies. From 1Mi to 8Gi, such as 64Mi.
+	// +optional
+	// +kubebuilder:default="16Mi"
+	// +kubebuilder:validation:XValidation:rule="type(self) == int ? self >= 1048576 && self <= 8589934592 : (isQuantity(self) && quantity(self).compareTo(quantity('1Mi')) >= 0 && quantity(self).compareTo(quantity('8Gi')) <= 0)",message="must be a quantity from 1Mi to 8Gi, such as 64Mi"
+	JournalSize *resource.Quantity `json:"journalSize,omitempty"`
+}
+
+// WorkDir is the directory that each session, or worker of calls, has for itself:
+// empty at its start, removed at its end whatever happened.
 type WorkDir struct {
 	// sizeLimit bounds the directory, which is measured about every second, and
 	// each file in it, such as 1Gi. In a pod it bounds the directory's volume too.

@@ -18,6 +18,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 
+	"rpcpool.dev/api/v1alpha1"
 	"rpcpool.dev/internal/local"
 	"rpcpool.dev/internal/manifest"
 	"rpcpool.dev/internal/metrics"
@@ -152,7 +153,13 @@ type localParts struct {
 	dir       string
 
 	mu      sync.Mutex
-	servers []*sidecar.Server
+	servers []readiness
+}
+
+// readiness is a server as /readyz sees it.
+type readiness struct {
+	addr  net.Addr
+	ready func() error
 }
 
 // RunTracker runs a tracker. Its metrics carry its name, because a process may
@@ -174,10 +181,13 @@ func (p *localParts) RunServer(ctx context.Context, s local.Server, l *net.TCPLi
 		Path: p.agent, Args: p.agentArgs, Logger: p.log.With("name", s.Name),
 		Dir: filepath.Join(p.dir, fmt.Sprint(l.Addr().(*net.TCPAddr).Port)), //nolint:forcetypeassert // a TCP listener's
 	}
-	o, err := serverOptions(s)
-	if err == nil {
-		err = os.MkdirAll(agent.Dir, 0o700)
+	if err := os.MkdirAll(agent.Dir, 0o700); err != nil {
+		return errors.Join(err, l.Close())
 	}
+	if s.Settings.Protocol == string(v1alpha1.ProtocolRPC) {
+		return p.runCalls(ctx, s, l, agent)
+	}
+	o, err := serverOptions(s)
 	if err != nil {
 		return errors.Join(err, l.Close())
 	}
@@ -186,10 +196,14 @@ func (p *localParts) RunServer(ctx context.Context, s local.Server, l *net.TCPLi
 	if err != nil {
 		return errors.Join(err, l.Close())
 	}
-	p.mu.Lock()
-	p.servers = append(p.servers, server)
-	p.mu.Unlock()
+	p.add(readiness{server.Addr(), server.Ready})
 	return sidecar.RunWithAgent(ctx, server, agent)
+}
+
+func (p *localParts) add(r readiness) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.servers = append(p.servers, r)
 }
 
 // ready is nil if as many servers as were planned are ready.
@@ -201,8 +215,8 @@ func (p *localParts) ready(planned int) error {
 	}
 	var errs []error
 	for _, server := range p.servers {
-		if err := server.Ready(); err != nil {
-			errs = append(errs, fmt.Errorf("%s: %w", server.Addr(), err))
+		if err := server.ready(); err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", server.addr, err))
 		}
 	}
 	return errors.Join(errs...)
@@ -224,7 +238,7 @@ func serverOptions(s local.Server) (sidecar.Options, error) {
 	if err != nil {
 		return sidecar.Options{}, fmt.Errorf("kill dump: %w", err)
 	}
-	budgets, limits := s.Settings.Budgets, s.Settings.Limits
+	budgets := s.Settings.Budgets
 	o := sidecar.Options{
 		Key: s.Key, Tracker: s.Tracker, Command: s.Command, Env: s.Settings.Env,
 		Flavour: flavour, Warm: s.Settings.WarmWorkers,
@@ -235,14 +249,19 @@ func serverOptions(s local.Server) (sidecar.Options, error) {
 		Budgets: map[supervise.Phase]time.Duration{
 			supervise.PhaseUpload: budgets.Upload, supervise.PhaseLoad: budgets.Load, supervise.PhaseRun: budgets.Run,
 		},
-		Dump: dump,
-		Limits: supervise.Limits{
-			CPU: limits.CPU, Memory: limits.Memory, Processes: limits.Processes, OpenFiles: limits.OpenFiles,
-			File: s.Settings.WorkDirLimit, WorkDir: s.Settings.WorkDirLimit,
-		},
+		Dump: dump, Limits: workerLimits(s),
 	}
 	maps.DeleteFunc(o.Budgets, func(_ supervise.Phase, budget time.Duration) bool { return budget == 0 })
 	o.SessionTimeout.Default, o.SessionTimeout.Max = s.Settings.DefaultTimeout, s.Settings.MaxTimeout
 	o.Quarantine.Failures, o.Quarantine.Window = s.Settings.Failures, s.Settings.Window
 	return o, nil
+}
+
+// workerLimits bound what one worker of a server may use.
+func workerLimits(s local.Server) supervise.Limits {
+	l := s.Settings.Limits
+	return supervise.Limits{
+		CPU: l.CPU, Memory: l.Memory, Processes: l.Processes, OpenFiles: l.OpenFiles,
+		File: s.Settings.WorkDirLimit, WorkDir: s.Settings.WorkDirLimit,
+	}
 }

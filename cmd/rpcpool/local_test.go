@@ -33,7 +33,7 @@ const patience = time.Minute
 func buildPrograms(t *testing.T) {
 	t.Helper()
 	dir := t.TempDir()
-	for program, pkg := range map[string]string{"rpcpool-agent": "rpcpool.dev/cmd/agent", "rpcpool-worker": "rpcpool.dev/cmd/worker"} {
+	for program, pkg := range map[string]string{"rpcpool-agent": "rpcpool.dev/cmd/agent", "rpcpool-worker": "rpcpool.dev/cmd/worker", "rpcpool-calls-worker": "rpcpool.dev/cmd/calls-worker"} {
 		build := exec.Command("go", "build", "-o", filepath.Join(dir, program), pkg)
 		build.Env = append(os.Environ(), "CGO_ENABLED=0")
 		if out, err := build.CombinedOutput(); err != nil {

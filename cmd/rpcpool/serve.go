@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -13,14 +14,15 @@ import (
 	"golang.org/x/sys/unix"
 
 	"rpcpool.dev/internal/metrics"
+	"rpcpool.dev/internal/protocol"
 	"rpcpool.dev/sidecar"
 	"rpcpool.dev/sidecar/calls"
 )
 
 // serveFlags are the flags of `rpcpool serve`: of both protocols.
 type serveFlags struct {
-	protocol protocol
-	flags    protocolFlags
+	protocol protocol.Name
+	flags    protocol.Flags
 	server   sidecar.Flags // of protocol tvm
 	calls    calls.Flags   // of protocol rpc
 	metrics  string
@@ -81,28 +83,30 @@ more.`,
 }
 
 func (f *serveFlags) register(cmd *cobra.Command) {
-	f.flags, f.protocol = newProtocolFlags(), protocolTVM
-	f.calls.Register(f.flags[protocolRPC])
-	tvm := f.flags[protocolTVM]
+	f.flags, f.protocol = protocol.NewFlags(), protocol.TVM
+	f.calls.Register(f.flags[protocol.RPC])
+	tvm := f.flags[protocol.TVM]
 	f.server.Register(tvm)
 	tvm.StringVar(&f.agent, "agent", "", "`PATH` of "+sidecar.AgentProgram+"; empty: beside this program, else in PATH")
 	tvm.StringVar(&f.dataDir, "data-dir", "", "`DIR` for sockets and work directories, private to this server; empty: a temporary one")
 	tvm.StringVar(&f.coreDir, "core-dir", "", "`DIR` in which the latest core dumps of workers are kept; empty: they go with the work directory")
 	tvm.BoolVar(&f.noCgroup, "no-cgroup", false, "do not use cgroups even where they are writable")
 	flags := cmd.Flags()
-	f.flags.add(flags)
-	flags.Var(&f.protocol, "protocol", "what clients speak: TVM's sessions or native calls")
+	all := flag.NewFlagSet("", flag.ContinueOnError)
+	f.flags.AddTo(all)
+	flags.AddGoFlagSet(all)
+	flags.Var(&f.protocol, "protocol", protocol.Usage)
 	flags.StringVar(&f.metrics, "metrics", "", "`HOST:PORT` for /metrics, /healthz and /readyz; empty: none")
 }
 
 func (f *serveFlags) run(cmd *cobra.Command, worker []string) (err error) {
-	if err := f.flags.take(f.protocol, cmd.Flags()); err != nil {
+	if err := f.take(cmd.Flags()); err != nil {
 		return usageError{err}
 	}
 	if worker[0], err = findWorker(worker[0]); err != nil {
 		return usageErrorf("worker: %w", err)
 	}
-	if f.protocol == protocolRPC {
+	if f.protocol == protocol.RPC {
 		return f.runCalls(cmd, worker)
 	}
 	return f.runSessions(cmd, worker)

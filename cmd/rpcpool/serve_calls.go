@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 
@@ -16,64 +15,11 @@ import (
 	"rpcpool.dev/sidecar/calls"
 )
 
-// protocol is the value of --protocol.
-type protocol string
-
-const (
-	protocolTVM protocol = "tvm"
-	protocolRPC protocol = "rpc"
-)
-
-func (p *protocol) String() string { return string(*p) }
-
-// Type is what --help shows as the flag's value.
-func (p *protocol) Type() string { return "tvm|rpc" }
-
-// Set parses the flag's value.
-func (p *protocol) Set(s string) error {
-	if s != string(protocolTVM) && s != string(protocolRPC) {
-		return errors.New("want tvm or rpc")
-	}
-	*p = protocol(s)
-	return nil
-}
-
-// protocolFlags are the flags of each protocol. Some names are in both.
-type protocolFlags map[protocol]*flag.FlagSet
-
-func newProtocolFlags() protocolFlags {
-	return protocolFlags{
-		protocolTVM: flag.NewFlagSet(string(protocolTVM), flag.ContinueOnError),
-		protocolRPC: flag.NewFlagSet(string(protocolRPC), flag.ContinueOnError),
-	}
-}
-
-// add adds all flags to a command's. What both have is TVM's there; take gives it to
-// the other.
-func (p protocolFlags) add(flags *pflag.FlagSet) {
-	flags.AddGoFlagSet(p[protocolTVM])
-	p[protocolRPC].VisitAll(func(f *flag.Flag) {
-		if flags.Lookup(f.Name) == nil {
-			f.Usage = "with --protocol rpc: " + f.Usage
-			flags.AddGoFlag(f)
-		}
+// take gives a protocol's flags what was said on the command line.
+func (f *serveFlags) take(flags *pflag.FlagSet) error {
+	return f.flags.Take(f.protocol, func(yield func(string, string)) { //nolint:wrapcheck // it names the flag
+		flags.Visit(func(g *pflag.Flag) { yield(g.Name, g.Value.String()) })
 	})
-}
-
-// take gives a protocol's flags what was said on the command line. A flag that only
-// another protocol has is an error.
-func (p protocolFlags) take(of protocol, flags *pflag.FlagSet) (err error) {
-	flags.Visit(func(f *pflag.Flag) {
-		for other, set := range p {
-			if other != of && set.Lookup(f.Name) != nil && p[of].Lookup(f.Name) == nil {
-				err = fmt.Errorf("--%s: is for --protocol %s", f.Name, other)
-			}
-		}
-		if err == nil && p[of].Lookup(f.Name) != nil {
-			err = p[of].Set(f.Name, f.Value.String())
-		}
-	})
-	return err
 }
 
 // runCalls serves native calls.

@@ -17,9 +17,13 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"rpcpool.dev/internal/metrics"
+	"rpcpool.dev/internal/protocol"
 	"rpcpool.dev/internal/version"
 	"rpcpool.dev/sidecar"
+	"rpcpool.dev/sidecar/calls"
 )
 
 // Exit statuses, those of all programs here.
@@ -30,7 +34,11 @@ const (
 )
 
 type config struct {
-	server      sidecar.Flags
+	protocol    protocol.Name
+	flags       protocol.Flags
+	server      sidecar.Flags      // of protocol tvm
+	calls       calls.Flags        // of protocol rpc
+	limits      sidecar.LimitFlags // of protocol rpc; the other has them among its own
 	agentSocket string
 	command     []string
 	metrics     string
@@ -73,14 +81,23 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		_, _ = fmt.Fprintln(stdout, version.Get())
 		return exitOK
 	}
-	o, err := c.server.Options()
+	serve, err := c.serving(stdout, stderr)
 	if err != nil {
 		return fail(stderr, err, exitUsage)
 	}
-	if err := c.serve(ctx, o, stdout, stderr); err != nil {
+	if err := serve(ctx); err != nil {
 		return fail(stderr, err, exitFailed)
 	}
 	return exitOK
+}
+
+// serving reads the protocol's flags, and returns what serves by them.
+func (c *config) serving(stdout, stderr io.Writer) (serve func(context.Context) error, err error) {
+	if c.protocol == protocol.RPC {
+		return c.serveCalls(stdout, stderr)
+	}
+	o, err := c.server.Options()
+	return func(ctx context.Context) error { return c.serve(ctx, o, stdout, stderr) }, err //nolint:wrapcheck // says it all
 }
 
 // fail prints one line and returns the exit status.
@@ -92,7 +109,12 @@ func fail(stderr io.Writer, err error, status int) int {
 func (c *config) parse(args []string, stderr io.Writer) error {
 	flags := flag.NewFlagSet("rpcpool-sidecar", flag.ContinueOnError)
 	flags.SetOutput(io.Discard)
-	c.server.Register(flags)
+	c.flags, c.protocol = protocol.NewFlags(), protocol.TVM
+	c.server.Register(c.flags[protocol.TVM])
+	c.calls.Register(c.flags[protocol.RPC])
+	c.limits.Register(c.flags[protocol.RPC])
+	c.flags.AddTo(flags)
+	flags.Var(&c.protocol, "protocol", protocol.Usage)
 	flags.StringVar(&c.agentSocket, "agent-socket", "/run/rpcpool/agent.sock", "`path` of the agent's Unix socket")
 	flags.StringVar(&c.metrics, "metrics", "0.0.0.0:9191", "`HOST:PORT` for /metrics, /healthz and /readyz; empty: none")
 	flags.StringVar(&c.logFormat, "log-format", "json", "text or json")
@@ -102,6 +124,12 @@ func (c *config) parse(args []string, stderr io.Writer) error {
 		if errors.Is(err, flag.ErrHelp) {
 			usage(flags, stderr)
 		}
+		return err //nolint:wrapcheck // says it all
+	}
+	err := c.flags.Take(c.protocol, func(yield func(string, string)) {
+		flags.Visit(func(f *flag.Flag) { yield(f.Name, f.Value.String()) })
+	})
+	if err != nil {
 		return err //nolint:wrapcheck // says it all
 	}
 	c.command = flags.Args() // empty: the agent's default
@@ -118,13 +146,14 @@ func (c *config) parse(args []string, stderr io.Writer) error {
 }
 
 func usage(flags *flag.FlagSet, w io.Writer) {
-	_, _ = fmt.Fprint(w, `Serve one device, with the agent that listens on --agent-socket.
+	_, _ = fmt.Fprint(w, `Serve one device, or native calls, with the agent that listens on --agent-socket.
 
 Usage:
-  rpcpool-sidecar --key KEY [flags] [-- CMD ARGS…]
+  rpcpool-sidecar {--key KEY | --protocol rpc} [flags] [-- CMD ARGS…]
 
-Example:
+Examples:
   rpcpool-sidecar --key rk3588 --tracker rpcpool-tracker:9190 --agent-socket /run/rpcpool/agent.sock
+  rpcpool-sidecar --protocol rpc --workers 4 --journal /run/rpcpool/calls --agent-socket /run/rpcpool/agent.sock
 
 Flags:
 `)
@@ -133,11 +162,7 @@ Flags:
 }
 
 func (c *config) serve(ctx context.Context, o sidecar.Options, stdout, stderr io.Writer) error {
-	handler := &slog.HandlerOptions{Level: c.logLevel}
-	log := slog.New(slog.NewJSONHandler(stderr, handler))
-	if c.logFormat == "text" {
-		log = slog.New(slog.NewTextHandler(stderr, handler))
-	}
+	log := c.logger(stderr)
 	registry := metrics.NewRegistry()
 	o.Logger, o.AgentSocket, o.Command = log, c.agentSocket, c.command
 	var err error
@@ -149,21 +174,42 @@ func (c *config) serve(ctx context.Context, o sidecar.Options, stdout, stderr io
 		return errors.Join(err, o.Listener.Close())
 	}
 	_, _ = fmt.Fprintf(stdout, "serving %s on %s\n", o.Key, server.Addr())
+	pages := pages{c.metrics, registry, metrics.Probes{Alive: server.Alive, Ready: server.Ready, Agent: server.AgentAlive}, log}
+	return pages.beside(ctx, server.Run)
+}
+
+func (c *config) logger(stderr io.Writer) *slog.Logger {
+	handler := &slog.HandlerOptions{Level: c.logLevel}
+	if c.logFormat == "text" {
+		return slog.New(slog.NewTextHandler(stderr, handler))
+	}
+	return slog.New(slog.NewJSONHandler(stderr, handler))
+}
+
+// pages are the metrics and the probes.
+type pages struct {
+	addr     string
+	registry *prometheus.Registry
+	probes   metrics.Probes
+	log      *slog.Logger
+}
+
+// beside serves the pages as long as run runs, which drains when ctx ends. Without them
+// it is to end as well.
+func (p *pages) beside(ctx context.Context, run func(context.Context) error) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	// Probes and scrapes are answered as long as the server drains.
 	serving, stopServing := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopServing()
 	var group sync.WaitGroup
-	var metricsErr error
+	var err error
 	group.Go(func() {
-		probes := metrics.Probes{Alive: server.Alive, Ready: server.Ready, Agent: server.AgentAlive}
-		if metricsErr = metrics.Serve(serving, c.metrics, registry, probes, log); metricsErr != nil {
+		if err = metrics.Serve(serving, p.addr, p.registry, p.probes, p.log); err != nil {
 			stop()
 		}
 	})
-	err = server.Run(ctx)
+	ended := run(ctx)
 	stopServing()
 	group.Wait()
-	return errors.Join(err, metricsErr)
+	return errors.Join(ended, err)
 }

@@ -48,6 +48,12 @@ func TestUsage(t *testing.T) {
 		"--key=k --log-format=xml":          `--log-format: "xml": want text or json`,
 		"--key=k --log-level=loud":          "log-level",
 		"--key=k --listen=127.0.0.1:http":   "--listen: ",
+		"--protocol=udp":                    `invalid value "udp" for flag -protocol: want tvm or rpc`,
+		"--protocol=rpc --key=k":            "--key: is for --protocol tvm",
+		"--key=k --workers=2":               "--workers: is for --protocol rpc",
+		"--protocol=rpc --workers=0":        "--workers: 0 is not between 1 and ",
+		"--protocol=rpc --limit-memory=x":   "--limit-memory: ",
+		"--protocol=rpc --listen=:http":     "--listen: ",
 		"--key=k --session-timeout-max=-1h": "--session-timeout-max: -1h0m0s is not a positive duration",
 	} {
 		var stdout, stderr bytes.Buffer

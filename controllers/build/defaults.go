@@ -19,6 +19,14 @@ func withDefaults(pool *v1alpha1.RPCPool) *v1alpha1.RPCPool {
 	t, s := &pool.Spec.Tracker, &pool.Spec.Server
 	t.Name, t.Port = cmp.Or(t.Name, "rpcpool-tracker"), cmp.Or(t.Port, 9190)
 	s.Port = cmp.Or(s.Port, 9090)
+	s.Protocol = cmp.Or(s.Protocol, v1alpha1.ProtocolTVM)
+	if pool.Spec.NativeCalls() && s.Calls == nil {
+		s.Calls = &v1alpha1.Calls{}
+	}
+	if c := s.Calls; c != nil {
+		c.Workers, c.Concurrency = cmp.Or(c.Workers, 1), cmp.Or(c.Concurrency, 1)
+		setDefault(&c.JournalSize, resource.MustParse("16Mi"))
+	}
 	s.Isolation = cmp.Or(s.Isolation, v1alpha1.IsolationFork)
 	s.Flavour = cmp.Or(s.Flavour, v1alpha1.FlavourAuto)
 	s.KillDump = cmp.Or(s.KillDump, v1alpha1.KillDumpNone)

@@ -12,8 +12,8 @@
 //	│ main  device           the template's container; its command is the agent      │
 //	│                        (PID 1), which starts the workers                       │
 //	│ main  …                what else the template has, untouched                   │
-//	│ volumes: rpcpool-run (socket, agent), rpcpool-work (sessions' directories),    │
-//	│          rpcpool-pod (since when the pod drains)                               │
+//	│ volumes: rpcpool-run (socket, agent, journal of calls), rpcpool-work (workers' │
+//	│          directories), rpcpool-pod (since when the pod drains)                 │
 //	└────────────────────────────────────────────────────────────────────────────────┘
 //
 // The sidecar starts first, and answers /healthz, which its startup probe asks
@@ -37,8 +37,8 @@
 //     /var/lib/rpcpool, which hide what its image has there, and are refused by the
 //     API server beside others of the same path. They suffice for a read-only
 //     root: work directories, temporary files and cores are in the second. The
-//     worker of our image is /run/rpcpool/bin/rpcpool-worker in every image; the
-//     agent finds it by its name.
+//     worker of our image is /run/rpcpool/bin/rpcpool-worker in every image, with
+//     protocol RPC rpcpool-calls-worker; the agent finds it by its name.
 //   - shareProcessNamespace (or hostPID): the agent is not process 1 then. It
 //     works the same, being a subreaper, and knows the sidecar from workers by
 //     their ancestry. If it is killed, what its workers had forked may outlive it,

@@ -21,17 +21,27 @@ const (
 	runDir   = "/run/rpcpool"   // the socket, and the programs for the device container
 	binDir   = runDir + "/bin"
 	socket   = runDir + "/agent.sock"
+	journal  = runDir + "/calls" // of native calls
 	stateDir = "/var/lib/rpcpool"
 	workDir  = stateDir + "/work"
 	coreDir  = stateDir + "/cores"
 	podDir   = "/etc/rpcpool" // what the pod's annotations say, for the sidecar
 	draining = "draining"     // a file in it
 
-	workerProgram = "rpcpool-worker" // of our image
+	workerProgram      = "rpcpool-worker"       // of our image: of sessions,
+	callsWorkerProgram = "rpcpool-calls-worker" // and of native calls
 
 	// MetricsPort is the sidecar's port for metrics and probes.
 	MetricsPort = 9191
 )
+
+// ownWorker is the worker of our image that fits a pool.
+func ownWorker(pool *v1alpha1.RPCPool) string {
+	if pool.Spec.NativeCalls() {
+		return callsWorkerProgram
+	}
+	return workerProgram
+}
 
 // PodName is the name of a pool's pod.
 func PodName(pool string, ordinal int) string { return pool + "-" + strconv.Itoa(ordinal) }

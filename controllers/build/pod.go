@@ -67,7 +67,7 @@ func render(pool *v1alpha1.RPCPool, s Settings) (*corev1.Pod, error) {
 	if err := addRDMA(pool.Spec.RDMA, pod, &sidecar); err != nil {
 		return nil, err
 	}
-	pod.Spec.InitContainers = append([]corev1.Container{agentContainer(s), sidecar}, pod.Spec.InitContainers...)
+	pod.Spec.InitContainers = append([]corev1.Container{agentContainer(pool, s), sidecar}, pod.Spec.InitContainers...)
 	pod.Spec.Volumes = append(pod.Spec.Volumes, volumes(pool)...)
 	settle(pool, &pod.Spec)
 	return pod, nil
@@ -85,7 +85,7 @@ func templateOf(pool *v1alpha1.RPCPool, s Settings) *corev1.PodTemplateSpec {
 	}
 	template.Spec.Containers = []corev1.Container{{
 		Name: v1alpha1.DeviceContainerName, Image: s.Image, ImagePullPolicy: s.PullPolicy,
-		Command: []string{imageBin + "/" + workerProgram}, SecurityContext: restricted(),
+		Command: []string{imageBin + "/" + ownWorker(pool)}, SecurityContext: restricted(),
 	}}
 	return template
 }
@@ -152,10 +152,10 @@ func wrap(pool *v1alpha1.RPCPool, device *corev1.Container) {
 
 // agentContainer brings the agent, and the worker of our own image, to where
 // the device container finds them.
-func agentContainer(s Settings) corev1.Container {
+func agentContainer(pool *v1alpha1.RPCPool, s Settings) corev1.Container {
 	return corev1.Container{
 		Name: agentName, Image: s.Image, ImagePullPolicy: s.PullPolicy,
-		Command:         []string{imageBin + "/" + agentName, "install", binDir, workerProgram},
+		Command:         []string{imageBin + "/" + agentName, "install", binDir, ownWorker(pool)},
 		SecurityContext: restricted(),
 		VolumeMounts:    []corev1.VolumeMount{{Name: runVolume, MountPath: runDir}},
 		Resources:       s.resources(),
@@ -163,15 +163,23 @@ func agentContainer(s Settings) corev1.Container {
 }
 
 // volumes are those of our containers, two of which the device container shares.
-// The first holds two programs of a few MiB. By the second, the sidecar learns since
+// The first holds two programs of a few MiB, and with native calls the journal: a new
+// one is made beside an old one that cannot be read. By the second, the sidecar learns since
 // when the pod drains; the kubelet brings it up to date as soon as the pod is
-// annotated. In the third, a work directory is for one session, but the next worker
-// has its own before the last one's is removed. The kubelet evicts a pod whose
+// annotated. In the third, a work directory is for one session or one worker of calls, but the next
+// worker has its own before the last one's is removed. The kubelet evicts a pod whose
 // volume is over its limit: it must have room for both, and for the cores that the
 // agent keeps, none of which is larger than a work directory may be.
 func volumes(pool *v1alpha1.RPCPool) []corev1.Volume {
 	run := resource.MustParse("64Mi")
+	if c := pool.Spec.Server.Calls; c != nil {
+		run.Add(*c.JournalSize)
+		run.Add(*c.JournalSize)
+	}
 	directories := int64(2)
+	if c := pool.Spec.Server.Calls; c != nil {
+		directories = 2 * int64(c.Workers+1)
+	}
 	if pool.Spec.Server.KillDump == v1alpha1.KillDumpAbort {
 		directories += keptCores + 1 // one that is still where it was dumped
 	}

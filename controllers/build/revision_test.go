@@ -32,6 +32,11 @@ func changes() map[string]struct {
 		"Tracker.Name":                  {func(s spec) { s.Tracker.Name = "other" }, true},
 		"Tracker.Port":                  {func(s spec) { s.Tracker.Port = 1 }, true},
 		"Server.Port":                   {func(s spec) { s.Server.Port = 1 }, true},
+		"Server.Protocol":               {func(s spec) { s.Server.Protocol = v1alpha1.ProtocolRPC }, true},
+		"Server.Calls.Workers":          {func(s spec) { s.Server.Calls.Workers = 7 }, true},
+		"Server.Calls.Concurrency":      {func(s spec) { s.Server.Calls.Concurrency = 7 }, true},
+		"Server.Calls.MaxTimeout":       {func(s spec) { s.Server.Calls.MaxTimeout = nil }, true},
+		"Server.Calls.JournalSize":      {func(s spec) { s.Server.Calls.JournalSize = &size }, true},
 		"Server.Isolation":              {func(s spec) { s.Server.Isolation = v1alpha1.IsolationFork }, true},
 		"Server.Command":                {func(s spec) { s.Server.Command = []string{"x"} }, true},
 		"Server.Flavour":                {func(s spec) { s.Server.Flavour = v1alpha1.FlavourB }, true},
@@ -66,19 +71,23 @@ func changes() map[string]struct {
 }
 
 func TestARevisionIsWhatPodsAreMadeFrom(t *testing.T) {
-	was, err := Revision(example(t, "most"), settings)
-	if err != nil {
-		t.Fatal(err)
+	revisionOf := func(pool *v1alpha1.RPCPool) string {
+		r, err := Revision(pool, settings)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return r
 	}
+	was := revisionOf(example(t, "most"))
 	for field, c := range changes() {
 		t.Run(field, func(t *testing.T) {
 			pool := example(t, "most")
-			c.change(&pool.Spec)
-			is, err := Revision(pool, settings)
-			if err != nil {
-				t.Fatal(err)
+			if strings.HasPrefix(field, "Server.Calls.") {
+				pool = example(t, "calls")
 			}
-			if anew := is != was; anew != c.anew {
+			before := revisionOf(pool)
+			c.change(&pool.Spec)
+			if anew := revisionOf(pool) != before; anew != c.anew {
 				t.Errorf("pods are made anew: %t, want %t", anew, c.anew)
 			}
 		})

@@ -80,6 +80,9 @@ func env() []corev1.EnvVar {
 
 // flags are the sidecar's, from a manifest with its defaults.
 func flags(pool *v1alpha1.RPCPool) []string {
+	if pool.Spec.NativeCalls() {
+		return callFlags(pool)
+	}
 	s := &pool.Spec.Server
 	f := []string{
 		"--key", literal(pool.DeviceKey()),
@@ -101,6 +104,25 @@ func flags(pool *v1alpha1.RPCPool) []string {
 		"--limit-work-dir", inBytes(s.WorkDir.SizeLimit), "--file-limit", inBytes(s.WorkDir.SizeLimit),
 	}
 	return append(append(f, bounds(s)...), rdmaFlags(pool.Spec.RDMA)...)
+}
+
+// callFlags are those of a sidecar that serves native calls.
+func callFlags(pool *v1alpha1.RPCPool) []string {
+	s := &pool.Spec.Server
+	f := []string{
+		"--protocol", "rpc", "--listen", port(s.Port),
+		"--agent-socket", socket, "--metrics", port(MetricsPort),
+		"--workers", strconv.Itoa(int(s.Calls.Workers)), "--concurrency", strconv.Itoa(int(s.Calls.Concurrency)),
+		"--journal", journal, "--journal-size", inBytes(s.Calls.JournalSize),
+		"--kill-grace", max(s.KillGracePeriod.Duration, time.Nanosecond).String(), // as below
+		"--kill-dump", strings.ToLower(string(s.KillDump)),
+		"--drain-timeout", pool.Spec.Rollout.DrainTimeout.Duration.String(),
+		"--limit-work-dir", inBytes(s.WorkDir.SizeLimit), "--file-limit", inBytes(s.WorkDir.SizeLimit),
+	}
+	if t := s.Calls.MaxTimeout; t != nil {
+		f = append(f, "--max-timeout", t.Duration.String())
+	}
+	return append(f, bounds(s)...)
 }
 
 // port is all addresses of the pod, of both families, with this port.

@@ -262,7 +262,7 @@ func TestWhateverIsLeftOutNothingPanics(t *testing.T) {
 // TestWhatIsBuiltSharesNoMemoryWithTheManifest, which is in a cache that all
 // share: everything in an object may be overwritten.
 func TestWhatIsBuiltSharesNoMemoryWithTheManifest(t *testing.T) {
-	for _, name := range []string{"least", "most", "rdma", "host"} {
+	for _, name := range []string{"least", "most", "rdma", "host", "calls"} {
 		pool := example(t, name)
 		build := func() string {
 			text, err := json.Marshal([]any{podOf(t, pool), NetworkPolicy(pool), DisruptionBudget(pool)})
@@ -311,7 +311,7 @@ func scribble(v reflect.Value) {
 }
 
 func TestTheSameManifestGivesTheSameBytes(t *testing.T) {
-	for _, name := range []string{"least", "most", "rdma", "host"} {
+	for _, name := range []string{"least", "most", "rdma", "host", "calls"} {
 		a, errA := json.Marshal(podOf(t, example(t, name)))
 		b, errB := json.Marshal(podOf(t, example(t, name)))
 		if errA != nil || errB != nil || !bytes.Equal(a, b) {

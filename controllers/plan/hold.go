@@ -27,7 +27,7 @@ func (p *planning) markEvictable() {
 	settled := p.in.Tracker.Settled
 	for i := range p.members {
 		m := &p.members[i]
-		evictable := m.NodeCordoned && m.evictable()
+		evictable := m.NodeCordoned && (m.evictable() || p.in.Pool.Spec.NativeCalls())
 		switch {
 		case !m.active() || m.deleted() || evictable == m.Evictable:
 		case evictable && settled:

@@ -31,7 +31,7 @@ type Tracker struct {
 	// Reason and Message say why it does not listen, or what is wrong with it
 	// (a reason of package v1alpha1); empty: nothing is.
 	Reason, Message string
-	// Settled: what it says about servers can be relied on. It must be false until
+	// Settled: what it says about servers can be relied on, or does not matter. It must be false until
 	// the tracker knows the holds of one plan: a pod that drains may be offered
 	// before.
 	Settled bool
@@ -68,7 +68,8 @@ type Pod struct {
 	// Evictable is the present value of its label.
 	Evictable bool
 
-	// Server is what the tracker knows; nil: nothing.
+	// Server is what the tracker knows; nil: nothing. A server of native calls is not
+	// known to it: what there is to know is whether its pod is ready.
 	Server *Server
 }
 

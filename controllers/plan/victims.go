@@ -104,10 +104,17 @@ func (p *planning) dismissVictims() {
 // hold that this plan puts on the server, so what was idle may have been granted
 // since: only what was held before (its drain had begun) is deleted. A pod that
 // has never run cannot have been granted.
+//
+// A server of native calls is not granted to anybody: it takes no more calls when its
+// pod is told to end, and the pod's grace period is long enough for those that run.
 func (p *planning) dismiss(m *member) {
 	reason := v1alpha1.ReasonScalingDown
 	if m.role == roleOutdated {
 		reason = v1alpha1.ReasonRollingOut
+	}
+	if p.in.Pool.Spec.NativeCalls() {
+		p.remove(m, reason, ownGrace)
+		return
 	}
 	if m.Draining.IsZero() {
 		if !m.started() && m.Server == nil && m.idle() {

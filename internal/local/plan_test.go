@@ -178,7 +178,7 @@ func TestPlanSettingsAndNotes(t *testing.T) {
 			Name: "a-0", Namespace: "default", Key: "a", Address: "127.0.0.1:9090", Tracker: "127.0.0.1:9190",
 			Command: []string{"/bin/w", "-x"},
 			Settings: Settings{
-				Isolation: "Fork", KillDump: "None", Flavour: "A", Env: []string{"A=1"}, WarmWorkers: 0, DefaultTimeout: time.Second, MaxTimeout: 2 * time.Second,
+				Protocol: "TVM", Isolation: "Fork", KillDump: "None", Flavour: "A", Env: []string{"A=1"}, WarmWorkers: 0, DefaultTimeout: time.Second, MaxTimeout: 2 * time.Second,
 				HandshakeTimeout: 3 * time.Second, KillGrace: 0, WorkDirLimit: 1024, Failures: 7, Window: 8 * time.Second,
 			},
 		}},
@@ -200,12 +200,12 @@ func TestPlanOfBoundedWorkers(t *testing.T) {
 		server string
 		want   Settings // but for what has nothing to do with it
 	}{
-		"nothing said": {"", Settings{Isolation: "Fork", KillDump: "None", WorkDirLimit: 1 << 30}},
+		"nothing said": {"", Settings{Protocol: "TVM", Isolation: "Fork", KillDump: "None", WorkDirLimit: 1 << 30}},
 		"everything said": {
 			`isolation: Watchdog, heartbeat: 5s, budgets: {upload: 10s, load: 20s, run: 1m}, killDump: Abort,
 			 limits: {cpu: 1500m, memory: 2Gi, processes: 64, openFiles: 256}, workDir: {sizeLimit: 1Mi}`,
 			Settings{
-				Isolation: "Watchdog", Heartbeat: 5 * time.Second, KillDump: "Abort", WorkDirLimit: 1 << 20,
+				Protocol: "TVM", Isolation: "Watchdog", Heartbeat: 5 * time.Second, KillDump: "Abort", WorkDirLimit: 1 << 20,
 				Budgets: Budgets{Upload: 10 * time.Second, Load: 20 * time.Second, Run: time.Minute},
 				Limits:  Limits{CPU: 1500, Memory: 2 << 30, Processes: 64, OpenFiles: 256},
 			},
@@ -213,16 +213,26 @@ func TestPlanOfBoundedWorkers(t *testing.T) {
 		"some of it said": {
 			`budgets: {run: 500ms}, killDump: Quit, limits: {memory: 1000}`,
 			Settings{
-				Isolation: "Fork", KillDump: "Quit", WorkDirLimit: 1 << 30,
+				Protocol: "TVM", Isolation: "Fork", KillDump: "Quit", WorkDirLimit: 1 << 30,
 				Budgets: Budgets{Run: 500 * time.Millisecond}, Limits: Limits{Memory: 1000},
 			},
 		},
-		"empty groups":             {"budgets: {}, limits: {}", Settings{Isolation: "Fork", KillDump: "None", WorkDirLimit: 1 << 30}},
-		"cores as a number":        {"limits: {cpu: 2}", Settings{Isolation: "Fork", KillDump: "None", WorkDirLimit: 1 << 30, Limits: Limits{CPU: 2000}}},
-		"a fraction of a core":     {`limits: {cpu: "0.5"}`, Settings{Isolation: "Fork", KillDump: "None", WorkDirLimit: 1 << 30, Limits: Limits{CPU: 500}}},
-		"less than a thousandth":   {"limits: {cpu: 1u}", Settings{Isolation: "Fork", KillDump: "None", WorkDirLimit: 1 << 30, Limits: Limits{CPU: 1}}},
-		"as many cores as can be":  {"limits: {cpu: 100k}", Settings{Isolation: "Fork", KillDump: "None", WorkDirLimit: 1 << 30, Limits: Limits{CPU: 100_000_000}}},
-		"as much memory as can be": {"limits: {memory: 100Ei}", Settings{Isolation: "Fork", KillDump: "None", WorkDirLimit: 1 << 30, Limits: Limits{Memory: 1<<63 - 1}}},
+		"native calls": {
+			"protocol: RPC, calls: {workers: 3, concurrency: 4, maxTimeout: 5s, journalSize: 1Mi}",
+			Settings{
+				Protocol: "RPC", Isolation: "Fork", KillDump: "None", WorkDirLimit: 1 << 30,
+				Calls: Calls{Workers: 3, Concurrency: 4, MaxTimeout: 5 * time.Second, JournalSize: 1 << 20},
+			},
+		},
+		"native calls by default": {"protocol: RPC", Settings{
+			Protocol: "RPC", Isolation: "Fork", KillDump: "None", WorkDirLimit: 1 << 30, Calls: Calls{Workers: 1, Concurrency: 1, JournalSize: 16 << 20},
+		}},
+		"empty groups":             {"budgets: {}, limits: {}", Settings{Protocol: "TVM", Isolation: "Fork", KillDump: "None", WorkDirLimit: 1 << 30}},
+		"cores as a number":        {"limits: {cpu: 2}", Settings{Protocol: "TVM", Isolation: "Fork", KillDump: "None", WorkDirLimit: 1 << 30, Limits: Limits{CPU: 2000}}},
+		"a fraction of a core":     {`limits: {cpu: "0.5"}`, Settings{Protocol: "TVM", Isolation: "Fork", KillDump: "None", WorkDirLimit: 1 << 30, Limits: Limits{CPU: 500}}},
+		"less than a thousandth":   {"limits: {cpu: 1u}", Settings{Protocol: "TVM", Isolation: "Fork", KillDump: "None", WorkDirLimit: 1 << 30, Limits: Limits{CPU: 1}}},
+		"as many cores as can be":  {"limits: {cpu: 100k}", Settings{Protocol: "TVM", Isolation: "Fork", KillDump: "None", WorkDirLimit: 1 << 30, Limits: Limits{CPU: 100_000_000}}},
+		"as much memory as can be": {"limits: {memory: 100Ei}", Settings{Protocol: "TVM", Isolation: "Fork", KillDump: "None", WorkDirLimit: 1 << 30, Limits: Limits{Memory: 1<<63 - 1}}},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -252,7 +262,7 @@ func TestPlanOfABarePool(t *testing.T) {
 }
 
 func TestTable(t *testing.T) {
-	p, err := plan(t, pool("name: a", "replicas: 2, server: {command: [w, -v]}"))
+	p, err := plan(t, pool("name: a", "replicas: 2, server: {command: [w, -v]}"), pool("name: b", "server: {protocol: RPC, command: [w], calls: {workers: 2}}"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -261,11 +271,12 @@ func TestTable(t *testing.T) {
 		t.Fatal(err)
 	}
 	const want = `TRACKER          ADDRESS         POOLS
-rpcpool-tracker  127.0.0.1:9190  a
+rpcpool-tracker  127.0.0.1:9190  a, b
 
-SERVER  KEY  ADDRESS         TRACKER         WARM  WORKER
-a-0     a    127.0.0.1:9090  127.0.0.1:9190  1     /bin/w -v
-a-1     a    127.0.0.1:9091  127.0.0.1:9190  1     /bin/w -v
+SERVER  PROTOCOL  KEY  ADDRESS         TRACKER         WORKERS     WORKER
+a-0     TVM       a    127.0.0.1:9090  127.0.0.1:9190  1 warm      /bin/w -v
+a-1     TVM       a    127.0.0.1:9091  127.0.0.1:9190  1 warm      /bin/w -v
+b-0     RPC       b    127.0.0.1:9092  127.0.0.1:9190  2, 1 spare  /bin/w
 `
 	if diff := cmp.Diff(want, got.String()); diff != "" {
 		t.Error(diff)

@@ -13,6 +13,7 @@ import (
 // Settings are the values of spec.server, defaults filled in. Of what has no
 // default, the zero value says that it is not there.
 type Settings struct {
+	Protocol         string   // TVM or RPC
 	Isolation        string   // Fork or Watchdog
 	Flavour          string   // Auto, A, B or C
 	Env              []string // NAME=VALUE
@@ -28,6 +29,14 @@ type Settings struct {
 	WorkDirLimit     int64 // bytes, of the directory and of each file
 	Failures         int   // within Window, that withdraw the server
 	Window           time.Duration
+	Calls            Calls // of protocol RPC
+}
+
+// Calls say how native calls are run.
+type Calls struct {
+	Workers, Concurrency int
+	MaxTimeout           time.Duration // 0: what the client says
+	JournalSize          int64         // bytes
 }
 
 // Budgets bound the phases of a session.
@@ -46,6 +55,7 @@ type Limits struct {
 func (p *planner) settings(pool *manifest.Pool) Settings {
 	s := &pool.Spec.Server
 	out := Settings{
+		Protocol:         string(s.Protocol),
 		Isolation:        string(s.Isolation),
 		Flavour:          string(s.Flavour),
 		Env:              p.environment(pool),
@@ -62,6 +72,9 @@ func (p *planner) settings(pool *manifest.Pool) Settings {
 	if s.WarmWorkers != nil {
 		out.WarmWorkers = int(*s.WarmWorkers)
 	}
+	if pool.Spec.NativeCalls() {
+		out.Calls = calls(s.Calls)
+	}
 	if b := s.Budgets; b != nil {
 		out.Budgets = Budgets{Upload: duration(b.Upload), Load: duration(b.Load), Run: duration(b.Run)}
 	}
@@ -69,6 +82,17 @@ func (p *planner) settings(pool *manifest.Pool) Settings {
 		out.WorkDirLimit = s.WorkDir.SizeLimit.Value()
 	}
 	return out
+}
+
+// calls has the defaults where the manifest says nothing of calls at all.
+func calls(c *v1alpha1.Calls) Calls {
+	if c == nil {
+		return Calls{Workers: 1, Concurrency: 1, JournalSize: 16 << 20}
+	}
+	return Calls{
+		Workers: int(c.Workers), Concurrency: int(c.Concurrency),
+		MaxTimeout: duration(c.MaxTimeout), JournalSize: c.JournalSize.Value(),
+	}
 }
 
 func limits(l *v1alpha1.Limits) (out Limits) {

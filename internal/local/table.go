@@ -5,7 +5,17 @@ import (
 	"io"
 	"strings"
 	"text/tabwriter"
+
+	"rpcpool.dev/api/v1alpha1"
 )
+
+// workers says how many there are.
+func (s *Settings) workers() string {
+	if s.Protocol == string(v1alpha1.ProtocolRPC) {
+		return fmt.Sprintf("%d, 1 spare", s.Calls.Workers)
+	}
+	return fmt.Sprintf("%d warm", s.WarmWorkers)
+}
 
 // WriteTable prints what runs where.
 func (p Plan) WriteTable(w io.Writer) error {
@@ -18,10 +28,10 @@ func (p Plan) WriteTable(w io.Writer) error {
 		return fmt.Errorf("write table: %w", err)
 	}
 	fmt.Fprintln(w)
-	fmt.Fprintln(tab, "SERVER\tKEY\tADDRESS\tTRACKER\tWARM\tWORKER")
+	fmt.Fprintln(tab, "SERVER\tPROTOCOL\tKEY\tADDRESS\tTRACKER\tWORKERS\tWORKER")
 	for _, s := range p.Servers {
-		fmt.Fprintf(tab, "%s\t%s\t%s\t%s\t%d\t%s\n",
-			s.Name, s.Key, s.Address, s.Tracker, s.Settings.WarmWorkers, strings.Join(s.Command, " "))
+		fmt.Fprintf(tab, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n",
+			s.Name, s.Settings.Protocol, s.Key, s.Address, s.Tracker, s.Settings.workers(), strings.Join(s.Command, " "))
 	}
 	if err := tab.Flush(); err != nil {
 		return fmt.Errorf("write table: %w", err)

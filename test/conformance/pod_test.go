@@ -30,7 +30,7 @@ const sharedGroup = 65532
 func image(t *testing.T) string {
 	t.Helper()
 	dir := openDir(t, 0o755)
-	for program, pkg := range map[string]string{agentName: "agent", "rpcpool-sidecar": "sidecar"} {
+	for program, pkg := range map[string]string{agentName: "agent", "rpcpool-sidecar": "sidecar", callsWorkerName: "calls-worker"} {
 		cmd := exec.Command("go", "build", "-o", filepath.Join(dir, program), "rpcpool.dev/cmd/"+pkg)
 		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 		if out, err := cmd.CombinedOutput(); err != nil {
@@ -74,7 +74,8 @@ func volume(t *testing.T) string {
 // container is a program of a pod.
 type container struct {
 	*exec.Cmd
-	log   *lines
+	log   *lines // on stderr
+	said  *lines // on stdout
 	ended chan struct{}
 	err   error
 }
@@ -97,8 +98,8 @@ func as(user uint32, cmd *exec.Cmd) *exec.Cmd {
 // still runs.
 func runContainer(t *testing.T, user uint32, path string, args ...string) *container {
 	t.Helper()
-	c := &container{Cmd: as(user, exec.Command(path, args...)), log: &lines{}, ended: make(chan struct{})}
-	c.Stderr = c.log
+	c := &container{Cmd: as(user, exec.Command(path, args...)), log: &lines{}, said: &lines{}, ended: make(chan struct{})}
+	c.Stderr, c.Stdout = c.log, c.said
 	if err := c.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -198,13 +199,8 @@ func startDevicePod(t *testing.T, image string, user uint32, drain string) *devi
 
 func (p *devicePod) status(path string) int {
 	p.t.Helper()
-	resp, err := (&http.Client{Transport: &http.Transport{DisableKeepAlives: true}}).Get(p.probes + path)
-	if err != nil {
-		return 0
-	}
-	_, _ = io.Copy(io.Discard, resp.Body)
-	_ = resp.Body.Close()
-	return resp.StatusCode
+	status, _ := fetch(p.t, p.probes+path)
+	return status
 }
 
 // stopOrders are the orders in which the containers of a pod may be told to
@@ -300,4 +296,19 @@ func TestADevicePodEndsInOrder(t *testing.T) {
 			})
 		})
 	}
+}
+
+// fetch returns the status and the text at a URL; 0: nobody answers.
+func fetch(t *testing.T, url string) (status int, text string) {
+	t.Helper()
+	resp, err := (&http.Client{Transport: &http.Transport{DisableKeepAlives: true}}).Get(url)
+	if err != nil {
+		return 0, ""
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Error(err)
+	}
+	return resp.StatusCode, string(body)
 }

@@ -21,7 +21,7 @@ func TestS0_16_OneProcessServesAll(t *testing.T) {
 	s := startServer(t, tr, watchdogged).ready()
 	worker, dirs := 0, map[any]bool{}
 	for i := range 10 {
-		session := tr.open(client.Options{Timeout: limit})
+		session := tr.open(client.Options{Timeout: patience})
 		if pid := pidOf(t, session); worker == 0 {
 			worker = pid
 		} else if pid != worker {

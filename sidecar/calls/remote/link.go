@@ -39,12 +39,15 @@ func (s *Starter) attend(link *supervise.Link) {
 		_ = link.Kill(w.ID, supervise.Kill{Cause: supervise.CauseKilledDrain})
 	}
 	s.opts.Log.Info("agent is there", "pid", hello.PID, "killed", len(hello.Workers))
+	if hello.Stopping {
+		s.stopping()
+	}
 	s.mu.Lock()
 	s.link = link
 	close(s.came)
 	s.mu.Unlock()
 	defer s.leave(link)
-	ask := time.NewTicker(askEvery)
+	ask := time.NewTicker(s.opts.ask)
 	defer ask.Stop()
 	silent := 0
 	for {
@@ -58,6 +61,10 @@ func (s *Starter) attend(link *supervise.Link) {
 		case <-ask.C:
 			if silent++; silent > 2 {
 				s.opts.Log.Error("agent does not answer, and is given up")
+				select {
+				case s.hung <- struct{}{}:
+				default: // it was said of an earlier one
+				}
 				return
 			}
 			go func() { _ = link.Ping() }() // it waits where the agent does not read; the link's end ends it
@@ -86,9 +93,12 @@ func (s *Starter) event(link *supervise.Link, e supervise.Event) {
 		s.opts.Log.Error("worker outlives SIGKILL", "worker", e.Worker)
 	case supervise.EventStopping:
 		s.opts.Log.Info("agent is told to stop")
+		s.stopping()
 	case supervise.EventHello, supervise.EventAdopt, supervise.EventReady, supervise.EventEnded, supervise.EventCleaning, supervise.EventPong:
 	}
 }
+
+func (s *Starter) stopping() { s.stop.Do(func() { close(s.told) }) }
 
 // leave gives a link up, and all workers with it.
 func (s *Starter) leave(link *supervise.Link) {

@@ -69,25 +69,32 @@ func eventually(t *testing.T, what string, is func() bool) {
 // startAgent runs an agent in a directory. kill ends it as a crash does.
 func startAgent(t *testing.T, dir string) (kill func()) {
 	t.Helper()
+	process, ended := runAgent(t, dir)
+	return func() {
+		_ = process.Kill()
+		<-ended
+	}
+}
+
+func runAgent(t *testing.T, dir string) (_ *os.Process, ended <-chan struct{}) {
+	t.Helper()
 	cmd := exec.Command(os.Args[0])
 	cmd.Env = append(os.Environ(), "AGENT="+dir, "GORACE=atexit_sleep_ms=0")
 	cmd.Stderr = os.Stderr
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	ended := make(chan struct{})
+	over := make(chan struct{})
 	go func() {
 		_ = cmd.Wait()
-		close(ended)
+		close(over)
 	}()
 	t.Cleanup(func() {
+		_ = cmd.Process.Signal(syscall.SIGCONT)
 		_ = cmd.Process.Signal(syscall.SIGTERM)
-		<-ended
+		<-over
 	})
-	return func() {
-		_ = cmd.Process.Kill()
-		<-ended
-	}
+	return cmd.Process, over
 }
 
 type rig struct {
@@ -225,4 +232,49 @@ func TestWorkersOfAnEarlierSidecarAreKilled(t *testing.T) {
 	second := starter()
 	defer second.Close()
 	eventually(t, "it is gone", func() bool { return errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) })
+}
+
+// TestWhoeverStartedAHungAgentIsTold, so that it is killed: nothing else helps.
+func TestWhoeverStartedAHungAgentIsTold(t *testing.T) {
+	dir, err := os.MkdirTemp("", "calls")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	process, _ := runAgent(t, dir)
+	s, err := New(Options{Socket: filepath.Join(dir, "a.sock"), ask: 50 * time.Millisecond})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	eventually(t, "the agent is there", func() bool { return s.Alive() == nil })
+	if err := process.Signal(syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-s.Hung():
+	case <-time.After(patience):
+		t.Error("nobody is told of an agent that is stopped")
+	}
+}
+
+func TestAnAgentThatIsToldToStopIsHeardOf(t *testing.T) {
+	r := newRig(t)
+	process, ended := runAgent(t, r.dir)
+	r.works(t)
+	select {
+	case <-r.starter.Stopping():
+		t.Fatal("told to stop, before it was")
+	default:
+	}
+	if err := process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	for what, c := range map[string]<-chan struct{}{"that it stops": r.starter.Stopping(), "the end": ended} {
+		select {
+		case <-c:
+		case <-time.After(patience):
+			t.Errorf("%s does not come", what)
+		}
+	}
 }

@@ -34,6 +34,8 @@ type Options struct {
 	Socket string          // of the agent
 	Start  supervise.Start // how workers are run; Calls is filled in
 	Log    *slog.Logger    // default: none
+
+	ask time.Duration // between questions to the agent; tests alone set it
 }
 
 // Starter starts workers. It must be closed, after the pool that uses it.
@@ -43,10 +45,13 @@ type Starter struct {
 	ctx    context.Context //nolint:containedctx // ends when the starter is closed
 	cancel context.CancelFunc
 	over   sync.WaitGroup
+	stop   sync.Once // closes told
 
 	mu   sync.Mutex
 	link *supervise.Link // nil: no agent is there
 	came chan struct{}   // closed when one is
+	told chan struct{}   // closed when an agent was told to stop
+	hung chan struct{}   // has an element when an agent was given up
 	last uint64
 	live map[string]*process
 }
@@ -61,10 +66,13 @@ func New(opts Options) (*Starter, error) {
 	if opts.Log == nil {
 		opts.Log = slog.New(slog.DiscardHandler)
 	}
+	if opts.ask == 0 {
+		opts.ask = askEvery
+	}
 	opts.Start.Calls = true
 	var id [6]byte
 	_, _ = rand.Read(id[:])
-	s := &Starter{opts: opts, prefix: "calls-" + hex.EncodeToString(id[:]), came: make(chan struct{}), live: map[string]*process{}}
+	s := &Starter{opts: opts, prefix: "calls-" + hex.EncodeToString(id[:]), came: make(chan struct{}), told: make(chan struct{}), hung: make(chan struct{}, 1), live: map[string]*process{}}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.over.Go(s.run)
 	return s, nil
@@ -79,6 +87,14 @@ func (s *Starter) Alive() error {
 	}
 	return nil
 }
+
+// Stopping is closed when the agent has been told to stop: it does so when its workers
+// have ended.
+func (s *Starter) Stopping() <-chan struct{} { return s.told }
+
+// Hung has a value when an agent does not answer and is given up: whoever has started it
+// should kill it.
+func (s *Starter) Hung() <-chan struct{} { return s.hung }
 
 // Start implements [workers.Starter]. It waits for an agent.
 func (s *Starter) Start(ctx context.Context) (workers.Process, error) {

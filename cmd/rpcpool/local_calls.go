@@ -1,0 +1,59 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"path/filepath"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"rpcpool.dev/internal/local"
+	"rpcpool.dev/sidecar"
+	"rpcpool.dev/sidecar/calls"
+	"rpcpool.dev/sidecar/calls/remote"
+	"rpcpool.dev/sidecar/supervise"
+)
+
+// runCalls runs a server of native calls and its agent, as in a pod: the agent starts
+// the workers, and bounds what they use. The metrics carry the server's name, because
+// they are of one server each.
+func (p *localParts) runCalls(ctx context.Context, s local.Server, l *net.TCPListener, agent sidecar.AgentOptions) (err error) {
+	dump, err := sidecar.ParseDump(s.Settings.KillDump)
+	if err != nil {
+		return errors.Join(fmt.Errorf("kill dump: %w", err), l.Close())
+	}
+	grace := max(s.Settings.KillGrace, time.Nanosecond)
+	starter, err := remote.New(remote.Options{Socket: agent.Socket(), Log: agent.Logger, Start: supervise.Start{
+		Argv: s.Command, Env: s.Settings.Env, StartTimeout: startTimeout, KillGrace: grace, ReapTimeout: reapTimeout,
+		Dump: dump, Limits: workerLimits(s),
+	}})
+	if err != nil {
+		return errors.Join(err, l.Close())
+	}
+	defer func() { err = errors.Join(err, starter.Close()) }()
+	agent.Hung = starter.Hung()
+	metrics, err := calls.NewMetrics(prometheus.WrapRegistererWith(prometheus.Labels{"server": s.Name}, p.registry))
+	if err != nil {
+		return errors.Join(err, l.Close())
+	}
+	c := s.Settings.Calls
+	server, err := calls.New(calls.Options{
+		Listeners: []net.Listener{l}, Starter: starter, Metrics: metrics, Log: agent.Logger,
+		Workers: c.Workers, Concurrency: c.Concurrency, MaxTimeout: c.MaxTimeout, KillGrace: grace, StartTimeout: startTimeout,
+		Journal: filepath.Join(agent.Dir, "calls"), JournalSize: c.JournalSize,
+	})
+	if err != nil {
+		return err
+	}
+	p.add(readiness{l.Addr(), server.Ready})
+	return sidecar.RunBesideAgent(ctx, server.Run, agent)
+}
+
+// Defaults of what a manifest does not say.
+const (
+	startTimeout = 30 * time.Second
+	reapTimeout  = 10 * time.Second
+)

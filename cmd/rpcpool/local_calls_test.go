@@ -1,0 +1,68 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"rpcpool.dev/rpc"
+)
+
+// TestLocalRunsTheCallsSample: servers of native calls, each under an agent of its own; a
+// crash of a worker costs the calls in it, and its server goes on.
+func TestLocalRunsTheCallsSample(t *testing.T) {
+	buildPrograms(t)
+	first := freePorts(t, 4)
+	sample, err := os.ReadFile("../../config/samples/rpcpool-calls.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	body := strings.NewReplacer(
+		"port: 9120", fmt.Sprint("port: ", first+1), "  server:", fmt.Sprintf("  tracker: {port: %d}\n  server:", first),
+	).Replace(string(sample))
+	path := filepath.Join(t.TempDir(), "pool.yaml")
+	if err := os.WriteFile(path, []byte(body), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithTimeout(context.Background(), patience)
+	defer stop()
+	var stdout, stderr bytes.Buffer
+	done := make(chan int, 1)
+	metrics := fmt.Sprintf("127.0.0.1:%d", first+3)
+	go func() {
+		done <- run(ctx, []string{"rpcpool", "local", "-f", path, "--metrics", metrics, "--log-level", "error"}, &stdout, &stderr)
+	}()
+	wait(ctx, t, done, "ready", func() bool { return status("http://"+metrics+"/readyz") == http.StatusOK })
+	for server := range 2 {
+		c, err := rpc.Dial(rpc.ClientOptions{}, fmt.Sprintf("127.0.0.1:%d", first+1+server))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := rpc.Call[any](ctx, c, "crash", "exit"); !errors.Is(err, rpc.Crashed) || !errors.Is(err, rpc.Indeterminate) {
+			t.Errorf("server %d: a call that ends its worker: %v", server, err)
+		}
+		if text, err := rpc.Call[string](ctx, c, "snprintf", []any{80, "%d servers", 2}); err != nil || text != "2 servers" {
+			t.Errorf("server %d: after that: %q, %v", server, text, err)
+		}
+		if err := c.Close(); err != nil {
+			t.Error(err)
+		}
+		want := fmt.Sprintf(`rpcpool_rpc_worker_exits_total{cause="crash-exit",server="text-%d"} 1`, server)
+		if text := text(t, "http://"+metrics+"/metrics"); !strings.Contains(text, want) {
+			t.Errorf("no %s in\n%s", want, text)
+		}
+	}
+	stop()
+	if got := <-done; got != exitOK {
+		t.Errorf("status %d, stderr:\n%s", got, stderr.String())
+	}
+	if !strings.Contains(stdout.String(), "text-1  RPC       text  ") {
+		t.Errorf("plan:\n%s", stdout.String())
+	}
+}

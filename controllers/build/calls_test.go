@@ -1,0 +1,107 @@
+package build
+
+import (
+	"flag"
+	"io"
+	"path/filepath"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"rpcpool.dev/api/v1alpha1"
+	"rpcpool.dev/internal/local"
+	"rpcpool.dev/internal/manifest"
+	"rpcpool.dev/internal/protocol"
+	"rpcpool.dev/sidecar"
+	"rpcpool.dev/sidecar/calls"
+	"rpcpool.dev/sidecar/supervise"
+)
+
+// parsedCalls is what the sidecar of a pool of native calls makes of its command line.
+func parsedCalls(t *testing.T, pool *v1alpha1.RPCPool) (calls.Options, supervise.Limits, bool) {
+	t.Helper()
+	command := started(container(t, podOf(t, pool), sidecarName))[1:]
+	command[slices.Index(command, "--listen")+1] = "127.0.0.1:0"
+	var f calls.Flags
+	var l sidecar.LimitFlags
+	set := flag.NewFlagSet("", flag.ContinueOnError)
+	set.SetOutput(io.Discard)
+	f.Register(set)
+	l.Register(set)
+	set.String("agent-socket", "", "")
+	set.String("metrics", "", "")
+	name := protocol.TVM
+	set.Var(&name, "protocol", "")
+	if err := set.Parse(command); err != nil {
+		t.Fatal(err)
+	}
+	if d := cmp.Diff(pool.Spec.Server.Command, set.Args()); name != protocol.RPC || d != "" {
+		t.Errorf("protocol %s, worker (-manifest +sidecar):\n%s", name, d)
+	}
+	o, err := f.Options()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = o.Listeners[0].Close() })
+	limits, dump, err := l.Limits()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return o, limits, dump != 0
+}
+
+func TestTheSidecarUnderstandsAManifestOfCallsAsLocalDoes(t *testing.T) {
+	for _, file := range []string{"testdata/calls.yaml", "../../config/samples/rpcpool-calls.yaml"} {
+		t.Run(filepath.Base(file), func(t *testing.T) {
+			pool := load(t, file)
+			o, limits, dump := parsedCalls(t, pool)
+			plan, err := local.NewPlan([]manifest.Pool{{RPCPool: *pool}}, func(p string) (string, error) { return p, nil })
+			if err != nil {
+				t.Fatal(err)
+			}
+			s := plan.Servers[0].Settings
+			for what, pair := range map[string][2]any{
+				"protocol":    {"RPC", s.Protocol},
+				"workers":     {o.Workers, s.Calls.Workers},
+				"concurrency": {o.Concurrency, s.Calls.Concurrency},
+				"max timeout": {o.MaxTimeout, s.Calls.MaxTimeout},
+				"journal":     {o.JournalSize, s.Calls.JournalSize},
+				"grace":       {o.KillGrace, max(s.KillGrace, time.Nanosecond)},
+				"drain":       {o.DrainTimeout, pool.Spec.Rollout.DrainTimeout.Duration},
+				"dump":        {dump, s.KillDump != "None"},
+				"limits": {limits, supervise.Limits{
+					CPU: s.Limits.CPU, Memory: s.Limits.Memory, Processes: s.Limits.Processes, OpenFiles: s.Limits.OpenFiles,
+					WorkDir: s.WorkDirLimit, File: s.WorkDirLimit,
+				}},
+			} {
+				if d := cmp.Diff(pair[1], pair[0]); d != "" {
+					t.Errorf("%s (-local +sidecar):\n%s", what, d)
+				}
+			}
+		})
+	}
+}
+
+// TestThereIsRoomForTheJournal: the kubelet evicts a pod whose volume is over its limit.
+func TestThereIsRoomForTheJournal(t *testing.T) {
+	pool := example(t, "calls")
+	for _, v := range podOf(t, pool).Spec.Volumes {
+		if v.Name == runVolume && v.EmptyDir.SizeLimit.Value() != (64+2*64)<<20 {
+			t.Errorf("%s for programs of 64 MiB and a journal of 64 MiB that may be made anew", v.EmptyDir.SizeLimit)
+		}
+		if v.Name == workVolume && v.EmptyDir.SizeLimit.Value() != 10<<30 {
+			t.Errorf("%s for five workers of 1 GiB each, and their successors", v.EmptyDir.SizeLimit)
+		}
+	}
+}
+
+func TestAPoolOfCallsWithoutDefaultsIsRenderedWithThem(t *testing.T) {
+	pool := &v1alpha1.RPCPool{}
+	pool.Name, pool.Namespace, pool.Spec.Server.Protocol = "bare", "tuning", v1alpha1.ProtocolRPC
+	pool.Spec.Server.Command = []string{"rpcpool-calls-worker"}
+	if o, _, _ := parsedCalls(t, pool); o.Workers != 1 || o.Concurrency != 1 || o.JournalSize != 16<<20 || o.MaxTimeout != 0 {
+		t.Errorf("%+v", o)
+	}
+}
