@@ -23,7 +23,11 @@ func (plain) AuthType() string { return "insecure" }
 
 // ServerHandshake implements [credentials.TransportCredentials].
 func (portCredentials) ServerHandshake(c net.Conn) (net.Conn, credentials.AuthInfo, error) {
-	if t, ok := c.(interface{ ConnectionState() tls.ConnectionState }); ok {
+	from := c
+	if k, ok := c.(*counted); ok {
+		from = k.Conn
+	}
+	if t, ok := from.(interface{ ConnectionState() tls.ConnectionState }); ok {
 		return c, credentials.TLSInfo{
 			State:          t.ConnectionState(),
 			CommonAuthInfo: credentials.CommonAuthInfo{SecurityLevel: credentials.PrivacyAndIntegrity},

@@ -8,6 +8,7 @@ import (
 	"math"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc"
@@ -27,6 +28,7 @@ type Options struct {
 	MaxOpen    int           // calls of a session that may be open: the core's. Default 512
 	MaxMessage int           // longest message, in bytes, either way. Default 64 MiB and what is around it
 	MaxStreams int           // RPCs that one connection may have open. Default 1024
+	MaxConns   int           // at the same time. Default 16,384
 	IdleAfter  time.Duration // clients without RPCs are sent away after it. Default 5 min
 }
 
@@ -35,6 +37,7 @@ func (o *Options) setDefaults() {
 	set(&o.MaxOpen, 512)
 	set(&o.MaxMessage, 64<<20+64<<10)
 	set(&o.MaxStreams, 1024)
+	set(&o.MaxConns, 1<<14)
 	set(&o.IdleAfter, 5*time.Minute)
 }
 
@@ -50,6 +53,7 @@ type Door struct {
 	opts   Options
 	server *grpc.Server
 	health *health.Server
+	conns  atomic.Int64
 
 	mu    sync.Mutex
 	lines map[key]*line
@@ -57,7 +61,7 @@ type Door struct {
 
 // New makes a door of a core. It must be closed, before the core is.
 func New(core *server.Core, opts Options) (*Door, error) {
-	if opts.Lease < 0 || opts.MaxOpen < 0 || opts.MaxMessage < 0 || opts.MaxStreams < 0 || opts.MaxStreams > math.MaxInt32 || opts.IdleAfter < 0 {
+	if opts.Lease < 0 || opts.MaxOpen < 0 || opts.MaxMessage < 0 || opts.MaxStreams < 0 || opts.MaxStreams > math.MaxInt32 || opts.MaxConns < 0 || opts.IdleAfter < 0 {
 		return nil, errors.New("bad options of a gRPC door: something is negative, or too much")
 	}
 	opts.setDefaults()
@@ -90,7 +94,7 @@ func (d *Door) serverOptions() []grpc.ServerOption {
 
 // Serve accepts from l until l or the door is closed. It closes l.
 func (d *Door) Serve(l net.Listener) error {
-	if err := d.server.Serve(l); err != nil {
+	if err := d.server.Serve(&counter{l, &d.conns, int64(d.opts.MaxConns)}); err != nil {
 		return fmt.Errorf("gRPC: %w", err)
 	}
 	return nil

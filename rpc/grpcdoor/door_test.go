@@ -220,3 +220,23 @@ func TestBadOptionsAreRefused(t *testing.T) {
 		t.Error("negative")
 	}
 }
+
+func TestSoManyMayBeConnected(t *testing.T) {
+	r := newRig(t, server.Options{}, Options{MaxConns: 2})
+	first, second := r.conn(), r.conn()
+	for _, cc := range []*grpc.ClientConn{first, second} {
+		r.open(pb.NewCallsClient(cc))
+	}
+	third := r.dial()
+	if _, err := third.Open(soon(t), &pb.OpenRequest{}); status.Code(err) != codes.Unavailable {
+		t.Errorf("one too many: %v", err)
+	}
+	if n := r.door.Conns(); n != 2 {
+		t.Errorf("%d are counted", n)
+	}
+	_ = first.Close()
+	r.until("there is room", func() bool { return r.door.Conns() < 2 })
+	if _, err := third.Open(soon(t), &pb.OpenRequest{}, grpc.WaitForReady(true)); err != nil {
+		t.Errorf("when one has gone: %v", err)
+	}
+}

@@ -1,9 +1,10 @@
 // Package calls is a server of native calls whose handlers are worker processes: what
 // `rpcpool serve --protocol rpc` runs. It puts together what rpc/... has:
 //
-//	clients ── TCP, Unix ──▶ Door ──▶ Core ──▶ workers.Pool ──▶ Starter ──▶ processes
-//	                                   │ ▲          │
-//	                                journal      Metrics, Ready
+//	native ─┐                 ┌▶ Door ─────┐
+//	        ├─ TCP, Unix ──▶ Port          ├─▶ Core ──▶ workers.Pool ──▶ Starter ──▶ processes
+//	gRPC ───┘                 └▶ grpcdoor ─┘    │ ▲          │
+//	                                         journal      Metrics, Ready
 //
 // The server knows no methods: any name is given to the workers, which refuse what they
 // do not have (Unimplemented, NotExecuted).

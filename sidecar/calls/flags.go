@@ -23,6 +23,7 @@ type Flags struct {
 	options Options
 	listen  string
 	unix    string
+	grpc    bool
 }
 
 // Register adds the flags to a flag set.
@@ -30,6 +31,7 @@ func (f *Flags) Register(flags *flag.FlagSet) {
 	o := &f.options
 	flags.StringVar(&f.listen, "listen", "0.0.0.0:9090", "`HOST:PORT` for clients; the port may be 0 or a range such as 9090-9199")
 	flags.StringVar(&f.unix, "unix", "", "`PATH` of a Unix socket for clients, too; @NAME is an abstract one; empty: none")
+	flags.BoolVar(&f.grpc, "grpc", true, "serve gRPC on the same addresses; false: native calls only")
 	flags.IntVar(&o.Workers, "workers", 1, "`workers` that serve; one more is kept as a spare")
 	flags.IntVar(&o.Concurrency, "concurrency", 1, "`calls` that run in a worker at once")
 	flags.StringVar(&o.Journal, "journal", "", "`FILE` that keeps the table of calls over a crash of the server; empty: clients are told that it is lost")
@@ -47,6 +49,7 @@ func (f *Flags) Options() (Options, error) {
 		return Options{}, err
 	}
 	o := f.options
+	o.NoGRPC = !f.grpc
 	listener, err := tcp.Listen(f.listen)
 	if err != nil {
 		return Options{}, fmt.Errorf("--listen: %w", err)

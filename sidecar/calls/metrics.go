@@ -39,7 +39,7 @@ func NewMetrics(r prometheus.Registerer) (*Metrics, error) {
 		sessions:    desc("sessions", "Sessions of clients in the table."),
 		entries:     desc("entries", "Calls in the table."),
 		bytes:       desc("reply_bytes", "Bytes of replies in the table."),
-		connections: desc("connections", "Connections of clients."),
+		connections: desc("connections", "Connections of clients, by protocol: native or grpc.", "protocol"),
 		workers:     desc("workers", "Workers, by state.", "state"),
 		starts:      desc("worker_starts_total", "Workers that were started; each beyond those that are kept is a restart."),
 		exits:       desc("worker_exits_total", "Workers that ended, by cause.", "cause"),
@@ -80,9 +80,11 @@ func (m *Metrics) Collect(ch chan<- prometheus.Metric) {
 	}
 	for d, v := range map[*prometheus.Desc]int{
 		m.running: n.Running, m.waiting: n.Waiting, m.sessions: n.Sessions, m.entries: n.Entries, m.bytes: n.Bytes,
-		m.connections: s.conns.Conns(),
 	} {
 		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, float64(v))
+	}
+	for protocol, v := range s.connections() {
+		ch <- prometheus.MustNewConstMetric(m.connections, prometheus.GaugeValue, float64(v), protocol)
 	}
 	m.collectCalls(ch, &n.Calls)
 	m.collectWorkers(ch, s.pool.Status())

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"sync/atomic"
 	"time"
 
@@ -13,7 +12,9 @@ import (
 	"rpcpool.dev/rpc/codec"
 	"rpcpool.dev/rpc/conn"
 	"rpcpool.dev/rpc/frame"
+	"rpcpool.dev/rpc/grpcdoor"
 	"rpcpool.dev/rpc/journal"
+	"rpcpool.dev/rpc/port"
 	"rpcpool.dev/rpc/server"
 	"rpcpool.dev/rpc/workers"
 )
@@ -34,6 +35,8 @@ type Server struct {
 	pool     *workers.Pool
 	core     *server.Core
 	conns    *conn.Server
+	grpc     *grpcdoor.Door // nil: none
+	ports    []*port.Port   // of the listeners, where several protocols are spoken
 	pulse    pulse
 	draining atomic.Bool
 }
@@ -82,7 +85,10 @@ func (s *Server) build() (err error) {
 	s.conns, err = conn.NewServer(conn.ServerOptions{
 		Handler: server.NewDoor(s.core), Admit: func(h *frame.Hello) frame.HelloAck { return frame.Answer(h, offer) },
 	})
-	return err //nolint:wrapcheck // New does
+	if err != nil {
+		return err //nolint:wrapcheck // New does
+	}
+	return s.openPorts()
 }
 
 // openJournal gives the core a journal, and bounds what it keeps by what fits into it.
@@ -106,14 +112,7 @@ func (s *Server) openJournal(core *server.Options) (err error) {
 func (s *Server) Run(ctx context.Context) error {
 	s.pool.Start(s.core)
 	group, ctx := errgroup.WithContext(ctx)
-	for _, l := range s.opts.Listeners {
-		group.Go(func() error {
-			if err := s.conns.Serve(l); !errors.Is(err, conn.ErrClosed) || ctx.Err() == nil {
-				return fmt.Errorf("no client can connect to %s: %w", l.Addr(), err)
-			}
-			return nil
-		})
-	}
+	s.serve(ctx, group)
 	group.Go(func() error {
 		<-ctx.Done()
 		return s.stop()
@@ -133,23 +132,15 @@ func (s *Server) stop() error {
 	_ = s.pool.Close()
 	leave, cancelLeave := context.WithTimeout(context.Background(), leaveTimeout)
 	defer cancelLeave()
-	_ = s.conns.Shutdown(leave)
+	s.leave(leave)
 	return s.Close()
 }
 
 // Close ends clients, workers and the journal at once. Run does so itself.
 func (s *Server) Close() error {
-	var errs []error
-	for _, l := range s.opts.Listeners {
-		if err := l.Close(); !errors.Is(err, net.ErrClosed) {
-			errs = append(errs, err)
-		}
-	}
+	errs := []error{s.closeDoors()}
 	if s.pool != nil {
 		errs = append(errs, s.pool.Close())
-	}
-	if s.conns != nil {
-		errs = append(errs, s.conns.Close())
 	}
 	if s.core != nil {
 		errs = append(errs, s.core.Close())
