@@ -39,6 +39,7 @@ func (f *replyFormat) Set(s string) error {
 // callFlags are the flags of `rpcpool call`.
 type callFlags struct {
 	server     string
+	named      namedFlags
 	timeout    time.Duration
 	idempotent bool
 	lane       uint64
@@ -49,14 +50,15 @@ type callFlags struct {
 func newCallCommand() *cobra.Command {
 	var f callFlags
 	cmd := &cobra.Command{
-		Use:   "call --server ADDR METHOD [JSON-ARG…] [flags]",
+		Use:   "call {--server ADDR | --service NAME} METHOD [JSON-ARG…] [flags]",
 		Short: "Make one native call, and print its result",
 		Long: `Call calls a method of a server of native calls by its name, and prints the result
 as JSON. An argument is JSON, so text has quotes of its own. One argument is what
 the method gets, several are a list, none is null. What JSON has no word for is an
 object with one key: {"$bytes": BASE64}, {"$time": RFC3339}, {"$float": "NaN"}.
 
-ADDR is HOST:PORT or unix:PATH.
+ADDR is HOST:PORT or unix:PATH. With --service, the registry of a tracker says where
+servers are (rpcpool serve --protocol rpc --tracker).
 
 A call that returns no result ends with status 1, and one line on stderr that says
 why, and whether the call ran: NotExecuted, Executed, or Indeterminate (once or not
@@ -66,6 +68,11 @@ at all; it will not start any more).`,
 
   # A call that may run more than once, for ten seconds at most
   rpcpool call --server unix:/run/lib.sock --idempotent --timeout 10s sleep 1.5
+
+  # Any server of a service, the one with rank 2, and all of them
+  rpcpool call --tracker tracker:9190 --service library echo 1
+  rpcpool call --tracker tracker:9190 --service library --rank 2 echo 1
+  rpcpool call --tracker tracker:9190 --service library --all echo 1
 
   # Bytes in, bytes out
   rpcpool call --server 127.0.0.1:9090 --raw echo < in > out`,
@@ -78,15 +85,13 @@ at all; it will not start any more).`,
 		RunE: func(cmd *cobra.Command, args []string) error { return f.run(cmd, args[0], args[1:]) },
 	}
 	flags := cmd.Flags()
-	flags.StringVar(&f.server, "server", "", "`ADDR` of the server (required)")
+	flags.StringVar(&f.server, "server", "", "`ADDR` of the server")
 	flags.DurationVar(&f.timeout, "timeout", 0, "give the call up after this time; 0: never")
 	flags.BoolVar(&f.idempotent, "idempotent", false, "more than one run is no harm: run it again if its worker crashes")
 	flags.Uint64Var(&f.lane, "lane", 0, "calls of one client in one lane run one after another; 0: in none")
 	flags.BoolVar(&f.raw, "raw", false, "the argument is the bytes on stdin, as they are, and so is the result")
 	flags.VarP(&f.output, "output", "o", "format of the result on stdout: json, or raw, the bytes as they came (default json; with --raw: raw)")
-	if err := cmd.MarkFlagRequired("server"); err != nil {
-		panic(err) // the flag is added above
-	}
+	f.named.register(cmd)
 	return cmd
 }
 
@@ -99,27 +104,61 @@ func (f *callFlags) run(cmd *cobra.Command, method string, args []string) error 
 	if err != nil {
 		return err
 	}
-	client, err := rpc.Dial(rpc.ClientOptions{}, f.server)
-	if err != nil {
-		return usageErrorf("--server: %w", err)
-	}
-	defer func() { _ = client.Close() }()
 	ctx := cmd.Context()
 	if f.timeout > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, f.timeout)
 		defer cancel()
 	}
-	opts := []rpc.CallOption{rpc.Lane(f.lane)}
-	if f.idempotent {
-		opts = append(opts, rpc.Idempotent)
+	call := func(ctx context.Context, c *rpc.Client, opts ...rpc.CallOption) ([]byte, error) {
+		opts = append(opts, rpc.Lane(f.lane))
+		if f.idempotent {
+			opts = append(opts, rpc.Idempotent)
+		}
+		return rpc.CallEncoded(ctx, c, method, id, body, opts...)
 	}
-	reply, err := rpc.CallEncoded(ctx, client, method, id, body, opts...)
+	if f.named.service != "" {
+		return f.runNamed(ctx, call, cmd.OutOrStdout(), codecs.CBOR())
+	}
+	client, err := rpc.Dial(rpc.ClientOptions{}, f.server)
 	if err != nil {
-		return errors.New(strings.Join(strings.Fields(err.Error()), " ")) // one line, whatever the worker says
+		return usageErrorf("--server: %w", err)
+	}
+	defer func() { _ = client.Close() }()
+	reply, err := call(ctx, client)
+	if err != nil {
+		return errors.New(oneLine(err))
 	}
 	return f.print(cmd.OutOrStdout(), codecs.CBOR(), reply)
 }
+
+// runNamed calls one of those servers that a registry knows, or all.
+func (f *callFlags) runNamed(ctx context.Context, call callOf, w io.Writer, cbor *codec.CBOR) error {
+	n, err := f.named.find(ctx, rpc.ClientOptions{})
+	if err != nil {
+		return err
+	}
+	defer n.close()
+	if f.named.all {
+		return f.named.callAll(ctx, n, call, w, cbor)
+	}
+	at, err := f.named.at(n)
+	if err != nil {
+		return err
+	}
+	var opts []rpc.CallOption
+	if at != nil {
+		opts = append(opts, at)
+	}
+	reply, err := call(ctx, n.client, opts...)
+	if err != nil {
+		return errors.New(oneLine(err))
+	}
+	return f.print(w, cbor, reply)
+}
+
+// oneLine is an error's text in one line, whatever the worker says.
+func oneLine(err error) string { return strings.Join(strings.Fields(err.Error()), " ") }
 
 // arguments encodes what the method is called with.
 func (f *callFlags) arguments(stdin io.Reader, cbor *codec.CBOR, args []string) (id uint8, body []byte, err error) {

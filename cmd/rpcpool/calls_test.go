@@ -318,9 +318,11 @@ func TestRPCServePage(t *testing.T) {
 	if want == "" || strings.Count(string(page), "```sh") != strings.Count(want, "--- block") {
 		t.Fatal("not every block of commands has its text")
 	}
-	const port = "127.0.0.1:9090"
-	free := freeAddr(t)
-	script = "set -u\ntrap 'kill -9 $!' EXIT\n" + strings.ReplaceAll(script, port, free) + "trap - EXIT\n"
+	const port, tracker = "127.0.0.1:9090", "127.0.0.1:9190"
+	free := freePorts(t, 2)
+	here := strings.NewReplacer(port, fmt.Sprintf("127.0.0.1:%d", free), tracker, fmt.Sprintf("127.0.0.1:%d", free+1))
+	there := strings.NewReplacer(fmt.Sprintf("127.0.0.1:%d", free), port, fmt.Sprintf("127.0.0.1:%d", free+1), tracker)
+	script = "set -u\n" + here.Replace(script)
 	dir := t.TempDir()
 	self, err := filepath.Abs(os.Args[0])
 	if err != nil {
@@ -333,8 +335,10 @@ func TestRPCServePage(t *testing.T) {
 	defer cancel()
 	sh := exec.CommandContext(ctx, "sh", "-c", script)
 	sh.Dir, sh.Env = dir, append(os.Environ(), envRunAs+"="+asProgram, "PATH="+dir+":"+os.Getenv("PATH"))
+	sh.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	defer func() { _ = syscall.Kill(-sh.Process.Pid, syscall.SIGKILL) }() // what the page leaves running
 	out, err := sh.CombinedOutput()
-	got := strings.ReplaceAll(string(out), free, port)
+	got := there.Replace(string(out))
 	if err != nil {
 		t.Errorf("%v", err)
 	}

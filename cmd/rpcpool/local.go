@@ -34,6 +34,7 @@ type localFlags struct {
 	metrics string
 	dataDir string
 	agent   string
+	first   bool
 	output  outputFormat
 }
 
@@ -49,7 +50,10 @@ tracker takes spec.tracker.port; the servers of a pool take spec.server.port and
 the ports that follow, without those that an earlier pool has.
 
 Of a template, the device container's command, args and literal environment are
-used; no container is started. It runs until SIGINT or SIGTERM.`,
+used; no container is started. It runs until SIGINT or SIGTERM.
+
+Native servers (rpcpool serve --protocol rpc --tracker) find their registry on the
+port of a tracker here, as they do with rpcpool tracker.`,
 		Example: `  # A tracker on 127.0.0.1:9190 and four servers on 127.0.0.1:9090 to 9093
   rpcpool local -f config/samples/rpcpool-local.yaml
 
@@ -63,6 +67,7 @@ used; no container is started. It runs until SIGINT or SIGTERM.`,
 	flags.StringVar(&f.metrics, "metrics", "", "`HOST:PORT` for /metrics, /healthz and /readyz; empty: none")
 	flags.StringVar(&f.dataDir, "data-dir", "", "`DIR` for sockets and work directories, private to this command; empty: a temporary one")
 	flags.StringVar(&f.agent, "agent", "", "`PATH` of "+sidecar.AgentProgram+"; empty: beside this program, else in PATH")
+	addFirstFlag(cmd, &f.first)
 	addOutputFlag(cmd, &f.output)
 	if err := cmd.MarkFlagRequired("filename"); err != nil {
 		panic(err) // the flag is added above
@@ -115,7 +120,7 @@ func (f *localFlags) serve(cmd *cobra.Command, plan local.Plan, parts *localPart
 }
 
 func (f *localFlags) parts(log *slog.Logger) (*localParts, error) {
-	p := &localParts{log: log, registry: newRegistry(), agent: f.agent}
+	p := &localParts{log: log, registry: newRegistry(), agent: f.agent, first: f.first}
 	var err error
 	if p.agent == "" {
 		if p.agent, err = sidecar.FindProgram(sidecar.AgentProgram); err != nil {
@@ -151,6 +156,7 @@ type localParts struct {
 	agent     string
 	agentArgs []string
 	dir       string
+	first     bool // there was no registry before
 
 	mu      sync.Mutex
 	servers []readiness
@@ -170,8 +176,13 @@ func (p *localParts) RunTracker(ctx context.Context, t local.Tracker, l *net.TCP
 	if err != nil {
 		return errors.Join(err, l.Close())
 	}
-	server := tracker.NewServer(tracker.Options{Logger: p.log.With("tracker", t.Name), Metrics: metrics})
-	return server.Serve(ctx, l)
+	log := p.log.With("tracker", t.Name)
+	host, err := newHost(p.first, log)
+	if err != nil {
+		return errors.Join(err, l.Close())
+	}
+	server := tracker.NewServer(tracker.Options{Logger: log, Metrics: metrics, Native: host.Take})
+	return errors.Join(server.Serve(ctx, l), host.Close())
 }
 
 // RunServer runs a server and its agent. The server's port, unique on this

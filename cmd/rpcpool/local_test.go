@@ -106,7 +106,7 @@ func TestLocalRunsAPool(t *testing.T) {
 	done := make(chan int, 1)
 	go func() {
 		done <- run(ctx, []string{
-			"rpcpool", "local", "-f", path, "-o", "json", "--metrics", metrics, "--data-dir", data, "--log-level", "error",
+			"rpcpool", "local", "-f", path, "-o", "json", "--metrics", metrics, "--data-dir", data, "--log-level", "error", "--first",
 		}, &stdout, &stderr)
 	}()
 	wait(ctx, t, done, "ready", func() bool { return status("http://"+metrics+"/readyz") == http.StatusOK })
@@ -130,6 +130,7 @@ func TestLocalRunsAPool(t *testing.T) {
 	wait(ctx, t, done, "heard to count three crashes", func() bool {
 		return strings.Contains(text(t, "http://"+metrics+"/metrics"), `rpcpool_session_ends_total{key="test",reason="crash-signal"} 3`)
 	})
+	joinAndLeave(t, tracker)
 	stop()
 	if got := <-done; got != exitOK {
 		t.Errorf("status %d, stderr:\n%s", got, stderr.String())

@@ -55,8 +55,9 @@ With --protocol rpc it serves native calls: --workers processes of CMD run them,
 the call outlives its time: the caller learns what is known of it, and another
 worker takes over. No call runs twice unless it is idempotent; with --journal that
 holds over a crash of the server too. On SIGTERM calls that run may end, for 30 s
-unless --drain-timeout says otherwise; others are refused. docs/rpc-serve.md has
-more.`,
+unless --drain-timeout says otherwise; others are refused. With --tracker clients
+find the server by its --service; its --name must then be its own. docs/rpc-serve.md
+has more.`,
 		Example: `  # Serve this machine's CPU with the built-in worker
   rpcpool serve --key cpu --listen 0.0.0.0:9090 --tracker 127.0.0.1:9190 -- rpcpool-worker
 
@@ -67,7 +68,10 @@ more.`,
   rpcpool serve --key cpu --isolation watchdog --heartbeat 5s --limit-cpu 2 --limit-memory 4Gi -- rpcpool-worker
 
   # Four workers for native calls
-  rpcpool serve --protocol rpc --listen 127.0.0.1:9090 --workers 4 --journal /var/lib/rpcpool/calls -- rpcpool worker --calls`,
+  rpcpool serve --protocol rpc --listen 127.0.0.1:9090 --workers 4 --journal /var/lib/rpcpool/calls -- rpcpool worker --calls
+
+  # One that clients find by name
+  rpcpool serve --protocol rpc --tracker tracker:9190 --service library -- rpcpool worker --calls`,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) == 0 {
 				return usageErrorf("no worker: give its program and arguments after --")

@@ -24,6 +24,10 @@ func (f *serveFlags) take(flags *pflag.FlagSet) error {
 
 // runCalls serves native calls.
 func (f *serveFlags) runCalls(cmd *cobra.Command, worker []string) (err error) {
+	join, err := f.calls.Join()
+	if err != nil {
+		return usageError{err}
+	}
 	o, err := f.calls.Options()
 	if err != nil {
 		return usageError{err}
@@ -38,7 +42,12 @@ func (f *serveFlags) runCalls(cmd *cobra.Command, worker []string) (err error) {
 	if o.Metrics, err = calls.NewMetrics(registry); err != nil {
 		return err
 	}
-	server, err := calls.New(o)
+	var server callServing
+	if join != nil {
+		server, err = calls.NewMember(o, *join)
+	} else {
+		server, err = calls.New(o)
+	}
 	if err != nil {
 		return err
 	}
@@ -53,6 +62,13 @@ func (f *serveFlags) runCalls(cmd *cobra.Command, worker []string) (err error) {
 		return server.Run(ctx)
 	})
 	return group.Wait()
+}
+
+// callServing is a server of native calls, or one that joins a registry.
+type callServing interface {
+	Run(ctx context.Context) error
+	Alive() error
+	Ready() error
 }
 
 func printListeners(w io.Writer, o *calls.Options) {

@@ -8,15 +8,12 @@ import (
 	"os"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 
 	"rpcpool.dev/internal/metrics"
 	"rpcpool.dev/internal/tcp"
-	"rpcpool.dev/rpc/naming"
-	"rpcpool.dev/rpc/registry"
 	"rpcpool.dev/tracker"
 )
 
@@ -63,8 +60,12 @@ It prints the address that it listens on and runs until SIGINT or SIGTERM.`,
 	flags.BoolVar(&f.fairShare, "fair-share", false,
 		"among requests of the same priority, serve the client address that holds the fewest devices first; default: by arrival, as TVM does")
 	flags.IntVar(&f.maxConns, "max-connections", tracker.DefaultMaxConns, "close connections beyond this `number` at once")
-	flags.BoolVar(&f.first, "first", false, "the registry takes in new nodes at once: there was none before that has nodes still")
+	addFirstFlag(cmd, &f.first)
 	return cmd
+}
+
+func addFirstFlag(cmd *cobra.Command, first *bool) {
+	cmd.Flags().BoolVar(first, "first", false, "the registry takes in new nodes at once: there was none before that has nodes still")
 }
 
 func (f *trackerFlags) run(cmd *cobra.Command) error {
@@ -81,7 +82,7 @@ func (f *trackerFlags) run(cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	host, err := naming.NewHost(naming.Options{Registry: registry.Options{Term: uint32(time.Now().Unix()), First: f.first}}, o.Logger)
+	host, err := newHost(f.first, o.Logger)
 	if err != nil {
 		return errors.Join(err, listener.Close())
 	}

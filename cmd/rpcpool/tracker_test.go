@@ -333,6 +333,15 @@ func TestATrackersPortIsARegistryToo(t *testing.T) {
 	if err := dialTracker(t, addr).Ping(t.Context()); err != nil {
 		t.Error(err)
 	}
+	joinAndLeave(t, addr)
+	if status := stop(); status != exitOK {
+		t.Errorf("status %d", status)
+	}
+}
+
+// joinAndLeave is a node that is the first at a tracker's registry.
+func joinAndLeave(t *testing.T, addr string) {
+	t.Helper()
 	c, err := naming.Dial(rpc.ClientOptions{}, addr)
 	if err != nil {
 		t.Fatal(err)
@@ -347,9 +356,6 @@ func TestATrackersPortIsARegistryToo(t *testing.T) {
 	}
 	if err := n.Close(); err != nil {
 		t.Error(err)
-	}
-	if status := stop(); status != exitOK {
-		t.Errorf("status %d", status)
 	}
 }
 

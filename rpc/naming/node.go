@@ -22,12 +22,13 @@ type NodeOptions struct {
 	ID        string // the node's name: another one with it is refused while this one lives
 	Endpoints registry.Endpoints
 	Services  []registry.Service // id 0: the registry gives one
+	Secret    registry.Secret    // of an instance that outlives its process (Registrar.Life). Default: a new one
 	// OnFence is called when the lease has been lost: the node has 5 s in which it must
 	// stop to serve. When it returns, whatever ran for the lost epoch has ended,
 	// and the node registers anew. It must not close the node, which waits for it.
 	// Default: nothing has to end.
 	OnFence func()
-	// Registrar has times for tests. What is set above, Secret and Random are filled in.
+	// Registrar has times for tests, and Life. What is set above and Random are filled in.
 	Registrar registry.RegistrarOptions
 	Log       *slog.Logger // default: none
 }
@@ -63,7 +64,10 @@ func Start(registryClient rpc.Caller, opts NodeOptions) (*Node, error) {
 	}
 	opts.Log = opts.Log.With("node", opts.ID)
 	o := opts.Registrar
-	o.ID, o.Secret, o.Random = opts.ID, newSecret(), randv2.Float64
+	o.ID, o.Secret, o.Random = opts.ID, opts.Secret, randv2.Float64
+	if o.Secret == (registry.Secret{}) {
+		o.Secret = newSecret()
+	}
 	n := &Node{
 		opts: opts, registry: registryClient, start: time.Now(), wake: make(chan struct{}, 1),
 		secret: o.Secret, changed: make(chan struct{}), locks: map[uint64]*Lock{},

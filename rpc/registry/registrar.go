@@ -11,6 +11,7 @@ import (
 type RegistrarOptions struct {
 	ID      string
 	Secret  Secret         // of this instance
+	Life    uint32         // of an instance that outlives its process: greater in each
 	First   time.Duration  // pause after the first failure; it doubles. Default 250 ms
 	Most    time.Duration  // longest pause; while there is a lease to lose, half of its Renew if that is less. Default 10 s
 	Timeout time.Duration  // of one attempt. Default 2.5 s
@@ -97,6 +98,7 @@ func NewRegistrar(now time.Duration, opts RegistrarOptions, at Endpoints, servic
 		return nil, err
 	}
 	r := &Registrar{opts: opts, since: now, due: now, revision: 1, endpoints: at, services: slices.Clone(services)}
+	r.attempt = uint64(opts.Life) << 32
 	m := r.registration()
 	return r, m.check()
 }

@@ -39,6 +39,8 @@ type Server struct {
 	ports    []*port.Port   // of the listeners, where several protocols are spoken
 	pulse    pulse
 	draining atomic.Bool
+	calm     context.Context //nolint:containedctx // a drain takes its time until it ends
+	hurry    context.CancelFunc
 }
 
 // New makes a server, which takes calls once it runs. It must be run or closed.
@@ -47,6 +49,7 @@ func New(opts Options) (*Server, error) {
 		return nil, err
 	}
 	s := &Server{opts: opts}
+	s.calm, s.hurry = context.WithCancel(context.Background())
 	if err := s.build(); err != nil {
 		return nil, errors.Join(fmt.Errorf("server of calls: %w", err), s.Close())
 	}
@@ -124,7 +127,7 @@ func (s *Server) Run(ctx context.Context) error {
 // are told so before they are sent away.
 func (s *Server) stop() error {
 	s.draining.Store(true)
-	drain, cancel := context.WithTimeout(context.Background(), s.opts.DrainTimeout)
+	drain, cancel := context.WithTimeout(s.calm, s.opts.DrainTimeout)
 	defer cancel()
 	if err := s.core.Drain(drain); err != nil {
 		s.opts.Log.Warn("time to drain is over, workers are ended", "err", err)
@@ -136,8 +139,13 @@ func (s *Server) stop() error {
 	return s.Close()
 }
 
+// Hurry ends the workers without waiting for what runs, when the server is told to stop
+// or if it was.
+func (s *Server) Hurry() { s.hurry() }
+
 // Close ends clients, workers and the journal at once. Run does so itself.
 func (s *Server) Close() error {
+	s.hurry()
 	errs := []error{s.closeDoors()}
 	if s.pool != nil {
 		errs = append(errs, s.pool.Close())
