@@ -115,6 +115,9 @@ func errorOf(u *client.Call) error {
 		Method: u.Method, Code: Code(u.Outcome.Code), Execution: Execution(u.Outcome.Execution), Message: u.Text,
 		XID: u.XID, Attempts: u.Attempts, Retry: u.Retry, Fenced: u.Outcome.Fenced, Detail: u.Detail,
 	}
+	if u.As != (XID{}) {
+		e.XID = u.As
+	}
 	if e.Code == Failed {
 		var reason string
 		reason, e.Detail = parseDetail(u.Detail)

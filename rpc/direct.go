@@ -37,19 +37,20 @@ func (s *Server) Local() *Local { return &s.within }
 
 // immediate is a handler as it is called within the process.
 type immediate struct {
-	method *server.Method
-	call   func(ctx context.Context, s *Server, args, reply any) error
+	method  *server.Method
+	records bool // it may have a Lookup
+	call    func(ctx context.Context, s *Server, args, reply any) error
 }
 
 // handlerOf makes a handler callable within the process.
 func handlerOf[A, R any](h func(context.Context, A) (R, error)) immediate {
 	moveA, moveR := movable(reflect.TypeFor[A]()), movable(reflect.TypeFor[R]())
-	return immediate{call: func(ctx context.Context, s *Server, args, reply any) error {
+	return immediate{records: true, call: func(ctx context.Context, s *Server, args, reply any) error {
 		a, same := args.(A)
 		if !same || !moveA {
 			a = *new(A)
 			if err := s.copyTo(&a, args); err != nil {
-				return &localError{Invalid, err}
+				return &codedError{Invalid, fmt.Errorf("arguments: %w", err)}
 			}
 		}
 		r, err := h(ctx, a)
@@ -64,13 +65,15 @@ func handlerOf[A, R any](h func(context.Context, A) (R, error)) immediate {
 	}}
 }
 
-// localError is an error with another code than Failed.
-type localError struct {
+// codedError is a handler's error with another code than Failed.
+type codedError struct {
 	code Code
 	err  error
 }
 
-func (e *localError) Error() string { return e.err.Error() }
+func (e *codedError) Error() string { return e.err.Error() }
+
+func (e *codedError) Unwrap() error { return e.err }
 
 // copyTo sets what to points to, to a copy of v: by the codec, as between processes.
 func (s *Server) copyTo(to, v any) error {
@@ -124,6 +127,12 @@ func (l *Local) call(ctx context.Context, u *client.Call, args, reply any) error
 	}
 	if d.call == nil {
 		return &Error{Method: u.Method, Code: Invalid, Execution: NotExecuted, Message: "method is a stream"}
+	}
+	if u.As != (XID{}) {
+		if !d.method.Recorded {
+			return &Error{Method: u.Method, Code: Invalid, Execution: NotExecuted, Message: "the method keeps no record of what it has done"}
+		}
+		ctx = context.WithValue(ctx, asKey{}, u.As)
 	}
 	release, err := s.core.Acquire(ctx, d.method, u.Priority)
 	if err != nil {
@@ -191,9 +200,15 @@ func direrror(method string, err error) error {
 		return nil
 	}
 	e := &Error{Method: method, Code: Failed, Execution: Executed, Message: err.Error(), Attempts: 1}
-	var bad *localError
-	if errors.As(err, &bad) {
-		e.Code, e.Execution, e.Message = bad.code, NotExecuted, "arguments: "+bad.Error()
+	var c *codedError
+	if errors.As(err, &c) {
+		e.Code, e.Message = c.code, c.Error()
+		switch c.code {
+		case Invalid:
+			e.Execution = NotExecuted
+		case Lost:
+			e.Execution = Indeterminate
+		}
 		return e
 	}
 	var f *failure

@@ -16,6 +16,9 @@
 // it takes: the server knows each call by its number, and runs none twice. A call that was
 // sent does not go to another server, unless it is [Idempotent].
 //
+// A call has its effect exactly once if its handler records it together with that ([Complete]),
+// and its client asks until it knows ([ExactlyOnce]).
+//
 // # Layers
 //
 //	rpc           types, codecs, errors, groups

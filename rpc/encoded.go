@@ -13,8 +13,11 @@ func CallEncoded(ctx context.Context, c *Client, method string, codec uint8, arg
 	for _, o := range opts {
 		o(u)
 	}
+	if err := unsafe(u); err != nil {
+		return nil, err
+	}
 	do := func(ctx context.Context) error {
-		c.c.Do(ctx, u)
+		c.repeat(ctx, u)
 		return errorOf(u)
 	}
 	if err := chain(c.opts.Interceptors, ctx, method, do); err != nil {

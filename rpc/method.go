@@ -24,6 +24,9 @@ type MethodOptions struct {
 	// Inline says that the handler is so short, and never waits, that the reader of the
 	// connection may run it.
 	Inline bool
+	// Lookup finds what a call has done in the handler's store, which records it by [Complete]:
+	// so it is done once, however often it is asked for, see [ExactlyOnce].
+	Lookup Lookup
 }
 
 // Handle registers a handler under a name. Arguments and result may be anything that
@@ -44,6 +47,11 @@ func Handle[A, R any](s *Server, name string, h func(context.Context, A) (R, err
 	if err != nil {
 		s.reject(name, fmt.Errorf("result: %w", err))
 		return
+	}
+	for _, o := range opts {
+		if o.Lookup != nil {
+			h = once(s, o.Lookup, h)
+		}
 	}
 	t := typed[A, R]{s: s, args: args, result: result, h: h}
 	run := t.run
@@ -131,6 +139,10 @@ func decode[A any](c codec.Codec, data []byte, a *A) error {
 
 // failed is what a caller is told of a handler's error.
 func failed(err error) (session.Code, []byte) {
+	var c *codedError
+	if errors.As(err, &c) {
+		return session.Code(c.code), wire.Failure(-time.Millisecond, c.Error(), nil)
+	}
 	var f *failure
 	reason, detail := "", []byte(nil)
 	if errors.As(err, &f) {

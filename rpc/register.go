@@ -58,7 +58,7 @@ func (s *Server) directMethod(m *codec.Method) immediate {
 	return immediate{call: func(ctx context.Context, s *Server, args, reply any) error {
 		arg := m.NewArg()
 		if err := s.copyTo(arg, args); err != nil {
-			return &localError{Invalid, err}
+			return &codedError{Invalid, fmt.Errorf("arguments: %w", err)}
 		}
 		r := m.NewReply()
 		if err := m.Invoke(ctx, arg, r); err != nil || reply == nil {

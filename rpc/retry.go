@@ -2,6 +2,7 @@ package rpc
 
 import (
 	"context"
+	"math"
 	"math/rand/v2"
 	"time"
 
@@ -19,29 +20,95 @@ func AtLeastOnce(timeout time.Duration, attempts int) CallOption {
 	return func(u *client.Call) { u.Each, u.Tries = timeout, attempts }
 }
 
+// ExactlyOnce makes a call, as often as it takes, until it is known what has come of it, or
+// the context ends: also if servers restart, are replaced, or are not there. Its method must have
+// a [Lookup], by which all attempts together have one effect; others refuse it. id is the
+// call's for all of them, so two calls must not share one; zero: a new one, see
+// [Error].XID. Who keeps id and arguments can go on with the call after a restart of its own.
+//
+// If the context ends before, the call may have taken place, and may still: [Voided] closes it.
+// An error of the handler says that its attempt has done nothing; it is [Indeterminate] if an
+// attempt before it may not be over.
+//
+// Calls within the process ([Server.Local]) are attempted once.
+func ExactlyOnce(id XID) CallOption {
+	return func(u *client.Call) {
+		u.As, u.Tries, u.Idempotent = id, math.MaxInt, true
+		if id == (XID{}) {
+			u.As = NewXID()
+		}
+	}
+}
+
 // unsafe tells whether a call must not be made more than once, although that is asked.
 func unsafe(u *client.Call) error {
-	if u.Tries > 1 && !u.Idempotent {
-		return &Error{Method: u.Method, Code: Invalid, Execution: NotExecuted, Message: "at least once is for idempotent calls"}
+	why := ""
+	switch {
+	case u.As != (XID{}) && (u.OneWay || u.Lane != 0):
+		why = "exactly once is neither for one-way calls nor for lanes"
+	case u.Tries > 1 && !u.Idempotent:
+		why = "at least once is for idempotent calls"
+	default:
+		return nil
 	}
-	return nil
+	return &Error{Method: u.Method, Code: Invalid, Execution: NotExecuted, Message: why}
 }
 
 // again tells whether another attempt is to be made after the try-th, and how long to wait
 // before.
 func again(ctx context.Context, u *client.Call, try int) (pause time.Duration, yes bool) {
+	if u.As != (XID{}) && u.Outcome.Execution == session.Indeterminate {
+		u.Doubt = true
+	}
 	if try >= u.Tries || ctx.Err() != nil {
 		return 0, false
 	}
+	if u.As != (XID{}) {
+		return pauseAfter(u, try), !definite(u)
+	}
 	switch u.Outcome.Code {
 	case session.NoServer, session.Refused:
-		pause = min(100*time.Millisecond<<min(try-1, 10), 10*time.Second)
-		pause = max(u.Retry, pause*4/5+rand.N(pause*2/5)) //nolint:gosec // spreads load, hides nothing
-		return pause, u.Retry >= 0
+		return pauseAfter(u, try), u.Retry >= 0
 	case session.DeadlineExceeded, session.Lost, session.Expired, session.Crashed, session.ReplyLost:
 		return 0, true
 	}
 	return 0, false
+}
+
+// pauseAfter is how long to wait after the try-th attempt: until the server says, and twice as
+// long each time.
+func pauseAfter(u *client.Call, try int) time.Duration {
+	pause := min(100*time.Millisecond<<min(try-1, 10), 10*time.Second)
+	return max(u.Retry, pause*4/5+rand.N(pause*2/5)) //nolint:gosec // spreads load, hides nothing
+}
+
+// definite tells whether it is known what has come of a call that is made exactly once.
+func definite(u *client.Call) bool {
+	switch u.Outcome.Code {
+	case session.OK, session.Failed, session.Invalid, session.Unimplemented:
+		return true
+	case session.ReplyLost:
+		return u.Retry < 0 // the record itself cannot be read
+	}
+	return false
+}
+
+// settled makes the last outcome that of all attempts.
+func settled(u *client.Call) {
+	if !u.Doubt || u.As == (XID{}) || u.Outcome.Code == session.OK || u.Outcome.Code == session.ReplyLost {
+		return
+	}
+	if reason, _ := parseDetail(u.Detail); Reason(reason) != Void {
+		u.Outcome.Execution = session.Indeterminate
+	}
+}
+
+// attempt is the context of one attempt.
+func attempt(ctx context.Context, u *client.Call) (context.Context, context.CancelFunc) {
+	if u.Each == 0 {
+		return ctx, func() {}
+	}
+	return context.WithTimeout(ctx, u.Each)
 }
 
 // repeat makes a call as often as it is to be made.
@@ -51,8 +118,9 @@ func (c *Client) repeat(ctx context.Context, u *client.Call) {
 		return
 	}
 	servers := 0
+	defer settled(u)
 	for try := 1; ; try++ {
-		one, cancel := context.WithTimeout(ctx, u.Each)
+		one, cancel := attempt(ctx, u)
 		c.c.Do(one, u)
 		cancel()
 		servers += u.Attempts
@@ -71,18 +139,20 @@ func (c *Client) repeatAsync(ctx context.Context, u *client.Call, try int, done 
 		c.c.Start(ctx, u, done)
 		return
 	}
-	one, cancel := context.WithTimeout(ctx, u.Each)
+	one, cancel := attempt(ctx, u)
 	before := u.Attempts
 	c.c.Start(one, u, func(u *client.Call) {
 		cancel()
 		u.Attempts += before
 		pause, yes := again(ctx, u, try)
 		if !yes {
+			settled(u)
 			done(u)
 			return
 		}
 		go func() { // whoever brings the end of a call must not wait
 			if !sleep(ctx, pause) {
+				settled(u)
 				done(u)
 				return
 			}

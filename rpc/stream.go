@@ -84,6 +84,9 @@ type streamer interface {
 }
 
 func (c *Client) stream(ctx context.Context, u *client.Call, args any) (*client.Stream, *codec.Codecs, error) {
+	if u.Tries > 1 {
+		return nil, nil, &Error{Method: u.Method, Code: Invalid, Execution: NotExecuted, Message: "a stream is started once"}
+	}
 	if _, err := c.encode(u, args, nil); err != nil {
 		return nil, nil, err
 	}

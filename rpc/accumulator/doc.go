@@ -20,7 +20,7 @@
 //
 // # What is promised, and who keeps it
 //
-//  1. What is written is merged exactly once, as long as client and server live, and
+//  1. What is written is merged once and not twice, as long as client and server live, and
 //     whatever becomes of pushes: lost before, lost after, late, twice. A batch has its
 //     client's identity and a number, and is sent again, unchanged, until it is known
 //     what became of it. The server remembers the last number of each client.

@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"encoding/binary"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -24,11 +25,13 @@ type Call struct {
 	Server     string         // id of the server that must take it; empty: any
 	Trace      []byte         // W3C trace context; nil: none
 	Wait       bool           // for a server, if there is none that can be reached
+	As         session.XID    // which call this is another attempt at: its method is to keep a record of it. Zero: none
 
-	// Each and Tries are the caller's: how long one attempt may take, and how many there may
-	// be. Do makes one.
+	// Each, Tries and Doubt are the caller's: how long one attempt may take, how many there may
+	// be, and whether one of them may have had an effect. Do makes one.
 	Each  time.Duration
 	Tries int
+	Doubt bool
 
 	// Reply is the result: it is appended to Reply[:0], so memory that is there is used.
 	Reply []byte
@@ -40,6 +43,8 @@ type Call struct {
 	Retry    time.Duration // of an error: when another attempt may do better; negative: do not
 	Text     string        // of an error, for people
 	Detail   []byte        // of an error
+
+	as [frame.XIDLen]byte
 }
 
 // call is a Call on its way.
@@ -78,7 +83,7 @@ func (k *call) finish() {
 	u, o := k.user, &k.inv.Outcome
 	u.Outcome = *o
 	u.Outcome.Reply = nil
-	u.Started = k.inv.Started()
+	u.Started, u.Doubt = k.inv.Started(), u.Doubt || k.inv.Ran()
 	switch {
 	case k.kept != nil:
 	case k.plain != nil && o.Code == session.OK:
@@ -153,6 +158,9 @@ func (k *call) Release() {
 func (c *Client) prepare(ctx context.Context, u *Call) *call {
 	k, _ := calls.Get().(*call)
 	k.user = u
+	if u.As != (session.XID{}) {
+		binary.LittleEndian.PutUint64(u.as[copy(u.as[:], u.As.Session[:]):], u.As.Seq)
+	}
 	k.pins.Store(1)
 	k.inv = session.Invocation{Lane: u.Lane, Args: u.Args, Idempotent: u.Idempotent, Tag: k}
 	if deadline, ok := ctx.Deadline(); ok {

@@ -231,6 +231,9 @@ func (c *Client) transmit(ctx context.Context, t *turn, s *send, own *call) {
 	if k.stream != nil {
 		f.Flags |= frame.FlagStream
 	}
+	if u.As != (session.XID{}) {
+		f.Ext.XID = u.as[:]
+	}
 	if s.pack != nil {
 		wire.Squeeze(c.packers, s.pack, s.line.pack.id, f)
 	}

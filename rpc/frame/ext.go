@@ -36,7 +36,7 @@ type Ext struct {
 	Trace      []byte // TraceLen bytes
 	PlainLen   uint64 // with FlagCompressed: length when decompressed, bytes
 	Load       uint32 // REPLY: calls that wait at the server
-	XID        []byte // CALL to a worker: XIDLen bytes, as the call's client knows it
+	XID        []byte // CALL: XIDLen bytes; to a worker: as the call's client knows it; of a client: which call this is another attempt at
 }
 
 // Append appends the extensions, padded to a multiple of 8. Nothing is appended

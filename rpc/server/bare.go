@@ -67,9 +67,7 @@ func (b *Bare) Message(p conn.Peer, in *conn.In) {
 // call starts a call, unless its parent has changed its mind.
 func (b *Bare) call(p conn.Peer, in *conn.In) {
 	j := &Job{Codec: in.Codec, Priority: in.Priority, OneWay: in.Flags&frame.FlagOneWay != 0, core: b.core, bare: b, seq: in.Seq, peer: "parent"}
-	if x := in.Ext.XID; len(x) == frame.XIDLen {
-		j.xid.Seq = binary.LittleEndian.Uint64(x[copy(j.xid.Session[:], x):])
-	}
+	j.xid = parseXID(in.Ext.XID)
 	if left, ok := in.Deadline.Duration(); ok {
 		j.deadline = b.core.now() + left
 	}
@@ -90,6 +88,14 @@ func (b *Bare) call(p conn.Peer, in *conn.In) {
 		j.take(in, false)
 		b.local.Execute(j)
 	}
+}
+
+// parseXID is an extension of a CALL, zero if it is not there.
+func parseXID(b []byte) (x session.XID) {
+	if len(b) == frame.XIDLen {
+		x.Seq = binary.LittleEndian.Uint64(b[copy(x.Session[:], b):])
+	}
+	return x
 }
 
 // wasCanceled tells whether a call's CANCEL has come before it.
@@ -131,8 +137,11 @@ func (b *Bare) answer(j *Job, code session.Code, reply []byte) {
 	}
 	j.let(nil)
 	ran := session.Executed
-	if code == session.Invalid {
+	switch code {
+	case session.Invalid:
 		ran = session.NotExecuted
+	case session.Lost:
+		ran = session.Indeterminate
 	}
 	b.tell(j, code, ran, reply, owner)
 }

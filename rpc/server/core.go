@@ -188,10 +188,11 @@ func (l *Link) Call(in *conn.In, m *session.Message, method *Method) {
 	j := &Job{Method: method, Codec: in.Codec, Priority: in.Priority, OneWay: in.Flags&frame.FlagOneWay != 0, core: c, peer: l.line.Peer()}
 	j.place.Value = j
 	j.take(in, m.Lane != 0)
+	j.as = parseXID(in.Ext.XID)
 	m.Method = 0
 	most := c.opts.MaxTimeout
 	if method != nil {
-		m.Method = method.number
+		m.Method, m.Recorded = method.number, method.Recorded
 		if method.Timeout > 0 && (most == 0 || method.Timeout < most) {
 			most = method.Timeout
 		}
@@ -213,6 +214,8 @@ func (c *Core) enqueue(t *turn, e *session.Entry) {
 	switch {
 	case j.Method == nil:
 		c.refuse(t, j, session.Unimplemented, -time.Millisecond, "there is no such method")
+	case j.as != (session.XID{}) && !j.Method.Recorded:
+		c.refuse(t, j, session.Invalid, -time.Millisecond, "the method keeps no record of what it has done: it must not be called again with the same id")
 	case c.draining:
 		c.refuse(t, j, session.Refused, 0, "server is draining")
 	default:
@@ -282,7 +285,8 @@ func (c *Core) rest() {
 }
 
 // Return says that the handler has returned a result, or an error. [session.Invalid]
-// says that the arguments were none, so that it did not run.
+// says that the arguments were none, so that it did not run; [session.Lost] that nobody
+// knows whether the call has taken place.
 func (c *Core) Return(j *Job, code session.Code, reply []byte) {
 	j.cancel(context.Canceled)
 	if j.OneWay && code == session.OK {
@@ -294,10 +298,14 @@ func (c *Core) Return(j *Job, code session.Code, reply []byte) {
 	j.let(reply)
 	t := c.begin(j.reader)
 	c.finished(t.now, j, code)
-	if code == session.Invalid {
+	switch code {
+	case session.Invalid:
 		c.counts.Calls[code][session.NotExecuted]++
 		t.fx = c.domain.Decline(j.entry, code, reply, t.fx)
-	} else {
+	case session.Lost:
+		c.counts.Calls[code][session.Indeterminate]++
+		t.fx = c.domain.Doubt(j.entry, code, reply, t.fx)
+	default:
 		c.counts.Calls[code][session.Executed]++
 		t.fx = c.domain.Return(j.entry, code, reply, t.fx)
 	}

@@ -35,6 +35,7 @@ type Job struct {
 	core     *Core
 	entry    *session.Entry
 	xid      session.XID
+	as       session.XID   // that its client has given to it; zero: none
 	deadline time.Duration // on the core's clock; 0: none
 	arrived  time.Duration
 	started  time.Duration
@@ -63,8 +64,13 @@ type Job struct {
 type after struct{ f func() }
 
 // XID is the call's identity, for handlers that recognise duplicates themselves, and
-// for logs.
-func (j *Job) XID() session.XID { return j.xid }
+// for logs: the one that its client has given to it, or the session's.
+func (j *Job) XID() session.XID {
+	if j.as != (session.XID{}) {
+		return j.as
+	}
+	return j.xid
+}
 
 // Client names who calls: the session that the call belongs to.
 func (j *Job) Client() session.ID { return j.xid.Session }

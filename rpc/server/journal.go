@@ -30,7 +30,10 @@ var _ Journal = (*journal.Journal)(nil)
 // reply that of an end.
 const recordHead = 4 + 4 + 8 + 8 + 16
 
-const recordIdempotent = 1
+const (
+	recordIdempotent = 1 << iota
+	recordRecorded
+)
 
 var errRecord = errors.New("malformed record in the journal")
 
@@ -38,6 +41,9 @@ func appendRecord(dst []byte, r *session.Record) []byte {
 	flags := byte(0)
 	if r.Idempotent {
 		flags = recordIdempotent
+	}
+	if r.Recorded {
+		flags |= recordRecorded
 	}
 	dst = append(dst, byte(r.Kind), flags, byte(r.Outcome.Code), byte(r.Outcome.Execution))
 	dst = binary.LittleEndian.AppendUint32(dst, r.Method)
@@ -55,6 +61,7 @@ func parseRecord(b []byte) (r session.Record, err error) {
 		return r, fmt.Errorf("%w: %d bytes", errRecord, len(b))
 	}
 	r.Kind, r.Idempotent = session.RecordKind(b[0]), b[1]&recordIdempotent != 0
+	r.Recorded = b[1]&recordRecorded != 0
 	r.Outcome.Code, r.Outcome.Execution = session.Code(b[2]), session.Execution(b[3])
 	r.Method = binary.LittleEndian.Uint32(b[4:])
 	r.Seq, r.Sum = binary.LittleEndian.Uint64(b[8:]), binary.LittleEndian.Uint64(b[16:])

@@ -75,6 +75,9 @@ func (l *Local) run(j *Job) {
 	defer func() {
 		if !returned { // runtime.Goexit
 			reply = wire.Failure(0, "handler ended its goroutine", nil)
+			if j.Method.Recorded { // it may have recorded something before
+				code = session.Lost
+			}
 		}
 		if j.bare != nil {
 			j.bare.answer(j, code, reply)

@@ -28,6 +28,10 @@ type Method struct {
 	Concurrency int
 	// Timeout bounds the time of a call, from its arrival on. 0: the server's.
 	Timeout time.Duration
+	// Recorded says that the handler keeps a record of what it has done, by the call's XID,
+	// and asks for it before it does it: so a call may be run again after a crash, and its
+	// client may say under which XID.
+	Recorded bool
 	// Stream says that arguments or result are several messages.
 	Stream bool
 	// Unkillable says that no worker is killed because a call of the method outlives its

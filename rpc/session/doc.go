@@ -31,7 +31,8 @@
 //  4. Calls of a session in the same lane run one after the other, by sequence
 //     number, at any one server: also if one of them was abandoned while it ran. A
 //     session that takes another's place does not wait for what still runs of that.
-//  5. The crash of a worker is an outcome. The same call (method and arguments) that
+//  5. The crash of a worker is an outcome, but of a call that is idempotent or whose
+//     handler keeps records. The same call (method and arguments) that
 //     has killed several is not run for a while.
 //  6. Memory is bounded: by the calls that are open, a fixed number more that have
 //     ended and are not acknowledged yet, and a budget for replies.
@@ -90,6 +91,7 @@
 //	                                                gone ◀── Return, ─────┘
 //	                                                         Crash
 //
+//	CALL of what is Lost, whose handler keeps records (Recorded): queued again.
 //	CALL of what is waiting to running: InProgress. Of what is done: its reply.
 //	Of what is closed: nothing. With other arguments: the connection is closed.
 //

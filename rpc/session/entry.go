@@ -30,6 +30,7 @@ type Entry struct {
 	runs       int
 	outcome    Outcome
 	idempotent bool
+	recorded   bool // its handler knows whether it has taken place
 	blind      bool // was cancelled before it came: what it calls is not known
 	queuedUp   bool // the shell has it in its queue
 	canceled   bool // it was cancelled after it was taken: it does not start again
@@ -149,6 +150,11 @@ func (d *Domain) Return(e *Entry, code Code, reply []byte, fx []Effect) []Effect
 	return d.finish(e, Outcome{Code: code, Execution: Executed, Reply: reply}, fx)
 }
 
+// Doubt ends a running entry of which its handler cannot say whether it has taken place.
+func (d *Domain) Doubt(e *Entry, code Code, reply []byte, fx []Effect) []Effect {
+	return d.finish(e, Outcome{Code: code, Reply: reply}, fx)
+}
+
 // Crash says that the worker of a running call has died. report is what is known
 // of it. If other calls ran in the same worker, which of them has killed it is not
 // known: guilty is true for the likely ones.
@@ -156,7 +162,7 @@ func (d *Domain) Crash(now time.Duration, e *Entry, guilty bool, report []byte, 
 	if guilty {
 		d.poison.strike(now, e)
 	}
-	if !e.orphan && !e.canceled && e.idempotent && e.runs < d.opt.Runs && !d.poison.has(now, e) {
+	if !e.orphan && !e.canceled && (e.idempotent || e.recorded) && e.runs < d.opt.Runs && !d.poison.has(now, e) {
 		return d.requeue(e, fx)
 	}
 	return d.finish(e, Outcome{Code: Crashed, Reply: report}, fx)

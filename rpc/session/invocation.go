@@ -50,6 +50,10 @@ func (i *Invocation) XID() XID { return XID{i.session, i.seq} }
 // Started tells whether the server has said that the call runs.
 func (i *Invocation) Started() bool { return i.started }
 
+// Ran tells whether it may have run elsewhere, or in a server's last life, before the run that
+// its outcome is of. If it is idempotent, such a run may go on.
+func (i *Invocation) Ran() bool { return i.ran }
+
 // repeatable tells whether another run is no harm, and somebody waits for it.
 func (i *Invocation) repeatable() bool { return i.Idempotent && i.state != canceling }
 

@@ -54,6 +54,7 @@ func (k Kind) String() string {
 type Message struct {
 	Kind       Kind
 	Idempotent bool      // Call
+	Recorded   bool      // Call, said by the shell: its handler keeps a record of what it has done, so it may be run again
 	Code       Code      // Reply
 	Execution  Execution // Reply
 	Method     uint32    // Call

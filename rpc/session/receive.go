@@ -51,7 +51,7 @@ func (d *Domain) call(now time.Duration, s *Session, conn Conn, m *Message, fx [
 	e := d.entry(s, m.Seq)
 	e.Method, e.Args, e.Deadline, e.Tag = m.Method, m.Body, m.Time, m.Tag
 	m.Tag = nil
-	e.sum, e.conn, e.idempotent = m.Sum, conn, m.Idempotent
+	e.sum, e.conn, e.idempotent, e.recorded = m.Sum, conn, m.Idempotent, m.Recorded
 	e.ordered = m.Lane != 0
 	e.journalled = d.opt.Journal && (e.ordered || !e.idempotent)
 	if d.poison.has(now, e) {
@@ -66,7 +66,8 @@ func (d *Domain) call(now time.Duration, s *Session, conn Conn, m *Message, fx [
 // open, and some that have ended and whose end it has not acknowledged yet.
 func (d *Domain) overrun(s *Session) bool { return s.window.live >= d.opt.Open+2*heldMost }
 
-// duplicate answers a call that is known. It never runs it.
+// duplicate answers a call that is known. It never runs it, unless that is lost and its
+// handler knows whether it has taken place.
 func (d *Domain) duplicate(s *Session, e *Entry, conn Conn, m *Message, fx []Effect) []Effect {
 	d.Counts.Duplicates++
 	if !e.blind && (e.Method != m.Method || e.sum != m.Sum) {
@@ -74,6 +75,11 @@ func (d *Domain) duplicate(s *Session, e *Entry, conn Conn, m *Message, fx []Eff
 		return append(fx, Effect{Do: Close, Conn: conn})
 	}
 	e.conn = max(e.conn, conn) // a delayed copy may come by a connection that its client has given up
+	if e.state == done && e.recorded && m.Recorded && m.Lane == 0 && e.outcome.Code == Lost {
+		e.Args, e.Deadline, e.Tag, e.outcome, e.runs = m.Body, m.Time, m.Tag, Outcome{}, 1
+		m.Tag = nil
+		return d.requeue(e, fx)
+	}
 	if e.state == done {
 		return append(fx, e.reply(&e.outcome))
 	}

@@ -29,6 +29,7 @@ type Record struct {
 	Method     uint32  // RecordStart, RecordEnd
 	Sum        uint64  // RecordStart, RecordEnd
 	Idempotent bool    // RecordStart, RecordEnd
+	Recorded   bool    // RecordStart, RecordEnd
 	Outcome    Outcome // RecordEnd
 }
 
@@ -42,6 +43,7 @@ func (s *Session) record(kind RecordKind, e *Entry) Record {
 		fallthrough
 	case RecordStart:
 		r.Seq, r.Method, r.Sum, r.Idempotent = e.seq, e.Method, e.sum, e.idempotent
+		r.Recorded = e.recorded && !e.ordered // in a lane a later call may have run since
 	}
 	return r
 }
@@ -76,7 +78,7 @@ func (d *Domain) recall(s *Session, r *Record) *Entry {
 	if e == nil {
 		e = d.entry(s, r.Seq)
 	}
-	e.Method, e.sum, e.idempotent = r.Method, r.Sum, r.Idempotent
+	e.Method, e.sum, e.idempotent, e.recorded = r.Method, r.Sum, r.Idempotent, r.Recorded
 	e.state, e.journalled, e.outcome = done, true, Outcome{Code: Lost}
 	return e
 }

@@ -2,6 +2,7 @@ package session
 
 import (
 	"math/rand/v2"
+	"slices"
 	"testing"
 	"time"
 )
@@ -30,6 +31,8 @@ type testServer struct {
 	domain  *Domain
 	bound   map[Conn]*Session
 	journal []Record
+	// recorded says that handlers keep records of what they have done.
+	recorded bool
 
 	up, down    []packet // under way to it, and from it
 	ready       []*Entry
@@ -77,6 +80,9 @@ func (s *testServer) connect(conn Conn) {
 	s.deliver()
 }
 
+// compact replaces the journal by what still matters.
+func (s *testServer) compact() { s.journal = slices.Collect(s.domain.Records()) }
+
 func (s *testServer) disconnect(conn Conn) {
 	s.r.do(s.r.client.Disconnected(s.r.now, s.peer, conn, nil))
 }
@@ -122,6 +128,7 @@ func (s *testServer) receive(p packet) {
 		s.do(fx)
 		return
 	}
+	p.m.Recorded = s.recorded
 	s.do(s.domain.Receive(s.r.now, s.bound[p.conn], p.conn, &p.m, nil))
 }
 

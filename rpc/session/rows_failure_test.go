@@ -462,3 +462,45 @@ func TestC27_DeadlinesAreNeverLate(t *testing.T) {
 		}
 	}
 }
+
+// What was running when the server died is lost, unless its handler knows whether it has
+// taken place: then it is asked.
+func TestS3_27_ALostCallIsRunAgainIfItsHandlerKeepsRecords(t *testing.T) {
+	for name, restarts := range map[string]int{"one restart": 1, "another before the client is back": 2} {
+		t.Run(name, func(t *testing.T) {
+			_, s := one(t, DomainOptions{Journal: true})
+			s.recorded = true
+			i := s.call(&Invocation{Method: 7, Args: []byte("x")})
+			s.deliver()
+			s.start()
+			for range restarts {
+				s.boot()
+				s.compact()
+			}
+			s.disconnect(1)
+			s.connect(2)
+			if len(s.ready) != 1 {
+				t.Fatalf("%d calls wait for a worker, want the one that is asked for again", len(s.ready))
+			}
+			if e := s.ready[0]; e.XID() != i.XID() || string(e.Args) != "x" {
+				t.Errorf("%v with %q", e.XID(), e.Args)
+			}
+			s.serve()
+			i.want(t, OK, Executed)
+		})
+	}
+}
+
+func TestS3_27_ALostCallThatIsTooLateIsIndeterminate(t *testing.T) {
+	r, s := one(t, DomainOptions{Journal: true})
+	s.recorded = true
+	i := s.call(&Invocation{Deadline: r.now + time.Second})
+	s.deliver()
+	s.start()
+	s.boot()
+	s.disconnect(1)
+	r.now += 2 * time.Second
+	s.connect(2)
+	s.serve()
+	i.want(t, DeadlineExceeded, Indeterminate)
+}

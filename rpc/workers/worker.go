@@ -93,14 +93,17 @@ func (c *call) answerEarly() (sent bool) {
 	return c.sent
 }
 
-// take makes an answer the call's own. A worker may say that a call did not run; all
-// else that is no result is the handler's error, whatever it is called.
+// take makes an answer the call's own. A worker may say that a call did not run, that it
+// does not know, or that the result is lost; all else that is no result is the handler's
+// error, whatever it is called.
 func (c *call) take(in *conn.In) {
 	var m session.Message
 	_, _ = wire.ParseResponse(in, &m) // the connection has looked at it
 	c.code, c.ran = m.Code, session.Executed
 	if m.Code != session.OK {
-		if c.ran = m.Execution; c.ran != session.NotExecuted {
+		switch c.ran = m.Execution; {
+		case c.ran == session.NotExecuted, c.code == session.Lost, c.code == session.ReplyLost:
+		default:
 			c.code, c.ran = session.Failed, session.Executed
 		}
 	}
