@@ -24,6 +24,9 @@ type MethodOptions struct {
 	// Inline says that the handler is so short, and never waits, that the reader of the
 	// connection may run it.
 	Inline bool
+	// Runs is how often a call is run, if its workers crash and it is [Idempotent] or keeps
+	// records. 0: [ServerOptions].Domain.Runs, which is 3; 1: once, so that the crash is told.
+	Runs int
 	// Lookup finds what a call has done in the handler's store, which records it by [Complete]:
 	// so it is done once, however often it is asked for, see [ExactlyOnce].
 	Lookup Lookup

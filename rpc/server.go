@@ -133,7 +133,7 @@ func (s *Server) admit(h *frame.Hello) frame.HelloAck {
 func (s *Server) add(name string, run server.Run, d immediate, opts []MethodOptions) {
 	m := server.Method{Name: name, Run: run}
 	for _, o := range opts {
-		m.Concurrency, m.Timeout, m.Inline, m.Recorded = o.Concurrency, o.Timeout, o.Inline, o.Lookup != nil
+		m.Concurrency, m.Timeout, m.Inline, m.Runs, m.Recorded = o.Concurrency, o.Timeout, o.Inline, o.Runs, o.Lookup != nil
 	}
 	if m.Recorded && !d.records {
 		s.reject(name, errors.New("lookup: only handlers of Handle keep records"))

@@ -20,6 +20,8 @@ import (
 // Job is what a worker does.
 type Job struct{ Number int }
 
+var doJob = rpc.Method[Job, int]("DoJob", rpc.Idempotent, rpc.AtLeastOnce(10*time.Second, 10))
+
 // serve is a worker: it logs each job that it begins, and returns its square.
 func serve(ctx context.Context, address, log string) error {
 	s, err := rpc.NewServer(rpc.ServerOptions{})
@@ -32,7 +34,7 @@ func serve(ctx context.Context, address, log string) error {
 		return err
 	}
 	defer f.Close()
-	rpc.Handle(s, "DoJob", func(_ context.Context, j Job) (int, error) {
+	doJob.Handle(s, func(_ context.Context, j Job) (int, error) {
 		if _, err := fmt.Fprintf(f, "%d\n", j.Number); err != nil {
 			return 0, err
 		}
@@ -117,7 +119,7 @@ func master(ctx context.Context, jobs, workers int, out io.Writer) error {
 			}
 			killed++
 		}
-		results[i] = retried(group, c, i)
+		results[i] = doJob.SpawnIn(group, c, Job{i}) // any worker may do it, more than once if need be
 	}
 	if err := group.Sync(); err != nil {
 		return err
@@ -133,11 +135,6 @@ func master(ctx context.Context, jobs, workers int, out io.Writer) error {
 	}
 	fmt.Fprintf(out, "%d jobs are done, %d workers were killed, %d jobs were run twice, as they may be\n", jobs, killed, twice)
 	return nil
-}
-
-// retried spawns a job that any worker may do, more than once if need be.
-func retried(g *rpc.Group, c *rpc.Client, number int) *rpc.Future[int] {
-	return rpc.SpawnIn[int](g, c, "DoJob", Job{number}, rpc.Idempotent, rpc.AtLeastOnce(10*time.Second, 10))
 }
 
 // runTwice counts the jobs that were begun more than once.

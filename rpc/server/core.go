@@ -192,7 +192,7 @@ func (l *Link) Call(in *conn.In, m *session.Message, method *Method) {
 	m.Method = 0
 	most := c.opts.MaxTimeout
 	if method != nil {
-		m.Method, m.Recorded = method.number, method.Recorded
+		m.Method, m.Recorded, m.Runs = method.number, method.Recorded, method.Runs
 		if method.Timeout > 0 && (most == 0 || method.Timeout < most) {
 			most = method.Timeout
 		}

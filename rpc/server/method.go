@@ -32,6 +32,9 @@ type Method struct {
 	// and asks for it before it does it: so a call may be run again after a crash, and its
 	// client may say under which XID.
 	Recorded bool
+	// Runs is how often a call that may run again is run, if its workers crash. 0: as the
+	// table has it; 1: once.
+	Runs int
 	// Stream says that arguments or result are several messages.
 	Stream bool
 	// Unkillable says that no worker is killed because a call of the method outlives its
@@ -62,8 +65,8 @@ func (s *methods) add(m Method) error {
 	if err := frame.CheckMethodName([]byte(m.Name)); err != nil {
 		return fmt.Errorf("%w: %w", errMethod, err)
 	}
-	if m.Concurrency < 0 || m.Timeout < 0 {
-		return fmt.Errorf("%w %q: concurrency %d, timeout %v", errMethod, m.Name, m.Concurrency, m.Timeout)
+	if m.Concurrency < 0 || m.Timeout < 0 || m.Runs < 0 {
+		return fmt.Errorf("%w %q: concurrency %d, timeout %v, %d runs", errMethod, m.Name, m.Concurrency, m.Timeout, m.Runs)
 	}
 	m.number = numberOf(m.Name)
 	if old := s.byNumber[m.number]; old != nil {

@@ -27,7 +27,7 @@ type Entry struct {
 	conn       Conn // where the answer goes
 	lane       *lane
 	state      entryState
-	runs       int
+	runs, most int // most: of runs; 0: as the domain has it
 	outcome    Outcome
 	idempotent bool
 	recorded   bool // its handler knows whether it has taken place
@@ -162,7 +162,7 @@ func (d *Domain) Crash(now time.Duration, e *Entry, guilty bool, report []byte, 
 	if guilty {
 		d.poison.strike(now, e)
 	}
-	if !e.orphan && !e.canceled && (e.idempotent || e.recorded) && e.runs < d.opt.Runs && !d.poison.has(now, e) {
+	if !e.orphan && !e.canceled && (e.idempotent || e.recorded) && e.runs < or(e.most, d.opt.Runs) && !d.poison.has(now, e) {
 		return d.requeue(e, fx)
 	}
 	return d.finish(e, Outcome{Code: Crashed, Reply: report}, fx)

@@ -58,6 +58,7 @@ type Message struct {
 	Code       Code      // Reply
 	Execution  Execution // Reply
 	Method     uint32    // Call
+	Runs       int       // Call, said by the shell: how often it may be run if its workers crash; 0: as the domain has it
 
 	Seq uint64 // Call, Cancel, Reply, InProgress, Started
 	// Ack, of a client: all sequence numbers up to this one are closed.

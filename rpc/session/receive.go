@@ -50,7 +50,7 @@ func (d *Domain) call(now time.Duration, s *Session, conn Conn, m *Message, fx [
 	}
 	e := d.entry(s, m.Seq)
 	e.Method, e.Args, e.Deadline, e.Tag = m.Method, m.Body, m.Time, m.Tag
-	m.Tag = nil
+	m.Tag, e.most = nil, m.Runs
 	e.sum, e.conn, e.idempotent, e.recorded = m.Sum, conn, m.Idempotent, m.Recorded
 	e.ordered = m.Lane != 0
 	e.journalled = d.opt.Journal && (e.ordered || !e.idempotent)
@@ -77,7 +77,7 @@ func (d *Domain) duplicate(s *Session, e *Entry, conn Conn, m *Message, fx []Eff
 	e.conn = max(e.conn, conn) // a delayed copy may come by a connection that its client has given up
 	if e.state == done && e.recorded && m.Recorded && m.Lane == 0 && e.outcome.Code == Lost {
 		e.Args, e.Deadline, e.Tag, e.outcome, e.runs = m.Body, m.Time, m.Tag, Outcome{}, 1
-		m.Tag = nil
+		m.Tag, e.most = nil, m.Runs
 		return d.requeue(e, fx)
 	}
 	if e.state == done {

@@ -172,6 +172,19 @@ func TestAPoisonousCallIsRefused(t *testing.T) {
 	report(t, &u)
 }
 
+// TestS2_3AMethodSaysHowOftenItIsRunOnACrash: a method's own number counts, not the table's.
+func TestS2_3AMethodSaysHowOftenItIsRunOnACrash(t *testing.T) {
+	r := newRig(t, setting{methods: []server.Method{{Name: "die segv", Runs: 2}, {Name: "die abort", Runs: 1}}})
+	for method, want := range map[string]int{"die segv": 2, "die abort": 1} {
+		before := len(r.ran())
+		u := r.call(method, "x", idempotent)
+		report(t, &u)
+		if n := len(r.ran()) - before; n != want {
+			t.Errorf("%s ran %d times, want %d", method, n, want)
+		}
+	}
+}
+
 // TestAPoisonousIdempotentCallKillsThreeWorkersAtMost: a retry is a strike, too.
 func TestAPoisonousIdempotentCallKillsThreeWorkersAtMost(t *testing.T) {
 	r := newRig(t, setting{server: server.Options{Domain: session.DomainOptions{Runs: 100}}})
