@@ -1,11 +1,13 @@
 package rpc
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -211,4 +213,32 @@ func TestS3_4_WhatCannotBeMarshalledIsRefusedAtRegistration(t *testing.T) {
 	if err := s.Serve(l); err == nil || !strings.Contains(err.Error(), "Done") || !strings.Contains(err.Error(), `"Do"`) {
 		t.Error(err)
 	}
+}
+
+// TestEchoesAreWhatWasSent: results that are in the memory of their arguments, which is used
+// again, while some of the callers go away before they have theirs.
+func TestEchoesAreWhatWasSent(t *testing.T) {
+	both(t, ServerOptions{}, func(s *Server) {
+		Handle(s, "Tail", func(_ context.Context, in []byte) ([]byte, error) { return in[len(in)/4:], nil })
+	}, func(t *testing.T, c Caller) {
+		var callers sync.WaitGroup
+		for k := range 8 {
+			callers.Go(func() {
+				var out []byte
+				for n := range 60 {
+					in := bytes.Repeat([]byte{byte(8*n + k)}, 4<<10<<(n%8))
+					ctx, cancel := context.WithCancel(soon(t))
+					if _, socket := c.(*Client); socket && n%5 == 4 {
+						time.AfterFunc(time.Duration(n)*10*time.Microsecond, cancel)
+					}
+					err := CallInto(ctx, c, "Tail", in, &out)
+					if err == nil && !bytes.Equal(out, in[len(in)/4:]) || err != nil && ctx.Err() == nil {
+						t.Errorf("call %d of %d: %d bytes became %d, %v", n, k, len(in), len(out), err)
+					}
+					cancel()
+				}
+			})
+		}
+		callers.Wait()
+	})
 }

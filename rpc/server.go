@@ -89,6 +89,7 @@ func NewServer(opts ServerOptions) (*Server, error) {
 	}
 	exec := server.Executor(s.local)
 	if opts.Isolate != nil && !IsWorker() {
+		core.Apart = true
 		if s.apart, err = newApart(opts.Isolate, opts.Log); err != nil {
 			return nil, errors.Join(fmt.Errorf("rpc server: %w", err), s.Close())
 		}

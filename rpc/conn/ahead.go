@@ -23,7 +23,7 @@ type ahead struct {
 	n      int     // chunks that are expected
 	at     int     // the one that comes next
 	got    int     // bytes that have come, from its header on
-	spill  *memory // the reader's buffer, for now
+	spill  *Memory // the reader's buffer, for now
 	own    []byte  // the reader's buffer, else
 }
 
@@ -134,7 +134,7 @@ func (rd *reader) unspill() {
 	a := &rd.ahead
 	if a.spill != nil {
 		rd.buf = a.own
-		a.spill.release()
+		a.spill.Release()
 		a.spill, a.own = nil, nil
 	}
 }

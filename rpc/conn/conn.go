@@ -91,9 +91,9 @@ func (c *Conn) live() {
 	<-c.snd.drained()
 	c.writers.Wait()
 	for _, a := range c.rd.long {
-		a.mem.release()
+		a.mem.Release()
 	}
-	c.rd.cur.mem.release()
+	c.rd.cur.mem.Release()
 	c.rd.unspill()
 	if c.owner.over != nil {
 		c.owner.over(c)

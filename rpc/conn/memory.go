@@ -3,6 +3,7 @@ package conn
 import (
 	"math/bits"
 	"sync"
+	"sync/atomic"
 )
 
 const (
@@ -10,28 +11,37 @@ const (
 	maxClass = 23 // 8 MiB: longer bodies are left to the garbage collector
 )
 
-// memory is a body's, pooled by powers of two.
-type memory struct {
+// Memory is a body's, pooled by powers of two. Several may use it: who gets it has it
+// once, and it is used again when all have released it. If somebody never does, it is the
+// garbage collector's.
+type Memory struct {
 	b     []byte
 	class int // 0: not pooled
+	users atomic.Int32
 }
 
 var memories [maxClass + 1]sync.Pool
 
 // takeMemory returns at least n bytes.
-func takeMemory(n int) *memory {
+func takeMemory(n int) *Memory {
 	class := max(bits.Len(uint(max(n, 1)-1)), minClass)
 	if class > maxClass {
-		return &memory{b: make([]byte, n)}
+		return &Memory{b: make([]byte, n)}
 	}
-	if m, ok := memories[class].Get().(*memory); ok {
-		return m
+	m, ok := memories[class].Get().(*Memory)
+	if !ok {
+		m = &Memory{b: make([]byte, 1<<class), class: class}
 	}
-	return &memory{b: make([]byte, 1<<class), class: class}
+	m.users.Store(1)
+	return m
 }
 
-func (m *memory) release() {
-	if m != nil && m.class != 0 {
+// Retain has the memory once more.
+func (m *Memory) Retain() { m.users.Add(1) }
+
+// Release implements [Releaser].
+func (m *Memory) Release() {
+	if m != nil && m.class != 0 && m.users.Add(-1) == 0 {
 		memories[m.class].Put(m)
 	}
 }

@@ -59,7 +59,7 @@ type In struct {
 	Ext  frame.Ext
 	Body []byte
 
-	mem      *memory   // owns Body; nil: the reader's buffer does
+	mem      *Memory   // owns Body; nil: the reader's buffer does
 	own      Releaser  // owns Body, in process
 	from     *receiver // to be told when the message is let go of; nil: in process
 	held     held
@@ -88,14 +88,16 @@ func (in *In) Keep() *In {
 // that came has been made to. It is for a [Handler], before it keeps the message.
 func (in *In) Replace(body []byte) {
 	if in.mem != nil {
-		in.mem.release()
+		in.mem.Release()
 	}
 	in.mem, in.Body, in.replaced = nil, body, true
 }
 
-// Detach is Release, but Body stays as it is for as long as anybody has it: of a peer in
-// this process, it is the sender's memory, who must leave it alone then.
-func (in *In) Detach() {
+// Detach is Release, but Body stays as it is until the memory that is returned is released,
+// or if there is none, for as long as anybody has it: of a peer in this process, it is the
+// sender's memory, who must leave it alone then.
+func (in *In) Detach() *Memory {
+	mem := in.mem
 	in.mem = nil
 	if in.own != nil {
 		in.own.Release()
@@ -103,12 +105,13 @@ func (in *In) Detach() {
 	if in.from != nil {
 		in.from.release(in.held)
 	}
+	return mem
 }
 
 // Release lets go of a kept message. It must be called once, and Body not be
 // used afterwards.
 func (in *In) Release() {
-	in.mem.release()
+	in.mem.Release()
 	in.mem, in.Body = nil, nil
 	if in.own != nil {
 		in.own.Release()

@@ -172,7 +172,7 @@ type partial struct {
 	head [frame.HeaderLen + frame.MaxExt]byte
 	ext  frame.Ext
 	a    *assembly // message that it belongs to; nil: it is all of it
-	mem  *memory   // of a frame that is all of its message
+	mem  *Memory   // of a frame that is all of its message
 	body []byte
 	rest []byte // what of body is still to come
 }
@@ -305,10 +305,10 @@ func (rd *reader) arrived(a *assembly) error {
 }
 
 // message hands over a message of one frame.
-func (rd *reader) message(h *frame.Header, e *frame.Ext, body []byte, mem *memory) error {
+func (rd *reader) message(h *frame.Header, e *frame.Ext, body []byte, mem *Memory) error {
 	if h.Type == frame.TypeError {
 		if _, err := frame.ParseFailure(body); err != nil {
-			mem.release()
+			mem.Release()
 			return err //nolint:wrapcheck // it says all
 		}
 		rd.cancelled(h.Seq) // instead of the rest of a reply
@@ -336,7 +336,7 @@ func (rd *reader) deliver(in *In) error {
 
 // drop lets go of a message that was not kept.
 func (rd *reader) drop(in *In) {
-	in.mem.release()
+	in.mem.Release()
 	if in.held.room > 0 {
 		rd.c.tell(rd.c.rx.free(in.held, rd.c.nonce()), false)
 		return
@@ -348,7 +348,7 @@ func (rd *reader) drop(in *In) {
 func (rd *reader) cancelled(seq uint64) {
 	if a := rd.long[seq]; a != nil {
 		delete(rd.long, seq)
-		a.mem.release()
+		a.mem.Release()
 		rd.c.tell(rd.c.rx.free(rd.c.rx.leave(a), rd.c.nonce()), false)
 	}
 }

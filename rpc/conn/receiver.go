@@ -32,7 +32,7 @@ type assembly struct {
 	ext     frame.Ext
 	total   int
 	body    []byte  // what has arrived
-	mem     *memory // that body is in
+	mem     *Memory // that body is in
 	granted bool    // it has room for all of it
 	held    held
 }
@@ -176,7 +176,7 @@ func (r *receiver) grow(a *assembly, n int) []byte {
 	if cap(a.body) < want {
 		mem := takeMemory(want)
 		copy(mem.b, a.body)
-		a.mem.release()
+		a.mem.Release()
 		a.mem, a.body = mem, mem.b[:have]
 	}
 	a.body = a.body[:have+n]

@@ -102,6 +102,9 @@ func (l *line) Tell(m *session.Message, _ *server.Job, _ bool) {
 		l.mu.Unlock()
 	case session.Reply:
 		if m.Seq == l.key.seq {
+			if m.Memory != nil {
+				m.Memory.Retain() // for ever: nobody says when the answer has been sent
+			}
 			l.retire()
 			l.end(answer{code: codeOf(m.Code), execution: m.Execution, body: m.Body})
 		}

@@ -43,6 +43,7 @@ type Options struct {
 	Standing   time.Duration         // how long interactive calls may wait one and all before some are refused. Default 100 ms; negative: for ever
 	MaxTimeout time.Duration         // of calls, also of those that say none. Default: none
 	NoticeAt   time.Duration         // clients are told that a call runs after it has for so long. Default 50 ms
+	Apart      bool                  // calls run in other processes, which they may kill
 	Open       bool                  // methods that were not registered are given to the executor, too
 	Observer   Observer              // default: nobody
 	Context    context.Context       //nolint:containedctx // handlers find its values in theirs. Default: Background
@@ -202,7 +203,8 @@ func (l *Link) Call(in *conn.In, m *session.Message, method *Method) {
 			m.Time = until
 		}
 	}
-	m.Sum, m.Body, m.Tag = xxhash.Sum64(j.Args), j.Args, j
+	m.Sum, m.Exact = c.sum(j.Args)
+	m.Body, m.Tag = j.Args, j
 }
 
 // enqueue puts a call into the queue, or refuses it.
@@ -295,8 +297,9 @@ func (c *Core) Return(j *Job, code session.Code, reply []byte) {
 	if j.stream != nil {
 		reply = j.closeStream(reply, code == session.OK)
 	}
-	j.let(reply)
+	memory := j.let(reply)
 	t := c.begin(j.reader)
+	j.entry.Memory = memory
 	c.finished(t.now, j, code)
 	switch code {
 	case session.Invalid:
@@ -315,8 +318,9 @@ func (c *Core) Return(j *Job, code session.Code, reply []byte) {
 // Decline says that a run did not take place: its worker cannot run such a call.
 func (c *Core) Decline(j *Job, code session.Code, reply []byte) {
 	j.cancel(context.Canceled)
-	j.let(reply)
+	memory := j.let(reply)
 	t := c.begin(nil)
+	j.entry.Memory = memory
 	c.finished(t.now, j, code)
 	c.counts.Calls[code][session.NotExecuted]++
 	t.fx = c.domain.Decline(j.entry, code, reply, t.fx)

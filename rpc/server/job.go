@@ -31,6 +31,9 @@ type Job struct {
 	OneWay   bool   // nobody wants the result
 	// Worker is the executor's own.
 	Worker any
+	// Memory is what the result is in, if the executor wants to have that back. Said before
+	// Return, it is released when nobody needs the result any more.
+	Memory session.Memory
 
 	core     *Core
 	entry    *session.Entry
@@ -107,20 +110,23 @@ func (j *Job) take(in *conn.In, lane bool) {
 }
 
 // let gives the memory of the arguments back, unless reply is part of it, and forgets the
-// stream.
-func (j *Job) let(reply []byte) {
+// stream. It returns the memory that reply is in, nil if that is nobody's.
+func (j *Job) let(reply []byte) session.Memory {
 	if j.unstream != nil {
 		j.unstream()
 	}
+	memory := j.Memory
+	j.Memory = nil
 	if j.kept == nil {
-		return
+		return memory
 	}
-	if overlap(j.Args, reply) {
-		j.kept.Detach()
-	} else {
+	if !overlap(j.Args, reply) {
 		j.kept.Release()
+	} else if args := j.kept.Detach(); args != nil {
+		memory = args
 	}
 	j.kept = nil
+	return memory
 }
 
 // Deadline implements [context.Context].

@@ -10,7 +10,8 @@ type Line interface {
 	// Tell gives a message to the client, and does not wait. reader is true if the
 	// line's own reader calls, in [Link.Receive]: then what is told may be sent when
 	// the reader has handled all that has come. j is the job that a Reply belongs to;
-	// nil if there is none any more.
+	// nil if there is none any more. m.Body is good while Tell runs, and for as long as the
+	// line retains m.Memory, if there is one.
 	Tell(m *session.Message, j *Job, reader bool)
 	// Close ends the connection: its client broke a rule.
 	Close(why frame.Reason, text string)

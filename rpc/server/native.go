@@ -165,6 +165,7 @@ func (l *nativeLine) Tell(m *session.Message, j *Job, reader bool) {
 	defer l.door.frames.Put(f)
 	*f = conn.Message{}
 	wire.Response(m, f)
+	l.own(m, f)
 	l.squeeze(f, j)
 	if j != nil && f.Priority != frame.PriorityControl {
 		f.Priority = max(j.Priority, frame.PriorityInteractive)
@@ -178,9 +179,31 @@ func (l *nativeLine) Tell(m *session.Message, j *Job, reader bool) {
 	} else {
 		err = l.peer.TrySend(f)
 	}
-	if errors.Is(err, conn.ErrBackpressure) {
+	switch {
+	case errors.Is(err, conn.ErrBackpressure):
 		late := *f
-		go func() { _ = l.peer.Send(context.Background(), &late) }() // ends with the connection, at the latest
+		go func() { l.unsent(&late, l.peer.Send(context.Background(), &late)) }() // ends with the connection, at the latest
+	default:
+		l.unsent(f, err)
+	}
+}
+
+// own makes a result's memory the frame's, until that is written. Within the process
+// it is the client's for ever.
+func (l *nativeLine) own(m *session.Message, f *conn.Message) {
+	if m.Memory == nil {
+		return
+	}
+	m.Memory.Retain()
+	if _, local := l.peer.(*conn.Local); !local {
+		f.Owner = m.Memory
+	}
+}
+
+// unsent lets go of the memory of a frame that was not sent.
+func (*nativeLine) unsent(f *conn.Message, err error) {
+	if err != nil {
+		wire.Disown(f)
 	}
 }
 

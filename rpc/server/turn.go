@@ -102,6 +102,8 @@ func (c *Core) settle(t *turn) {
 		case session.Send:
 			if l := c.links[fx.Conn]; l != nil {
 				t.sends = append(t.sends, send{to: l, msg: fx.Msg, job: jobOf(fx.Entry)})
+			} else if fx.Msg.Memory != nil {
+				fx.Msg.Memory.Release()
 			}
 		case session.Append:
 			c.journalled(t, fx)
@@ -141,6 +143,9 @@ func (t *turn) perform(c *Core) {
 	for i := range t.sends {
 		s := &t.sends[i]
 		s.to.line.Tell(&s.msg, s.job, s.to == t.reader)
+		if s.msg.Memory != nil {
+			s.msg.Memory.Release()
+		}
 	}
 	for _, l := range t.closes {
 		l.line.Close(frame.ReasonSession, "session is misused: call id used twice, or too many calls open")

@@ -20,10 +20,13 @@ type Entry struct {
 	Args     []byte
 	Deadline time.Duration // on the server's clock; 0: none
 	Tag      any           // the shell's own
+	// Memory is what the reply is in that is about to be given to Return or Decline. The
+	// table releases it when it gives the reply up. It is mostly nil.
+	Memory Memory
 
 	session    *Session
 	seq        uint64
-	sum        uint64
+	sum, exact uint64
 	conn       Conn // where the answer goes
 	lane       *lane
 	state      entryState
@@ -191,12 +194,12 @@ func (d *Domain) finish(e *Entry, o Outcome, fx []Effect) []Effect {
 		return d.bury(e, fx)
 	}
 	started := e.state >= taken
+	reply := e.reply(&o) // in full, whatever of it is kept
 	d.keep(s, e, o)
 	if e.journalled && (e.ordered || started) {
 		fx = append(fx, Effect{Do: Append, kind: RecordEnd, session: s, entry: e})
 	}
-	fx = append(fx, e.reply(&o)) // in full, whatever of it is kept
-	return s.leave(e, fx)
+	return s.leave(e, append(fx, reply))
 }
 
 // keep stores an outcome, and drops the oldest replies if they are too many.
@@ -234,7 +237,19 @@ func (e *Entry) reply(o *Outcome) Effect {
 		Kind: Reply, Seq: e.seq, Code: o.Code, Execution: o.Execution, Body: o.Reply,
 	})
 	fx.Entry = e
+	if e.Memory != nil && len(o.Reply) > 0 {
+		e.Memory.Retain()
+		fx.Msg.Memory = e.Memory
+	}
 	return fx
+}
+
+// release gives the reply's memory back.
+func (e *Entry) release() {
+	if e.Memory != nil {
+		e.Memory.Release()
+		e.Memory = nil
+	}
 }
 
 // bury ends a run that nobody waits for.
@@ -242,6 +257,7 @@ func (d *Domain) bury(e *Entry, fx []Effect) []Effect {
 	s := e.session
 	s.orphans--
 	fx = s.leave(e, fx)
+	e.release()
 	*e = Entry{}
 	d.free = append(d.free, e)
 	return fx

@@ -96,6 +96,7 @@ func (d *Domain) drop(s *Session, e *Entry) {
 	s.held -= n
 	d.held -= n
 	e.outcome.Reply = nil
+	e.release()
 }
 
 // advance moves the mark below which no call can come any more, and lets those

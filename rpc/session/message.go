@@ -66,7 +66,8 @@ type Message struct {
 	// Fence, of a server: the version of the newest fence that it has applied.
 	Fence uint64
 	Lane  uint64 // Call: 0, or the lane that it is in
-	Sum   uint64 // Call: checksum of the arguments
+	Sum   uint64 // Call: checksum of the arguments, of samples if they are long
+	Exact uint64 // Call: checksum of all of them, if Sum is not and they may kill workers
 	// Time is on the server's clock. Call: not to be started from then on, 0 for
 	// never. Welcome, Pong: when it was sent.
 	Time time.Duration
@@ -74,6 +75,7 @@ type Message struct {
 	Closed   *Fence     // of a client: what is closed above Ack; nil where nothing new
 	Greeting *Handshake // Hello, Welcome, Gone: never nil
 	Body     []byte     // Call: arguments; Reply: result or error
+	Memory   Memory     // Reply: that Body is in, to be released when it is sent; mostly nil
 	Tag      any        // Call: the shell's own, for [Entry.Tag]; nil afterwards if it is there
 }
 

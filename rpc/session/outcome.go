@@ -70,6 +70,13 @@ func (c Code) String() string {
 	}, uint8(c))
 }
 
+// Memory is what a long reply is in, where its shell wants that back. It is used until
+// everybody has released it.
+type Memory interface {
+	Retain()
+	Release()
+}
+
 // Outcome is how a call ended, and whether it ran.
 type Outcome struct {
 	Code      Code

@@ -14,6 +14,13 @@ type deed struct {
 	sum    uint64
 }
 
+func (e *Entry) deed() deed {
+	if e.exact != 0 {
+		return deed{e.Method, e.exact}
+	}
+	return deed{e.Method, e.sum}
+}
+
 type strikes struct {
 	n     int
 	since time.Duration // of the first, or of the last that was too many
@@ -23,7 +30,7 @@ type strikes struct {
 const poisonMost = 4096
 
 func (p *poison) strike(now time.Duration, e *Entry) {
-	key := deed{e.Method, e.sum}
+	key := e.deed()
 	s := p.what[key]
 	switch {
 	case s != nil && now-s.since < p.window:
@@ -46,7 +53,7 @@ func (p *poison) has(now time.Duration, e *Entry) bool {
 	if len(p.what) == 0 {
 		return false
 	}
-	s := p.what[deed{e.Method, e.sum}]
+	s := p.what[e.deed()]
 	return s != nil && s.n >= p.most && now-s.since < p.window
 }
 
@@ -58,5 +65,5 @@ func (p *poison) prune(now time.Duration) {
 	}
 }
 
-// Pardon forgets what a method has done with these arguments.
+// Pardon forgets what a method has done with the arguments of this checksum, the exact one.
 func (d *Domain) Pardon(method uint32, sum uint64) { delete(d.poison.what, deed{method, sum}) }

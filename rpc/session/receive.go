@@ -51,7 +51,7 @@ func (d *Domain) call(now time.Duration, s *Session, conn Conn, m *Message, fx [
 	e := d.entry(s, m.Seq)
 	e.Method, e.Args, e.Deadline, e.Tag = m.Method, m.Body, m.Time, m.Tag
 	m.Tag, e.most = nil, m.Runs
-	e.sum, e.conn, e.idempotent, e.recorded = m.Sum, conn, m.Idempotent, m.Recorded
+	e.sum, e.exact, e.conn, e.idempotent, e.recorded = m.Sum, m.Exact, conn, m.Idempotent, m.Recorded
 	e.ordered = m.Lane != 0
 	e.journalled = d.opt.Journal && (e.ordered || !e.idempotent)
 	if d.poison.has(now, e) {

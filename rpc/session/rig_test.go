@@ -35,6 +35,7 @@ type testServer struct {
 	recorded bool
 
 	up, down    []packet // under way to it, and from it
+	sent        []packet // that were under way from it
 	ready       []*Entry
 	interrupted []*Entry
 	closed      []Conn
@@ -150,7 +151,7 @@ func (s *testServer) deliverUp() {
 
 func (s *testServer) deliverDown() {
 	down := s.down
-	s.down = nil
+	s.down, s.sent = nil, append(s.sent, down...)
 	for _, p := range down {
 		s.r.do(s.r.client.Receive(s.r.now, s.peer, p.conn, &p.m, nil))
 	}

@@ -185,6 +185,24 @@ func TestS2_3AMethodSaysHowOftenItIsRunOnACrash(t *testing.T) {
 	}
 }
 
+// TestLongArgumentsArePoisonToTheLastByte: others that are the same at both ends are not.
+func TestLongArgumentsArePoisonToTheLastByte(t *testing.T) {
+	r := newRig(t, setting{server: server.Options{Apart: true}})
+	bad := strings.Repeat("x", 40<<10)
+	for range 3 {
+		u := r.call("die segv", bad)
+		report(t, &u)
+	}
+	if u := r.call("die segv", bad); u.Outcome.Code != session.Poisoned {
+		t.Fatalf("%+v", u.Outcome)
+	}
+	u := r.call("die segv", bad[:20<<10]+"y"+bad[20<<10+1:])
+	report(t, &u)
+	r.core.Pardon("die segv", []byte(bad))
+	u = r.call("die segv", bad)
+	report(t, &u)
+}
+
 // TestAPoisonousIdempotentCallKillsThreeWorkersAtMost: a retry is a strike, too.
 func TestAPoisonousIdempotentCallKillsThreeWorkersAtMost(t *testing.T) {
 	r := newRig(t, setting{server: server.Options{Domain: session.DomainOptions{Runs: 100}}})

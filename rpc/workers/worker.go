@@ -112,7 +112,9 @@ func (c *call) take(in *conn.In) {
 	case m.Code == session.OK && len(body) >= conn.LongBody:
 		kept := in.Keep()
 		c.reply = kept.Body
-		kept.Detach() // the table has it for as long as it likes
+		if memory := kept.Detach(); memory != nil {
+			c.job.Memory = memory
+		}
 	default:
 		c.reply = append(c.job.Scratch(), body...)
 	}
