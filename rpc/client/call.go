@@ -63,6 +63,8 @@ type call struct {
 	seq     uint64                             // with this number
 	tried   []*peer                            // servers that had their chance
 	kept    *conn.In                           // has the reply, if that is long
+	loan    *conn.Memory                       // the user's Reply, while a connection may write to it; nil: none does
+	lentTo  *conn.Conn                         // the connection
 	pins    atomic.Int32                       // those who use the call or the arguments' memory: frames that are being sent, and Do
 	late    atomic.Pointer[context.CancelFunc] // ends the wait for room to be sent; nil: nobody has waited
 	free    chan struct{}                      // has an element when pins is 0
@@ -88,6 +90,8 @@ func (k *call) finish() {
 	case k.kept != nil:
 	case k.plain != nil && o.Code == session.OK:
 		u.Reply = k.plain
+	case o.Code == session.OK && k.loan != nil: // not to where another reply is arriving
+		u.Reply = append([]byte(nil), o.Reply...)
 	case o.Code == session.OK:
 		u.Reply = append(u.Reply[:0], o.Reply...)
 	default:
@@ -127,6 +131,7 @@ func (c *Client) Do(ctx context.Context, u *Call) {
 // settle ends a call's claims to memory: the user gets the reply, and the arguments
 // back.
 func (k *call) settle() {
+	k.takeBack()
 	if k.kept != nil {
 		if u := k.user; cap(u.Reply) >= len(k.kept.Body) {
 			u.Reply = append(u.Reply[:0], k.kept.Body...)
@@ -145,6 +150,24 @@ func (k *call) settle() {
 			_ = l.TrySend(&cancel) // the server keeps what it has of it, otherwise
 		}
 		<-k.free
+	}
+}
+
+// takeBack makes the memory of the reply the user's alone again. The reply may be there.
+func (k *call) takeBack() {
+	if k.loan == nil {
+		return
+	}
+	if k.kept != nil && k.kept.In(k.loan) {
+		k.user.Reply = k.kept.Body
+		k.kept.Release()
+		k.kept = nil
+	}
+	select {
+	case <-k.loan.Back():
+	default:
+		k.lentTo.Recall(k.loan)
+		<-k.loan.Back()
 	}
 }
 

@@ -12,7 +12,10 @@ import (
 // handler is the Client as its connections see it.
 type handler Client
 
-var _ conn.Handler = (*handler)(nil)
+var (
+	_ conn.Handler = (*handler)(nil)
+	_ conn.Lender  = (*handler)(nil)
+)
 
 // dial connects to a server.
 func (c *Client) dial(p *peer) {
@@ -117,6 +120,28 @@ func (c *Client) receive(t *turn, l *line, in *conn.In, m *session.Message) {
 		}
 	}
 	t.out = c.session.Receive(t.now, l.peer.session, l.id, m, t.out)
+}
+
+// Lend implements [conn.Lender]: a long result is read to where its caller wants it.
+func (h *handler) Lend(p conn.Peer, head *frame.Header, n int) *conn.Memory {
+	c := (*Client)(h)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	l, plain := c.lines[p], head.Flags&(frame.FlagStream|frame.FlagCompressed) == 0
+	if l == nil || l.peer.line != l || !plain {
+		return nil
+	}
+	i := l.peer.session.Call(head.Seq)
+	if i == nil {
+		return nil
+	}
+	k, _ := i.Tag.(*call)
+	if k.async != nil || k.stream != nil || k.loan != nil || cap(k.user.Reply) < n {
+		return nil
+	}
+	k.lentTo, _ = p.(*conn.Conn)
+	k.loan = conn.Lend(k.user.Reply[:n])
+	return k.loan
 }
 
 // Closed implements [conn.Handler].

@@ -59,6 +59,9 @@ func (rd *reader) readInto(p *partial) (err error) {
 	}
 	rd.c.hear()
 	if n == 0 {
+		if rd.recalled(err) {
+			return nil
+		}
 		return rd.readError(err)
 	}
 	a.got = max(n-len(p.rest), 0)

@@ -18,6 +18,8 @@ type Conn struct {
 	opts Options
 	h    Handler
 
+	lender Lender // is the handler, too; nil: it is none
+
 	snd  sender
 	rx   receiver
 	rd   reader
@@ -57,6 +59,7 @@ var _ Peer = (*Conn)(nil)
 
 func newConn(nc net.Conn, opts Options, h Handler, o owner) *Conn {
 	c := &Conn{nc: nc, opts: opts, h: h, owner: o, start: time.Now(), done: make(chan struct{})}
+	c.lender, _ = h.(Lender)
 	c.rx.init(c)
 	c.lend.wake = make(chan struct{}, 1)
 	c.rd = reader{c: c, buf: make([]byte, bufferSize)}

@@ -36,7 +36,8 @@
 //
 // One goroutine reads, cuts and hands over. The body of a long frame is read to
 // where it belongs, and with it the chunks that are expected behind it; what was
-// expected in vain is put right. While one call alone is outstanding, its caller
+// expected in vain is put right. A long reply is read straight to its caller's memory, if
+// the handler is a [Lender]. While one call alone is outstanding, its caller
 // may read instead ([Conn.ReadUntil]). Whoever breaks a rule of the wire is told
 // which, in a GOAWAY, and left; docs/protocol.md has the rules.
 //

@@ -43,6 +43,8 @@ type lending struct {
 	mu     sync.Mutex
 	ctx    context.Context //nolint:containedctx // of the caller that reads
 	kicked bool
+
+	recalled bool // lent memory is to be let go of
 }
 
 // ReadUntil lets a caller that waits for a reply read it by itself. It returns
@@ -104,6 +106,15 @@ func (c *Conn) unkick() {
 		return
 	}
 	l.kicked = false
+	c.resume()
+}
+
+// resume lets reads wait again that kick or Recall has ended, unless the other has, too.
+// It is called with the lock.
+func (c *Conn) resume() {
+	if c.lend.kicked || c.lend.recalled {
+		return
+	}
 	_ = c.nc.SetReadDeadline(time.Time{})
 	if c.Err() != nil { // which had set a deadline of its own
 		_ = c.nc.SetReadDeadline(time.Now().Add(c.opts.Linger))

@@ -18,6 +18,9 @@ type Memory struct {
 	b     []byte
 	class int // 0: not pooled
 	users atomic.Int32
+
+	back     chan struct{} // has an element when all have released it; nil: it is the connection's own
+	recalled atomic.Bool
 }
 
 var memories [maxClass + 1]sync.Pool
@@ -41,7 +44,11 @@ func (m *Memory) Retain() { m.users.Add(1) }
 
 // Release implements [Releaser].
 func (m *Memory) Release() {
-	if m != nil && m.class != 0 && m.users.Add(-1) == 0 {
+	switch {
+	case m == nil || m.users.Add(-1) != 0:
+	case m.back != nil:
+		m.back <- struct{}{}
+	case m.class != 0:
 		memories[m.class].Put(m)
 	}
 }

@@ -69,13 +69,17 @@ func (rd *reader) fill() error {
 		rd.w = copy(rd.buf, rd.buf[rd.r:rd.w])
 		rd.r = 0
 	}
-	n, err := rd.c.nc.Read(rd.buf[rd.w:])
-	rd.w += n
-	rd.c.hear()
-	if n > 0 {
-		return nil
+	for {
+		n, err := rd.c.nc.Read(rd.buf[rd.w:])
+		rd.w += n
+		rd.c.hear()
+		if n > 0 {
+			return nil
+		}
+		if !rd.recalled(err) {
+			return rd.readError(err)
+		}
 	}
-	return rd.readError(err)
 }
 
 // readError says why nothing could be read.
@@ -285,6 +289,15 @@ func (rd *reader) begin(h *frame.Header, e *frame.Ext) (*assembly, error) {
 		rd.long = map[uint64]*assembly{}
 	}
 	rd.long[h.Seq] = a
+	if l := rd.c.lender; l != nil && h.Type == frame.TypeReply {
+		if a.mem = l.Lend(rd.c, &a.h, a.total); a.mem != nil {
+			a.body = a.mem.b[:0:a.total]
+		}
+	}
+	if h.Type == frame.TypeCall && h.Ack != 0 { // it gives memory back that this message can have
+		rd.in = In{Header: frame.Header{Type: frame.TypeAck, Ack: h.Ack}, from: &rd.c.rx}
+		rd.c.h.Message(rd.c, &rd.in)
+	}
 	rd.c.tell(rd.c.rx.reserve(a), false)
 	if err := rd.c.rx.mayHave(a, h.BodyLen); err != nil {
 		return nil, err
