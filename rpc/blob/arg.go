@@ -1,0 +1,71 @@
+package blob
+
+import (
+	"encoding/binary"
+	"fmt"
+)
+
+// ArgLen is the length of an encoded argument, bytes.
+const ArgLen = HandleLen + 16
+
+// MostArgs is how many blobs a call may have as arguments.
+const MostArgs = 64
+
+const argSnapshot = 1
+
+// Arg is a blob as an argument of a call.
+type Arg struct {
+	Handle   Handle // of the bytes; Out: of the account that the result is made for
+	Mode     Mode
+	Snapshot bool   // InOut: unless the call succeeds, the bytes are what they were before it
+	Size     uint64 // Out: how long the result may be at most, bytes
+}
+
+// AppendArgs appends arguments as they go before the body of a message.
+func AppendArgs(dst []byte, args []Arg) []byte {
+	for _, a := range args {
+		flags := byte(0)
+		if a.Snapshot {
+			flags = argSnapshot
+		}
+		dst = append(a.Handle.Append(dst), byte(a.Mode), flags, 0, 0, 0, 0, 0, 0)
+		dst = binary.LittleEndian.AppendUint64(dst, a.Size)
+	}
+	return dst
+}
+
+// ParseArgs decodes the count arguments in front of a message, and returns what is
+// behind them. It fails with [ErrMalformed].
+func ParseArgs(b []byte, count int) (args []Arg, body []byte, err error) {
+	if count < 0 || count > MostArgs || len(b) < count*ArgLen {
+		return nil, nil, fmt.Errorf("%w: %d blobs in %d bytes", ErrMalformed, count, len(b))
+	}
+	for i := range count {
+		a, err := parseArg(b[i*ArgLen : (i+1)*ArgLen])
+		if err != nil {
+			return nil, nil, fmt.Errorf("blob %d: %w", i, err)
+		}
+		args = append(args, a)
+	}
+	return args, b[count*ArgLen:], nil
+}
+
+func parseArg(b []byte) (Arg, error) {
+	h, err := ParseHandle(b[:HandleLen])
+	if err != nil {
+		return Arg{}, err
+	}
+	b = b[HandleLen:]
+	a := Arg{Handle: h, Mode: Mode(b[0]), Snapshot: b[1] == argSnapshot, Size: binary.LittleEndian.Uint64(b[8:])}
+	switch {
+	case a.Mode == Pin || a.Mode >= modes:
+		return Arg{}, fmt.Errorf("%w: %v as an argument", ErrMalformed, a.Mode)
+	case b[1] > argSnapshot || a.Snapshot && a.Mode != InOut:
+		return Arg{}, fmt.Errorf("%w: flags %#x of an argument %v", ErrMalformed, b[1], a.Mode)
+	case [6]byte(b[2:8]) != [6]byte{}:
+		return Arg{}, fmt.Errorf("%w: reserved bytes of an argument are not zero", ErrMalformed)
+	case a.Mode != Out && a.Size != 0:
+		return Arg{}, fmt.Errorf("%w: size %d of an argument %v", ErrMalformed, a.Size, a.Mode)
+	}
+	return a, nil
+}

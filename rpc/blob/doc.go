@@ -1,0 +1,112 @@
+// Package blob keeps what is too large to go through a call: blobs, which a call
+// names by a handle of 64 bytes, whatever their size.
+//
+//	owner ── Allocate, Share ─▶ Table ◀─ Begin, End ── server, for each call
+//	           ◀── Handle ──      │  ▲
+//	                              │  └── Locate, Acquire ── whoever has a handle
+//	                       Need,  │
+//	                       Retired▼
+//	                            memory of a transport: package shm has it
+//
+// All of this package is pure: no I/O, no goroutines, no clock; times and random
+// numbers are passed in. [Table] says which bytes of which segment are whose; it never
+// sees a byte of them. What it wants comes out as values: a [Need] is an operation that
+// waits for a segment, [Table.Retired] are segments to be given back, a [Copy] is bytes
+// to be copied. Package shm is the shell around it that has the memory, shares it
+// between processes of a machine, and sees them die.
+//
+// # Handles
+//
+// A [Handle] is of a range of a blob, with rights: to read, to write. Its token is a MAC
+// of everything that it says, by a key that only the table has; so nobody makes a
+// handle but the table, and the table keeps nothing for one that it has made.
+// [Table.Slice] makes a narrower one of any; nothing makes a wider one. An id is used
+// again, with the next generation: a handle of what has been freed is of nothing,
+// for ever. The domain is another one in each life of the process that has the table.
+// The handle that [Table.Join] gives is of an account: who has it may have results
+// made at the cost of that party.
+//
+// A handle is a key. It goes where calls go, and into no log: [Handle.String] leaves
+// the token out.
+//
+// # A blob
+//
+//	                Allocate               Share
+//	freed ────────────────────▶ allocated ────────▶ shared ──┐ Share, Slice,
+//	  ▲ ▲                          │   ▲               │  ▲  │ Acquire, Begin
+//	  │ │            Free, Leave   │   │ End: success  │  └──┘
+//	  │ └──────────────────────────┘   │               │ Free, Leave of its owner
+//	  │                              pending           ▼
+//	  │                                ▲           draining ── no new users
+//	  │                                │ Begin: out    │
+//	  └── nobody uses it any more ─────┼───────────────┘
+//	                                   │
+//	      End: no success ◀────────────┘
+//
+// References keep a blob: its owner's, until Free; one for each Acquire, which ends by
+// Release, or with its own lease; one for each argument of a call, until Settle. With a
+// party go the references that it has for itself. Those of a call stay until its server
+// has said how it ended, because the callee may have replied and then gone. If nothing
+// is said within [Config].Grace of the callee's death, half a second, the call counts
+// as crashed: [Table.Expire] names it, to be ended so.
+//
+// Who writes is alone: bytes that somebody uses as InOut or Out nobody else uses, and
+// what is in the way is [ErrBusy]. The owner itself is asked to keep away from what it
+// has lent; it has the memory, and nothing here could stop it.
+//
+// # Arguments of calls
+//
+//	mode              the callee       success            error            crash
+//	in                reads            –                  –                –
+//	out               reads, writes    the caller's       never seen       never seen
+//	inout             reads, writes    as written         as written       dirty
+//	inout, snapshot   reads, writes    as written         as before        as before
+//
+// Dirty bytes are nobody's, until the owner accepts them; a call that leaves some
+// must not be run again by itself ([Ended].Dirty). A snapshot is copied when the call
+// begins, and back when it fails; without one nothing is copied.
+//
+// # Memory
+//
+// Segments are what processes map, as a whole, once. So a segment has one owner's
+// blobs only, and those that others may write are in other segments than those that
+// they may only read. Within one, a blob is a run of whole pages, of a size class (four
+// to a doubling: less than a fifth is wasted, beyond four pages). Runs that are free
+// together are one; a blob that is larger than half of the largest segment has one for
+// itself. A group's next segment is as large as all before it, so there are few. Empty
+// ones are kept for ten seconds, or until others need the memory.
+//
+// # What is bounded
+//
+// [Limits]: the memory of all segments; bytes and blobs of a party, and twice its bytes
+// of segments, so that one who leaves holes takes no more than that; parties. What
+// exceeds one is a [QuotaError], which says what there is and changes nothing.
+//
+// # The seam for calls
+//
+// Calls do not carry blobs yet. What it takes:
+//
+//   - HELLO: a feature bit; without it on both sides the extension is not sent.
+//   - CALL and REPLY, and items of streams: an extension, one byte, the number of blobs
+//     (1 to [MostArgs]). So many arguments of [ArgLen] bytes ([AppendArgs],
+//     [ParseArgs]) precede the body of the message; they count to its length and to the
+//     hash of a call's arguments, so a call that comes again with other blobs is refused.
+//   - The server, when a call's turn has come: Begin, with the worker's party, the
+//     Copies, and then the CALL to the worker with the handles of the [Loan] in place of
+//     the client's. [ErrBusy] and [ErrQuota] are refusals: NotExecuted, to be tried
+//     again later. All other errors are the caller's: NotExecuted.
+//   - The server, when the worker has replied or died: End, the Copies, Settle, and then
+//     the REPLY, with an argument of mode Out for each result. A result is the caller's,
+//     until that frees it, or leaves.
+//   - The client: results below a threshold (64 KiB) go in the message.
+//
+// A transport to other machines joins a party with a lease for each, and one without
+// for as long as a device may write: what it has pinned is not freed before it leaves.
+//
+// # What a crash loses
+//
+// Of a party: what it had, at once or with its lease; others keep what they use. Of a
+// callee: nothing but its results; see the table above. Of the process that has the
+// table: all blobs. The next one has another domain, so that what was known of the old
+// ones is refused and never mistaken.
+package blob

@@ -1,0 +1,378 @@
+package blob
+
+import (
+	"testing"
+	"time"
+)
+
+var aCall, anotherCall = Call{Session: [16]byte{1}, Seq: 1}, Call{Session: [16]byte{1}, Seq: 2}
+
+// scene is a caller with a blob, and a callee.
+type scene struct {
+	*world
+	caller, callee PartyID
+	account        Handle
+	own, lent      Handle // of the same blob: the owner's, and one to be passed on
+}
+
+func newScene(t failer) *scene {
+	s := &scene{world: newWorld(t, Config{})}
+	s.caller, s.account = s.joinWith("caller", 0)
+	s.callee = s.join("callee")
+	s.own = s.allocate(s.caller, 10_000, Read|Write)
+	s.lent = s.share(s.caller, s.own, 0, 10_000, Read|Write)
+	return s
+}
+
+// rest checks that calls have left nothing but the caller's blob, and so many more.
+func (s *scene) rest(more uint64) {
+	s.t.Helper()
+	s.audit()
+	if now := s.Snapshot(s.now); now.Blobs != 1+more || now.Calls != 0 || len(now.Holdings) != int(1+more) {
+		s.t.Fatalf("after the call: %+v", now)
+	}
+}
+
+func TestACallReadsItsArgument(t *testing.T) {
+	s := newScene(t)
+	loan, err := s.begin(aCall, s.callee, Arg{Handle: s.lent, Mode: In})
+	if err != nil || len(loan.Copies) != 0 {
+		t.Fatal(loan, err)
+	}
+	h := loan.Args[0]
+	place, err := s.Locate(s.callee, aCall, h)
+	if err != nil || place.Length != 10_000 || place.Write {
+		t.Errorf("argument is at %+v, %v", place, err)
+	}
+	if h.Rights != Read {
+		t.Errorf("it may be used with %v", h.Rights)
+	}
+	_, err = s.Locate(s.callee, anotherCall, h)
+	wantErr(t, "located for another call", err, ErrCall)
+	_, err = s.Locate(s.caller, aCall, h)
+	wantErr(t, "located by another party", err, ErrCall)
+	_, err = s.Locate(s.callee, aCall, s.lent)
+	wantErr(t, "located to write", err, ErrGone)
+	forged := h
+	forged.Rights = Read | Write
+	_, err = s.Locate(s.callee, aCall, forged)
+	wantErr(t, "located by a forged handle", err, ErrForged)
+	_, err = s.Locate(s.callee, Call{}, h)
+	wantErr(t, "located as if it were its own", err, ErrRights)
+
+	if _, err := s.begin(anotherCall, s.callee, Arg{Handle: s.lent, Mode: In}); err != nil {
+		t.Errorf("two calls read: %v", err)
+	}
+	s.end(anotherCall, Succeeded)
+	if e := s.end(aCall, Crashed); e.Dirty {
+		t.Error("what was only read is dirty")
+	}
+	s.rest(0)
+}
+
+func TestACallKeepsWhatItsCallerLetsGo(t *testing.T) {
+	s := newScene(t)
+	loan, err := s.begin(aCall, s.callee, Arg{Handle: s.lent, Mode: InOut})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Leave(s.now, s.caller)
+	s.give()
+	if place, err := s.Locate(s.callee, aCall, loan.Args[0]); err != nil || s.segments[place.Segment] == 0 {
+		t.Errorf("its argument is at %+v, %v", place, err)
+	}
+	s.end(aCall, Succeeded)
+	if now := s.Snapshot(s.now); now.Blobs != 0 || len(s.segments) != 0 {
+		t.Errorf("left: %+v", now)
+	}
+}
+
+func TestAResultIsSeenWhenTheCallHasSucceeded(t *testing.T) {
+	s := newScene(t)
+	loan, err := s.begin(aCall, s.callee, Arg{Handle: s.account, Mode: Out, Size: 5000})
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := loan.Args[0]
+	if place, err := s.Locate(s.callee, aCall, h); err != nil || !place.Write || place.Length != 5000 {
+		t.Errorf("result is to be written at %+v, %v", place, err)
+	}
+	_, err = s.Locate(s.caller, Call{}, h)
+	wantErr(t, "seen by its caller before the call has ended", err, ErrGone)
+
+	_, err = s.End(aCall, Succeeded, []uint64{5001})
+	wantErr(t, "longer than it was to be", err, ErrRange)
+	_, err = s.End(aCall, Succeeded, nil)
+	wantErr(t, "of unknown length", err, ErrMalformed)
+	_, err = s.End(aCall, Succeeded, []uint64{1, 1})
+	wantErr(t, "of two results, one was asked for", err, ErrMalformed)
+
+	e := s.end(aCall, Succeeded, 42)
+	place, err := s.Locate(s.caller, Call{}, e.Results[0])
+	if err != nil || place.Length != 42 {
+		t.Errorf("result is at %+v, %v", place, err)
+	}
+	s.rest(1)
+	if err := s.Free(s.now, s.caller, e.Results[0]); err != nil {
+		t.Error(err)
+	}
+	s.rest(0)
+}
+
+func TestAResultOfACallThatDoesNotSucceedIsNeverSeen(t *testing.T) {
+	for _, outcome := range []Outcome{Failed, Crashed} {
+		s := newScene(t)
+		if _, err := s.begin(aCall, s.callee, Arg{Handle: s.account, Mode: Out, Size: 5000}); err != nil {
+			t.Fatal(err)
+		}
+		if e := s.end(aCall, outcome); len(e.Results) != 0 || e.Dirty {
+			t.Errorf("outcome %d: %+v", outcome, e)
+		}
+		s.rest(0)
+	}
+}
+
+func TestAResultOfACallerThatHasGoneGoesToo(t *testing.T) {
+	s := newScene(t)
+	if _, err := s.begin(aCall, s.callee, Arg{Handle: s.account, Mode: Out, Size: 5000}); err != nil {
+		t.Fatal(err)
+	}
+	s.Leave(s.now, s.caller)
+	e := s.end(aCall, Succeeded, 1)
+	_, err := s.Locate(s.caller, Call{}, e.Results[0])
+	wantErr(t, "result of the dead", err, ErrGone)
+	if now := s.Snapshot(s.now); now.Blobs != 0 || len(s.segments) != 0 {
+		t.Errorf("left: %+v", now)
+	}
+}
+
+func TestInOutWithoutASnapshot(t *testing.T) {
+	for name, c := range map[string]struct {
+		outcome Outcome
+		dirty   bool
+	}{
+		"a success leaves what it wrote":   {Succeeded, false},
+		"an error, too: it ended in order": {Failed, false},
+		"a crash leaves it half written":   {Crashed, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newScene(t)
+			loan, err := s.begin(aCall, s.callee, Arg{Handle: s.lent, Mode: InOut})
+			if err != nil || len(loan.Copies) != 0 {
+				t.Fatal(loan, err)
+			}
+			_, err = s.begin(anotherCall, s.callee, Arg{Handle: s.lent, Mode: In})
+			wantErr(t, "another call reads meanwhile", err, ErrBusy)
+			if e := s.end(aCall, c.outcome); e.Dirty != c.dirty || len(e.Copies) != 0 {
+				t.Errorf("%+v", e)
+			}
+			s.rest(0)
+			_, err = s.begin(anotherCall, s.callee, Arg{Handle: s.lent, Mode: In})
+			if !c.dirty {
+				if err != nil {
+					t.Error(err)
+				}
+				return
+			}
+			wantErr(t, "used by the next call", err, ErrDirty)
+			wantErr(t, "accepted by who does not own it", s.Accept(s.callee, s.own), ErrRights)
+			if err := s.Accept(s.caller, s.own); err != nil {
+				t.Fatal(err)
+			}
+			if _, err = s.begin(anotherCall, s.callee, Arg{Handle: s.lent, Mode: In}); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+func TestInOutWithASnapshot(t *testing.T) {
+	for name, c := range map[string]struct {
+		outcome Outcome
+		restore bool
+	}{
+		"a success leaves what it wrote":     {Succeeded, false},
+		"an error leaves what was before":    {Failed, true},
+		"a crash, too, and nothing is dirty": {Crashed, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newScene(t)
+			part, err := s.Slice(s.lent, 5000, 300, Read|Write)
+			if err != nil {
+				t.Fatal(err)
+			}
+			loan, err := s.begin(aCall, s.callee, Arg{Handle: part, Mode: InOut, Snapshot: true})
+			if err != nil || len(loan.Copies) != 1 {
+				t.Fatal(loan, err)
+			}
+			saved := loan.Copies[0]
+			if saved.From.Length != 300 || saved.To.Length != 300 || saved.From.Offset%Page != 5000%Page {
+				t.Errorf("copied %+v", saved)
+			}
+			s.audit()
+			e, err := s.End(aCall, c.outcome, nil)
+			if err != nil || e.Dirty {
+				t.Fatalf("%+v, %v", e, err)
+			}
+			if restored := len(e.Copies) == 1; restored != c.restore ||
+				restored && (e.Copies[0].From.Offset != saved.To.Offset || e.Copies[0].To.Offset != saved.From.Offset) {
+				t.Errorf("copied %+v, saved %+v", e.Copies, saved)
+			}
+			_, err = s.begin(anotherCall, s.callee, Arg{Handle: s.lent, Mode: In})
+			wantErr(t, "used before it is restored", err, ErrBusy)
+			_, err = s.End(aCall, Succeeded, nil)
+			wantErr(t, "ended twice", err, ErrCall)
+			if err := s.Settle(s.now, aCall); err != nil {
+				t.Error(err)
+			}
+			wantErr(t, "settled twice", s.Settle(s.now, aCall), ErrCall)
+			s.rest(0)
+		})
+	}
+}
+
+func TestACallGetsAllItsArgumentsOrNone(t *testing.T) {
+	stale := newScene(t).lent
+	for name, c := range map[string]struct {
+		last func(*scene) Arg
+		want error
+	}{
+		"the same bytes twice, to be written": {func(s *scene) Arg { return Arg{Handle: s.lent, Mode: InOut} }, ErrBusy},
+		"a forged handle": {func(s *scene) Arg {
+			s.lent.Length--
+			return Arg{Handle: s.lent, Mode: In}
+		}, ErrForged},
+		"no account to make a result for": {func(s *scene) Arg { return Arg{Handle: s.lent, Mode: Out, Size: 1} }, ErrRights},
+		"a forged account": {func(s *scene) Arg {
+			s.account.ID = 2
+			return Arg{Handle: s.account, Mode: Out, Size: 1}
+		}, ErrForged},
+		"an account of another domain": {func(s *scene) Arg {
+			s.account.Domain = Domain{7}
+			return Arg{Handle: s.account, Mode: Out, Size: 1}
+		}, ErrDomain},
+		"an account as an argument": {func(s *scene) Arg { return Arg{Handle: s.account, Mode: In} }, ErrRights},
+		"a result beyond the quota": {func(s *scene) Arg { return Arg{Handle: s.account, Mode: Out, Size: 2 << 30} }, ErrQuota},
+		"a pin":                     {func(s *scene) Arg { return Arg{Handle: s.lent, Mode: Pin} }, ErrRights},
+		"what is read only, to be written": {func(s *scene) Arg {
+			h := s.share(s.caller, s.own, 0, 1, Read)
+			return Arg{Handle: h, Mode: InOut}
+		}, ErrRights},
+		"what is not shared": {func(s *scene) Arg { return Arg{Handle: s.allocate(s.caller, 1, Read), Mode: In} }, ErrRights},
+		"what is freed": {func(s *scene) Arg {
+			h := s.allocate(s.caller, 1, Read)
+			_ = s.Free(s.now, s.caller, h)
+			return Arg{Handle: h, Mode: In}
+		}, ErrGone},
+		"what was of an earlier life of the server": {func(*scene) Arg {
+			h := stale
+			h.Domain = Domain{8}
+			return Arg{Handle: h, Mode: In}
+		}, ErrDomain},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newScene(t)
+			last := c.last(s)
+			blobs := s.Snapshot(s.now).Blobs
+			_, err := s.begin(aCall, s.callee,
+				Arg{Handle: s.account, Mode: Out, Size: 6 << 20},
+				Arg{Handle: newHandleOf(s), Mode: InOut, Snapshot: true}, last)
+			wantErr(t, "begin", err, c.want)
+			s.audit()
+			if now := s.Snapshot(s.now); now.Blobs != blobs || now.Calls != 0 {
+				t.Errorf("left: %+v", now)
+			}
+			if _, err := s.begin(aCall, s.callee); err != nil {
+				t.Errorf("the call with other arguments: %v", err)
+			}
+		})
+	}
+}
+
+// newHandleOf is a valid argument to be written.
+func newHandleOf(s *scene) Handle {
+	part, err := s.Slice(s.share(s.caller, s.own, 9000, 100, Read|Write), 0, 100, Read|Write)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return part
+}
+
+func TestASnapshotCountsToTheQuotaOfItsBlob(t *testing.T) {
+	s := &scene{world: newWorld(t, Config{Limits: Limits{PartyBlobs: 1}})}
+	s.caller, _ = s.joinWith("caller", 0)
+	s.callee = s.join("callee")
+	s.own = s.allocate(s.caller, 10, Read|Write)
+	s.lent = s.share(s.caller, s.own, 0, 10, Read|Write)
+	_, err := s.begin(aCall, s.callee, Arg{Handle: s.lent, Mode: InOut, Snapshot: true})
+	wantErr(t, "begin", err, ErrQuota)
+	s.rest(0)
+}
+
+func TestBeginTwiceAndForNobody(t *testing.T) {
+	s := newScene(t)
+	if _, err := s.begin(aCall, s.callee); err != nil {
+		t.Fatal(err)
+	}
+	_, err := s.begin(aCall, s.callee)
+	wantErr(t, "begun twice", err, ErrCall)
+	_, err = s.begin(anotherCall, 99)
+	wantErr(t, "for nobody", err, ErrParty)
+	wantErr(t, "settled before it has ended", s.Settle(s.now, aCall), ErrCall)
+	_, err = s.End(anotherCall, Failed, nil)
+	wantErr(t, "ended and not begun", err, ErrCall)
+}
+
+// TestTheDeathOfACallee: its server says how the call ended, as the callee may have
+// replied before it died; if nobody says anything for a while, it has crashed.
+func TestTheDeathOfACallee(t *testing.T) {
+	s := newScene(t)
+	for _, c := range []Call{aCall, anotherCall} {
+		h, err := s.Slice(s.lent, c.Seq*100, 100, Read|Write)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.begin(c, s.callee, Arg{Handle: h, Mode: InOut}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.Leave(s.now, s.callee)
+	if crashed := s.later(s.Grace - 1); len(crashed) != 0 {
+		t.Errorf("crashed before the grace is over: %v", crashed)
+	}
+	if e := s.end(aCall, Succeeded); e.Dirty {
+		t.Error("a call that succeeded is dirty")
+	}
+	crashed := s.later(1)
+	if len(crashed) != 1 || crashed[0] != anotherCall {
+		t.Fatalf("crashed: %v", crashed)
+	}
+	if e := s.end(anotherCall, Crashed); !e.Dirty {
+		t.Error("a call that crashed is not dirty")
+	}
+	if crashed := s.later(time.Hour); len(crashed) != 0 {
+		t.Errorf("crashed again: %v", crashed)
+	}
+	s.rest(0)
+}
+
+func TestSnapshotListsWhoHasWhat(t *testing.T) {
+	s := newScene(t)
+	s.now += time.Second
+	if _, err := s.begin(aCall, s.callee, Arg{Handle: s.lent, Mode: In}); err != nil {
+		t.Fatal(err)
+	}
+	s.now += time.Second
+	got := s.Snapshot(s.now)
+	if len(got.Holdings) != 2 || got.Calls != 1 || got.Parties != 2 || got.Segments != 1 || got.Bytes != 4<<20 {
+		t.Fatalf("%+v", got)
+	}
+	want := Holding{ID: 1, Generation: 1, Size: 10_000, Memory: 3 * Page, State: Shared, Holder: "caller", Owner: true, Age: 2 * time.Second}
+	if got.Holdings[0] != want {
+		t.Errorf("owner: %+v", got.Holdings[0])
+	}
+	want.Holder, want.Owner, want.Mode, want.Call, want.Age = "callee", false, In, aCall, time.Second
+	if got.Holdings[1] != want {
+		t.Errorf("callee: %+v", got.Holdings[1])
+	}
+}
