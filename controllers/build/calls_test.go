@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"rpcpool.dev/api/v1alpha1"
 	"rpcpool.dev/internal/local"
@@ -43,6 +44,13 @@ func parsedCalls(t *testing.T, pool *v1alpha1.RPCPool) (calls.Options, supervise
 	o, err := f.Options()
 	if err != nil {
 		t.Fatal(err)
+	}
+	j, err := f.Join()
+	want := calls.JoinOptions{
+		Tracker: TrackerAddress(pool), Service: pool.DeviceKey(), Name: podFields["metadata.name"], Advertise: podFields["status.podIP"],
+	}
+	if j == nil || err != nil || !cmp.Equal(*j, want, cmpopts.IgnoreUnexported(calls.JoinOptions{}), cmpopts.IgnoreFields(calls.JoinOptions{}, "Client")) {
+		t.Errorf("it joins as %+v, %v; want %+v", j, err, want)
 	}
 	t.Cleanup(func() { _ = o.Listeners[0].Close() })
 	limits, dump, err := l.Limits()

@@ -110,7 +110,8 @@ func flags(pool *v1alpha1.RPCPool) []string {
 func callFlags(pool *v1alpha1.RPCPool) []string {
 	s := &pool.Spec.Server
 	f := []string{
-		"--protocol", "rpc", "--listen", port(s.Port),
+		"--protocol", "rpc", "--listen", port(s.Port), "--advertise", "$(POD_IP)",
+		"--tracker", TrackerAddress(pool), "--service", literal(pool.DeviceKey()), "--name", "$(POD_NAME)",
 		"--agent-socket", socket, "--metrics", port(MetricsPort),
 		"--workers", strconv.Itoa(int(s.Calls.Workers)), "--concurrency", strconv.Itoa(int(s.Calls.Concurrency)),
 		"--journal", journal, "--journal-size", inBytes(s.Calls.JournalSize),

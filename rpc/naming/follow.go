@@ -39,7 +39,7 @@ type feed struct {
 	service string
 	client  *rpc.Client
 	told    []registry.Endpoint
-	alive   map[string]bool // instances that it has been told of, and not that they are dead
+	alive   map[string]uint64 // epochs of instances that it has been told of, and not that they are dead
 }
 
 // Follow begins to follow the registry that the client calls. It must be closed.
@@ -75,7 +75,7 @@ func (f *Follower) View() *registry.View { return f.view }
 func (f *Follower) Feed(service string, c *rpc.Client) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	d := &feed{service: service, client: c, alive: map[string]bool{}}
+	d := &feed{service: service, client: c, alive: map[string]uint64{}}
 	f.feeds = append(f.feeds, d)
 	return d.update(f.view)
 }
@@ -172,7 +172,7 @@ func (d *feed) update(v *registry.View) error {
 	}
 	d.told = now
 	for _, e := range now {
-		d.alive[e.ID] = true
+		d.alive[e.ID] = e.Epoch
 	}
 	return nil
 }
@@ -187,9 +187,11 @@ func (d *feed) fence(v *registry.View) {
 	for _, n := range v.Nodes() {
 		there[n.Endpoint().ID] = true
 	}
-	for id := range d.alive {
+	for id, epoch := range d.alive {
 		if !there[id] {
-			d.client.Fenced(id)
+			if !registry.Lasting(epoch) {
+				d.client.Fenced(id)
+			}
 			delete(d.alive, id)
 		}
 	}

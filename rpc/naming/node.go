@@ -28,6 +28,9 @@ type NodeOptions struct {
 	// and the node registers anew. It must not close the node, which waits for it.
 	// Default: nothing has to end.
 	OnFence func()
+	// Lasting: what runs goes on without a lease, until the registry answers again, and
+	// nobody is ever told that it has ended. OnFence is not called.
+	Lasting bool
 	// Registrar has times for tests, and Life. What is set above and Random are filled in.
 	Registrar registry.RegistrarOptions
 	Log       *slog.Logger // default: none
@@ -64,7 +67,7 @@ func Start(registryClient rpc.Caller, opts NodeOptions) (*Node, error) {
 	}
 	opts.Log = opts.Log.With("node", opts.ID)
 	o := opts.Registrar
-	o.ID, o.Secret, o.Random = opts.ID, opts.Secret, randv2.Float64
+	o.ID, o.Secret, o.Random, o.Lasting = opts.ID, opts.Secret, randv2.Float64, opts.Lasting
 	if o.Secret == (registry.Secret{}) {
 		o.Secret = newSecret()
 	}
@@ -173,7 +176,11 @@ func (n *Node) note() {
 	if c.Cause != nil {
 		level = slog.LevelWarn
 	}
-	n.opts.Log.Log(n.ctx, level, "node is "+c.Phase.String(), "rank", c.Claim.Rank, "epoch", c.Claim.Epoch, "err", c.Cause)
+	what := "node is " + c.Phase.String()
+	if c.Phase == registry.PhaseFenced && n.opts.Lasting {
+		what = "node has no lease, and goes on"
+	}
+	n.opts.Log.Log(n.ctx, level, what, "rank", c.Claim.Rank, "epoch", c.Claim.Epoch, "err", c.Cause)
 }
 
 // fence ends what the lost epoch had, and begins anew.
@@ -183,10 +190,14 @@ func (n *Node) fence() {
 		n.gone(l)
 	}
 	n.mu.Unlock()
-	n.opts.OnFence()
+	if !n.opts.Lasting {
+		n.opts.OnFence()
+	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.secret = newSecret()
+	if !n.opts.Lasting { // the same instance goes on, otherwise
+		n.secret = newSecret()
+	}
 	n.reg.Revive(n.now(), n.secret)
 }
 

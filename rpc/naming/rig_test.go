@@ -109,17 +109,21 @@ type machine struct {
 	server   *rpc.Server
 	fenced   chan struct{} // one for each OnFence
 	hang     chan struct{} // closed to let Hang return
+	hangs    chan struct{} // one for each that hangs
 }
 
 // join starts a machine whose servers are of the services.
 func (s *site) join(id string, services ...registry.Service) *machine {
 	s.t.Helper()
-	m := &machine{registry: s.client(), fenced: make(chan struct{}, 100), hang: make(chan struct{})}
-	at := m.serve(s.t, id)
+	return s.joinAs(NodeOptions{ID: id, Services: services})
+}
+
+func (s *site) joinAs(o NodeOptions) *machine {
+	s.t.Helper()
+	m := &machine{registry: s.client(), fenced: make(chan struct{}, 100), hang: make(chan struct{}), hangs: make(chan struct{}, 100)}
+	o.Endpoints, o.Registrar, o.OnFence = m.serve(s.t, o.ID), eager, func() { m.fenced <- struct{}{} }
 	var err error
-	m.Node, err = Join(soon(s.t), m.registry, NodeOptions{
-		ID: id, Endpoints: at, Services: services, Registrar: eager, OnFence: func() { m.fenced <- struct{}{} },
-	})
+	m.Node, err = Join(soon(s.t), m.registry, o)
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -136,6 +140,7 @@ func (m *machine) serve(t testing.TB, id string) registry.Endpoints {
 	rpc.Handle(m.server, "Who", func(context.Context, int) (string, error) { return id, nil })
 	rpc.Handle(m.server, "Hang", func(ctx context.Context, patient bool) (string, error) {
 		if patient {
+			m.hangs <- struct{}{}
 			select {
 			case <-m.hang:
 			case <-ctx.Done():

@@ -322,6 +322,42 @@ func TestS3_29_WhatIsOpenAtAFencedNodeEndsOrGoesToAnother(t *testing.T) {
 	}
 }
 
+// TestALastingNodeGoesOnWithoutTheRegistry: what runs there is not ended, nobody is told
+// that it has, and clients have it again when the registry has.
+func TestALastingNodeGoesOnWithoutTheRegistry(t *testing.T) {
+	s := serve(t, Options{Registry: registry.Options{Lease: short}})
+	f := s.follow()
+	c := users(t, f, "echo")
+	n := s.joinAs(NodeOptions{ID: "lasting", Services: []registry.Service{{Name: "echo"}}, Lasting: true})
+	ctx := soon(t)
+	if err := c.Ready(ctx, 1); err != nil {
+		t.Fatal(err)
+	}
+	was := n.Condition().Claim.Epoch
+	once := rpc.Spawn[string](ctx, c, "Hang", true)
+	await(t, "it runs", n.hangs)
+	s.stop()
+	for n.Condition().Claim.Epoch != 0 {
+		sleep(ctx, time.Millisecond)
+	}
+	s.next()
+	for n.Condition().Claim.Epoch == 0 {
+		sleep(ctx, time.Millisecond)
+	}
+	if is := n.Condition().Claim.Epoch; is <= was || !registry.Lasting(is) {
+		t.Errorf("epoch %#x, it was %#x", is, was)
+	}
+	close(n.hang)
+	if who, err := once.Get(ctx); who != "lasting" || err != nil {
+		t.Errorf("the call that ran: %q, %v", who, err)
+	}
+	select {
+	case <-n.fenced:
+		t.Error("its workers were ended")
+	default:
+	}
+}
+
 func TestAWatcherGetsManyChangesAtOnceAndOnlyWhatIsNew(t *testing.T) {
 	const n = 20
 	s := serve(t, Options{Coalesce: time.Second, Registry: registry.Options{Lease: long}})

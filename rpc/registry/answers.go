@@ -22,7 +22,11 @@ func (r *Registrar) Confirmed(now time.Duration, attempt uint64, ack *Ack) []Hel
 	if !r.takes(now, attempt) {
 		return nil
 	}
-	if err := ack.check(); err != nil {
+	err := ack.check()
+	if err == nil && Lasting(ack.Epoch) != r.opts.Lasting {
+		err = fmt.Errorf("a confirmation has epoch %#x, of another kind of node", ack.Epoch)
+	}
+	if err != nil {
 		r.retry(now, err)
 		return nil
 	}

@@ -13,7 +13,7 @@ type State uint8
 const (
 	StateUnknown State = iota // nothing is known: wait, and ask again
 	StateAlive                // its lease runs
-	StateSuspect              // its node must have ended its workers; its clock is not trusted yet
+	StateSuspect              // its node must have ended its workers; its clock is not trusted yet. If it is lasting: nobody knows
 	StateFenced               // it does nothing any more, and never will
 )
 
@@ -34,10 +34,17 @@ func (r *Registry) State(now time.Duration, epoch uint64) State {
 		return StateAlive
 	case n != nil:
 		return StateSuspect
-	case epoch == 0 || epoch > r.epoch, epoch < r.base && r.now < r.settled():
+	case !r.over(epoch):
 		return StateUnknown
+	case Lasting(epoch):
+		return StateSuspect
 	}
-	return StateFenced // every epoch that was given is a member's, or over
+	return StateFenced
+}
+
+// over tells whether an epoch was given and is nobody's any more.
+func (r *Registry) over(epoch uint64) bool {
+	return epoch != 0 && epoch <= r.epoch && (epoch >= r.base || r.now >= r.settled()) && r.byEpoch[epoch] == nil
 }
 
 // settled is when all those nodes have fenced themselves that the registry before
@@ -60,7 +67,7 @@ func (r *Registry) Renew(now time.Duration, m *Renewal) error {
 func (r *Registry) Deregister(now time.Duration, o *Owner) error {
 	n, err := r.member(now, o)
 	if err != nil {
-		if r.State(now, o.Epoch) == StateFenced {
+		if r.over(o.Epoch) {
 			return nil
 		}
 		return err
@@ -81,7 +88,7 @@ func (r *Registry) member(now time.Duration, o *Owner) (*member, error) {
 		return n, nil
 	case n != nil:
 		return nil, refuse(Twin, 0, "epoch %#x is another instance's", o.Epoch)
-	case r.State(now, o.Epoch) == StateFenced:
+	case r.over(o.Epoch):
 		return nil, refuse(Fenced, 0, "epoch %#x is over", o.Epoch)
 	}
 	return nil, refuse(Unknown, 0, "epoch %#x is not known here", o.Epoch)
@@ -119,7 +126,7 @@ func (r *Registry) advance(now time.Duration) {
 	}
 }
 
-// end fences a node off: whatever it had is free.
+// end fences a node off, or forgets a lasting one: whatever it had is free.
 func (r *Registry) end(n *member) {
 	delete(r.byID, n.node.ID)
 	delete(r.byEpoch, n.node.Epoch)

@@ -39,6 +39,7 @@ type Registration struct {
 	Load      uint32    `cbor:"6,keyasint,omitempty"` // calls that wait
 	Claim     Claim     `cbor:"7,keyasint"`           // what it has been given before; zero: nothing
 	Held      []Held    `cbor:"8,keyasint,omitempty"` // all locks that it has
+	Lasting   bool      `cbor:"9,keyasint,omitempty"` // it goes on without a lease
 }
 
 // Claim is what a node was given by this registry or the one before it.
@@ -71,6 +72,9 @@ func (m *Registration) check() error {
 		if h.Number == 0 || h.Token == 0 {
 			return fmt.Errorf("lock %q is claimed by request %d with token %d", h.Name, h.Number, h.Token)
 		}
+	}
+	if m.Claim.Epoch != 0 && Lasting(m.Claim.Epoch) != m.Lasting {
+		return fmt.Errorf("epoch %#x is claimed, of another kind of node", m.Claim.Epoch)
 	}
 	if m.Claim.Rank >= MaxNodes {
 		return fmt.Errorf("rank %d is claimed, and there are at most %d", m.Claim.Rank, MaxNodes)

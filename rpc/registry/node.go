@@ -53,6 +53,10 @@ type Node struct {
 	Services  []Service `cbor:"5,keyasint,omitempty"` // sorted; not to be changed
 }
 
+// Lasting tells of an epoch whether its node goes on without a lease. Such a node is not
+// fenced when the registry does not hear of it any more: what runs there, nobody knows.
+func Lasting(epoch uint64) bool { return epoch != 0 && epoch%2 == 0 }
+
 // Digest proves that two views are equal: it is of all nodes together, and in no
 // order. It is good against mistakes, not against forgers.
 type Digest [16]byte

@@ -16,6 +16,7 @@ type RegistrarOptions struct {
 	Most    time.Duration  // longest pause; while there is a lease to lose, half of its Renew if that is less. Default 10 s
 	Timeout time.Duration  // of one attempt. Default 2.5 s
 	Random  func() float64 // within [0, 1); spreads nodes that have lost the same registry
+	Lasting bool           // without a lease its owner ends its locks, and no workers
 }
 
 func (o RegistrarOptions) withDefaults() (RegistrarOptions, error) {
@@ -165,7 +166,7 @@ func (r *Registrar) wake() time.Duration {
 func (r *Registrar) registration() *Registration {
 	m := &Registration{
 		ID: r.opts.ID, Secret: r.opts.Secret, Revision: r.attempt, Endpoints: r.endpoints,
-		Services: slices.Clone(r.services), Load: r.load, Held: slices.Clone(r.held),
+		Services: slices.Clone(r.services), Load: r.load, Held: slices.Clone(r.held), Lasting: r.opts.Lasting,
 	}
 	if r.ack != nil {
 		m.Claim = Claim{Rank: r.ack.Rank, Epoch: r.ack.Epoch}

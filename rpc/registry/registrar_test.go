@@ -45,7 +45,7 @@ func (a *agent) step() Action {
 func ackOf(term uint64, m *Registration) *Ack {
 	c := m.Claim
 	if c.Epoch == 0 {
-		c = Claim{3, term<<32 + 4}
+		c = Claim{3, term<<32 + 3}
 	}
 	services := append([]Service(nil), m.Services...)
 	for i := range services {
@@ -70,7 +70,7 @@ func TestS1_05_ANodeRegistersAndRenews(t *testing.T) {
 	}
 	a.Confirmed(a.now+time.Second, do.Attempt, ackOf(7, do.Register))
 	c := a.Condition()
-	if c.Phase != Registered || c.Claim != (Claim{3, 7<<32 + 4}) || c.Until != began+15*time.Second {
+	if c.Phase != Registered || c.Claim != (Claim{3, 7<<32 + 3}) || c.Until != began+15*time.Second {
 		t.Fatalf("%+v", c)
 	}
 	if a.Services()[0].ID != 7<<32+9 {
@@ -79,7 +79,7 @@ func TestS1_05_ANodeRegistersAndRenews(t *testing.T) {
 	a.SetLoad(5)
 	for i := range 10 {
 		do = a.step()
-		if do.Renew == nil || do.Renew.Owner != (Owner{7<<32 + 4, secretOf("a")}) || do.Renew.Load != 5 {
+		if do.Renew == nil || do.Renew.Owner != (Owner{7<<32 + 3, secretOf("a")}) || do.Renew.Load != 5 {
 			t.Fatalf("%+v", do)
 		}
 		if want := began + time.Duration(i+1)*5*time.Second; a.now != want {
@@ -208,7 +208,7 @@ func TestANodeRegistersAgainWithANewRegistry(t *testing.T) {
 	a.Failed(a.now, do.Attempt, &Refusal{Code: Unknown, Text: "who?"})
 	at := a.now
 	do = a.step()
-	if m := do.Register; m == nil || m.Claim != (Claim{3, 7<<32 + 4}) || m.Services[0].ID != 7<<32+9 {
+	if m := do.Register; m == nil || m.Claim != (Claim{3, 7<<32 + 3}) || m.Services[0].ID != 7<<32+9 {
 		t.Fatalf("%+v", do)
 	}
 	if a.now-at != 125*time.Millisecond {
@@ -218,7 +218,7 @@ func TestANodeRegistersAgainWithANewRegistry(t *testing.T) {
 		t.Errorf("%+v", c)
 	}
 	a.Confirmed(a.now, do.Attempt, ackOf(8, do.Register))
-	if c := a.Condition(); c.Phase != Registered || c.Claim != (Claim{3, 7<<32 + 4}) || c.Until != a.now+15*time.Second {
+	if c := a.Condition(); c.Phase != Registered || c.Claim != (Claim{3, 7<<32 + 3}) || c.Until != a.now+15*time.Second {
 		t.Errorf("%+v", c)
 	}
 }
@@ -282,7 +282,7 @@ func TestARefusedChangeDoesNotCostTheLease(t *testing.T) {
 
 func TestANodeLeaves(t *testing.T) {
 	a := registered(t)
-	if o, has := a.Leave(a.now); !has || o != (Owner{7<<32 + 4, secretOf("a")}) {
+	if o, has := a.Leave(a.now); !has || o != (Owner{7<<32 + 3, secretOf("a")}) {
 		t.Errorf("%+v, %v", o, has)
 	}
 	if do := a.Step(a.now + time.Hour); do != (Action{Wake: Never}) || a.Condition().Phase != PhaseLeft {
@@ -295,7 +295,7 @@ func TestANodeLeaves(t *testing.T) {
 }
 
 func TestLocksOfARegistrar(t *testing.T) {
-	const epoch = 7<<32 + 4
+	const epoch = 7<<32 + 3
 	x, y := Held{"x", 1, 7<<32 + 1}, Held{"y", 2, 7<<32 + 2}
 	relocate := func(a *agent) Action {
 		do := a.step()

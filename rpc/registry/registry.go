@@ -136,7 +136,8 @@ func (r *Registry) admit(m *Registration) (*member, error) {
 		return nil, err
 	}
 	if c.Epoch == 0 {
-		r.epoch++
+		for r.epoch++; Lasting(r.epoch) != m.Lasting; r.epoch++ {
+		}
 		c.Epoch = r.epoch
 	}
 	n := &member{secret: m.Secret, open: map[uint64]*request{}}

@@ -50,8 +50,8 @@ func TestAClaimOfWhatIsNotFreeIsFenced(t *testing.T) {
 		id    string
 		claim Claim
 	}{
-		"another epoch of a node that is there": {"a", Claim{0, a.Epoch - 1}},
-		"an epoch of this registry":             {"b", Claim{1, a.Epoch + 1}},
+		"another epoch of a node that is there": {"a", Claim{0, a.Epoch - 2}},
+		"an epoch of this registry":             {"b", Claim{1, a.Epoch + 2}},
 		"a rank that another has":               {"b", Claim{0, 6<<32 + 1}},
 	} {
 		m := registrationOf(c.id)

@@ -32,7 +32,7 @@ func TestS1_13_RegistrationIsConfirmedWithRankAndEpoch(t *testing.T) {
 	r := newRig(t, Options{})
 	for i, id := range names(5) {
 		ack := r.register(registrationOf(id))
-		same(t, "ack", ack, &Ack{Rank: uint32(i), Epoch: 7<<32 + uint64(i) + 1, Lease: DefaultLease(), Version: 7<<32 + uint64(i) + 1})
+		same(t, "ack", ack, &Ack{Rank: uint32(i), Epoch: 7<<32 + 2*uint64(i) + 1, Lease: DefaultLease(), Version: 7<<32 + uint64(i) + 1})
 	}
 }
 
@@ -104,6 +104,35 @@ func TestLeaseEndsInSteps(t *testing.T) {
 	if len(r.Since(r.now, 0).Nodes) != 0 {
 		t.Error("a fenced node is shown")
 	}
+}
+
+// TestALastingNodeIsNeverFenced: it goes on without the registry, which forgets it, and
+// comes back as another instance.
+func TestALastingNodeIsNeverFenced(t *testing.T) {
+	r := newRig(t, Options{})
+	m := registrationOf("a")
+	m.Lasting = true
+	a, other := r.register(m), r.join("b")[0]
+	if !Lasting(a.Epoch) || Lasting(other.Epoch) {
+		t.Errorf("epochs %#x of the lasting node, %#x of the other", a.Epoch, other.Epoch)
+	}
+	r.wait(time.Hour)
+	if got := r.State(r.now, a.Epoch); got != StateSuspect {
+		t.Errorf("after an hour it is %v", got)
+	}
+	if got := r.State(r.now, other.Epoch); got != StateFenced {
+		t.Errorf("the other is %v", got)
+	}
+	if len(r.Instances(r.now)) != 0 {
+		t.Error("clients are told of a node that is not heard of")
+	}
+	m.Revision++
+	again := r.register(m)
+	if again.Epoch <= a.Epoch || !Lasting(again.Epoch) {
+		t.Errorf("it came back as epoch %#x, it was %#x", again.Epoch, a.Epoch)
+	}
+	m.Claim = Claim{Epoch: other.Epoch}
+	r.refused(m, Malformed)
 }
 
 func TestARenewalSavesASuspect(t *testing.T) {

@@ -34,7 +34,7 @@ func TestS1_12_ServersAreFoundInThreeWays(t *testing.T) {
 	}
 	same(t, "endpoints", v.Endpoints("infer"), []Endpoint{
 		{"a@700000001", 7<<32 + 1, Endpoints{TCP: "a:9190", Unix: "/run/rpcpool/a", Boot: "boot"}},
-		{"b@700000002", 7<<32 + 2, Endpoints{TCP: "b:9190", Unix: "/run/rpcpool/b", Boot: "boot"}},
+		{"b@700000003", 7<<32 + 3, Endpoints{TCP: "b:9190", Unix: "/run/rpcpool/b", Boot: "boot"}},
 	})
 }
 

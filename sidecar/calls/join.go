@@ -24,6 +24,7 @@ type JoinOptions struct {
 	Service   string            // that it serves. Default "calls"
 	Server    uint64            // its id among those of the service, below 2^32. Default: the registry gives one
 	Advertise string            // HOST or HOST:PORT that clients are told to connect to. Default: the listener's, or that which this machine has towards the tracker
+	Fence     bool              // whoever has lost his lease ends what runs. Default: it goes on
 	Client    rpc.ClientOptions // of the registry
 
 	registrar registry.RegistrarOptions // times, for tests
@@ -56,6 +57,7 @@ func (j *JoinOptions) register(flags *flag.FlagSet) {
 	flags.StringVar(&j.Advertise, "advertise", "", "`HOST` or HOST:PORT that clients are told to connect to; empty: the address that this machine has towards the tracker")
 	flags.StringVar(&j.Name, "name", "", "`name` of this server that no other has, such as its pod's; empty: its address")
 	flags.StringVar(&j.Service, "service", defaultService, "`name` by which clients find this server, and others like it, at the tracker")
+	flags.BoolVar(&j.Fence, "fence", false, "end what runs when the registry has not been heard of for 15 s, so that clients can be told that it has ended; false: calls go on without the registry")
 	flags.Uint64Var(&j.Server, "server-id", 0, "`number` of this server among those of the service; 0: the tracker gives one")
 }
 

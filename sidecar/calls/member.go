@@ -27,15 +27,17 @@ const loadEvery = time.Second
 // ms later that tells clients.
 const farewell = time.Second
 
-// Member is a server that clients find by a registry. It is one server after another:
-// each takes calls from when the registry has accepted it until its lease is lost.
+// Member is a server that clients find by a registry. It takes calls at once, and goes on
+// when the registry is away; clients keep what they were told last. With
+// [JoinOptions.Fence] it is one server after another: each takes calls from when the
+// registry has accepted it until its lease is lost.
 //
 //	        accepted            ctx ends: no service any more, 1 s, a drain
 //	joining ────────▶ serving ────────────────────────────────────────────▶ left
 //	   ▲                 │ lease lost: the workers are ended at once
 //	   └─────────────────┘
 //
-// With a journal the instance at the registry (its epoch) belongs to the table of calls:
+// With a journal, then, the instance at the registry (its epoch) belongs to the table of calls:
 // it survives the process together with it. A process that comes too late, when clients
 // have been told that the instance is dead, sets the table aside: what waits in it must
 // not run any more. Without a journal each process is another instance.
@@ -105,9 +107,11 @@ func (m *Member) live(parent context.Context) error {
 		}
 	}()
 	defer close(ended)
-	claim, err := node.Ready(ctx)
-	if err != nil { // told to stop before it was accepted
-		return closeAll(m.opts.Listeners)
+	claim := registry.Claim{}
+	if m.join.Fence {
+		if claim, err = node.Ready(ctx); err != nil { // told to stop before it was accepted
+			return closeAll(m.opts.Listeners)
+		}
 	}
 	if err := m.accepted(claim); err != nil {
 		return errors.Join(err, closeAll(m.opts.Listeners))
@@ -132,7 +136,7 @@ func (m *Member) start(ctx context.Context, onFence func()) (*naming.Node, regis
 	}
 	o := naming.NodeOptions{
 		ID: m.join.Name, Endpoints: at, Services: m.services(), Secret: m.instance.secret,
-		OnFence: onFence, Registrar: m.join.registrar, Log: m.opts.Log,
+		OnFence: onFence, Lasting: !m.join.Fence, Registrar: m.join.registrar, Log: m.opts.Log,
 	}
 	o.Registrar.Life = m.instance.life
 	if o.ID == "" {

@@ -164,7 +164,7 @@ func TestAMemberIsFoundByNameAndLeavesWhenItHasDrained(t *testing.T) {
 // comes back as another instance when the registry does.
 func TestAMemberThatLosesItsLeaseEndsWhatRuns(t *testing.T) {
 	h := newHome(t)
-	m := h.join(Options{DrainTimeout: time.Hour}, JoinOptions{Name: "a"})
+	m := h.join(Options{DrainTimeout: time.Hour}, JoinOptions{Name: "a", Fence: true})
 	c := h.client(defaultService)
 	if err := c.Ready(soon(t), 1); err != nil {
 		t.Fatal(err)
@@ -187,6 +187,38 @@ func TestAMemberThatLosesItsLeaseEndsWhatRuns(t *testing.T) {
 	eventually(t, "it is back", func() bool { return h.epoch("a") > first })
 	if got, err := rpc.Call[string](soon(t), c, "echo", "again", rpc.WaitForReady); err != nil || got != "again" {
 		t.Errorf("%q, %v", got, err)
+	}
+	if err := m.end(); err != nil {
+		t.Errorf("Run: %v", err)
+	}
+}
+
+// TestAMemberGoesOnWithoutTheRegistry: it takes calls before it is accepted, and as long as
+// nobody can be told of it; what runs meanwhile is not ended.
+func TestAMemberGoesOnWithoutTheRegistry(t *testing.T) {
+	h := newHome(t)
+	h.proxy.Freeze()
+	m := h.join(Options{DrainTimeout: patience}, JoinOptions{Name: "a"})
+	eventually(t, "it is ready", func() bool { return m.Ready() == nil })
+	h.proxy.Thaw()
+	h.proxy.Reset()
+	c := h.client(defaultService)
+	if err := c.Ready(soon(t), 1); err != nil {
+		t.Fatal(err)
+	}
+	first := h.epoch("a")
+	runs := rpc.Spawn[any](t.Context(), c, "sleep", 10)
+	eventually(t, "it runs", func() bool { return m.server.Load().Counts().Running == 1 })
+	h.proxy.Freeze()
+	eventually(t, "clients have lost it", func() bool { return h.epoch("a") == 0 })
+	if err := m.Ready(); err != nil {
+		t.Errorf("without the registry: %v", err)
+	}
+	h.proxy.Thaw()
+	h.proxy.Reset()
+	eventually(t, "it is back", func() bool { return h.epoch("a") > first })
+	if _, err := runs.Get(soon(t)); err != nil {
+		t.Errorf("what ran: %v", err)
 	}
 	if err := m.end(); err != nil {
 		t.Errorf("Run: %v", err)
@@ -220,7 +252,7 @@ func TestATableOfADeadInstanceIsSetAside(t *testing.T) {
 				text, _ := os.ReadFile(path + ".node")
 				return string(text)
 			}
-			m := h.join(Options{Journal: path}, JoinOptions{Name: "a"})
+			m := h.join(Options{Journal: path}, JoinOptions{Name: "a", Fence: true})
 			eventually(t, "it serves, and clients know", func() bool { return m.Ready() == nil && h.epoch("a") != 0 })
 			if _, err := os.Stat(path + ".aside"); (err == nil) != c.aside {
 				t.Errorf("set aside: %v, want %v", err == nil, c.aside)
