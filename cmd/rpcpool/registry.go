@@ -1,15 +1,26 @@
 package main
 
 import (
+	"errors"
 	"log/slog"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"rpcpool.dev/rpc/naming"
+	"rpcpool.dev/rpc/naming/export"
 	"rpcpool.dev/rpc/registry"
 )
 
-// newHost makes the registry of native servers that is on a tracker's port. first says
-// that no node knows one before it.
-func newHost(first bool, log *slog.Logger) (*naming.Host, error) {
-	return naming.NewHost(naming.Options{Registry: registry.Options{Term: uint32(time.Now().Unix()), First: first}}, log)
+// newHost makes the registry of native servers that is on a tracker's port, with its
+// metrics. first says that no node knows one before it.
+func newHost(first bool, metrics prometheus.Registerer, log *slog.Logger) (*naming.Host, error) {
+	host, err := naming.NewHost(naming.Options{Registry: registry.Options{Term: uint32(time.Now().Unix()), First: first}}, log)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := export.Register(metrics, host); err != nil {
+		return nil, errors.Join(err, host.Close())
+	}
+	return host, nil
 }

@@ -82,7 +82,7 @@ func (f *trackerFlags) run(cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	host, err := newHost(f.first, o.Logger)
+	host, err := newHost(f.first, metered, o.Logger)
 	if err != nil {
 		return errors.Join(err, listener.Close())
 	}

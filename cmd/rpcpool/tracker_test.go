@@ -319,8 +319,10 @@ func TestTrackerServesMetricsAndEndsInOrder(t *testing.T) {
 	}
 	body, err := io.ReadAll(res.Body)
 	_ = res.Body.Close()
-	if err != nil || !strings.Contains(string(body), "\nrpcpool_tracker_connections 1\n") {
-		t.Errorf("metrics (%v) lack the connection:\n%s", err, body)
+	for _, want := range []string{"rpcpool_tracker_connections 1", `rpcpool_registry_nodes{state="alive"} 0`, "rpcpool_registry_settling 1"} {
+		if err != nil || !strings.Contains(string(body), "\n"+want+"\n") {
+			t.Errorf("metrics (%v) lack %s:\n%s", err, want, body)
+		}
 	}
 	http.DefaultClient.CloseIdleConnections()
 	if status := stop(); status != exitOK {

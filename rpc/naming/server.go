@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"rpcpool.dev/rpc"
@@ -42,14 +43,17 @@ type Server struct {
 	start  time.Time
 	closed chan struct{}
 
-	mu      sync.Mutex
-	reg     *registry.Registry
-	timer   *time.Timer
-	version uint64
-	changed chan struct{} // closed when version does
-	waiting map[request]*waiter
-	guests  int // watchers, and calls that wait
-	over    bool
+	mu       sync.Mutex
+	reg      *registry.Registry
+	timer    *time.Timer
+	version  uint64
+	changed  chan struct{} // closed when version does
+	waiting  map[request]*waiter
+	guests   int // watchers, and calls that wait
+	watchers int // alone
+	over     bool
+
+	refusals [registry.Codes]atomic.Uint64
 }
 
 // NewServer returns a registry that starts now. It must be closed.
@@ -122,12 +126,12 @@ func handle[A, R registry.Message](s *Server, rs *rpc.Server, method string, f f
 	rpc.Handle(rs, method, func(_ context.Context, body []byte) ([]byte, error) {
 		a, err := decode[A](body)
 		if err != nil {
-			return nil, err
+			return nil, s.refused(err)
 		}
 		var r *R
 		s.do(func(now time.Duration) { r, err = f(now, a) })
 		if err != nil || r == nil {
-			return nil, refused(err)
+			return nil, s.refused(err)
 		}
 		return registry.Encode(r)
 	})
@@ -136,9 +140,37 @@ func handle[A, R registry.Message](s *Server, rs *rpc.Server, method string, f f
 func decode[A registry.Message](body []byte) (*A, error) {
 	a, err := registry.Decode[A](body)
 	if err != nil {
-		return nil, refused(&registry.Refusal{Code: registry.Malformed, Text: err.Error()})
+		return nil, &registry.Refusal{Code: registry.Malformed, Text: err.Error()}
 	}
 	return a, nil
+}
+
+// refused makes the error of a call of what the registry says, and counts it.
+func (s *Server) refused(err error) error {
+	if no := (*registry.Refusal)(nil); errors.As(err, &no) && no.Code < registry.Codes {
+		s.refusals[no.Code].Add(1)
+	}
+	return refused(err)
+}
+
+// Counts are what there is at a registry, and what has happened since its start.
+type Counts struct {
+	registry.Counts
+
+	Watchers int
+	Waiting  int                    // calls that wait for a lock or a barrier
+	Refusals [registry.Codes]uint64 // by code
+}
+
+// Counts returns what there is. It takes time with the number of nodes.
+func (s *Server) Counts() (c Counts) {
+	s.do(func(now time.Duration) {
+		c.Counts, c.Watchers, c.Waiting = s.reg.Counts(now), s.watchers, s.guests-s.watchers
+	})
+	for code := range c.Refusals {
+		c.Refusals[code] = s.refusals[code].Load()
+	}
+	return c
 }
 
 // Instances returns all nodes, by rank.

@@ -22,7 +22,7 @@ func (s *Server) waits(begin func(time.Duration, *registry.Request) (registry.Ou
 	return func(ctx context.Context, body []byte) ([]byte, error) {
 		q, err := decode[registry.Request](body)
 		if err != nil {
-			return nil, err
+			return nil, s.refused(err)
 		}
 		id := request{q.Owner.Epoch, q.Number}
 		var o registry.Outcome
@@ -33,7 +33,7 @@ func (s *Server) waits(begin func(time.Duration, *registry.Request) (registry.Ou
 			}
 		})
 		if err != nil {
-			return nil, refused(err)
+			return nil, s.refused(err)
 		}
 		if w != nil {
 			o = s.wait(ctx, id, w, o)

@@ -14,9 +14,12 @@ import (
 func (s *Server) watch(ctx context.Context, version uint64, to *rpc.ServerStream[[]byte, []byte]) error {
 	s.mu.Lock()
 	in := s.enter()
+	if in {
+		s.watchers++
+	}
 	s.mu.Unlock()
 	if !in {
-		return refused(&registry.Refusal{Code: registry.Full, Text: "too many watch", Retry: time.Second})
+		return s.refused(&registry.Refusal{Code: registry.Full, Text: "too many watch", Retry: time.Second})
 	}
 	defer s.leave()
 	for {
@@ -55,4 +58,5 @@ func (s *Server) leave() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.guests--
+	s.watchers--
 }

@@ -72,6 +72,7 @@ func (r *Registry) Deregister(now time.Duration, o *Owner) error {
 		}
 		return err
 	}
+	r.left++
 	r.end(n)
 	return nil
 }
@@ -122,6 +123,7 @@ func (r *Registry) advance(now time.Duration) {
 		r.grantAll()
 	}
 	for n := r.leases.Front(); n != nil && r.now-n.renewed >= r.opts.Lease.Fence; n = r.leases.Front() {
+		r.lost++
 		r.end(n)
 	}
 }

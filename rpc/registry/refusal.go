@@ -18,6 +18,7 @@ const (
 	Fenced                    // the epoch is over: its node must end its workers, and register anew
 	Unknown                   // the registry does not know the epoch: register again, with a claim
 	Full                      // there are too many
+	Codes                     // how many codes there are, and none
 )
 
 // String is the code's word, as in metrics and conditions.

@@ -37,6 +37,8 @@ type Registry struct {
 	servers map[Service]*member
 	leases  fifo.List[*member] // who has renewed longest ago is at the front
 	epoch   uint64             // the last one that was given
+	left    uint64             // nodes that said so
+	lost    uint64             // nodes that were fenced
 
 	changes changes
 
