@@ -129,6 +129,7 @@ test: build kube $(HELM) $(KUSTOMIZE) ## Run all tests with the race detector, c
 	hack/need.sh gcc gcc libc6-dev
 	hack/need.sh python3 python3
 	hack/need.sh promtool prometheus
+	hack/need.sh curl curl
 	mkdir -p out
 	KUBEBUILDER_ASSETS="$${KUBEBUILDER_ASSETS:-$(KUBE)}" HELM=$(HELM) KUSTOMIZE=$(KUSTOMIZE) CGO_ENABLED=1 go test -vet=off -race -timeout 25m \
 		-covermode=atomic -coverpkg=$(shell hack/coverage.sh --packages) -coverprofile=out/coverage.out ./...

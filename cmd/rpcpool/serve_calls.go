@@ -5,12 +5,15 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 	"golang.org/x/sync/errgroup"
 
 	"rpcpool.dev/internal/metrics"
+	"rpcpool.dev/rpc/accumulator/remote"
 	"rpcpool.dev/rpc/workers/direct"
 	"rpcpool.dev/sidecar/calls"
 )
@@ -32,13 +35,23 @@ func (f *serveFlags) runCalls(cmd *cobra.Command, worker []string) (err error) {
 	if err != nil {
 		return usageError{err}
 	}
-	starter, err := direct.New(direct.Command{Path: worker[0], Args: worker[1:], Output: cmd.ErrOrStderr()})
+	registry := newRegistry()
+	o.Log = logger(cmd)
+	command := direct.Command{Path: worker[0], Args: worker[1:], Output: cmd.ErrOrStderr()}
+	acc, err := f.accumulators(registry, o.Log)
+	if err != nil {
+		return err
+	}
+	if acc != nil {
+		defer func() { err = errors.Join(err, acc.Close()) }()
+		command.Env = append(command.Env, remote.Variable+"="+acc.Address())
+	}
+	starter, err := direct.New(command)
 	if err != nil {
 		return fmt.Errorf("worker: %w", err)
 	}
 	defer func() { err = errors.Join(err, starter.Close()) }()
-	o.Starter, o.Log = starter, logger(cmd)
-	registry := newRegistry()
+	o.Starter = starter
 	if o.Metrics, err = calls.NewMetrics(registry); err != nil {
 		return err
 	}
@@ -57,11 +70,30 @@ func (f *serveFlags) runCalls(cmd *cobra.Command, worker []string) (err error) {
 	// The pages are there until the last call has ended.
 	pages, closePages := context.WithCancel(context.WithoutCancel(ctx))
 	group.Go(func() error { return serveMetrics(pages, f.metrics, registry, probes, o.Log) })
+	if acc != nil { // until the last worker has had its word
+		group.Go(func() error { return acc.Run(pages) })
+	}
 	group.Go(func() error {
 		defer closePages()
 		return server.Run(ctx)
 	})
 	return group.Wait()
+}
+
+// accumulators opens what workers write to, nil if they do not.
+func (f *serveFlags) accumulators(metrics prometheus.Registerer, log *slog.Logger) (*calls.Accumulators, error) {
+	l, err := f.calls.ListenAccumulators()
+	if err != nil {
+		return nil, usageError{err}
+	}
+	if l == nil {
+		return nil, nil
+	}
+	acc, err := calls.NewAccumulators(l, metrics, log)
+	if err != nil {
+		return nil, errors.Join(err, l.Close())
+	}
+	return acc, nil
 }
 
 // callServing is a server of native calls, or one that joins a registry.

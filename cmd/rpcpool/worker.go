@@ -1,15 +1,12 @@
 package main
 
 import (
-	"context"
 	"os"
 	"os/signal"
 	"syscall"
 
 	"github.com/spf13/cobra"
 
-	"rpcpool.dev/rpc/worker"
-	"rpcpool.dev/rpc/worker/builtin"
 	tvmworker "rpcpool.dev/workers/go"
 	tvmbuiltin "rpcpool.dev/workers/go/builtin"
 )
@@ -35,7 +32,7 @@ at a session's deadline.
 
 With --calls it serves native calls, of a server with --protocol rpc: echo,
 snprintf (a size, a format, and values), sleep (seconds) and crash (how: "panic",
-"exit" or "kill").`,
+"exit" or "kill"). If the server has --accumulators, it counts them there.`,
 		Example: `  # A server whose sessions are served by the built-in worker
   rpcpool serve --key demo --listen :9090 --tracker 127.0.0.1:9190 -- rpcpool worker
 
@@ -66,17 +63,4 @@ snprintf (a size, a format, and values), sleep (seconds) and crash (how: "panic"
 	cmd.Flags().BoolVar(&tests, "test-functions", false, "offer functions that crash, hang and misbehave (test.*)")
 	cmd.Flags().BoolVar(&calls, "calls", false, "serve native calls, not TVM's sessions")
 	return cmd
-}
-
-// serveCalls is "rpcpool worker --calls".
-func serveCalls() error {
-	if !worker.Inherited() {
-		return usageErrorf("no calls: a worker is started by a server, as by 'rpcpool serve --protocol rpc -- rpcpool worker --calls'")
-	}
-	methods, err := builtin.Methods()
-	if err != nil {
-		return err
-	}
-	signal.Reset(os.Interrupt, syscall.SIGTERM)
-	return worker.Serve(context.Background(), methods...)
 }

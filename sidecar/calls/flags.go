@@ -25,6 +25,8 @@ type Flags struct {
 	unix    string
 	grpc    bool
 	join    JoinOptions
+
+	accumulators string
 }
 
 // Register adds the flags to a flag set.
@@ -38,6 +40,7 @@ func (f *Flags) Register(flags *flag.FlagSet) {
 	flags.StringVar(&o.Journal, "journal", "", "`FILE` that keeps the table of calls over a crash of the server; empty: clients are told that it is lost")
 	flags.Int64Var(&o.JournalSize, "journal-size", 16<<20, "`bytes` of a journal that is made; a quarter of it is for replies")
 	f.join.register(flags)
+	flags.StringVar(&f.accumulators, "accumulators", "", "`ADDR`, as unix:PATH or HOST:PORT, that workers and others write accumulators to, which /metrics has then; empty: none")
 	flags.DurationVar(&o.MaxTimeout, "max-timeout", 0, "time of a call at most, also if the client says none; 0: none")
 	flags.DurationVar(&o.KillGrace, "kill-grace", 2*time.Second, "time for a call to end after its deadline, before its worker is killed")
 	flags.DurationVar(&o.StartTimeout, "start-timeout", 30*time.Second, "time for a worker to become ready")
