@@ -30,11 +30,7 @@ func run(args []string, stderr io.Writer) int {
 		return fail(stderr, exitUsage, fmt.Errorf("no calls: it is the command of a server, as in %s",
 			"'rpcpool serve --protocol rpc -- rpcpool-calls-worker'"))
 	}
-	methods, err := builtin.Methods()
-	if err == nil {
-		err = worker.Serve(context.Background(), methods...)
-	}
-	if err != nil {
+	if err := builtin.Serve(context.Background()); err != nil {
 		return fail(stderr, exitFailed, err)
 	}
 	return exitOK

@@ -40,11 +40,11 @@ func (p *localParts) runCalls(ctx context.Context, s local.Server, l *net.TCPLis
 		return errors.Join(err, l.Close())
 	}
 	c := s.Settings.Calls
-	server, err := calls.New(calls.Options{
+	server, err := calls.NewMember(calls.Options{
 		Listeners: []net.Listener{l}, Starter: starter, Metrics: metrics, Log: agent.Logger,
 		Workers: c.Workers, Concurrency: c.Concurrency, MaxTimeout: c.MaxTimeout, KillGrace: grace, StartTimeout: startTimeout,
 		Journal: filepath.Join(agent.Dir, "calls"), JournalSize: c.JournalSize,
-	})
+	}, calls.JoinOptions{Tracker: s.Tracker, Service: s.Key, Name: s.Name})
 	if err != nil {
 		return err
 	}

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"rpcpool.dev/internal/metrics"
-	"rpcpool.dev/sidecar/calls"
 	"rpcpool.dev/sidecar/calls/remote"
 	"rpcpool.dev/sidecar/supervise"
 )
@@ -29,37 +28,31 @@ func (c *config) serveCalls(stdout, stderr io.Writer) (func(context.Context) err
 	if err != nil {
 		return nil, err //nolint:wrapcheck // says it all
 	}
-	o, err := c.calls.Options()
+	registry, log := metrics.NewRegistry(), c.logger(stderr)
+	program, err := c.calls.Program(registry, log)
 	if err != nil {
 		return nil, err //nolint:wrapcheck // says it all
 	}
+	o := program.Options()
 	start := supervise.Start{
-		Argv: c.command, StartTimeout: o.StartTimeout, KillGrace: o.KillGrace, ReapTimeout: reapTime, Dump: dump, Limits: limits,
+		Argv: c.command, Env: program.Env(), StartTimeout: o.StartTimeout, KillGrace: o.KillGrace, ReapTimeout: reapTime,
+		Dump: dump, Limits: limits,
 	}
-	return func(ctx context.Context) error { return c.runCalls(ctx, o, start, stdout, stderr) }, nil
-}
-
-func (c *config) runCalls(ctx context.Context, o calls.Options, start supervise.Start, stdout, stderr io.Writer) (err error) {
-	o.Log = c.logger(stderr)
-	starter, err := remote.New(remote.Options{Socket: c.agentSocket, Start: start, Log: o.Log})
-	if err != nil {
-		return err //nolint:wrapcheck // says it all
-	}
-	defer func() { err = errors.Join(err, starter.Close()) }()
-	o.Starter = starter
-	registry := metrics.NewRegistry()
-	if o.Metrics, err = calls.NewMetrics(registry); err != nil {
-		return err //nolint:wrapcheck // says it all
-	}
-	server, err := calls.New(o)
-	if err != nil {
-		return err //nolint:wrapcheck // says it all
-	}
-	for _, l := range o.Listeners {
-		_, _ = fmt.Fprintf(stdout, "serving calls on %s\n", l.Addr())
-	}
-	pages := pages{c.metrics, registry, metrics.Probes{Alive: server.Alive, Ready: server.Ready, Agent: starter.Alive}, o.Log}
-	return pages.beside(ctx, func(ctx context.Context) error { return untilStopped(ctx, starter.Stopping(), server.Run) })
+	return func(ctx context.Context) (err error) {
+		starter, err := remote.New(remote.Options{Socket: c.agentSocket, Start: start, Log: log})
+		if err != nil {
+			return errors.Join(err, program.Close())
+		}
+		defer func() { err = errors.Join(err, starter.Close()) }()
+		if err := program.Open(starter); err != nil {
+			return err //nolint:wrapcheck // says it all
+		}
+		for _, at := range program.Addrs() {
+			_, _ = fmt.Fprintf(stdout, "serving calls on %s\n", at)
+		}
+		pages := pages{c.metrics, registry, metrics.Probes{Alive: program.Alive, Ready: program.Ready, Agent: starter.Alive}, log}
+		return pages.beside(ctx, func(ctx context.Context) error { return untilStopped(ctx, starter.Stopping(), program.Run) })
+	}, nil
 }
 
 // untilStopped runs a server until ctx ends or its agent is told to stop, which in a pod

@@ -17,16 +17,17 @@ const (
 	workVolume  = "rpcpool-work"
 	podVolume   = "rpcpool-pod"
 
-	imageBin = "/usr/local/bin" // in our image
-	runDir   = "/run/rpcpool"   // the socket, and the programs for the device container
-	binDir   = runDir + "/bin"
-	socket   = runDir + "/agent.sock"
-	journal  = runDir + "/calls" // of native calls
-	stateDir = "/var/lib/rpcpool"
-	workDir  = stateDir + "/work"
-	coreDir  = stateDir + "/cores"
-	podDir   = "/etc/rpcpool" // what the pod's annotations say, for the sidecar
-	draining = "draining"     // a file in it
+	imageBin     = "/usr/local/bin" // in our image
+	runDir       = "/run/rpcpool"   // the socket, and the programs for the device container
+	binDir       = runDir + "/bin"
+	socket       = runDir + "/agent.sock"
+	journal      = runDir + "/calls"             // of native calls
+	accumulators = runDir + "/accumulators.sock" // of their workers
+	stateDir     = "/var/lib/rpcpool"
+	workDir      = stateDir + "/work"
+	coreDir      = stateDir + "/cores"
+	podDir       = "/etc/rpcpool" // what the pod's annotations say, for the sidecar
+	draining     = "draining"     // a file in it
 
 	workerProgram      = "rpcpool-worker"       // of our image: of sessions,
 	callsWorkerProgram = "rpcpool-calls-worker" // and of native calls

@@ -114,7 +114,7 @@ func callFlags(pool *v1alpha1.RPCPool) []string {
 		"--tracker", TrackerAddress(pool), "--service", literal(pool.DeviceKey()), "--name", "$(POD_NAME)",
 		"--agent-socket", socket, "--metrics", port(MetricsPort),
 		"--workers", strconv.Itoa(int(s.Calls.Workers)), "--concurrency", strconv.Itoa(int(s.Calls.Concurrency)),
-		"--journal", journal, "--journal-size", inBytes(s.Calls.JournalSize),
+		"--accumulators", "unix:" + accumulators, "--journal", journal, "--journal-size", inBytes(s.Calls.JournalSize),
 		"--kill-grace", max(s.KillGracePeriod.Duration, time.Nanosecond).String(), // as below
 		"--kill-dump", strings.ToLower(string(s.KillDump)),
 		"--drain-timeout", pool.Spec.Rollout.DrainTimeout.Duration.String(),

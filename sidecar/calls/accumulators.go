@@ -43,13 +43,7 @@ func NewAccumulators(l net.Listener, metrics prometheus.Registerer, log *slog.Lo
 }
 
 // Address is what clients dial, and a worker has as [remote.Variable].
-func (a *Accumulators) Address() string {
-	at := a.listener.Addr()
-	if at.Network() == "unix" {
-		return "unix:" + at.String()
-	}
-	return at.String()
-}
+func (a *Accumulators) Address() string { return addrOf(a.listener.Addr()) }
 
 // Run serves until ctx ends, and closes them.
 func (a *Accumulators) Run(ctx context.Context) error {

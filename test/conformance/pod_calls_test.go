@@ -46,6 +46,7 @@ func (p *callsPod) startServer() {
 	p.t.Helper()
 	p.server = runContainer(p.t, sharedGroup, filepath.Join(p.image, "rpcpool-sidecar"),
 		"--protocol", "rpc", "--listen", p.address, "--metrics", "127.0.0.1:0", "--agent-socket", filepath.Join(p.run, "agent.sock"),
+		"--accumulators", "unix:"+filepath.Join(p.run, "accumulators.sock"),
 		"--journal", filepath.Join(p.run, "calls"), "--journal-size", "1048576", "--drain-timeout", p.drain, "--kill-grace", "500ms")
 	eventually(p.t, patience, "it says where it serves", func() bool { return strings.HasSuffix(p.server.said.String(), "\n") })
 	p.address = strings.TrimSpace(strings.TrimPrefix(p.server.said.String(), "serving calls on "))
@@ -178,8 +179,14 @@ func TestAPodOfCallsEndsInOrder(t *testing.T) {
 // told that the call may have run, and the next one does, of the same client.
 func TestAPodOfCallsOutlivesItsDevicesContainer(t *testing.T) {
 	t.Parallel()
-	p := startCallsPod(t, image(t), 0, "1h")
+	p := startCallsPod(t, image(t), 12345, "1h")
 	c := p.client()
+	if err := formatted(t.Context(), c); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, patience, "what its worker counts is in the metrics", func() bool {
+		return strings.Contains(p.metrics(), "\n"+`rpcpool_accumulator_builtin_calls_total{method="snprintf"} 1`)
+	})
 	ended := p.begin(c, time.Hour)
 	if err := p.device.Process.Signal(syscall.SIGKILL); err != nil {
 		t.Fatal(err)
