@@ -23,6 +23,7 @@ type ClientOptions struct {
 	IdleTimeout  time.Duration       // a connection with nothing outstanding is closed after it. Default 30 s; negative: never
 	Backoff      conn.Backoff        // how long a server that cannot be reached is left alone. Default 100 ms, doubled up to 10 s
 	Connect      time.Duration       // longest time to connect. Default 8 s
+	Dial         conn.Dial           // makes sockets. Default: net.Dialer
 	MaxConns     int                 // at the same time; idle ones make room. Default 512
 	Open         int                 // calls that may be open at one server. Default 512; 1 makes calls serial
 	Failover     time.Duration       // how long a server may be out of reach until idempotent calls go to another. Default 3 s
@@ -66,7 +67,7 @@ func NewClient(opts ClientOptions) (*Client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("rpc client: %w", err)
 	}
-	pool := conn.PoolOptions{Conn: opts.Conn, Node: opts.Node, IdleTimeout: opts.IdleTimeout, MaxConns: opts.MaxConns, Backoff: opts.Backoff, ConnectTimeout: opts.Connect}
+	pool := conn.PoolOptions{Conn: opts.Conn, Node: opts.Node, IdleTimeout: opts.IdleTimeout, MaxConns: opts.MaxConns, Dial: opts.Dial, Backoff: opts.Backoff, ConnectTimeout: opts.Connect}
 	pool.Hello.Token, pool.Hello.Target, pool.Hello.Codecs = opts.Token, []byte(opts.Service), codecs.Mask()
 	o := client.Options{
 		Service: opts.Service, Pool: pool, Grace: opts.Grace, Log: opts.Log, Compress: opts.Compress,

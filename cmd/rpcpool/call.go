@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"strings"
@@ -12,6 +13,7 @@ import (
 
 	"rpcpool.dev/rpc"
 	"rpcpool.dev/rpc/codec"
+	"rpcpool.dev/sidecar/calls"
 )
 
 // replyFormat is the value of call's -o.
@@ -40,6 +42,7 @@ func (f *replyFormat) Set(s string) error {
 type callFlags struct {
 	server     string
 	named      namedFlags
+	network    calls.Network
 	timeout    time.Duration
 	idempotent bool
 	lane       uint64
@@ -56,6 +59,9 @@ func newCallCommand() *cobra.Command {
 as JSON. An argument is JSON, so text has quotes of its own. One argument is what
 the method gets, several are a list, none is null. What JSON has no word for is an
 object with one key: {"$bytes": BASE64}, {"$time": RFC3339}, {"$float": "NaN"}.
+
+What --tcp-…, --tls…, --connect-timeout and --bind do not say may be in the
+environment: RPCPOOL_TLS_CA is for --tls-ca.
 
 ADDR is HOST:PORT or unix:PATH. With --service, the registry of a tracker says where
 servers are (rpcpool serve --protocol rpc --tracker).
@@ -92,10 +98,20 @@ at all; it will not start any more).`,
 	flags.BoolVar(&f.raw, "raw", false, "the argument is the bytes on stdin, as they are, and so is the result")
 	flags.VarP(&f.output, "output", "o", "format of the result on stdout: json, or raw, the bytes as they came (default json; with --raw: raw)")
 	f.named.register(cmd)
+	network := flag.NewFlagSet("network", flag.ContinueOnError)
+	f.network.RegisterClient(network)
+	flags.AddGoFlagSet(network)
 	return cmd
 }
 
 func (f *callFlags) run(cmd *cobra.Command, method string, args []string) error {
+	if err := f.network.Complete(cmd.Flags().Changed); err != nil {
+		return usageError{err}
+	}
+	opts, err := f.network.Client()
+	if err != nil {
+		return usageError{err}
+	}
 	codecs, err := codec.New(codec.Options{})
 	if err != nil {
 		return err
@@ -118,9 +134,9 @@ func (f *callFlags) run(cmd *cobra.Command, method string, args []string) error 
 		return rpc.CallEncoded(ctx, c, method, id, body, opts...)
 	}
 	if f.named.service != "" {
-		return f.runNamed(ctx, call, cmd.OutOrStdout(), codecs.CBOR())
+		return f.runNamed(ctx, opts, call, cmd.OutOrStdout(), codecs.CBOR())
 	}
-	client, err := rpc.Dial(rpc.ClientOptions{}, f.server)
+	client, err := rpc.Dial(opts, f.server)
 	if err != nil {
 		return usageErrorf("--server: %w", err)
 	}
@@ -133,8 +149,8 @@ func (f *callFlags) run(cmd *cobra.Command, method string, args []string) error 
 }
 
 // runNamed calls one of those servers that a registry knows, or all.
-func (f *callFlags) runNamed(ctx context.Context, call callOf, w io.Writer, cbor *codec.CBOR) error {
-	n, err := f.named.find(ctx, rpc.ClientOptions{})
+func (f *callFlags) runNamed(ctx context.Context, o rpc.ClientOptions, call callOf, w io.Writer, cbor *codec.CBOR) error {
+	n, err := f.named.find(ctx, f.network.Plain(), o)
 	if err != nil {
 		return err
 	}

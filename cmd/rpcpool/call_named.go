@@ -55,7 +55,7 @@ type finder struct {
 }
 
 // find asks the registry which servers there are.
-func (f *namedFlags) find(ctx context.Context, o rpc.ClientOptions) (_ *finder, err error) {
+func (f *namedFlags) find(ctx context.Context, toRegistry, o rpc.ClientOptions) (_ *finder, err error) {
 	addr, err := trackerAddr(f.tracker)
 	if err != nil {
 		return nil, err
@@ -66,7 +66,7 @@ func (f *namedFlags) find(ctx context.Context, o rpc.ClientOptions) (_ *finder, 
 			n.close()
 		}
 	}()
-	if n.registry, err = naming.Dial(o, addr); err != nil {
+	if n.registry, err = naming.Dial(toRegistry, addr); err != nil {
 		return nil, usageErrorf("--tracker: %w", err)
 	}
 	n.follower = naming.Follow(n.registry, naming.FollowOptions{})

@@ -67,7 +67,7 @@ port of a tracker here, as they do with rpcpool tracker.`,
 	flags.StringVar(&f.metrics, "metrics", "", "`HOST:PORT` for /metrics, /healthz and /readyz; empty: none")
 	flags.StringVar(&f.dataDir, "data-dir", "", "`DIR` for sockets and work directories, private to this command; empty: a temporary one")
 	flags.StringVar(&f.agent, "agent", "", "`PATH` of "+sidecar.AgentProgram+"; empty: beside this program, else in PATH")
-	addFirstFlag(cmd, &f.first)
+	addFirstFlag(cmd, &f.first, true)
 	addOutputFlag(cmd, &f.output)
 	if err := cmd.MarkFlagRequired("filename"); err != nil {
 		panic(err) // the flag is added above

@@ -60,12 +60,12 @@ It prints the address that it listens on and runs until SIGINT or SIGTERM.`,
 	flags.BoolVar(&f.fairShare, "fair-share", false,
 		"among requests of the same priority, serve the client address that holds the fewest devices first; default: by arrival, as TVM does")
 	flags.IntVar(&f.maxConns, "max-connections", tracker.DefaultMaxConns, "close connections beyond this `number` at once")
-	addFirstFlag(cmd, &f.first)
+	addFirstFlag(cmd, &f.first, false)
 	return cmd
 }
 
-func addFirstFlag(cmd *cobra.Command, first *bool) {
-	cmd.Flags().BoolVar(first, "first", false, "the registry takes in new nodes at once: there was none before that has nodes still")
+func addFirstFlag(cmd *cobra.Command, first *bool, is bool) {
+	cmd.Flags().BoolVar(first, "first", is, "the registry takes in new nodes at once: there was none before that has nodes still")
 }
 
 func (f *trackerFlags) run(cmd *cobra.Command) error {

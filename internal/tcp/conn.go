@@ -18,16 +18,29 @@ const (
 	DeadPeerAfter     = KeepAliveIdle + KeepAliveCount*KeepAliveInterval
 )
 
-// Tune sets TCP_NODELAY, keepalive and TCP_USER_TIMEOUT on c.
+// KeepAlive is how a connection finds out that its peer has vanished: an idle one is
+// probed after Idle, then every Interval, and given up after Count silent probes;
+// unacknowledged data is given up after as long.
+type KeepAlive struct {
+	Idle, Interval time.Duration
+	Count          int
+}
+
+// Tune sets TCP_NODELAY, keepalive and TCP_USER_TIMEOUT on c, by the bounds above.
 func Tune(c *net.TCPConn) error {
+	return KeepAlive{KeepAliveIdle, KeepAliveInterval, KeepAliveCount}.Tune(c)
+}
+
+// Tune is [Tune] with other bounds.
+func (k KeepAlive) Tune(c *net.TCPConn) error {
 	if err := c.SetNoDelay(true); err != nil {
 		return fmt.Errorf("set TCP_NODELAY: %w", err)
 	}
 	err := c.SetKeepAliveConfig(net.KeepAliveConfig{
 		Enable:   true,
-		Idle:     KeepAliveIdle,
-		Interval: KeepAliveInterval,
-		Count:    KeepAliveCount,
+		Idle:     k.Idle,
+		Interval: k.Interval,
+		Count:    k.Count,
 	})
 	if err != nil {
 		return fmt.Errorf("set keepalive: %w", err)
@@ -36,7 +49,7 @@ func Tune(c *net.TCPConn) error {
 	if err != nil {
 		return fmt.Errorf("raw connection: %w", err)
 	}
-	if err := setUserTimeout(raw, DeadPeerAfter); err != nil {
+	if err := setUserTimeout(raw, k.Idle+time.Duration(k.Count)*k.Interval); err != nil {
 		return fmt.Errorf("set TCP_USER_TIMEOUT: %w", err)
 	}
 	return nil

@@ -22,16 +22,20 @@ const unsentMark = 128 << 10
 // sides wake each other up, every 100 KiB.
 const unixBuffer = 512 << 10
 
+// Tune is [TCP.Tune] with the defaults.
+func Tune(nc net.Conn) { TCP{}.Tune(nc) }
+
 // Tune sets the options of a connection's socket. An option that is refused
 // costs speed, not correctness.
-func Tune(nc net.Conn) {
+func (t TCP) Tune(nc net.Conn) {
 	switch c := nc.(type) {
-	case *tls.Conn:
-		Tune(c.NetConn())
+	case interface{ NetConn() net.Conn }: // TLS
+		t.Tune(c.NetConn())
 	case *net.UnixConn:
 		_ = c.SetWriteBuffer(unixBuffer)
 	case *net.TCPConn:
-		_ = tcp.Tune(c)
+		t.setDefaults()
+		_ = tcp.KeepAlive{Idle: t.KeepAlive, Interval: t.Interval, Count: t.Probes}.Tune(c)
 		if raw, err := c.SyscallConn(); err == nil {
 			boundUnsent(raw)
 		}
@@ -39,10 +43,10 @@ func Tune(nc net.Conn) {
 }
 
 // dialRoutes tries one way after the other.
-func dialRoutes(ctx context.Context, dial Dial, node string, e *Endpoint) (net.Conn, Route, error) {
+func dialRoutes(ctx context.Context, o *PoolOptions, e *Endpoint) (net.Conn, Route, error) {
 	var errs []error
-	for _, r := range Routes(node, e) {
-		nc, err := dialRoute(ctx, dial, r.Transport, e)
+	for _, r := range Routes(o.Node, e) {
+		nc, err := dialRoute(ctx, o, r.Transport, e)
 		if err == nil {
 			return nc, r, nil
 		}
@@ -57,23 +61,38 @@ func dialRoutes(ctx context.Context, dial Dial, node string, e *Endpoint) (net.C
 	return nil, Route{}, errors.Join(errs...)
 }
 
-func dialRoute(ctx context.Context, dial Dial, t Transport, e *Endpoint) (net.Conn, error) {
+func dialRoute(ctx context.Context, o *PoolOptions, t Transport, e *Endpoint) (net.Conn, error) {
 	network, address := "tcp", e.TCP
 	if t == TransportUnix {
 		network, address = "unix", e.Unix
 	}
-	nc, err := dial(ctx, network, address)
+	nc, err := o.Dial(ctx, network, address)
 	if err != nil {
 		return nil, err
 	}
-	Tune(nc)
+	o.Conn.TCP.Tune(nc)
 	if t != TransportTLS {
 		return nc, nil
 	}
-	secure := tls.Client(nc, e.TLS)
+	secure := tls.Client(nc, tlsFor(e))
 	if err := secure.HandshakeContext(ctx); err != nil {
 		_ = nc.Close()
 		return nil, fmt.Errorf("TLS handshake: %w", err)
 	}
 	return secure, nil
+}
+
+// tlsFor is an endpoint's TLS, whose certificate has to be that of the host that is
+// dialled, if nothing else is said.
+func tlsFor(e *Endpoint) *tls.Config {
+	if e.TLS.ServerName != "" || e.TLS.InsecureSkipVerify {
+		return e.TLS
+	}
+	host, _, err := net.SplitHostPort(e.TCP)
+	if err != nil {
+		return e.TLS
+	}
+	named := e.TLS.Clone()
+	named.ServerName = host
+	return named
 }

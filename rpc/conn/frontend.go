@@ -245,7 +245,7 @@ func (p *Pool) connect(ctx context.Context, f *FrontEnd) (*Conn, Route, error) {
 	if err := p.slot(ctx); err != nil {
 		return nil, Route{}, err
 	}
-	nc, route, err := dialRoutes(ctx, p.opts.Dial, p.opts.Node, &f.endpoint)
+	nc, route, err := dialRoutes(ctx, &p.opts, &f.endpoint)
 	if err != nil {
 		p.free()
 		return nil, route, err

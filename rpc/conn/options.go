@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"rpcpool.dev/internal/tcp"
 	"rpcpool.dev/rpc/frame"
 )
 
@@ -21,6 +22,39 @@ type Options struct {
 	Write       time.Duration // for a full socket to take anything. Default 20 s
 	Linger      time.Duration // for the last words of a broken connection. Default 1 s
 	Keepalive   Keepalive
+	TCP         TCP
+}
+
+// TCP is how the kernel finds out that a peer over TCP is gone. The zero value of each
+// field means its default. What was sent and is not acknowledged is given up after
+// KeepAlive and all Probes.
+type TCP struct {
+	KeepAlive time.Duration // after so long without traffic a probe is sent; at most 32,767 s. Default 10 s
+	Interval  time.Duration // between probes; at most 32,767 s. Default 5 s
+	Probes    int           // that are not answered, then the connection is dead; at most 127. Default 2
+}
+
+// mostTCP is the longest time that the kernel takes.
+const mostTCP = 32767 * time.Second
+
+func (t *TCP) setDefaults() {
+	setTime(&t.KeepAlive, tcp.KeepAliveIdle)
+	setTime(&t.Interval, tcp.KeepAliveInterval)
+	setInt(&t.Probes, tcp.KeepAliveCount)
+}
+
+// Check fails on what the kernel does not take.
+func (t TCP) Check() error {
+	t.setDefaults()
+	switch {
+	case t.KeepAlive < time.Second || t.KeepAlive > mostTCP:
+		return fmt.Errorf("keepalive time of TCP: %v is not between 1s and %v", t.KeepAlive, mostTCP)
+	case t.Interval < time.Second || t.Interval > mostTCP:
+		return fmt.Errorf("keepalive interval of TCP: %v is not between 1s and %v", t.Interval, mostTCP)
+	case t.Probes < 1 || t.Probes > 127:
+		return fmt.Errorf("keepalive probes of TCP: %d is not between 1 and 127", t.Probes)
+	}
+	return nil
 }
 
 // Keepalive finds out that a peer is gone, while something is outstanding.
@@ -45,6 +79,9 @@ func (o Options) withDefaults() (Options, error) {
 	setTime(&o.Linger, time.Second)
 	setTime(&o.Keepalive.Silence, 10*time.Second)
 	setTime(&o.Keepalive.Answer, 5*time.Second)
+	if err := o.TCP.Check(); err != nil {
+		return o, fmt.Errorf("bad options: %w", err)
+	}
 	switch {
 	case o.MaxFrame < frame.MinMaxFrame || o.MaxFrame > frame.LimitMaxFrame:
 		return o, fmt.Errorf("bad option MaxFrame: %d is not within %d..%d", o.MaxFrame, frame.MinMaxFrame, frame.LimitMaxFrame)

@@ -119,7 +119,7 @@ func (s *Server) Take(nc net.Conn) {
 
 // ServeConn makes a connection of a socket that somebody else has accepted.
 func (s *Server) ServeConn(nc net.Conn) (*Conn, error) {
-	Tune(nc)
+	s.opts.Conn.TCP.Tune(nc)
 	admit := s.opts.Admit
 	if s.count.Add(1) > int32(s.opts.MaxConns) {
 		admit = func(*frame.Hello) frame.HelloAck {

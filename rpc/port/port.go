@@ -23,6 +23,7 @@ type Options struct {
 	// TLS ends the TLS of clients that begin with it. The name of HTTP/2 is added to its
 	// protocols (ALPN). Default: such clients are closed.
 	TLS      *tls.Config
+	Secure   bool          // clients that do not begin with TLS are closed
 	Patience time.Duration // from the connection to the protocol. Default 5 s
 	MostNew  int           // connections of which is not known yet what they speak. Default 1024
 	Log      *slog.Logger  // of clients that were closed. Default: none
@@ -173,6 +174,9 @@ func (p *Port) direct(ctx context.Context, c net.Conn) error {
 // protocolOf finds out what a client speaks.
 func (p *Port) protocolOf(ctx context.Context, c net.Conn) (net.Conn, frame.Protocol, error) {
 	known, protocol, err := look(c)
+	if err == nil && p.opts.Secure && protocol != frame.ProtocolTLS {
+		return nil, 0, errors.New("it does not speak TLS")
+	}
 	if err != nil || protocol != frame.ProtocolTLS || p.opts.TLS == nil {
 		return known, protocol, err
 	}

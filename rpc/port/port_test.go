@@ -170,6 +170,18 @@ func TestTLSIsEndedAndLookedInto(t *testing.T) {
 	}
 }
 
+func TestWhoDoesNotSpeakTLSIsClosedWhereItMust(t *testing.T) {
+	r := newRig(t, listen(t), Options{TLS: &tls.Config{Certificates: []tls.Certificate{certificate(t)}}, Secure: true})
+	for _, plain := range []string{native, http2, tvm} {
+		if got := say(r.dial(), plain); got != "" {
+			t.Errorf("%q: %q", plain, got)
+		}
+	}
+	if got := say(tls.Client(r.dial(), &tls.Config{InsecureSkipVerify: true}), native); got != "native:"+native {
+		t.Errorf("with TLS: %q", got)
+	}
+}
+
 func TestWhoIsSlowIsClosed(t *testing.T) {
 	config := &tls.Config{Certificates: []tls.Certificate{certificate(t)}}
 	r := newRig(t, listen(t), Options{TLS: config, Patience: 50 * time.Millisecond})

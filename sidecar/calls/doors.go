@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"rpcpool.dev/rpc/conn"
 	"rpcpool.dev/rpc/frame"
 	"rpcpool.dev/rpc/grpcdoor"
 	"rpcpool.dev/rpc/port"
@@ -17,18 +18,24 @@ import (
 // healthEvery is how often gRPC's health checks learn whether the server is ready.
 const healthEvery = time.Second
 
-// openPorts lets clients that speak gRPC in by the same listeners. What they call goes to
-// the same core.
+// openPorts lets clients that speak gRPC, or TLS, in by the same listeners. What they call
+// goes to the same core.
 func (s *Server) openPorts() (err error) {
-	if s.opts.NoGRPC {
+	if s.opts.NoGRPC && s.opts.TLS == nil {
 		return nil
 	}
-	if s.grpc, err = grpcdoor.New(s.core, grpcdoor.Options{Lease: lease, MaxOpen: open}); err != nil {
-		return err //nolint:wrapcheck // New does
+	if !s.opts.NoGRPC {
+		if s.grpc, err = grpcdoor.New(s.core, grpcdoor.Options{Lease: lease, MaxOpen: open}); err != nil {
+			return err //nolint:wrapcheck // New does
+		}
+		s.grpc.SetServing(false) // until a worker is ready
 	}
-	s.grpc.SetServing(false) // until a worker is ready
 	for _, l := range s.opts.Listeners {
-		p, err := port.New(l, port.Options{Log: s.opts.Log})
+		o := port.Options{Log: s.opts.Log}
+		if l.Addr().Network() != "unix" {
+			o.TLS, o.Secure = s.opts.TLS, s.opts.TLS != nil
+		}
+		p, err := port.New(l, o)
 		if err != nil {
 			return err //nolint:wrapcheck // New does
 		}
@@ -50,10 +57,13 @@ func (s *Server) serve(ctx context.Context, group *errgroup.Group) {
 	}
 	native := s.opts.Listeners
 	for _, p := range s.ports {
-		overNative, overHTTP2 := p.Listen(frame.ProtocolNative), p.Listen(frame.ProtocolHTTP2)
+		overNative := p.Listen(frame.ProtocolNative)
 		take(overNative, "port", p.Serve)
 		take(overNative, "native calls", func() error { return s.conns.Serve(overNative) })
-		take(overHTTP2, "gRPC", func() error { return s.grpc.Serve(overHTTP2) })
+		if s.grpc != nil {
+			overHTTP2 := &tuned{p.Listen(frame.ProtocolHTTP2), s.opts.TCP}
+			take(overHTTP2, "gRPC", func() error { return s.grpc.Serve(overHTTP2) })
+		}
 		native = nil
 	}
 	for _, l := range native {
@@ -65,6 +75,22 @@ func (s *Server) serve(ctx context.Context, group *errgroup.Group) {
 			return nil
 		})
 	}
+}
+
+// tuned sets the options of sockets, which native connections do by themselves.
+type tuned struct {
+	net.Listener
+
+	tcp conn.TCP
+}
+
+// Accept implements [net.Listener].
+func (l *tuned) Accept() (net.Conn, error) {
+	c, err := l.Listener.Accept()
+	if err == nil {
+		l.tcp.Tune(c)
+	}
+	return c, err //nolint:wrapcheck // a net.Listener's own
 }
 
 // connections counts clients by the word of what they speak.

@@ -27,6 +27,8 @@ type Flags struct {
 	join    JoinOptions
 
 	accumulators string
+	network      Network
+	set          *flag.FlagSet
 }
 
 // Register adds the flags to a flag set.
@@ -40,6 +42,8 @@ func (f *Flags) Register(flags *flag.FlagSet) {
 	flags.StringVar(&o.Journal, "journal", "", "`FILE` that keeps the table of calls over a crash of the server; empty: clients are told that it is lost")
 	flags.Int64Var(&o.JournalSize, "journal-size", 16<<20, "`bytes` of a journal that is made; a quarter of it is for replies")
 	f.join.register(flags)
+	f.network.RegisterServer(flags)
+	f.set = flags
 	flags.StringVar(&f.accumulators, "accumulators", "", "`ADDR`, as unix:PATH or HOST:PORT, that workers and others write accumulators to, which /metrics has then; empty: none")
 	flags.DurationVar(&o.MaxTimeout, "max-timeout", 0, "time of a call at most, also if the client says none; 0: none")
 	flags.DurationVar(&o.KillGrace, "kill-grace", 2*time.Second, "time for a call to end after its deadline, before its worker is killed")
@@ -55,6 +59,9 @@ func (f *Flags) Options() (Options, error) {
 	}
 	o := f.options
 	o.NoGRPC = !f.grpc
+	if err := f.completeNetwork(&o); err != nil {
+		return Options{}, err
+	}
 	listener, err := tcp.Listen(f.listen)
 	if err != nil {
 		return Options{}, fmt.Errorf("--listen: %w", err)

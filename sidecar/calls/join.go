@@ -68,6 +68,10 @@ func (f *Flags) Join() (*JoinOptions, error) {
 	if j.Tracker == "" {
 		return nil, nil
 	}
+	if err := f.completeNetwork(new(Options)); err != nil {
+		return nil, err
+	}
+	j.Client = f.network.Plain()
 	return &j, j.fill()
 }
 

@@ -1,11 +1,13 @@
 package calls
 
 import (
+	"crypto/tls"
 	"errors"
 	"log/slog"
 	"net"
 	"time"
 
+	"rpcpool.dev/rpc/conn"
 	"rpcpool.dev/rpc/workers"
 )
 
@@ -22,6 +24,8 @@ type Options struct {
 	KillGrace    time.Duration   // for a call to end after its deadline, or when nobody wants it any more, before its worker is killed. Default 2 s
 	StartTimeout time.Duration   // for a worker to become ready. Default 30 s
 	DrainTimeout time.Duration   // for calls that run when the server is told to stop; 0: their workers are ended at once
+	TCP          conn.TCP        // of clients
+	TLS          *tls.Config     // clients over TCP must speak it. Default: they cannot
 	NoGRPC       bool            // clients that speak gRPC are closed. Default: they are served, by the same listeners
 	Metrics      *Metrics        // of this server alone. Default: none
 	Log          *slog.Logger    // default: none

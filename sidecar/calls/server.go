@@ -86,7 +86,7 @@ func (s *Server) build() (err error) {
 	}
 	offer := frame.HelloAck{Codecs: codecs.Mask(), Lease: lease, MaxDeadline: frame.DeadlineOf(o.MaxTimeout), MaxOpen: open}
 	s.conns, err = conn.NewServer(conn.ServerOptions{
-		Handler: server.NewDoor(s.core), Admit: func(h *frame.Hello) frame.HelloAck { return frame.Answer(h, offer) },
+		Handler: server.NewDoor(s.core), Conn: conn.Options{TCP: o.TCP}, Admit: func(h *frame.Hello) frame.HelloAck { return frame.Answer(h, offer) },
 	})
 	if err != nil {
 		return err //nolint:wrapcheck // New does

@@ -1,0 +1,37 @@
+package main
+
+import (
+	"strings"
+	"testing"
+
+	"rpcpool.dev/internal/certs"
+)
+
+// TestServeAndCallWithTLS: both sides have certificates of one authority, the client's by
+// the environment. Who has none is told no more than that it failed.
+func TestServeAndCallWithTLS(t *testing.T) {
+	ca := certs.NewAuthority(t)
+	cert, key := ca.Issue("server")
+	own, ownKey := ca.Issue("client")
+	s := startCallServer(t, "--tls-cert", cert, "--tls-key", key, "--tls-ca", ca.File)
+	flags := []string{"--timeout", "20s", "--connect-timeout", "5s"}
+	if status, _, errs := s.call("", append(flags, "echo", "1")...); status != exitFailed || !strings.Contains(errs, "(NotExecuted)") {
+		t.Errorf("without TLS: status %d, %q", status, errs)
+	}
+	if status, _, errs := s.call("", append(flags, "--tls-ca", ca.File, "echo", "1")...); status != exitFailed || !strings.Contains(errs, "(NotExecuted)") {
+		t.Errorf("without a certificate: status %d, %q", status, errs)
+	}
+	for name, v := range map[string]string{"RPCPOOL_TLS_CA": ca.File, "RPCPOOL_TLS_CERT": own, "RPCPOOL_TLS_KEY": ownKey} {
+		t.Setenv(name, v)
+	}
+	if status, out, errs := s.call("", append(flags, "--bind", "127.0.0.2", "echo", "1")...); status != exitOK || out != "1\n" {
+		t.Errorf("with one: status %d, %q, %q", status, out, errs)
+	}
+	if status, _, errs := s.call("", "--tls-server-name", "nobody", "echo", "1"); status != exitFailed || !strings.Contains(errs, "(NotExecuted)") {
+		t.Errorf("of another name: status %d, %q", status, errs)
+	}
+	t.Setenv("RPCPOOL_TLS_CA", "/no/file")
+	if status, _, errs := s.call("", "echo", "1"); status != exitUsage || errs != "rpcpool: --tls-ca: open /no/file: no such file or directory\n" {
+		t.Errorf("a file that is not there: status %d, %q", status, errs)
+	}
+}

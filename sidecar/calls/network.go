@@ -1,0 +1,162 @@
+package calls
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"strings"
+	"time"
+
+	"rpcpool.dev/rpc"
+	"rpcpool.dev/rpc/conn"
+)
+
+// Defaults of the time to connect: to servers, and to a registry, for which a lease waits.
+const (
+	connectServer   = 8 * time.Second
+	connectRegistry = 2 * time.Second
+)
+
+// Network is how connections are made and kept, as flags of a server or a client say.
+type Network struct {
+	TCP        conn.TCP
+	Connect    time.Duration
+	Bind       string // address of this machine from which others are dialled; empty: any
+	CA         string // file with the certificates of those who vouch for the peer; empty: see TLS
+	Cert, Key  string // files with the own certificate and its key; empty: none
+	TLS        bool   // of a client, although none of the files is said
+	ServerName string // of a client: what a server's certificate must be for; empty: the host that is dialled
+
+	set *flag.FlagSet
+}
+
+// envPrefix begins the variables that say what flags do not.
+const envPrefix = "RPCPOOL_"
+
+// register adds the flags of both sides.
+func (n *Network) register(connect time.Duration, dialled, bind, ca, cert string) {
+	n.set = flag.NewFlagSet("network", flag.ContinueOnError)
+	n.set.DurationVar(&n.TCP.KeepAlive, "tcp-keepalive-time", 10*time.Second, "TCP: silence after which the kernel asks whether the peer is still there")
+	n.set.DurationVar(&n.TCP.Interval, "tcp-keepalive-interval", 5*time.Second, "TCP: time between two such probes")
+	n.set.IntVar(&n.TCP.Probes, "tcp-keepalive-probes", 2, "TCP: `probes` without an answer until a connection is dead; what was sent is waited for as long")
+	n.set.DurationVar(&n.Connect, "connect-timeout", connect, "time to connect to "+dialled)
+	n.set.StringVar(&n.Bind, "bind", "", bind)
+	n.set.StringVar(&n.CA, "tls-ca", "", ca)
+	n.set.StringVar(&n.Cert, "tls-cert", "", cert)
+	n.set.StringVar(&n.Key, "tls-key", "", "`FILE` with the key of --tls-cert, in PEM")
+}
+
+// RegisterServer adds the flags of a server.
+func (n *Network) RegisterServer(flags *flag.FlagSet) {
+	n.register(connectRegistry, "the tracker", "`ADDRESS` of this machine from which the tracker is dialled; empty: any",
+		"`FILE` with certificates, in PEM: clients over TCP must have one of these authorities; empty: any client may connect",
+		"`FILE` with this server's certificate, in PEM: clients over TCP must speak TLS; it is read again when it changes; empty: no TLS")
+	n.addTo(flags)
+}
+
+// RegisterClient adds the flags of a client.
+func (n *Network) RegisterClient(flags *flag.FlagSet) {
+	n.register(connectServer, "a server", "`ADDRESS` of this machine from which servers are dialled; empty: any",
+		"`FILE` with certificates, in PEM: a server over TCP must have one of these authorities; empty: this machine's",
+		"`FILE` with this client's certificate, in PEM, for servers that want one; empty: none")
+	n.set.BoolVar(&n.TLS, "tls", false, "speak TLS over TCP, also if none of the other --tls flags is there")
+	n.set.StringVar(&n.ServerName, "tls-server-name", "", "`NAME` that a server's certificate must be for; empty: the host that is dialled")
+	n.addTo(flags)
+}
+
+func (n *Network) addTo(flags *flag.FlagSet) {
+	n.set.VisitAll(func(f *flag.Flag) { flags.Var(f.Value, f.Name, f.Usage) })
+}
+
+// Complete takes what no flag has said from the environment, and checks all: an error
+// names the flag or the variable. --tls-ca is RPCPOOL_TLS_CA there.
+func (n *Network) Complete(said func(flag string) bool) (err error) {
+	n.set.VisitAll(func(f *flag.Flag) {
+		name := envPrefix + strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_"))
+		if v, ok := os.LookupEnv(name); ok && !said(f.Name) {
+			if bad := f.Value.Set(v); bad != nil {
+				err = errors.Join(err, fmt.Errorf("%s: %q: %w", name, v, bad))
+			}
+		}
+	})
+	if err != nil {
+		return err
+	}
+	return n.check()
+}
+
+func (n *Network) check() error {
+	for _, c := range []struct {
+		flag string
+		tcp  conn.TCP
+	}{
+		{"--tcp-keepalive-time", conn.TCP{KeepAlive: orNegative(n.TCP.KeepAlive)}},
+		{"--tcp-keepalive-interval", conn.TCP{Interval: orNegative(n.TCP.Interval)}},
+		{"--tcp-keepalive-probes", conn.TCP{Probes: orNegative(n.TCP.Probes)}},
+	} {
+		if err := c.tcp.Check(); err != nil {
+			return fmt.Errorf("%s: %w", c.flag, err)
+		}
+	}
+	if n.Connect <= 0 {
+		return fmt.Errorf("--connect-timeout: %s is not a positive duration", n.Connect)
+	}
+	if _, err := netip.ParseAddr(n.Bind); n.Bind != "" && err != nil {
+		return fmt.Errorf("--bind: %q is not an address", n.Bind)
+	}
+	if (n.Cert == "") != (n.Key == "") {
+		return errors.New("--tls-cert and --tls-key go together")
+	}
+	return nil
+}
+
+// orNegative keeps zero, which nobody wants to say, from meaning the default.
+func orNegative[T int | time.Duration](v T) T {
+	if v == 0 {
+		return -1
+	}
+	return v
+}
+
+// dialer makes sockets that come from the address.
+func (n *Network) dialer() conn.Dial {
+	if n.Bind == "" {
+		return nil
+	}
+	ip, _ := netip.ParseAddr(n.Bind) // it has been checked
+	from := net.Dialer{LocalAddr: &net.TCPAddr{IP: ip.AsSlice(), Zone: ip.Zone()}}
+	return func(ctx context.Context, network, address string) (net.Conn, error) {
+		if network == "unix" {
+			return new(net.Dialer).DialContext(ctx, network, address)
+		}
+		return from.DialContext(ctx, network, address)
+	}
+}
+
+// Plain are the options of a client of a registry, which has no TLS.
+func (n *Network) Plain() rpc.ClientOptions {
+	return rpc.ClientOptions{Connect: n.Connect, Dial: n.dialer(), Conn: conn.Options{TCP: n.TCP}}
+}
+
+// Client are the options of a client of servers.
+func (n *Network) Client() (o rpc.ClientOptions, err error) {
+	o = n.Plain()
+	o.TLS, err = n.clientTLS()
+	return o, err
+}
+
+// completeNetwork gives a server what its flags and the environment say of the network.
+func (f *Flags) completeNetwork(o *Options) (err error) {
+	said := map[string]bool{}
+	f.set.Visit(func(f *flag.Flag) { said[f.Name] = true })
+	if err := f.network.Complete(func(name string) bool { return said[name] }); err != nil {
+		return err
+	}
+	o.TCP = f.network.TCP
+	o.TLS, err = f.network.serverTLS()
+	return err
+}
