@@ -30,7 +30,7 @@ import (
 //	}
 //	return s.Serve(l)
 //
-// Streams need a server that is not isolated.
+// Streams run in workers too; one whose worker dies ends with [Crashed], and is never run again.
 type Isolate struct {
 	Command     []string      // of the worker. Default: this program, with its arguments
 	Env         []string      // NAME=VALUE, more than what this process has

@@ -15,7 +15,12 @@ import (
 	"go.uber.org/goleak"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if IsWorker() {
+		work()
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // Args are those of the test's Snprintf.
 type Args struct {

@@ -216,19 +216,14 @@ func (c *Client) item(p conn.Peer, in *conn.In) {
 		i = nil
 	}
 	s.mu.Unlock()
-	switch {
-	case i == nil:
-	case in.Type == frame.TypeItems:
-		if limit, err := frame.ParseCredit(in.Body); err == nil {
-			i.Credit(uint64(limit))
-		}
-	default:
-		if err := i.Arrived(in, false); err != nil {
-			if n, ok := p.(*conn.Conn); ok {
-				go func() {
-					_ = n.GoAway(context.Background(), frame.GoAway{Reason: frame.ReasonFlowControl, Text: err.Error()})
-				}()
-			}
+	if i == nil {
+		return
+	}
+	if err := i.Message(in); err != nil {
+		if n, ok := p.(*conn.Conn); ok {
+			go func() {
+				_ = n.GoAway(context.Background(), frame.GoAway{Reason: frame.ReasonFlowControl, Text: err.Error()})
+			}()
 		}
 	}
 }

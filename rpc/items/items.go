@@ -24,7 +24,8 @@ import (
 )
 
 // Window is how many bytes of items may be sent before the receiver has said a limit, and
-// how many are kept for a reader. An item counts as its body and Overhead.
+// how many are kept for a reader; the last item may go beyond it. An item counts as its body and
+// Overhead.
 const (
 	Window   = frame.MessageAllowance
 	Overhead = frame.HeaderLen
@@ -79,6 +80,18 @@ func New(p conn.Peer, side Side, seq uint64, lane frame.Priority) *Stream {
 func (s *Stream) change() {
 	close(s.changed)
 	s.changed = make(chan struct{})
+}
+
+// Message takes what has come for the stream: an item, or credit for some. It fails if the
+// peer sends more than it may.
+func (s *Stream) Message(in *conn.In) error {
+	if in.Type != frame.TypeItems {
+		return s.Arrived(in, s.side == Server && in.Flags&frame.FlagEnd != 0)
+	}
+	if limit, err := frame.ParseCredit(in.Body); err == nil {
+		s.Credit(uint64(limit))
+	}
+	return nil
 }
 
 // Arrived takes an item from the connection's reader. last tells that the peer sends no
@@ -209,8 +222,8 @@ func (s *Stream) given(err error) error {
 	return nil
 }
 
-// take waits for credit. An item that is longer than the window is sent when nothing else is
-// under way.
+// take waits for credit. The last item may go beyond it: else a long one would wait for the
+// credit of short ones, which is not worth a word until more of them are read.
 func (s *Stream) take(ctx context.Context, n uint64, flags frame.Flags) error {
 	for {
 		s.mu.Lock()
@@ -218,7 +231,7 @@ func (s *Stream) take(ctx context.Context, n uint64, flags frame.Flags) error {
 			defer s.mu.Unlock()
 			return s.broken
 		}
-		if s.used+min(n, Window) <= s.limit {
+		if s.used < s.limit {
 			s.used += n
 			if flags&frame.FlagEnd != 0 {
 				s.broken = errors.New("stream was closed for sending")

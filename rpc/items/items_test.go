@@ -48,13 +48,13 @@ func TestASenderWaitsForCredit(t *testing.T) {
 			done <- n
 		}()
 		synctest.Wait()
-		if n, want := len(w.sent), Window/(Overhead+len(item)); n != want {
+		if n, want := len(w.sent), (Window-1)/(Overhead+len(item))+1; n != want {
 			t.Errorf("%d items without a word of the receiver, want %d", n, want)
 		}
 		s.Credit(2 * Window)
 		s.Credit(Window) // a lower one changes nothing
 		synctest.Wait()
-		if n, want := len(w.sent), 2*Window/(Overhead+len(item)); n != want {
+		if n, want := len(w.sent), (2*Window-1)/(Overhead+len(item))+1; n != want {
 			t.Errorf("%d items after credit, want %d", n, want)
 		}
 		s.Break(conn.ErrCut)
@@ -64,6 +64,36 @@ func TestASenderWaitsForCredit(t *testing.T) {
 		for _, m := range w.sent {
 			if m.Type != frame.TypeCall || m.Flags != frame.FlagStream || m.Seq != 7 {
 				t.Fatalf("an item is %+v", m.Header)
+			}
+		}
+	})
+}
+
+// Of what is short and read, nothing is said until it is half a window.
+func TestALongItemAfterShortOnesDoesNotWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := &wire{}
+		from, to := New(w, Client, 7, frame.PriorityNormal), New(w, Server, 7, frame.PriorityNormal)
+		for _, n := range []int{100, 2 * Window, 10, Window, 2 * Window} {
+			done := make(chan error, 1)
+			go func() { done <- from.Send(t.Context(), make([]byte, n)) }()
+			synctest.Wait()
+			select {
+			case err := <-done:
+				if err != nil {
+					t.Fatal(err)
+				}
+			default:
+				t.Fatalf("an item of %d bytes waits, although all before it are read", n)
+			}
+			arrive(t, to, make([]byte, n), false)
+			if _, err := to.Recv(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if m := &w.sent[len(w.sent)-1]; m.Type == frame.TypeItems {
+				if err := from.Message(&conn.In{Header: m.Header, Body: m.Body}); err != nil {
+					t.Fatal(err)
+				}
 			}
 		}
 	})

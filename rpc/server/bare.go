@@ -8,6 +8,7 @@ import (
 
 	"rpcpool.dev/rpc/conn"
 	"rpcpool.dev/rpc/frame"
+	"rpcpool.dev/rpc/items"
 	"rpcpool.dev/rpc/session"
 	"rpcpool.dev/rpc/wire"
 )
@@ -52,6 +53,9 @@ func NewBare(ctx context.Context, l *Local, list ...Method) (*Bare, error) {
 
 // Message implements [conn.Handler].
 func (b *Bare) Message(p conn.Peer, in *conn.In) {
+	if b.item(p, in) {
+		return
+	}
 	switch in.Type {
 	case frame.TypeBind:
 		b.mu.Lock()
@@ -71,6 +75,9 @@ func (b *Bare) call(p conn.Peer, in *conn.In) {
 	if left, ok := in.Deadline.Duration(); ok {
 		j.deadline = b.core.now() + left
 	}
+	if in.Flags&frame.FlagStream != 0 {
+		j.stream = items.New(p, items.Server, in.Seq, frame.PriorityNormal)
+	}
 	b.mu.Lock()
 	b.peer = p
 	j.Method = b.bound[in.Ext.Method]
@@ -88,6 +95,25 @@ func (b *Bare) call(p conn.Peer, in *conn.In) {
 		j.take(in, false)
 		b.local.Execute(j)
 	}
+}
+
+// item tells whether a frame belongs to a stream that has been started, and sees to it.
+func (b *Bare) item(p conn.Peer, in *conn.In) bool {
+	if !ofStream(in) {
+		return false
+	}
+	b.mu.Lock()
+	j := b.open[in.Seq]
+	b.mu.Unlock()
+	if j == nil || j.stream == nil {
+		return true // of a stream that has ended
+	}
+	if err := j.stream.Message(in); err != nil {
+		if c, ok := p.(*conn.Conn); ok {
+			go c.Close() //nolint:errcheck // it is over
+		}
+	}
+	return true
 }
 
 // parseXID is an extension of a CALL, zero if it is not there.
@@ -129,6 +155,9 @@ func (b *Bare) answer(j *Job, code session.Code, reply []byte) {
 	b.mu.Unlock()
 	if j.OneWay && code == session.OK {
 		reply = nil
+	}
+	if j.stream != nil {
+		reply = j.closeStream(reply, code == session.OK)
 	}
 	var owner conn.Releaser
 	if j.kept != nil && overlap(j.Args, reply) {
@@ -194,6 +223,9 @@ func (b *Bare) Closed(conn.Peer, error, []uint64) {
 	}
 	b.mu.Unlock()
 	for _, j := range left {
+		if j.stream != nil {
+			j.stream.Break(conn.ErrCut)
+		}
 		j.cancel(context.Canceled)
 	}
 }

@@ -102,6 +102,7 @@ func (d *Door) Message(p conn.Peer, in *conn.In) {
 		l.link.Call(in, m, method)
 		if j, ok := m.Tag.(*Job); ok && in.Flags&frame.FlagStream != 0 {
 			l.begin(in.Seq, j)
+			m.Runs = 1 // another would miss items
 		}
 	}
 	l.link.Receive(m)
@@ -112,23 +113,20 @@ func (d *Door) Message(p conn.Peer, in *conn.In) {
 
 // item tells whether a frame belongs to a stream that has been started, and sees to it.
 func (l *nativeLine) item(in *conn.In) bool {
-	switch {
-	case in.Type == frame.TypeItems:
-		if s := l.stream(in.Seq); s != nil {
-			if limit, err := frame.ParseCredit(in.Body); err == nil {
-				s.Credit(uint64(limit))
-			}
-		}
-		return true
-	case in.Type != frame.TypeCall || in.Flags&frame.FlagStream == 0 || in.Ext.Method != 0:
+	if !ofStream(in) {
 		return false
 	}
 	if s := l.stream(in.Seq); s != nil {
-		if err := s.Arrived(in, in.Flags&frame.FlagEnd != 0); err != nil {
+		if err := s.Message(in); err != nil {
 			l.Close(frame.ReasonFlowControl, err.Error())
 		}
 	}
 	return true // or of a stream that has ended
+}
+
+// ofStream tells whether a client's frame is an item, or credit for some.
+func ofStream(in *conn.In) bool {
+	return in.Type == frame.TypeItems || in.Type == frame.TypeCall && in.Flags&frame.FlagStream != 0 && in.Ext.Method == 0
 }
 
 // boundMost is how many methods a connection may bind.

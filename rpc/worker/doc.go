@@ -16,6 +16,8 @@
 //   - A call's deadline is in its header, relative. Who lets it pass, or goes on after
 //     a CANCEL, is killed after a grace.
 //
+//   - Items of streams come and go as for any server, at the priority of all else.
+//
 //   - The end of the channel is the end of the worker.
 //
 //     born ── Serve ──▶ ready ◀── all answered ── CALL ──▶ busy

@@ -63,7 +63,9 @@ func ServeConn(ctx context.Context, nc net.Conn, methods ...server.Method) error
 		return errors.Join(err, nc.Close()) //nolint:wrapcheck // it names the method
 	}
 	conn.Tune(nc)
-	admit := func(h *frame.Hello) frame.HelloAck { return frame.Answer(h, frame.HelloAck{}) }
+	admit := func(h *frame.Hello) frame.HelloAck {
+		return frame.Answer(h, frame.HelloAck{Features: frame.FeatureStreams})
+	}
 	c, err := conn.Accept(ctx, nc, admit, bare, Options())
 	if err != nil {
 		return fmt.Errorf("call channel: %w", err)

@@ -36,6 +36,13 @@
 // client's change of mind are heeded. A call that waits for others (Job.Aside) lends
 // its slot: nested calls that lead back here find one.
 //
+// # Streams
+//
+// The items of a stream pass through here, one at a time and in both directions, from one
+// connection to the other. Each is taken when the one before has gone on, and its sender is
+// given credit when it is taken: what nobody reads stays where it was made. A stream that a
+// worker has ended is over when its client has all items.
+//
 // # A worker's death
 //
 // Whatever comes first, the end of the process or of the channel, takes the worker out

@@ -24,7 +24,8 @@ type call struct {
 	sent     bool      // nothing of the arguments' memory is needed any more
 	unsent   bool      // not a byte has left, and none will. The sender's, then the worker's life's
 	canceled bool
-	lent     bool // it waits for others, and its slot is another's
+	lent     bool   // it waits for others, and its slot is another's
+	relay    *relay // its items; nil: it is no stream
 
 	answered bool // what follows is there
 	code     session.Code
@@ -68,6 +69,9 @@ func (w *worker) take(j *server.Job) *call {
 	j.Worker = c
 	w.calls[c.seq] = c
 	w.sends.Add(1)
+	if j.Stream() != nil {
+		c.relay = newRelay(c)
+	}
 	c.method = w.bind(j.Method)
 	if left, ok := j.Left(); ok && !j.Method.Unkillable {
 		c.killAt = time.Now().Add(left + w.pool.opts.Grace)
@@ -99,6 +103,9 @@ func (w *worker) send(c *call) {
 	if j.OneWay {
 		m.Flags |= frame.FlagOneWay
 	}
+	if c.relay != nil {
+		m.Flags |= frame.FlagStream
+	}
 	if left, ok := j.Left(); ok {
 		m.Deadline = frame.DeadlineOf(max(left, 1))
 	}
@@ -108,14 +115,26 @@ func (w *worker) send(c *call) {
 	if !c.sent {
 		m.Owner = c
 	}
+	if c.relay != nil && w.conn.Agreed().Features&frame.FeatureStreams == 0 {
+		if w.drop(c) {
+			c.relay.broke()
+			w.pool.core.Decline(j, session.Unimplemented, wire.Failure(0, "the worker takes no streams", nil))
+		}
+		return
+	}
 	switch err := w.conn.TrySend(&m); {
 	case errors.Is(err, conn.ErrTooLong):
 		if w.drop(c) {
+			if c.relay != nil {
+				c.relay.broke()
+			}
 			w.pool.core.Decline(j, session.Invalid, wire.Failure(-1, "arguments are too long for a worker", nil))
 		}
 	case err != nil: // the channel has ended, and the worker with it
 		c.unsent = true
 		_ = w.conn.Close()
+	case m.Owner == nil && c.relay != nil:
+		c.relay.begin()
 	}
 }
 
@@ -135,6 +154,9 @@ func (c *call) Release() {
 	c.sent = true
 	answered, canceled := c.answered, c.canceled
 	p.mu.Unlock()
+	if c.relay != nil && !answered && c.w.conn.Err() == nil {
+		c.relay.begin()
+	}
 	switch {
 	case answered:
 		c.end()
@@ -143,8 +165,19 @@ func (c *call) Release() {
 	}
 }
 
-// end tells the core how a call has ended.
+// end tells the core how a call has ended. A stream's end waits for its items.
 func (c *call) end() {
+	if c.relay == nil {
+		c.tell()
+		return
+	}
+	c.w.pool.lives.Go(func() {
+		c.relay.end()
+		c.tell()
+	})
+}
+
+func (c *call) tell() {
 	switch core := c.w.pool.core; c.ran {
 	case session.NotExecuted:
 		core.Decline(c.job, c.code, c.reply)

@@ -23,8 +23,9 @@ import (
 
 // liars starts workers that are no processes, and say what a test wants.
 type liars struct {
-	say  func(p conn.Peer, seq uint64)
-	fail int // so many starts fail
+	say      func(p conn.Peer, seq uint64)
+	fail     int // so many starts fail
+	features frame.Features
 
 	mu     sync.Mutex
 	starts int
@@ -32,11 +33,12 @@ type liars struct {
 
 // liar is such a worker.
 type liar struct {
-	say    func(p conn.Peer, seq uint64)
-	ours   net.Conn
-	theirs net.Conn
-	once   sync.Once
-	exited chan struct{}
+	say      func(p conn.Peer, seq uint64)
+	features frame.Features
+	ours     net.Conn
+	theirs   net.Conn
+	once     sync.Once
+	exited   chan struct{}
 }
 
 func (l *liars) Start(context.Context) (workers.Process, error) {
@@ -49,7 +51,7 @@ func (l *liars) Start(context.Context) (workers.Process, error) {
 	if err != nil {
 		return nil, err
 	}
-	w := &liar{say: l.say, exited: make(chan struct{})}
+	w := &liar{say: l.say, features: l.features, exited: make(chan struct{})}
 	for i, end := range []*net.Conn{&w.ours, &w.theirs} {
 		f := os.NewFile(uintptr(pair[i]), "end")
 		if *end, err = net.FileConn(f); err != nil {
@@ -58,7 +60,7 @@ func (l *liars) Start(context.Context) (workers.Process, error) {
 		_ = f.Close()
 	}
 	go func() {
-		c, err := conn.Accept(context.Background(), w.theirs, func(h *frame.Hello) frame.HelloAck { return frame.Answer(h, frame.HelloAck{}) }, w, worker.Options())
+		c, err := conn.Accept(context.Background(), w.theirs, func(h *frame.Hello) frame.HelloAck { return frame.Answer(h, frame.HelloAck{Features: l.features}) }, w, worker.Options())
 		if err == nil {
 			<-c.Done()
 		}

@@ -83,7 +83,7 @@ func (p *Pool) begin(i int) (*worker, error) {
 		case <-ctx.Done():
 		}
 	}()
-	if w.conn, err = conn.Connect(ctx, nc, frame.Hello{}, w, opts); err == nil {
+	if w.conn, err = conn.Connect(ctx, nc, frame.Hello{Features: frame.FeatureStreams}, w, opts); err == nil {
 		w.ready = time.Now()
 		p.opts.OnReady(w.ready.Sub(w.born))
 		return w, nil
@@ -226,6 +226,9 @@ func (w *worker) settle(left []*call) {
 	ran := 0
 	for _, c := range left {
 		c.unsent = c.unsent || slices.Contains(w.unsent, c.seq)
+		if c.relay != nil && c.relay.broke() { // another run would miss its items
+			c.unsent = false
+		}
 		if !c.unsent {
 			ran++
 		}

@@ -66,7 +66,7 @@ func program() []server.Method {
 			return session.Failed, wire.Failure(time.Second, "no", []byte("detail"))
 		}},
 		{Name: "never", Run: func(*server.Job) (session.Code, []byte) { return session.Invalid, wire.Failure(-1, "not so", nil) }},
-		{Name: "patient", Run: patient},
+		{Name: "patient", Run: patient}, {Name: "upper", Run: upper}, {Name: "flood", Run: flood}, {Name: "flooded", Run: flooded},
 	}
 	for name, way := range ways {
 		list = append(list, server.Method{Name: "die " + name, Run: func(j *server.Job) (session.Code, []byte) {

@@ -43,12 +43,31 @@ var _ conn.Handler = (*worker)(nil)
 // Message implements [conn.Handler].
 func (w *worker) Message(_ conn.Peer, in *conn.In) {
 	switch in.Type {
+	case frame.TypeItems:
+		w.item(in)
 	case frame.TypeReply, frame.TypeError:
+		if in.Flags&frame.FlagStream != 0 {
+			w.item(in)
+			return
+		}
 		w.answer(in)
 	case frame.TypeInProgress:
 		w.lend(in.Seq, true)
 	case frame.TypeStarted:
 		w.lend(in.Seq, false)
+	}
+}
+
+// item takes an item of a stream, or credit for some.
+func (w *worker) item(in *conn.In) {
+	w.pool.mu.Lock()
+	c := w.calls[in.Seq]
+	w.pool.mu.Unlock()
+	if c == nil || c.relay == nil {
+		return
+	}
+	if err := c.relay.worker.Message(in); err != nil {
+		w.kill(crash.Protocol, "call channel: "+err.Error())
 	}
 }
 

@@ -1,0 +1,90 @@
+package rpc
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"testing"
+
+	"rpcpool.dev/rpc/crash"
+)
+
+// isolated is a server whose handlers run in workers: this binary again.
+func isolated() (*Server, error) {
+	s, err := NewServer(ServerOptions{Isolate: &Isolate{Command: []string{os.Args[0]}, Output: io.Discard}})
+	if err != nil {
+		return nil, err
+	}
+	HandleStream(s, "Sum", func(ctx context.Context, start int, st *ServerStream[int, int]) error {
+		if start < 0 {
+			os.Exit(7)
+		}
+		return sum(ctx, start, st)
+	})
+	return s, nil
+}
+
+// work is the worker's program.
+func work() {
+	s, err := isolated()
+	if err == nil {
+		err = s.Work(context.Background())
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	os.Exit(0)
+}
+
+func TestStreamsAreIsolatedToo(t *testing.T) {
+	s, err := isolated()
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := s.Listen(t.Context(), "unix:"+t.TempDir()+"/s")
+	if err != nil {
+		t.Fatal(err)
+	}
+	served := make(chan error, 1)
+	go func() { served <- s.Serve(l) }()
+	t.Cleanup(func() {
+		_ = s.Close()
+		<-served
+	})
+	c, err := Dial(ClientOptions{}, "unix:"+l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.Close() })
+	for name, caller := range map[string]Caller{"over a socket": c, "within the process": s.Local()} {
+		t.Run(name, func(t *testing.T) {
+			ctx := soon(t)
+			st, err := OpenStream[int, int](ctx, caller, "Sum", 40)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := errors.Join(st.Send(ctx, 2), st.CloseSend(ctx)); err != nil {
+				t.Error(err)
+			}
+			if got, err := st.Recv(ctx); got != 42 || err != nil {
+				t.Errorf("%d, %v", got, err)
+			}
+			if _, err := st.Recv(ctx); !errors.Is(err, io.EOF) {
+				t.Error(err)
+			}
+			if st, err = OpenStream[int, int](ctx, caller, "Sum", -1); err != nil {
+				t.Fatal(err)
+			}
+			var e *Error
+			if _, err := st.Recv(ctx); !errors.Is(err, Crashed) || !errors.As(err, &e) {
+				t.Fatal(err)
+			}
+			if r, ok := e.Crash(); !ok || r.Cause != crash.Exit || r.Status != 7 {
+				t.Errorf("%+v", r)
+			}
+		})
+	}
+}
