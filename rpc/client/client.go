@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"slices"
 	"sync"
 	"time"
 
@@ -202,16 +203,20 @@ func (c *Client) forget(t *turn, p *peer) {
 // ends, or goes to others.
 func (c *Client) Fenced(server string) {
 	t := c.begin()
+	dead := map[*peer]bool{}
+	for _, l := range c.lines { // those too that have left the list
+		dead[l.peer] = l.peer.endpoint.ID == server
+	}
 	if p := c.peers[server]; p != nil {
 		p.retired = true
 		delete(c.peers, server)
-		for i, q := range c.list {
-			if q == p {
-				c.list = append(c.list[:i:i], c.list[i+1:]...)
-				break
-			}
+		c.list = slices.DeleteFunc(slices.Clone(c.list), func(q *peer) bool { return q == p })
+		dead[p] = true
+	}
+	for p, is := range dead {
+		if is {
+			t.out = c.session.Dead(p.session, true, t.out)
 		}
-		t.out = c.session.Dead(p.session, true, t.out)
 	}
 	c.end(nil, t, nil) //nolint:staticcheck // nil: do not wait
 }

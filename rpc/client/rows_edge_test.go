@@ -169,6 +169,36 @@ func TestC8_ListsAreReplacedAtOnce(t *testing.T) {
 	wg.Wait()
 }
 
+// A registry takes a server off the list first, and says that it is dead afterwards.
+func TestC8_AServerThatHasLeftTheListIsFenced(t *testing.T) {
+	g := newGate()
+	a := newHost(t, "a", hostOptions{methods: []server.Method{{Name: "wait", Run: g.run}}})
+	defer close(g.open)
+	b := newHost(t, "b", hostOptions{methods: []server.Method{{Name: "wait", Run: echo}}})
+	c := newClient(t, quick(), a.endpoint())
+	once, often := make(chan *Call, 1), make(chan *Call, 1)
+	go func() { once <- ask(soon(t), c, "wait", "once") }()
+	<-g.entered
+	go func() {
+		u := &Call{Method: "wait", Args: []byte("often"), Idempotent: true}
+		c.Do(soon(t), u)
+		often <- u
+	}()
+	<-g.entered
+	if err := c.Update([]conn.Endpoint{b.endpoint()}); err != nil {
+		t.Fatal(err)
+	}
+	c.Fenced("a")
+	if u := <-once; u.Outcome.Code != session.Lost || u.Outcome.Execution != session.Indeterminate || !u.Outcome.Fenced {
+		t.Errorf("a call that must not run twice: %+v", u.Outcome)
+	}
+	if u := <-often; u.Outcome.Code != session.OK || string(u.Reply) != "often" {
+		t.Errorf("an idempotent call: %+v: %s", u.Outcome, u.Text)
+	}
+	c.Fenced("a") // again
+	c.Fenced("nobody")
+}
+
 func TestS1_39_ClosedWhileARemovedServerIsOutOfReach(t *testing.T) {
 	g := newGate()
 	h := newHost(t, "a", hostOptions{methods: []server.Method{{Name: "wait", Run: g.run}}})
