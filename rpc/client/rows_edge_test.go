@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"rpcpool.dev/rpc/conn"
+	"rpcpool.dev/rpc/frame"
 	"rpcpool.dev/rpc/journal"
 	"rpcpool.dev/rpc/server"
 	"rpcpool.dev/rpc/session"
@@ -167,6 +168,37 @@ func TestC8_ListsAreReplacedAtOnce(t *testing.T) {
 		}
 	}
 	wg.Wait()
+}
+
+func TestC2_AClientKeepsToWhatItsServerSays(t *testing.T) {
+	g := newGate()
+	const open, lease = 4, time.Second
+	h := newHost(t, "a", hostOptions{
+		core: server.Options{Domain: session.DomainOptions{Open: open, Lease: lease}},
+		admit: func(hello *frame.Hello) frame.HelloAck {
+			return frame.Answer(hello, frame.HelloAck{Codecs: 7, MaxOpen: open, Lease: lease})
+		},
+		methods: []server.Method{{Name: "wait", Run: g.run}},
+	})
+	c := newClient(t, quick(), h.endpoint())
+	var wg sync.WaitGroup
+	for range 300 {
+		wg.Go(func() { ask(soon(t), c, "wait", "x").is(t, session.OK, session.Executed) })
+	}
+	for range open {
+		<-g.entered
+	}
+	time.Sleep(3 * lease / 2) // its session is kept, and no more calls come
+	if n := len(g.entered); n != 0 {
+		t.Errorf("%d calls more than the server allows", n)
+	}
+	close(g.open)
+	wg.Wait()
+	time.Sleep(3 * lease / 2)
+	ask(soon(t), c, "do", "y").is(t, session.OK, session.Executed)
+	if n := c.Counts(); n.Resends != 0 || n.Lost != 0 {
+		t.Errorf("%+v", n)
+	}
 }
 
 // A registry takes a server off the list first, and says that it is dead afterwards.

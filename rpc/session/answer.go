@@ -175,7 +175,7 @@ func (p *Peer) tick(now time.Duration, out []Demand) []Demand {
 	o := &p.client.opt
 	if p.up {
 		switch quiet := now-p.spoken >= o.AckDelay; {
-		case !p.pinging && now-p.renewed >= o.Lease/4:
+		case !p.pinging && now-p.renewed >= p.lease/4:
 			p.greeted, p.pinging = now, true
 			out = p.send(now, nil, Message{Kind: Ping}, out)
 		case quiet && (p.held > 0 || p.acked < p.watermark()):

@@ -9,8 +9,8 @@ import (
 // has defaults.
 type ClientOptions struct {
 	Rand  Rand
-	Lease time.Duration // the servers' lease: 5 min
-	Open  int           // how many calls may be open at one server: 512, not more than its Open; 1 makes a session serial
+	Lease time.Duration // of servers that do not say their lease: 5 min
+	Open  int           // how many calls may be open at one server, if it allows so many: 512; 1 makes a session serial
 	// FailoverAfter is how long a server may be out of reach until idempotent calls
 	// that were sent to it are sent to another: 3 s.
 	FailoverAfter time.Duration
@@ -59,9 +59,15 @@ func NewClient(opt ClientOptions) *Client { return &Client{opt: opt.withDefaults
 
 // Add makes a server known. tag is the shell's own.
 func (c *Client) Add(tag any) *Peer {
-	p := &Peer{Tag: tag, client: c}
+	p := &Peer{Tag: tag, client: c, lease: c.opt.Lease, most: c.opt.Open}
 	c.peers = append(c.peers, p)
 	return p
+}
+
+// Terms is what a server has said of itself on a connection of which Connected is to be told:
+// the lease, and how many calls may be open there. What is 0 is not said.
+func (c *Client) Terms(p *Peer, lease time.Duration, open int) {
+	p.lease, p.most = or(lease, c.opt.Lease), min(or(open, c.opt.Open), c.opt.Open)
 }
 
 // Connected says that a connection to a peer is open. The one before it, if any,
@@ -71,7 +77,7 @@ func (c *Client) Connected(now time.Duration, p *Peer, conn Conn, out []Demand) 
 	switch {
 	case !p.welcomed:
 		p.renew() // a Hello that opens a session is sent once: a late one opens none again
-	case now-p.renewed >= p.client.opt.Lease*4/5:
+	case now-p.renewed >= p.lease*4/5:
 		out = p.lose(Expired, out) // the server may still know it, but not for long
 	}
 	return p.hello(now, out)

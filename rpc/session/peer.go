@@ -14,6 +14,8 @@ type Peer struct {
 	session, secret ID
 	former, proof   ID   // the last session before this one that was welcomed, and its secret
 	welcomed        bool // the server knows the session
+	lease           time.Duration
+	most            int // calls that may be open
 	domain          ID
 	life            uint64
 
@@ -160,7 +162,7 @@ func (p *Peer) pump(now time.Duration, out []Demand) []Demand {
 	if p.queue.Len() > 0 && !p.up {
 		return p.dial(now, out)
 	}
-	for p.queue.Len() > 0 && p.open.live < p.client.opt.Open {
+	for p.queue.Len() > 0 && p.open.live < p.most {
 		i := p.queue.Pop()
 		p.last++
 		i.session, i.seq = p.session, p.last

@@ -169,8 +169,8 @@ func TestS3_20_AnAckSpeaksOfWhatIsAboveAnOpenCall(t *testing.T) {
 
 func TestS3_21_ASerialSessionHasOneCallOpen(t *testing.T) {
 	r := newRig(t, DomainOptions{}, 1)
-	r.client.opt.Open = 1
 	s := r.servers[0]
+	s.peer.most = 1
 	s.connect(1)
 	first, second := s.call(&Invocation{}), s.call(&Invocation{})
 	if len(s.up) != 1 {

@@ -187,3 +187,36 @@ func TestC27_NoArgumentsAndNoReply(t *testing.T) {
 	s.connect(2)
 	i.want(t, OK, Executed)
 }
+
+func TestC2_ALeaseIsRenewedInTimeHoweverShortItIs(t *testing.T) {
+	for _, lease := range []time.Duration{time.Second, time.Minute, time.Hour} {
+		r, s := one(t, DomainOptions{Lease: lease})
+		r.client.Terms(s.peer, lease, 0)
+		for range 100 {
+			r.tick(lease / 10)
+			s.deliver()
+			s.do(s.domain.Tick(r.now, nil))
+		}
+		if n := s.domain.Counts.Expired; n != 0 {
+			t.Errorf("lease of %v: the session has expired", lease)
+		}
+	}
+}
+
+func TestC2_NoMoreCallsAreOpenThanTheServerAllows(t *testing.T) {
+	for _, x := range []struct{ says, ours, want int }{{0, 512, 20}, {3, 512, 3}, {512, 3, 3}} {
+		r, s := one(t, DomainOptions{})
+		r.client.opt.Open = x.ours
+		r.client.Terms(s.peer, 0, x.says)
+		for range 20 {
+			s.call(&Invocation{})
+		}
+		if s.deliver(); len(s.ready) != x.want {
+			t.Errorf("server says %d, client %d: %d calls are open, want %d", x.says, x.ours, len(s.ready), x.want)
+		}
+		s.serve()
+		if s.serve(); len(r.finished) != 20 {
+			t.Errorf("%d calls have ended", len(r.finished))
+		}
+	}
+}
