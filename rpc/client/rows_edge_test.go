@@ -7,7 +7,9 @@ import (
 	"fmt"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -358,6 +360,80 @@ func TestC9_NothingStartsAfterItsDeadlineHoweverSlowTheDiskIs(t *testing.T) {
 	ask(soon(t), c, "do", "last").is(t, session.OK, session.Executed)
 	if late, given := h.count("late"), h.count("given up"); late != 0 || given != 0 {
 		t.Errorf("after their outcomes were told, %d and %d ran", late, given)
+	}
+}
+
+// failingDisk is quick, until it hangs, and then fails.
+type failingDisk struct {
+	*journal.Journal
+	hangs *atomic.Bool
+	asked chan struct{} // has an element for each wait that hangs
+	fails chan struct{}
+}
+
+func (d failingDisk) Wait(ctx context.Context, _ uint64) error {
+	if !d.hangs.Load() {
+		return nil
+	}
+	d.asked <- struct{}{}
+	select {
+	case <-d.fails:
+		return errors.New("input/output error")
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func TestC7_ADiskThatFailsHoldsNobodyUp(t *testing.T) {
+	log, err := journal.Open(filepath.Join(t.TempDir(), "journal"), journal.Options{Policy: journal.Each})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = log.Close() })
+	disk := failingDisk{log, new(atomic.Bool), make(chan struct{}, 100), make(chan struct{})}
+	g := newGate()
+	h := newHost(t, "a", hostOptions{
+		core:    server.Options{Journal: disk, Sync: true, ID: log.ID(), Life: uint64(log.Life())},
+		methods: []server.Method{{Name: "wait", Run: g.run}},
+	})
+	c := newClient(t, quick(), h.endpoint())
+	calls := map[string]chan *Call{}
+	call := func(method, args string, idempotent bool) {
+		done := make(chan *Call, 1)
+		calls[args] = done
+		go func() {
+			u := &Call{Method: method, Args: []byte(args), Idempotent: idempotent}
+			c.Do(soon(t), u)
+			done <- u
+		}()
+	}
+	call("wait", "runs", false)
+	<-g.entered
+	disk.hangs.Store(true)
+	call("do", "about to start", false)
+	<-disk.asked
+	close(g.open) // its end is journalled behind that
+	call("do", "often", true)
+	eventually(t, "all are there", func() bool { return h.core.Counts().Entries == 3 })
+	if err := h.core.Broken(); err != nil {
+		t.Errorf("the disk only hangs: %v", err)
+	}
+	close(disk.fails)
+	(<-calls["runs"]).is(t, session.OK, session.Executed)
+	(<-calls["often"]).is(t, session.OK, session.Executed)
+	(<-calls["about to start"]).is(t, session.Refused, session.NotExecuted)
+	if err := h.core.Broken(); err == nil || !strings.Contains(err.Error(), "input/output error") {
+		t.Errorf("broken: %v", err)
+	}
+	u := ask(soon(t), c, "do", "later")
+	u.is(t, session.Refused, session.NotExecuted)
+	if !strings.Contains(u.Text, "journal") {
+		t.Errorf("text is %q", u.Text)
+	}
+	call("do", "later, often", true)
+	(<-calls["later, often"]).is(t, session.OK, session.Executed)
+	if n, m := h.count("about to start"), h.count("later"); n+m != 0 {
+		t.Errorf("what was refused ran %d and %d times", n, m)
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/cespare/xxhash/v2"
@@ -74,7 +75,7 @@ type Core struct {
 	behind   []*turn       // that wait for the journal, in order
 	record   []byte        // scratch of the journal
 	counts   Counts
-	broken   error // the journal's: what is not idempotent does not run any more
+	broken   atomic.Pointer[error] // the journal's: what is not idempotent does not run any more
 
 	wake chan struct{} // something waits for the journal
 	stop chan struct{}
@@ -240,7 +241,7 @@ func (c *Core) execute(t *turn, e *session.Entry) {
 	j := jobOf(e)
 	if j.refused {
 		j.refused = false
-		t.fx = c.domain.Decline(e, session.Refused, wire.Failure(time.Second, "the journal takes no more", nil), t.fx)
+		t.fx = c.domain.Decline(e, session.Refused, wire.Failure(time.Second, c.whyNot(), nil), t.fx)
 		c.queue.Unpop(&j.slot)
 		j.let(nil)
 		return
@@ -253,6 +254,14 @@ func (c *Core) execute(t *turn, e *session.Entry) {
 	}
 	c.run(t, j)
 	t.runs = append(t.runs, j)
+}
+
+// whyNot says why a start was not journalled, for people.
+func (c *Core) whyNot() string {
+	if err := c.Broken(); err != nil {
+		return err.Error()
+	}
+	return "the journal takes no more"
 }
 
 // run counts a job among those that run.

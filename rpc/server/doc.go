@@ -37,6 +37,11 @@
 // less, never more: a call is Lost then, and does not run again. Under the policies
 // that wait for the disk, what follows a record waits until the disk has it.
 //
+// A journal that cannot be written, or whose disk fails, is [Core.Broken] for good. What is not
+// idempotent is refused then, also what was about to start; the rest goes on, and what has
+// run is answered: its start was on disk, so it does not run again, whatever the disk has of
+// its end.
+//
 // # What a crash loses
 //
 // Without a journal the table: its clients find another domain, and calls that they

@@ -47,6 +47,7 @@ type Job struct {
 	bare     *Bare    // in a worker: who is told how it ends; else the core is
 	seq      uint64   // in a worker: of the call's frames
 	refused  bool     // its start could not be journalled
+	unsaved  bool     // its start waits for the journal's disk, or has
 	place    fifo.Node[*Job]
 	granted  chan struct{} // closed when it may run: of a call within the process
 	slot     schedule.Call

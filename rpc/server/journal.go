@@ -112,14 +112,14 @@ func (c *Core) journalled(t *turn, fx *session.Effect) {
 		c.record = appendRecord(c.record[:0], &r)
 		end, err = c.write(c.record, nil)
 	}
-	switch {
-	case err == nil && c.opts.Sync:
+	if err == nil && c.opts.Sync {
 		t.wait = end
-	case err == nil:
-	case r.Kind == session.RecordStart:
-		if j := c.starting(t, &r); j != nil {
-			j.refused = true
-		}
+	}
+	if r.Kind != session.RecordStart || err == nil && !c.opts.Sync {
+		return
+	}
+	if j := c.starting(t, &r); j != nil {
+		j.refused, j.unsaved = err != nil, c.opts.Sync
 	}
 }
 
@@ -146,8 +146,8 @@ func (c *Core) starting(t *turn, r *session.Record) *Job {
 
 // write appends a record, and makes room first if need be.
 func (c *Core) write(head, reply []byte) (uint64, error) {
-	if c.broken != nil {
-		return 0, c.broken
+	if err := c.Broken(); err != nil {
+		return 0, err
 	}
 	end, err := c.opts.Journal.Append(head, reply)
 	if errors.Is(err, journal.ErrFull) {
@@ -156,10 +156,27 @@ func (c *Core) write(head, reply []byte) (uint64, error) {
 		}
 	}
 	if err != nil && !errors.Is(err, journal.ErrFull) && !errors.Is(err, journal.ErrTooLarge) {
-		c.broken = err
-		c.opts.Log.Error("journal cannot be written: calls that are not idempotent are refused", "err", err)
+		c.fail(err)
 	}
 	return end, err //nolint:wrapcheck // the journal names its file
+}
+
+// fail notes that the journal keeps nothing any more.
+func (c *Core) fail(err error) {
+	err = fmt.Errorf("journal cannot be written: %w", err)
+	if c.broken.CompareAndSwap(nil, &err) {
+		c.opts.Log.Error("calls that are not idempotent are refused from now on", "err", err)
+	}
+}
+
+// Broken returns why the journal keeps nothing any more, nil if it does: calls that are not
+// idempotent are refused then. It stays so until another process opens the journal. It does
+// not wait.
+func (c *Core) Broken() error {
+	if err := c.broken.Load(); err != nil {
+		return *err
+	}
+	return nil
 }
 
 // compact replaces what the journal holds by what still matters.
@@ -189,6 +206,32 @@ func (c *Core) defers(t *turn) {
 	}
 }
 
+// saved waits until the disk has what a turn has journalled. If it never will, the turn goes on
+// all the same, as no call runs twice for that: what has started had its start on disk, and is
+// Lost if this machine dies now. Only what is about to start must not. It returns false
+// when the core is closed.
+func (c *Core) saved(ctx context.Context, t *turn) bool {
+	err := c.Broken()
+	if err == nil {
+		err = c.opts.Journal.Wait(ctx, t.wait)
+	}
+	if ctx.Err() != nil {
+		return false
+	}
+	if err == nil {
+		return true
+	}
+	c.fail(err)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, e := range t.starts {
+		if j := jobOf(e); j != nil {
+			j.refused = j.refused || j.unsaved
+		}
+	}
+	return true
+}
+
 // sync carries out what waits for the disk, in order.
 func (c *Core) sync() {
 	ctx, cancel := context.WithCancel(context.Background())
@@ -214,8 +257,7 @@ func (c *Core) sync() {
 			}
 			t := c.behind[0]
 			c.mu.Unlock()
-			if err := c.opts.Journal.Wait(ctx, t.wait); err != nil {
-				c.opts.Log.Error("journal is not on disk: nothing is answered any more", "err", err)
+			if !c.saved(ctx, t) {
 				return
 			}
 			t.reader = nil

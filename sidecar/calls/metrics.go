@@ -18,7 +18,7 @@ type Metrics struct {
 	ready  prometheus.Histogram
 
 	calls                                                   *prometheus.Desc
-	refusals, duplicates, expired, dropped                  *prometheus.Desc
+	refusals, duplicates, expired, dropped, broken          *prometheus.Desc
 	running, waiting, sessions, entries, bytes, connections *prometheus.Desc
 	workers, starts, exits                                  *prometheus.Desc
 }
@@ -39,6 +39,7 @@ func NewMetrics(r prometheus.Registerer) (*Metrics, error) {
 		sessions:    desc("sessions", "Sessions of clients in the table."),
 		entries:     desc("entries", "Calls in the table."),
 		bytes:       desc("reply_bytes", "Bytes of replies in the table."),
+		broken:      desc("journal_broken", "1 if the journal cannot be written: calls that are not idempotent are refused."),
 		connections: desc("connections", "Connections of clients, by protocol: native or grpc.", "protocol"),
 		workers:     desc("workers", "Workers, by state.", "state"),
 		starts:      desc("worker_starts_total", "Workers that were started; each beyond those that are kept is a restart."),
@@ -58,7 +59,7 @@ func NewMetrics(r prometheus.Registerer) (*Metrics, error) {
 func (m *Metrics) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		m.calls, m.refusals, m.duplicates, m.expired, m.dropped, m.running, m.waiting, m.sessions, m.entries, m.bytes,
-		m.connections, m.workers, m.starts, m.exits,
+		m.broken, m.connections, m.workers, m.starts, m.exits,
 	} {
 		ch <- d
 	}
@@ -86,6 +87,11 @@ func (m *Metrics) Collect(ch chan<- prometheus.Metric) {
 	for protocol, v := range s.connections() {
 		ch <- prometheus.MustNewConstMetric(m.connections, prometheus.GaugeValue, float64(v), protocol)
 	}
+	broken := 0.0
+	if s.core.Broken() != nil {
+		broken = 1
+	}
+	ch <- prometheus.MustNewConstMetric(m.broken, prometheus.GaugeValue, broken)
 	m.collectCalls(ch, &n.Calls)
 	m.collectWorkers(ch, s.pool.Status())
 }

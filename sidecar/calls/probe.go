@@ -43,11 +43,14 @@ func (s *Server) Alive() error {
 	return s.pulse.check(time.Now(), func() { s.core.Counts() })
 }
 
-// Ready returns nil while at least one worker serves, and the server is not told to
-// stop; else why not.
+// Ready returns nil while at least one worker serves, the journal can be written, and the
+// server is not told to stop; else why not.
 func (s *Server) Ready() error {
 	if s.draining.Load() {
 		return errors.New("the server drains")
+	}
+	if err := s.core.Broken(); err != nil {
+		return err //nolint:wrapcheck // it names the journal
 	}
 	status := s.pool.Status()
 	for _, state := range status.States {

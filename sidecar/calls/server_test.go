@@ -139,6 +139,39 @@ func TestADamagedJournalIsSetAside(t *testing.T) {
 	}
 }
 
+// TestABrokenJournalIsNotReady: what must not run twice is refused, the rest goes on.
+func TestABrokenJournalIsNotReady(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "journal")
+	registry := prometheus.NewPedanticRegistry()
+	m, err := NewMetrics(registry)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := newRig(t, Options{Journal: path, Metrics: m})
+	if got, err := r.call("echo", "hello"); err != nil || got != "hello" {
+		t.Fatalf("%v, %v", got, err)
+	}
+	if err := os.Truncate(path, 0); err != nil { // what is mapped is gone
+		t.Fatal(err)
+	}
+	if _, err := r.call("echo", "hello"); !errors.Is(err, rpc.Refused) || !errors.Is(err, rpc.NotExecuted) || !strings.Contains(err.Error(), "journal") {
+		t.Errorf("a call that must not run twice: %v", err)
+	}
+	if got, err := rpc.Call[string](t.Context(), r.client, "echo", "hello", rpc.Idempotent); err != nil || got != "hello" {
+		t.Errorf("an idempotent one: %v, %v", got, err)
+	}
+	if err := r.server.Ready(); err == nil || !strings.Contains(err.Error(), "journal cannot be written") {
+		t.Errorf("ready: %v", err)
+	}
+	if err := r.server.Alive(); err != nil {
+		t.Errorf("alive: %v", err)
+	}
+	want := "# HELP rpcpool_rpc_journal_broken 1 if the journal cannot be written: calls that are not idempotent are refused.\n# TYPE rpcpool_rpc_journal_broken gauge\nrpcpool_rpc_journal_broken 1\n"
+	if err := testutil.GatherAndCompare(registry, strings.NewReader(want), "rpcpool_rpc_journal_broken"); err != nil {
+		t.Error(err)
+	}
+}
+
 // TestRepliesThatNobodyFetchesDoNotFillTheJournal: the table keeps less than fits.
 func TestRepliesThatNobodyFetchesDoNotFillTheJournal(t *testing.T) {
 	r := newRig(t, Options{Journal: filepath.Join(t.TempDir(), "journal"), JournalSize: 256 << 10})
