@@ -25,7 +25,12 @@ type CallOption func(*client.Call)
 func Idempotent(u *client.Call) { u.Idempotent = true }
 
 // ReadOnly says that the call changes nothing, so it is idempotent.
-func ReadOnly(u *client.Call) { u.Idempotent = true }
+func ReadOnly(u *client.Call) { u.Idempotent, u.ReadOnly = true, true }
+
+// Hedge makes a call at another server, too, when it takes longer than nineteen of twenty before
+// it have: the first answer counts, and the other is cancelled. It is refused for calls that are
+// not [ReadOnly]. Where servers are slow one and all it makes no more calls.
+func Hedge(u *client.Call) { u.Hedge = true }
 
 // OneWay returns as soon as the call is on its way: nobody wants its result. It is still
 // made at most once.
@@ -86,7 +91,7 @@ func (c *Client) CallBytes(ctx context.Context, method string, args, reply []byt
 	kept := u.Args
 	u.Args, u.Reply = args, reply
 	var err error
-	if len(c.opts.Interceptors) == 0 && u.Tries <= 1 {
+	if len(c.opts.Interceptors) == 0 && u.Tries <= 1 && !u.Hedge {
 		c.c.Do(ctx, u)
 		err = errorOf(u)
 	} else if err = unsafe(u); err == nil {

@@ -46,6 +46,8 @@ func unsafe(u *client.Call) error {
 	switch {
 	case u.As != (XID{}) && (u.OneWay || u.Lane != 0):
 		why = "exactly once is neither for one-way calls nor for lanes"
+	case u.Hedge && (!u.ReadOnly || u.OneWay || u.Lane != 0):
+		why = "hedges are for calls that change nothing, have a result, and are in no lane"
 	case u.Tries > 1 && !u.Idempotent:
 		why = "at least once is for idempotent calls"
 	default:
@@ -114,14 +116,14 @@ func attempt(ctx context.Context, u *client.Call) (context.Context, context.Canc
 // repeat makes a call as often as it is to be made.
 func (c *Client) repeat(ctx context.Context, u *client.Call) {
 	if u.Tries <= 1 {
-		c.c.Do(ctx, u)
+		c.once(ctx, u)
 		return
 	}
 	servers := 0
 	defer settled(u)
 	for try := 1; ; try++ {
 		one, cancel := attempt(ctx, u)
-		c.c.Do(one, u)
+		c.once(one, u)
 		cancel()
 		servers += u.Attempts
 		u.Attempts = servers
@@ -133,15 +135,35 @@ func (c *Client) repeat(ctx context.Context, u *client.Call) {
 	}
 }
 
+// once makes one attempt.
+func (c *Client) once(ctx context.Context, u *client.Call) {
+	if !u.Hedge {
+		c.c.Do(ctx, u)
+		return
+	}
+	done := make(chan struct{})
+	c.c.Hedge(ctx, u, func(*client.Call) { close(done) })
+	<-done
+}
+
+// spawnOnce is once for who does not wait.
+func (c *Client) spawnOnce(ctx context.Context, u *client.Call, done func(*client.Call)) {
+	if u.Hedge {
+		c.c.Hedge(ctx, u, done)
+		return
+	}
+	c.c.Start(ctx, u, done)
+}
+
 // repeatAsync is repeat for who does not wait.
 func (c *Client) repeatAsync(ctx context.Context, u *client.Call, try int, done func(*client.Call)) {
 	if u.Tries <= 1 {
-		c.c.Start(ctx, u, done)
+		c.spawnOnce(ctx, u, done)
 		return
 	}
 	one, cancel := attempt(ctx, u)
 	before := u.Attempts
-	c.c.Start(one, u, func(u *client.Call) {
+	c.spawnOnce(one, u, func(u *client.Call) {
 		cancel()
 		u.Attempts += before
 		pause, yes := again(ctx, u, try)

@@ -84,7 +84,7 @@ type streamer interface {
 }
 
 func (c *Client) stream(ctx context.Context, u *client.Call, args any) (*client.Stream, *codec.Codecs, error) {
-	if u.Tries > 1 {
+	if u.Tries > 1 || u.Hedge {
 		return nil, nil, &Error{Method: u.Method, Code: Invalid, Execution: NotExecuted, Message: "a stream is started once"}
 	}
 	if _, err := c.encode(u, args, nil); err != nil {

@@ -27,11 +27,14 @@ type Call struct {
 	Wait       bool           // for a server, if there is none that can be reached
 	As         session.XID    // which call this is another attempt at: its method is to keep a record of it. Zero: none
 
-	// Each, Tries and Doubt are the caller's: how long one attempt may take, how many there may
-	// be, and whether one of them may have had an effect. Do makes one.
-	Each  time.Duration
-	Tries int
-	Doubt bool
+	// What follows is the caller's: how long one attempt may take, how many there may be, whether
+	// one of them may have had an effect, whether the call changes nothing, and whether it is
+	// [Client.Hedge] that makes it. Do makes one attempt.
+	Each     time.Duration
+	Tries    int
+	Doubt    bool
+	ReadOnly bool
+	Hedge    bool
 
 	// Reply is the result: it is appended to Reply[:0], so memory that is there is used.
 	Reply []byte
@@ -62,6 +65,7 @@ type call struct {
 	sent    conn.Peer                          // that it was sent by last
 	seq     uint64                             // with this number
 	tried   []*peer                            // servers that had their chance
+	avoid   *peer                              // that has another attempt at it; nil: none has
 	kept    *conn.In                           // has the reply, if that is long
 	loan    *conn.Memory                       // the user's Reply, while a connection may write to it; nil: none does
 	lentTo  *conn.Conn                         // the connection
@@ -262,6 +266,11 @@ func (c *Client) letGo(ctx context.Context, u *Call) {
 func (c *Client) Start(ctx context.Context, u *Call, done func(*Call)) {
 	k := c.prepare(ctx, u)
 	k.async = done
+	c.launch(ctx, k)
+}
+
+// launch starts a call that nobody waits for.
+func (c *Client) launch(ctx context.Context, k *call) {
 	if ctx.Done() != nil {
 		c.mu.Lock() // abandon needs it, so it finds unwatch
 		k.unwatch = context.AfterFunc(ctx, func() { c.abandon(ctx, k) })

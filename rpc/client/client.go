@@ -53,6 +53,8 @@ type Client struct {
 	ready    chan struct{} // closed when there is a server, if somebody waits for one
 	closed   bool
 	budget   budget
+	delays   map[string]*delays // of methods whose calls are hedged
+	hedges   HedgeCounts
 	parked   []*call // that wait for a server
 
 	stop       chan struct{}
@@ -105,7 +107,7 @@ func New(opts Options) (*Client, error) {
 	}
 	c := &Client{
 		opts: opts, start0: time.Now(), session: session.NewClient(opts.Session), budget: newBudget(),
-		peers: map[string]*peer{}, lines: map[conn.Peer]*line{}, numbers: map[string]uint32{}, stop: make(chan struct{}),
+		peers: map[string]*peer{}, lines: map[conn.Peer]*line{}, numbers: map[string]uint32{}, delays: map[string]*delays{}, stop: make(chan struct{}),
 	}
 	c.packers = compress.New(compress.Options{Now: time.Now, MaxPlain: opts.Pool.Conn.MaxMessage})
 	opts.Pool.Handler = (*handler)(c)
@@ -251,6 +253,7 @@ func (c *Client) Ready(ctx context.Context, n int) error {
 // Counts are what has happened since the client was made, and what there is.
 type Counts struct {
 	session.ClientCounts
+	HedgeCounts
 	Servers int
 	Open    int // calls
 	Conns   int
@@ -260,7 +263,7 @@ type Counts struct {
 func (c *Client) Counts() Counts {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	n := Counts{ClientCounts: c.session.Counts, Servers: len(c.list), Conns: len(c.lines)}
+	n := Counts{ClientCounts: c.session.Counts, HedgeCounts: c.hedges, Servers: len(c.list), Conns: len(c.lines)}
 	for _, p := range c.peers {
 		n.Open += p.open
 	}

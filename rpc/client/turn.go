@@ -399,6 +399,9 @@ func (c *Client) choose(now time.Duration, k *call) *peer {
 }
 
 func (k *call) wasAt(p *peer) bool {
+	if p == k.avoid {
+		return true
+	}
 	for _, q := range k.tried {
 		if p == q {
 			return true
