@@ -25,6 +25,8 @@ type Conn struct {
 	rd   reader
 	lend lending
 
+	relief relief
+
 	ack  frame.HelloAck // what was agreed
 	from frame.Hello    // of the client; server only
 
@@ -82,9 +84,12 @@ func (c *Conn) open(peer frame.Limits) {
 	go c.live()
 }
 
-// live is the reader's goroutine, and the connection's last.
+// live is the reader's goroutine, and the connection's last, unless it is relieved.
 func (c *Conn) live() {
 	err := c.serve()
+	if errors.Is(err, errRelieved) {
+		return
+	}
 	var bad *frame.Error
 	if errors.As(err, &bad) {
 		c.farewell(bad)

@@ -147,7 +147,14 @@ func (c *Conn) serve() error {
 	var idle *time.Timer
 	for {
 		if err := c.rd.round(); err != nil {
+			c.rd.pass()
 			return err
+		}
+		if c.rd.last != nil {
+			if !c.runLast() {
+				return errRelieved
+			}
+			continue
 		}
 		if !c.rd.sole || !c.offer() {
 			continue

@@ -27,6 +27,7 @@ type reader struct {
 
 	cur   partial
 	ahead ahead
+	last  Last // to be run at the end of the round; mostly nil
 	sole  bool // the last round brought the answer to one call, and nothing else
 }
 
@@ -338,6 +339,7 @@ func (rd *reader) deliver(in *In) error {
 		rd.drop(in)
 		return nil
 	}
+	rd.pass()
 	rd.got++
 	rd.sole = rd.got == 1 && answers(&in.Header)
 	rd.c.h.Message(rd.c, in)

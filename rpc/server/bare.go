@@ -93,6 +93,7 @@ func (b *Bare) call(p conn.Peer, in *conn.In) {
 		b.refuse(j, session.Unimplemented, "the worker has no such method")
 	default:
 		j.take(in, false)
+		j.last, _ = p.(laster)
 		b.local.Execute(j)
 	}
 }

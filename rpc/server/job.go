@@ -43,6 +43,8 @@ type Job struct {
 	arrived  time.Duration
 	started  time.Duration
 	kept     *conn.In // owns Args
+	local    *Local   // that runs it
+	last     laster   // its connection, while its reader may run it behind all else; mostly nil
 	reader   *Link    // whose reader runs the job itself
 	bare     *Bare    // in a worker: who is told how it ends; else the core is
 	seq      uint64   // in a worker: of the call's frames

@@ -5,13 +5,15 @@ import (
 	"log/slog"
 	"runtime/debug"
 	"sync"
+	"time"
 
 	"rpcpool.dev/rpc/session"
 	"rpcpool.dev/rpc/wire"
 )
 
 // Local runs calls in this process: each in a goroutine, of which those that have
-// nothing to do are kept for the next. A handler that panics ends its call with an
+// nothing to do are kept for the next. That may be the connection's reader, if the method
+// has been quick lately: if it is not this time, another goroutine reads. A handler that panics ends its call with an
 // error.
 type Local struct {
 	Log *slog.Logger // of panics; may be nil
@@ -29,10 +31,19 @@ var _ Executor = (*Local)(nil)
 
 // Execute implements [Executor].
 func (l *Local) Execute(j *Job) {
+	j.local = l
 	if j.Method.Inline {
 		l.run(j)
 		return
 	}
+	if j.last != nil && j.stream == nil && j.Method.pace.trusted() && j.last.Last((*last)(j)) {
+		return
+	}
+	l.hand(j)
+}
+
+// hand gives a job to a goroutine.
+func (l *Local) hand(j *Job) {
 	l.mu.Lock()
 	if n := len(l.idle); n > 0 {
 		next := l.idle[n-1]
@@ -45,6 +56,22 @@ func (l *Local) Execute(j *Job) {
 	l.mu.Unlock()
 	go l.work(j)
 }
+
+// last is a job that the reader which has brought it runs.
+type last Job
+
+// Run implements [conn.Last].
+func (j *last) Run() {
+	l := j.local
+	l.mu.Lock()
+	l.runs.Add(1)
+	l.mu.Unlock()
+	defer l.runs.Done()
+	l.run((*Job)(j))
+}
+
+// Pass implements [conn.Last].
+func (j *last) Pass() { j.local.hand((*Job)(j)) }
 
 // Interrupt implements [Executor]: the context is all that a handler has.
 func (l *Local) Interrupt(*Job) {}
@@ -85,8 +112,10 @@ func (l *Local) run(j *Job) {
 		}
 		j.core.Return(j, code, reply)
 	}()
+	start := time.Now()
 	code, reply = l.call(j)
 	returned = true
+	j.Method.pace.took(time.Since(start))
 }
 
 func (l *Local) call(j *Job) (code session.Code, reply []byte) {

@@ -42,6 +42,7 @@ type Method struct {
 	Unkillable bool
 
 	number uint32
+	pace   *pace
 }
 
 var errMethod = errors.New("bad method")
@@ -68,7 +69,7 @@ func (s *methods) add(m Method) error {
 	if m.Concurrency < 0 || m.Timeout < 0 || m.Runs < 0 {
 		return fmt.Errorf("%w %q: concurrency %d, timeout %v, %d runs", errMethod, m.Name, m.Concurrency, m.Timeout, m.Runs)
 	}
-	m.number = numberOf(m.Name)
+	m.number, m.pace = numberOf(m.Name), new(pace)
 	if old := s.byNumber[m.number]; old != nil {
 		if old.Name == m.Name {
 			return fmt.Errorf("%w %q: it is there already", errMethod, m.Name)
@@ -89,7 +90,7 @@ func (s *methods) named(name string) *Method {
 	case m != nil || !s.open || len(s.byNumber) >= mostOpen:
 		return nil
 	}
-	m = &Method{Name: name, number: n}
+	m = &Method{Name: name, number: n, pace: new(pace)}
 	s.byNumber[n] = m
 	return m
 }

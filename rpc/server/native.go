@@ -205,6 +205,12 @@ func (*nativeLine) unsent(f *conn.Message, err error) {
 	}
 }
 
+// Last lets the connection's reader run something behind all that it has read.
+func (l *nativeLine) Last(r conn.Last) bool {
+	c, ok := l.peer.(*conn.Conn)
+	return ok && c.Last(r)
+}
+
 // Close implements [Line].
 func (l *nativeLine) Close(why frame.Reason, text string) {
 	if c, ok := l.peer.(*conn.Conn); ok {

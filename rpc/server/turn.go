@@ -151,8 +151,11 @@ func (t *turn) perform(c *Core) {
 		l.line.Close(frame.ReasonSession, "session is misused: call id used twice, or too many calls open")
 	}
 	for _, j := range t.runs {
-		if j.Method.Inline {
+		switch {
+		case j.Method.Inline:
 			j.reader = t.reader
+		case t.reader != nil && len(t.runs) == 1:
+			j.last, _ = t.reader.line.(laster)
 		}
 		c.exec.Execute(j)
 	}
