@@ -22,6 +22,10 @@ const unsentMark = 128 << 10
 // sides wake each other up, every 100 KiB.
 const unixBuffer = 512 << 10
 
+// tightBuffer is what it is while short messages must pass long ones: what is in the
+// kernel cannot be passed.
+const tightBuffer = 64 << 10
+
 // Tune is [TCP.Tune] with the defaults.
 func Tune(nc net.Conn) { TCP{}.Tune(nc) }
 

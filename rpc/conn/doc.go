@@ -31,6 +31,7 @@
 // chunks, and takes turns with what comes after it. First frames of a lane's
 // messages always leave in the order in which they were sent. Bodies of
 // [LongBody] bytes and more are written from where they are.
+// While short messages pass long ones, the kernel is given little at a time.
 //
 // # The reader
 //

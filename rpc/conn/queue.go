@@ -26,6 +26,8 @@ type queue struct {
 	crc     bool
 	control lane
 	lanes   [lanes]lane
+	cuts    int    // messages in the queue, in whole or in part, that are cut
+	passed  bool   // a short one has come that must pass one of them
 	eager   int    // bytes sent of long messages that need a limit of their own and have none yet
 	paid    uint64 // by the lane that was served last, before that
 
@@ -111,6 +113,7 @@ func (q *queue) push(m *Message) (copied bool) {
 		q.pushLong(l, m)
 		return false
 	}
+	q.passed = q.passed || q.cuts > 0 && m.Priority != frame.PriorityControl
 	b := l.fresh.last()
 	if b == nil || cap(b.b)-len(b.b) < frame.HeaderLen+frame.MaxExt+len(m.Body) {
 		b = takeBuffer()
@@ -158,7 +161,15 @@ func (q *queue) pushLong(l *lane, m *Message) {
 	}
 	o.head = o.Ext.Append(make([]byte, frame.HeaderLen, 2*frame.HeaderLen))
 	q.bytes += len(o.Body)
+	q.counts(o, 1)
 	l.fresh.push(segment{long: o})
+}
+
+// counts counts a message that comes or goes, if it is cut.
+func (q *queue) counts(o *outgoing, n int) {
+	if len(o.Body) > q.chunk {
+		q.cuts += n
+	}
 }
 
 // credit raises a limit: of the connection if seq is 0.
@@ -362,7 +373,9 @@ func (q *queue) takeBody(l *lane, o *outgoing, b *batch, h *frame.Header, head [
 	o.off += n
 	q.bytes -= n
 	p := part{bytes: body, long: o, last: o.off == len(o.Body)}
-	if !p.last {
+	if p.last {
+		q.counts(o, -1)
+	} else {
 		l.long = append(l.long, o)
 	}
 	b.add(p)
@@ -376,6 +389,7 @@ func (q *queue) drop(seq uint64) (o *outgoing, unsent bool) {
 		for j, o := range l.long {
 			if o.Seq == seq {
 				l.long = append(l.long[:j], l.long[j+1:]...)
+				q.counts(o, -1)
 				q.bytes -= len(o.Body) - o.off
 				if o.waits() {
 					q.eager -= o.off
@@ -389,6 +403,7 @@ func (q *queue) drop(seq uint64) (o *outgoing, unsent bool) {
 				if l.fresh.empty() {
 					l.fresh.s, l.fresh.next = l.fresh.s[:0], 0
 				}
+				q.counts(o, -1)
 				q.bytes -= len(o.Body)
 				return o, true
 			}
@@ -416,7 +431,7 @@ func (q *queue) clear(unsent []uint64) (seqs []uint64, long []*outgoing) {
 		long = append(long, l.long...)
 		l.long = nil
 	}
-	q.bytes, q.urgent, q.eager = 0, 0, 0
+	q.bytes, q.urgent, q.eager, q.cuts = 0, 0, 0, 0
 	return unsent, long
 }
 

@@ -3,6 +3,7 @@ package conn
 import (
 	"bytes"
 	"encoding/binary"
+	"slices"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -265,3 +266,47 @@ func TestADroppedMessageIsNotFinished(t *testing.T) {
 type counted struct{ n *int }
 
 func (c counted) Release() { *c.n++ }
+
+// TestABacklogIsSmallWhileShortMessagesPassLongOnes looks at what the socket is told.
+func TestABacklogIsSmallWhileShortMessagesPassLongOnes(t *testing.T) {
+	var told []int
+	s := sender{q: *newQueue()}
+	s.w.buffer = func(n int) error {
+		told = append(told, n)
+		return nil
+	}
+	write := func() {
+		s.b.reset()
+		if s.gather(false); len(s.b.parts) == 0 {
+			t.Fatal("nothing is to be written")
+		}
+		s.q.credit(3, 2*tightFor)
+	}
+	push := func(seq uint64, size int) {
+		s.q.push(testCall(seq, frame.PriorityNormal, size))
+	}
+	want := func(when string, n ...int) {
+		t.Helper()
+		if !slices.Equal(told, n) {
+			t.Errorf("%s the socket is told %d, want %d", when, told, n)
+		}
+	}
+	push(1, maxChunk)
+	push(2, 64)
+	write()
+	want("while nothing is cut,")
+	push(3, 2*tightFor)
+	write()
+	write()
+	want("with long messages alone,")
+	push(4, 64)
+	write()
+	want("when a short one has come,", tightBuffer)
+	if s.b.size > 2*maxChunk {
+		t.Errorf("%d bytes are written at a time that nothing can pass", s.b.size)
+	}
+	for range tightFor / maxChunk {
+		write()
+	}
+	want("when none has come for long,", tightBuffer, unixBuffer)
+}

@@ -17,6 +17,9 @@ const (
 	// maxUrgent bounds control frames in the queue, in bytes. A peer that lets
 	// more of them pile up does not read.
 	maxUrgent = 1 << 20
+	// tightFor is how many bytes of long messages are sent with a small backlog after a
+	// short one that had to pass them.
+	tightFor = 32 << 20
 )
 
 // sender writes what is in its queue: whoever finds nobody writing does it.
@@ -31,6 +34,7 @@ type sender struct {
 	mu     sync.Mutex
 	q      queue
 	b      batch         // the writer's
+	tight  int           // bytes that are still to be sent with a small backlog; the writer's
 	active bool          // somebody writes
 	err    error         // why nothing can be sent any more
 	room   chan struct{} // closed when a full queue has room again
@@ -187,7 +191,7 @@ func (s *sender) gather(full bool) bool {
 	s.mu.Lock()
 	if s.err == nil {
 		limit := maxBatch
-		if full {
+		if s.tighten(); full || s.tight > 0 {
 			limit = maxChunk
 		}
 		s.q.gather(&s.b, limit)
@@ -203,6 +207,21 @@ func (s *sender) gather(full bool) bool {
 	}
 	s.leave()
 	return false
+}
+
+// tighten keeps what the kernel has been given and not delivered small for a while, if
+// there are short messages that it holds up. It is called with the lock.
+func (s *sender) tighten() {
+	was := s.tight
+	switch {
+	case s.q.passed:
+		s.q.passed, s.tight = false, tightFor
+	case s.q.cuts > 0 && s.tight > 0:
+		s.tight = max(s.tight-maxChunk, 0)
+	}
+	if (was > 0) != (s.tight > 0) {
+		s.w.bound(s.tight > 0)
+	}
 }
 
 // leave ends the writing role, and unlocks.

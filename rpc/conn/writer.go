@@ -14,10 +14,14 @@ type writer struct {
 	nc      net.Conn
 	timeout time.Duration // for a full socket to take anything
 	try     attempt
+	buffer  func(bytes int) error // sets the socket's send buffer; nil: that bounds nothing
 }
 
 func (w *writer) init(nc net.Conn, timeout time.Duration) {
 	w.nc, w.timeout = nc, timeout
+	if c, ok := nc.(*net.UnixConn); ok {
+		w.buffer = c.SetWriteBuffer
+	}
 	if sc, ok := nc.(syscall.Conn); ok {
 		if raw, err := sc.SyscallConn(); err == nil {
 			w.try.init(raw)
@@ -27,6 +31,17 @@ func (w *writer) init(nc net.Conn, timeout time.Duration) {
 
 // tries tells whether the writer can write without waiting.
 func (w *writer) tries() bool { return w.try.raw != nil }
+
+// bound makes the socket take much less at a time, or as much as ever.
+func (w *writer) bound(less bool) {
+	switch {
+	case w.buffer == nil:
+	case less:
+		_ = w.buffer(tightBuffer)
+	default:
+		_ = w.buffer(unixBuffer)
+	}
+}
 
 // write writes as much of p as the socket takes: something at least, if wait is
 // set.
