@@ -74,6 +74,7 @@ type Core struct {
 	idle     chan struct{} // closed when nothing runs, while draining
 	behind   []*turn       // that wait for the journal, in order
 	record   []byte        // scratch of the journal
+	parts    [2][]byte     // more of it
 	counts   Counts
 	broken   atomic.Pointer[error] // the journal's: what is not idempotent does not run any more
 

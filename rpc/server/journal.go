@@ -149,12 +149,14 @@ func (c *Core) write(head, reply []byte) (uint64, error) {
 	if err := c.Broken(); err != nil {
 		return 0, err
 	}
-	end, err := c.opts.Journal.Append(head, reply)
+	c.parts = [...][]byte{head, reply}
+	end, err := c.opts.Journal.Append(c.parts[:]...)
 	if errors.Is(err, journal.ErrFull) {
 		if err = c.compact(); err == nil {
-			end, err = c.opts.Journal.Append(head, reply)
+			end, err = c.opts.Journal.Append(c.parts[:]...)
 		}
 	}
+	c.parts[1] = nil
 	if err != nil && !errors.Is(err, journal.ErrFull) && !errors.Is(err, journal.ErrTooLarge) {
 		c.fail(err)
 	}
