@@ -62,9 +62,7 @@ func (c *Client) end(ctx context.Context, t *turn, own *call) (held *line) {
 	for _, l := range t.lets {
 		l.Release()
 	}
-	for i := range t.sends {
-		c.transmit(ctx, t, &t.sends[i], own)
-	}
+	c.transmitAll(ctx, t, own)
 	for _, k := range t.ended {
 		k.ended()
 	}
@@ -79,6 +77,27 @@ func (c *Client) end(ctx context.Context, t *turn, own *call) (held *line) {
 	}
 	c.mu.Unlock()
 	return held
+}
+
+// transmitAll sends a turn's messages: if they are several, those for one connection in
+// one go.
+func (c *Client) transmitAll(ctx context.Context, t *turn, own *call) {
+	several := len(t.sends) > 1 && !t.reader
+	t.reader = t.reader || several
+	for i := range t.sends {
+		c.transmit(ctx, t, &t.sends[i], own)
+	}
+	if !several {
+		return
+	}
+	var last *line
+	for i := range t.sends {
+		l := t.sends[i].line
+		if p, socket := l.ref.Peer.(*conn.Conn); socket && l != last {
+			p.Flush()
+		}
+		last = l
+	}
 }
 
 // carry carries out a demand, as far as that goes under the lock.

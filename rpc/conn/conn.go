@@ -186,6 +186,9 @@ func (c *Conn) TrySend(m *Message) error { return c.snd.send(nil, m, true) } //n
 // Queue implements [Peer].
 func (c *Conn) Queue(m *Message) error { return c.snd.send(nil, m, false) } //nolint:staticcheck // nil: do not wait
 
+// Flush writes what was queued outside of [Handler.Message].
+func (c *Conn) Flush() { c.snd.flush() }
+
 // Drop takes a long message that is still being sent out of the queue. The peer
 // must be told by a CANCEL of the call, or an ERROR for it, if unsent is false.
 func (c *Conn) Drop(seq uint64) (unsent bool) { return c.snd.drop(seq) }
