@@ -28,6 +28,7 @@ type reader struct {
 	cur   partial
 	ahead ahead
 	last  Last // to be run at the end of the round; mostly nil
+	crowd int  // rounds until there is but one caller, if no other comes
 	sole  bool // the last round brought the answer to one call, and nothing else
 }
 
@@ -56,6 +57,9 @@ func (rd *reader) settle() {
 	}
 	if rd.got > 0 {
 		rd.c.snd.burst.Store(int32(rd.got))
+		if rd.crowd = max(rd.crowd-1, 0); rd.got > 1 {
+			rd.crowd = crowdFor
+		}
 		rd.got = 0
 	}
 	rd.c.snd.flush()

@@ -26,6 +26,10 @@ type Last interface {
 	Pass()
 }
 
+// crowdFor is how many rounds of one message it takes to believe, after one of several, that
+// there is one caller: what many ask for is better done by many, and answered in one go.
+const crowdFor = 32
+
 var errRelieved = errors.New("another goroutine reads")
 
 // relief looks after a reader that is away.
@@ -38,10 +42,10 @@ type relief struct {
 }
 
 // Last lets the reader run something when it has handled all that it has read, or returns
-// false: it has too much to do. It is for [Handler.Message] alone. What is run may take its
-// time, but should mostly be done in a few microseconds.
+// false: it has too much to do, or had a moment ago. It is for [Handler.Message] alone. What
+// is run may take its time, but should mostly be done in a few microseconds.
 func (c *Conn) Last(r Last) bool {
-	if c.rd.got != 1 || c.rd.last != nil {
+	if c.rd.got != 1 || c.rd.last != nil || c.rd.crowd > 0 {
 		return false
 	}
 	c.rd.last = r

@@ -27,6 +27,7 @@ func (t *task) Pass() {
 // "go on"; those that say "exit" answer and end their goroutine.
 type lastly struct {
 	goOn   chan struct{}
+	waits  chan struct{} // has an element when one waits
 	passed atomic.Int32
 	ran    atomic.Int32 // by readers
 }
@@ -40,6 +41,7 @@ func (l *lastly) Message(p Peer, in *In) {
 	t := &task{passed: &l.passed, run: func() {
 		switch what {
 		case "wait":
+			l.waits <- struct{}{}
 			<-l.goOn
 		case "go on":
 			l.goOn <- struct{}{}
@@ -62,7 +64,7 @@ func (*lastly) Closed(Peer, error, []uint64) {}
 // same reader would have to read; and calls that end their goroutine.
 func TestAReaderThatIsAwayIsRelieved(t *testing.T) {
 	a, b := sockets(t, "unix")
-	l := &lastly{goOn: make(chan struct{})}
+	l := &lastly{goOn: make(chan struct{}), waits: make(chan struct{}, 1)}
 	client := newCaller()
 	c, _ := join(t, a, b, client, l, Options{})
 	call := func(what string) {
@@ -74,14 +76,15 @@ func TestAReaderThatIsAwayIsRelieved(t *testing.T) {
 		}
 	}
 	for range 50 {
-		waits := make(chan struct{})
+		waited := make(chan struct{})
 		go func() {
-			defer close(waits)
+			defer close(waited)
 			call("wait")
 		}()
+		<-l.waits // or both would come at once
 		call("quick")
 		call("go on")
-		<-waits
+		<-waited
 		call("exit")
 		call("quick")
 	}
@@ -92,12 +95,10 @@ func TestAReaderThatIsAwayIsRelieved(t *testing.T) {
 
 // TestAnEndDoesNotWaitForAReaderThatIsAway ends a connection whose reader runs something.
 func TestAnEndDoesNotWaitForAReaderThatIsAway(t *testing.T) {
-	l := &lastly{goOn: make(chan struct{})}
+	l := &lastly{goOn: make(chan struct{}), waits: make(chan struct{}, 1)}
 	s, c := shakeHands(t, l, Options{})
 	s.send(frame.Header{Type: frame.TypeCall, Priority: 2, Seq: 1}, frame.Ext{}, []byte("wait"))
-	for l.ran.Load()+l.passed.Load() == 0 {
-		runtime.Gosched()
-	}
+	<-l.waits
 	_ = s.nc.Close()
 	select {
 	case <-c.Done():
@@ -109,7 +110,7 @@ func TestAnEndDoesNotWaitForAReaderThatIsAway(t *testing.T) {
 
 // TestOfSeveralMessagesNoneIsRunByTheReader: others may run them at the same time.
 func TestOfSeveralMessagesNoneIsRunByTheReader(t *testing.T) {
-	l := &lastly{goOn: make(chan struct{})}
+	l := &lastly{goOn: make(chan struct{}), waits: make(chan struct{}, 1)}
 	s, _ := shakeHands(t, l, Options{})
 	var both []byte
 	for seq := range uint64(2) {
