@@ -142,6 +142,9 @@ func (h *handler) Lend(p conn.Peer, head *frame.Header, n int) *conn.Memory {
 	if k.async != nil || k.stream != nil || k.loan != nil || cap(k.user.Reply) < n {
 		return nil
 	}
+	if overlap(k.user.Args, k.user.Reply[:n]) || overlap(k.user.Reply[:n], k.user.Args) {
+		return nil // the arguments may have to be sent again
+	}
 	k.lentTo, _ = p.(*conn.Conn)
 	k.loan = conn.Lend(k.user.Reply[:n])
 	return k.loan

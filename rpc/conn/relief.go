@@ -45,7 +45,7 @@ type relief struct {
 // false: it has too much to do, or had a moment ago. It is for [Handler.Message] alone. What
 // is run may take its time, but should mostly be done in a few microseconds.
 func (c *Conn) Last(r Last) bool {
-	if c.rd.got != 1 || c.rd.last != nil || c.rd.crowd > 0 {
+	if c.rd.got != 1 || c.rd.last != nil || c.rd.crowd > 0 || c.lend.role.Load() != roleResident {
 		return false
 	}
 	c.rd.last = r
