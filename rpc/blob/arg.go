@@ -18,7 +18,11 @@ type Arg struct {
 	Handle   Handle // of the bytes; Out: of the account that the result is made for
 	Mode     Mode
 	Snapshot bool   // InOut: unless the call succeeds, the bytes are what they were before it
-	Size     uint64 // Out: how long the result may be at most, bytes
+	Size     uint64 // Out, as a caller asks for it: how long the result may be at most, bytes
+
+	// To a callee only: where the bytes are, so that it need not ask. Segment 0: not said.
+	Segment SegmentID
+	Offset  uint64 // in the segment, bytes
 }
 
 // AppendArgs appends arguments as they go before the body of a message.
@@ -28,8 +32,9 @@ func AppendArgs(dst []byte, args []Arg) []byte {
 		if a.Snapshot {
 			flags = argSnapshot
 		}
-		dst = append(a.Handle.Append(dst), byte(a.Mode), flags, 0, 0, 0, 0, 0, 0)
-		dst = binary.LittleEndian.AppendUint64(dst, a.Size)
+		dst = append(a.Handle.Append(dst), byte(a.Mode), flags, 0, 0)
+		dst = binary.LittleEndian.AppendUint32(dst, uint32(a.Segment))
+		dst = binary.LittleEndian.AppendUint64(dst, a.Size|a.Offset) // one of them is 0
 	}
 	return dst
 }
@@ -56,13 +61,21 @@ func parseArg(b []byte) (Arg, error) {
 		return Arg{}, err
 	}
 	b = b[HandleLen:]
-	a := Arg{Handle: h, Mode: Mode(b[0]), Snapshot: b[1] == argSnapshot, Size: binary.LittleEndian.Uint64(b[8:])}
+	a := Arg{
+		Handle: h, Mode: Mode(b[0]), Snapshot: b[1] == argSnapshot,
+		Segment: SegmentID(binary.LittleEndian.Uint32(b[4:])),
+	}
+	if number := binary.LittleEndian.Uint64(b[8:]); a.Segment != 0 {
+		a.Offset = number
+	} else {
+		a.Size = number
+	}
 	switch {
 	case a.Mode == Pin || a.Mode >= modes:
 		return Arg{}, fmt.Errorf("%w: %v as an argument", ErrMalformed, a.Mode)
 	case b[1] > argSnapshot || a.Snapshot && a.Mode != InOut:
 		return Arg{}, fmt.Errorf("%w: flags %#x of an argument %v", ErrMalformed, b[1], a.Mode)
-	case [6]byte(b[2:8]) != [6]byte{}:
+	case b[2]|b[3] != 0:
 		return Arg{}, fmt.Errorf("%w: reserved bytes of an argument are not zero", ErrMalformed)
 	case a.Mode != Out && a.Size != 0:
 		return Arg{}, fmt.Errorf("%w: size %d of an argument %v", ErrMalformed, a.Size, a.Mode)

@@ -92,8 +92,9 @@
 //     [ParseArgs]) precede the body of the message; they count to its length and to the
 //     hash of a call's arguments, so a call that comes again with other blobs is refused.
 //   - The server, when a call's turn has come: Begin, with the worker's party, the
-//     Copies, and then the CALL to the worker with the handles of the [Loan] in place of
-//     the client's. [ErrBusy] and [ErrQuota] are refusals: NotExecuted, to be tried
+//     Copies, and then the CALL to the worker with the arguments of the [Loan] in place
+//     of the client's; those say where the bytes are, too, so the worker need not ask. A
+//     server takes no such thing from a client: it ignores Segment and Offset. [ErrBusy] and [ErrQuota] are refusals: NotExecuted, to be tried
 //     again later. All other errors are the caller's: NotExecuted.
 //   - The server, when the worker has replied or died: End, the Copies, Settle, and then
 //     the REPLY, with an argument of mode Out for each result. A result is the caller's,

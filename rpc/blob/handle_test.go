@@ -119,7 +119,10 @@ func anArg() Arg {
 
 func TestArgsComeBackAsTheyWere(t *testing.T) {
 	account := Handle{ID: 3, Rights: Pay}
-	want := []Arg{{Handle: aHandle, Mode: In}, anArg(), {Handle: account, Mode: Out, Size: 1 << 40}}
+	want := []Arg{
+		{Handle: aHandle, Mode: In}, anArg(), {Handle: account, Mode: Out, Size: 1 << 40},
+		{Handle: aHandle, Mode: In, Segment: 3, Offset: 1 << 33},
+	}
 	b := append(AppendArgs(nil, want), "body"...)
 	got, body, err := ParseArgs(b, len(want))
 	if err != nil || string(body) != "body" {
@@ -144,7 +147,7 @@ func TestMalformedArgs(t *testing.T) {
 		"an unknown mode":           {spoil: func(b []byte) { b[64] = 9 }, count: 1, says: "mode 9"},
 		"unknown flags":             {spoil: func(b []byte) { b[65] = 2 }, count: 1, says: "flags"},
 		"a snapshot of what is in":  {spoil: func(b []byte) { b[64] = byte(In) }, count: 1, says: "flags"},
-		"reserved bytes are set":    {spoil: func(b []byte) { b[70] = 1 }, count: 1, says: "reserved"},
+		"reserved bytes are set":    {spoil: func(b []byte) { b[67] = 1 }, count: 1, says: "reserved"},
 		"a size of what is there":   {spoil: func(b []byte) { b[72] = 1 }, count: 1, says: "size"},
 	} {
 		t.Run(name, func(t *testing.T) {

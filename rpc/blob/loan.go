@@ -34,8 +34,8 @@ type lent struct {
 
 // Loan is what a callee gets.
 type Loan struct {
-	Args   []Handle // in the order of the arguments; results may be written
-	Copies []Copy   // to be made before the callee gets it
+	Args   []Arg  // in their order, with where they are
+	Copies []Copy // to be made before the callee gets it
 }
 
 // Copy says that bytes are to be copied.
@@ -78,7 +78,8 @@ func (t *Table) Begin(now time.Duration, call Call, callee PartyID, args []Arg) 
 			t.settleLoan(now, l)
 			return Loan{}, fmt.Errorf("argument %d: %w", i, err)
 		}
-		out.Args = append(out.Args, h)
+		place := l.args[i].blob.place(h, false)
+		out.Args = append(out.Args, Arg{Handle: h, Mode: arg.Mode, Segment: place.Segment, Offset: place.Offset})
 	}
 	t.loans[call] = l
 	return out, nil

@@ -39,10 +39,13 @@ func TestACallReadsItsArgument(t *testing.T) {
 	if err != nil || len(loan.Copies) != 0 {
 		t.Fatal(loan, err)
 	}
-	h := loan.Args[0]
+	h := loan.Args[0].Handle
 	place, err := s.Locate(s.callee, aCall, h)
 	if err != nil || place.Length != 10_000 || place.Write {
 		t.Errorf("argument is at %+v, %v", place, err)
+	}
+	if a := loan.Args[0]; a.Segment != place.Segment || a.Offset != place.Offset || a.Mode != In {
+		t.Errorf("it is told %+v, at %+v", a, place)
 	}
 	if h.Rights != Read {
 		t.Errorf("it may be used with %v", h.Rights)
@@ -78,7 +81,7 @@ func TestACallKeepsWhatItsCallerLetsGo(t *testing.T) {
 	}
 	s.Leave(s.now, s.caller)
 	s.give()
-	if place, err := s.Locate(s.callee, aCall, loan.Args[0]); err != nil || s.segments[place.Segment] == 0 {
+	if place, err := s.Locate(s.callee, aCall, loan.Args[0].Handle); err != nil || s.segments[place.Segment] == 0 {
 		t.Errorf("its argument is at %+v, %v", place, err)
 	}
 	s.end(aCall, Succeeded)
@@ -93,7 +96,7 @@ func TestAResultIsSeenWhenTheCallHasSucceeded(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := loan.Args[0]
+	h := loan.Args[0].Handle
 	if place, err := s.Locate(s.callee, aCall, h); err != nil || !place.Write || place.Length != 5000 {
 		t.Errorf("result is to be written at %+v, %v", place, err)
 	}

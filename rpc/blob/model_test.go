@@ -124,12 +124,13 @@ func (p *play) beginCall(t *rapid.T) {
 		return
 	}
 	p.calls[call] = callee
-	for i, h := range loan.Args {
-		if _, err := p.Locate(callee, call, h); err != nil {
-			t.Fatalf("argument %d: %v", i, err)
+	for i, a := range loan.Args {
+		place, err := p.Locate(callee, call, a.Handle)
+		if err != nil || place.Segment != a.Segment || place.Offset != a.Offset {
+			t.Fatalf("argument %d: %+v is at %+v, %v", i, a, place, err)
 		}
+		p.handles = append(p.handles, a.Handle)
 	}
-	p.handles = append(p.handles, loan.Args...)
 }
 
 func (p *play) endCall(t *rapid.T) {

@@ -1,0 +1,303 @@
+package shm
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"rpcpool.dev/rpc/blob"
+)
+
+// A consumer is a process that gets bytes, by a handle or through its control socket
+// (a Unix stream), and answers by a word. Of each order, orderLen bytes: what, whether
+// to look at all bytes, a length or the number of a call, an argument.
+const (
+	orderLen = 1 + 1 + 8 + blob.ArgLen
+
+	orderOpen  = 'o'
+	orderCall  = 'c'
+	orderBytes = 'b'
+
+	orderNothing = 'n'
+)
+
+// echoChild is the consumer.
+func echoChild() {
+	control, err := net.FileConn(os.NewFile(3, "control"))
+	if err != nil {
+		panic(err)
+	}
+	p, err := Attach(os.NewFile(4, "blobs"))
+	if err != nil {
+		panic(err)
+	}
+	order, buffer := make([]byte, orderLen), []byte(nil)
+	for {
+		if _, err := io.ReadFull(control, order); err != nil {
+			return
+		}
+		sum, err := consume(p, control, order, &buffer)
+		if err != nil {
+			panic(err)
+		}
+		if _, err := control.Write(le.AppendUint64(nil, sum)); err != nil {
+			return
+		}
+	}
+}
+
+func consume(p *Peer, control io.Reader, order []byte, buffer *[]byte) (uint64, error) {
+	all, number := order[1] != 0, le.Uint64(order[2:])
+	if order[0] == orderBytes {
+		if uint64(len(*buffer)) != number {
+			*buffer = make([]byte, number)
+		}
+		_, err := io.ReadFull(control, *buffer)
+		return look(*buffer, all), err
+	}
+	if order[0] == orderNothing {
+		return 0, nil
+	}
+	args, _, err := blob.ParseArgs(order[10:], 1)
+	if err != nil {
+		return 0, err
+	}
+	var v *View
+	if order[0] == orderOpen {
+		v, err = p.Open(args[0].Handle, blob.In, 0)
+	} else {
+		v, err = p.Argument(blob.Call{Seq: number}, args[0])
+	}
+	if err != nil {
+		return 0, err
+	}
+	sum := look(v.Bytes(), all)
+	return sum, v.Close()
+}
+
+// look reads a word of each cache line, or only the ends.
+func look(b []byte, all bool) (sum uint64) {
+	if !all {
+		return uint64(b[0]) + uint64(b[len(b)-1])
+	}
+	for i := 0; i+8 <= len(b); i += 64 {
+		sum += le.Uint64(b[i:])
+	}
+	return sum
+}
+
+// stage is a consumer, and a host in a third process or in this one.
+type stage struct {
+	b       *testing.B
+	control net.Conn
+	order   []byte
+	answer  []byte
+}
+
+func newStage(b *testing.B, blobs *os.File) *stage {
+	b.Helper()
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		b.Fatal(err)
+	}
+	theirs, ours := os.NewFile(uintptr(fds[1]), "control"), os.NewFile(uintptr(fds[0]), "control")
+	s := &stage{b: b, order: make([]byte, orderLen), answer: make([]byte, 8)}
+	if s.control, err = net.FileConn(ours); err != nil {
+		b.Fatal(err)
+	}
+	startProcess(b, "echo", theirs, blobs)
+	_, _, _ = theirs.Close(), ours.Close(), blobs.Close()
+	b.Cleanup(func() { _ = s.control.Close() })
+	return s
+}
+
+func startProcess(b *testing.B, what string, files ...*os.File) {
+	b.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		b.Fatal(err)
+	}
+	p, err := os.StartProcess(self, []string{self}, &os.ProcAttr{
+		Env: append(os.Environ(), childEnv+"="+what), Files: append([]*os.File{os.Stdin, os.Stdout, os.Stderr}, files...),
+	})
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() {
+		_ = p.Kill()
+		_, _ = p.Wait()
+	})
+}
+
+// hand gives the consumer something, and waits until it has it.
+func (s *stage) hand(what byte, all bool, number uint64, arg blob.Arg, bytes []byte) {
+	s.order = append(s.order[:0], what, 0)
+	if all {
+		s.order[1] = 1
+	}
+	s.order = blob.AppendArgs(le.AppendUint64(s.order, number), []blob.Arg{arg})
+	_, err := s.control.Write(s.order)
+	if err == nil && bytes != nil {
+		_, err = s.control.Write(bytes)
+	}
+	if err == nil {
+		_, err = io.ReadFull(s.control, s.answer)
+	}
+	if err != nil {
+		s.b.Fatal(err)
+	}
+}
+
+func sizes() map[string]uint64 {
+	return map[string]uint64{"4KiB": 4 << 10, "1MiB": 1 << 20, "256MiB": 256 << 20}
+}
+
+// BenchmarkHandOver is a blob that goes from one process to another by its handle, as
+// it would by a call, and how many times longer the same takes through a Unix socket.
+func BenchmarkHandOver(b *testing.B) {
+	h := NewHost(Options{})
+	defer func() { _ = h.Close() }()
+	_, f, err := h.Pair("consumer")
+	if err != nil {
+		b.Fatal(err)
+	}
+	s := newStage(b, f)
+	p, err := h.Connect("producer")
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer func() { _ = p.Close() }()
+	for _, name := range []string{"4KiB", "1MiB", "256MiB"} {
+		size := sizes()[name]
+		for _, all := range []bool{false, true} {
+			b.Run(fmt.Sprintf("%s/look-at-all=%v", name, all), func(b *testing.B) {
+				s.b = b
+				o, err := p.Allocate(size, blob.Read)
+				if err != nil {
+					b.Fatal(err)
+				}
+				fillWith(o.Bytes(), 1)
+				shared, err := o.Share(0, size, blob.Read)
+				if err != nil {
+					b.Fatal(err)
+				}
+				arg := blob.Arg{Handle: shared, Mode: blob.In}
+				s.hand(orderOpen, true, 0, arg, nil) // maps the segment
+				copied := s.copied(all, o.Bytes())
+				b.ResetTimer()
+				for b.Loop() {
+					s.hand(orderOpen, all, 0, arg, nil)
+				}
+				b.ReportMetric(float64(copied)/(float64(b.Elapsed())/float64(b.N)), "times-as-fast-as-a-socket")
+				if err := o.Free(); err != nil {
+					b.Fatal(err)
+				}
+			})
+		}
+	}
+}
+
+// copied is how long it takes to send bytes through the control socket.
+func (s *stage) copied(all bool, bytes []byte) time.Duration {
+	nothing := blob.Arg{Handle: blob.Handle{Rights: blob.Read}, Mode: blob.In}
+	s.hand(orderBytes, all, uint64(len(bytes)), nothing, bytes)
+	begin, n := time.Now(), 0
+	for ; n < 5 || time.Since(begin) < 300*time.Millisecond; n++ {
+		s.hand(orderBytes, all, uint64(len(bytes)), nothing, bytes)
+	}
+	return time.Since(begin) / time.Duration(n)
+}
+
+// BenchmarkRoundTrip is an order and its answer, with nothing to get: the least that any
+// hand-over takes.
+func BenchmarkRoundTrip(b *testing.B) {
+	h := NewHost(Options{})
+	defer func() { _ = h.Close() }()
+	_, f, err := h.Pair("consumer")
+	if err != nil {
+		b.Fatal(err)
+	}
+	s := newStage(b, f)
+	for b.Loop() {
+		s.hand(orderNothing, false, 0, blob.Arg{}, nil)
+	}
+}
+
+// BenchmarkArgument is a whole call with one argument: lent, found and given back by
+// another process, and ended.
+func BenchmarkArgument(b *testing.B) {
+	h := NewHost(Options{})
+	defer func() { _ = h.Close() }()
+	callee, f, err := h.Pair("callee")
+	if err != nil {
+		b.Fatal(err)
+	}
+	s := newStage(b, f)
+	p, err := h.Connect("caller")
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer func() { _ = p.Close() }()
+	seq := uint64(0)
+	for _, name := range []string{"4KiB", "1MiB", "256MiB"} {
+		o, err := p.Allocate(sizes()[name], blob.Read|blob.Write)
+		if err != nil {
+			b.Fatal(err)
+		}
+		fillWith(o.Bytes(), 1)
+		shared, err := o.Share(0, sizes()[name], blob.Read|blob.Write)
+		if err != nil {
+			b.Fatal(err)
+		}
+		for mode, arg := range map[string]blob.Arg{
+			"in": {Handle: shared, Mode: blob.In}, "inout": {Handle: shared, Mode: blob.InOut},
+			"inout-snapshot": {Handle: shared, Mode: blob.InOut, Snapshot: true},
+		} {
+			b.Run(name+"/"+mode, func(b *testing.B) {
+				s.b = b
+				for b.Loop() {
+					seq++
+					call := blob.Call{Seq: seq}
+					args, err := h.Begin(call, callee, []blob.Arg{arg})
+					if err != nil {
+						b.Fatal(err)
+					}
+					s.hand(orderCall, false, seq, args[0], nil)
+					if _, err := h.End(call, blob.Succeeded, nil); err != nil {
+						b.Fatal(err)
+					}
+				}
+			})
+		}
+		if err := o.Free(); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// BenchmarkAllocate is what a blob costs the process that makes it: allocated and freed
+// by the host, one request each.
+func BenchmarkAllocate(b *testing.B) {
+	h := NewHost(Options{})
+	defer func() { _ = h.Close() }()
+	p, err := h.Connect("owner")
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer func() { _ = p.Close() }()
+	b.ReportAllocs()
+	for b.Loop() {
+		o, err := p.Allocate(64<<10, blob.Read)
+		if err == nil {
+			err = o.Free()
+		}
+		if err != nil {
+			b.Fatal(err)
+		}
+	}
+}

@@ -1,0 +1,230 @@
+package shm
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"time"
+
+	"rpcpool.dev/rpc/blob"
+)
+
+const (
+	helloPatience = 5 * time.Second // for a new connection to say who it is
+	readPatience  = 2 * time.Second // for a peer to read an answer that it waits for
+	mostName      = 64              // bytes
+)
+
+// guest is a peer as its host sees it.
+type guest struct {
+	*socket
+	host    *Host
+	party   blob.PartyID
+	account blob.Handle
+
+	passed  map[blob.SegmentID]uint8 // what it has been given: bits of passedRead, passedWrite
+	dropped []blob.SegmentID         // of which it is to be told; both by Host.mu
+}
+
+const (
+	passedRead = 1 << iota
+	passedWrite
+)
+
+func newGuest(h *Host, c *net.UnixConn) *guest {
+	return &guest{socket: newSocket(c), host: h, passed: map[blob.SegmentID]uint8{}}
+}
+
+// drop takes back a segment that is gone. The peer is told with the next answer, so
+// that nobody ever waits for one that does not read; the memory is free already.
+func (g *guest) drop(id blob.SegmentID) {
+	if g.passed[id] != 0 {
+		delete(g.passed, id)
+		g.dropped = append(g.dropped, id)
+	}
+}
+
+// join makes the guest a party.
+func (g *guest) join(name string) error {
+	return g.host.with(func(t *blob.Table, now time.Duration) (err error) {
+		if g.party, g.account, err = t.Join(now, name[:min(len(name), mostName)], 0); err == nil {
+			g.host.guests[g.party] = g
+		}
+		return err
+	})
+}
+
+// start serves a guest until it ends.
+func (h *Host) start(g *guest, watch bool) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.closed {
+		return errors.Join(ErrClosed, g.Close())
+	}
+	h.open[g.socket] = struct{}{}
+	var pidfd *os.File
+	if watch {
+		var err error
+		if pidfd, err = process(g.UnixConn); err != nil {
+			h.log.Debug("the death of a peer is seen by its connection alone", "error", err)
+		}
+	}
+	if pidfd != nil {
+		h.tasks.Go(func() {
+			if awaitDeath(pidfd) == nil {
+				_ = g.Close()
+			}
+		})
+	}
+	h.tasks.Go(func() {
+		err := g.serve()
+		h.log.Debug("a peer has left", "party", g.party, "reason", err)
+		_ = g.Close()
+		if pidfd != nil {
+			_ = pidfd.Close()
+		}
+		h.Leave(g.party)
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		delete(h.open, g.socket)
+	})
+	return nil
+}
+
+func (g *guest) serve() error {
+	if err := g.hello(); err != nil {
+		return err
+	}
+	for {
+		m, _, err := g.receive(false)
+		if errors.Is(err, io.EOF) {
+			return io.EOF
+		}
+		if err != nil {
+			return err
+		}
+		answer, f, err := g.answer(&m)
+		if err != nil {
+			answer = failed(err)
+		}
+		err = g.reply(&answer, f)
+		if f != nil {
+			_ = f.Close()
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+func (g *guest) hello() error {
+	if err := g.SetReadDeadline(time.Now().Add(helloPatience)); err != nil {
+		return err
+	}
+	m, _, err := g.receive(false)
+	if err != nil {
+		return err
+	}
+	if m.op != opHello {
+		return fmt.Errorf("%w: op %d before hello", errMessage, m.op)
+	}
+	if g.party == 0 { // else its name is known
+		err = g.join(m.text)
+	}
+	answer := message{op: opAnswer, handle: g.account, ref: uint64(g.party)}
+	if err != nil {
+		answer = failed(err)
+	}
+	return errors.Join(err, g.reply(&answer, nil), g.SetReadDeadline(time.Time{}))
+}
+
+// reply sends an answer, and before it what else the peer is to know.
+func (g *guest) reply(answer *message, f *os.File) error {
+	g.host.mu.Lock()
+	dropped := g.dropped
+	g.dropped = nil
+	g.host.mu.Unlock()
+	for _, id := range dropped {
+		if err := g.send(&message{op: opDrop, segment: id}, nil, readPatience); err != nil {
+			return err
+		}
+	}
+	return g.send(answer, f, readPatience)
+}
+
+// answer does what a message asks for. The file is to be sent, and then closed.
+func (g *guest) answer(m *message) (a message, f *os.File, err error) {
+	a.op = opAnswer
+	err = g.host.with(func(t *blob.Table, now time.Duration) (err error) {
+		var place blob.Place
+		switch m.op {
+		case opAllocate:
+			a.handle, place, err = t.Allocate(now, g.party, m.length, m.rights)
+		case opShare:
+			a.handle, err = t.Share(g.party, m.handle, m.offset, m.length, m.rights)
+		case opSlice:
+			a.handle, err = t.Slice(m.handle, m.offset, m.length, m.rights)
+		case opAcquire:
+			var ref blob.RefID
+			ref, place, err = t.Acquire(now, g.party, m.handle, m.mode, time.Duration(min(m.lease, 1<<62)))
+			a.ref = uint64(ref)
+		case opLocate:
+			place, err = t.Locate(g.party, m.call, m.handle)
+		case opRelease:
+			err = t.Release(now, g.party, blob.RefID(m.ref))
+		case opFree:
+			err = t.Free(now, g.party, m.handle)
+		case opAccept:
+			err = t.Accept(g.party, m.handle)
+		default:
+			err = fmt.Errorf("%w: op %d", errMessage, m.op)
+		}
+		if err == nil && place.Segment != 0 && (m.op != opAcquire || m.mode != blob.Pin) { // who pins does not look
+			if f, err = g.pass(&a, place); err != nil {
+				g.undo(t, now, m.op, &a)
+			}
+		}
+		return err
+	})
+	return a, f, err
+}
+
+// undo takes back what the peer does not come to know of.
+func (g *guest) undo(t *blob.Table, now time.Duration, what op, a *message) {
+	switch what {
+	case opAllocate:
+		_ = t.Free(now, g.party, a.handle)
+	case opAcquire:
+		_ = t.Release(now, g.party, blob.RefID(a.ref))
+	}
+}
+
+// pass tells where something is, and opens its segment if the peer does not have it.
+func (g *guest) pass(a *message, p blob.Place) (*os.File, error) {
+	segment := g.host.segments[p.Segment]
+	a.segment, a.segmentBytes, a.offset, a.length = p.Segment, p.SegmentBytes, p.Offset, p.Length
+	bit := uint8(passedRead)
+	if p.Write {
+		bit = passedWrite
+		a.flags |= flagWrite
+	}
+	if p.Group == g.party {
+		a.flags |= flagOwn
+	}
+	if segment.huge {
+		a.flags |= flagHuge
+		a.segmentBytes = uint64(len(segment.bytes))
+	}
+	if g.passed[p.Segment]&bit != 0 {
+		return nil, nil
+	}
+	f, err := segment.open(p.Write)
+	if err != nil {
+		return nil, err
+	}
+	g.passed[p.Segment] |= bit
+	a.flags |= flagFile
+	return f, nil
+}

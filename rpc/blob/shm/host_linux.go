@@ -1,0 +1,307 @@
+package shm
+
+import (
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"rpcpool.dev/rpc/blob"
+)
+
+// Options are what a host starts with. Zero values are defaults.
+type Options struct {
+	Limits    blob.Limits
+	Segment   uint64 // see blob.Config
+	Idle      time.Duration
+	Grace     time.Duration
+	HugePages bool         // segments of 2 MiB pages, as long as the system has some
+	Logger    *slog.Logger // default: slog.Default
+}
+
+// tick is how often leases, graces and unused segments are looked at.
+const tick = 200 * time.Millisecond
+
+// Host has the memory of blobs, and the table that says whose it is. It is safe for
+// concurrent use.
+type Host struct {
+	log   *slog.Logger
+	huge  bool
+	begun time.Time
+	stop  chan struct{}
+	tasks sync.WaitGroup
+
+	copying sync.RWMutex // Close waits until nobody copies
+
+	mu       sync.Mutex
+	table    *blob.Table
+	segments map[blob.SegmentID]*memory
+	guests   map[blob.PartyID]*guest
+	open     map[*socket]struct{}
+	closed   bool
+	plain    int // segments that are not of huge pages although that was wanted
+}
+
+// ErrClosed is returned for everything after Close.
+var ErrClosed = errors.New("host of blobs is closed")
+
+// NewHost starts a host.
+func NewHost(o Options) *Host {
+	c := blob.Config{Limits: o.Limits, Segment: o.Segment, Idle: o.Idle, Grace: o.Grace}
+	_, _ = rand.Read(c.Domain[:]) // never fails
+	_, _ = rand.Read(c.Key[:])
+	h := &Host{
+		log: o.Logger, huge: o.HugePages, begun: time.Now(), stop: make(chan struct{}),
+		table: blob.NewTable(c), segments: map[blob.SegmentID]*memory{},
+		guests: map[blob.PartyID]*guest{}, open: map[*socket]struct{}{},
+	}
+	if h.log == nil {
+		h.log = slog.Default()
+	}
+	h.tasks.Go(h.expire)
+	return h
+}
+
+// Close ends all connections and gives the memory back. Peers keep what they have
+// mapped until they let it go.
+func (h *Host) Close() error {
+	h.mu.Lock()
+	if h.closed {
+		h.mu.Unlock()
+		return nil
+	}
+	h.closed = true
+	for s := range h.open {
+		_ = s.Close()
+	}
+	h.mu.Unlock()
+	close(h.stop)
+	h.tasks.Wait()
+	h.copying.Lock()
+	defer h.copying.Unlock()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	var err error
+	for id, m := range h.segments {
+		err = errors.Join(err, m.discard())
+		delete(h.segments, id)
+	}
+	return err
+}
+
+func (h *Host) now() time.Duration { return time.Since(h.begun) }
+
+// with does something with the table, and gives it the memory that it needs for that.
+func (h *Host) with(do func(t *blob.Table, now time.Duration) error) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for {
+		if h.closed {
+			return ErrClosed
+		}
+		err := do(h.table, h.now())
+		h.retire()
+		var need *blob.Need
+		if !errors.As(err, &need) {
+			return err
+		}
+		m, err := h.memory(need.Bytes)
+		if err != nil {
+			return err
+		}
+		h.segments[h.table.Grow(h.now(), need)] = m
+	}
+}
+
+func (h *Host) memory(bytes uint64) (*memory, error) {
+	if h.huge {
+		m, err := newMemory(bytes, true)
+		if err == nil {
+			return m, nil
+		}
+		if h.plain++; h.plain == 1 {
+			h.log.Warn("no huge pages for blobs", "error", err)
+		}
+	}
+	return newMemory(bytes, false)
+}
+
+// retire gives back the memory that the table does not use any more.
+func (h *Host) retire() {
+	for _, id := range h.table.Retired() {
+		if err := h.segments[id].discard(); err != nil {
+			h.log.Error("memory of blobs is not given back", "segment", id, "error", err)
+		}
+		delete(h.segments, id)
+		for _, g := range h.guests {
+			g.drop(id)
+		}
+	}
+}
+
+// Begin lends a call its arguments: see [blob.Table.Begin]. When it returns, snapshots
+// have been made; what it returns is for the callee.
+func (h *Host) Begin(call blob.Call, callee blob.PartyID, args []blob.Arg) ([]blob.Arg, error) {
+	var loan blob.Loan
+	err := h.with(func(t *blob.Table, now time.Duration) (err error) {
+		loan, err = t.Begin(now, call, callee, args)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	if err := h.copy(loan.Copies); err != nil {
+		_, endErr := h.End(call, blob.Failed, nil)
+		return nil, errors.Join(err, endErr)
+	}
+	return loan.Args, nil
+}
+
+// End ends a call, whose handler must not run any more: see [blob.Table.End]. When it
+// returns, snapshots have been copied back where they had to be.
+func (h *Host) End(call blob.Call, outcome blob.Outcome, written []uint64) (blob.Ended, error) {
+	var e blob.Ended
+	err := h.with(func(t *blob.Table, _ time.Duration) (err error) {
+		e, err = t.End(call, outcome, written)
+		return err
+	})
+	if err != nil {
+		return blob.Ended{}, err
+	}
+	err = h.copy(e.Copies)
+	return e, errors.Join(err, h.with(func(t *blob.Table, now time.Duration) error { return t.Settle(now, call) }))
+}
+
+// copy copies what is lent to a call: it stays where it is meanwhile.
+func (h *Host) copy(copies []blob.Copy) error {
+	h.copying.RLock()
+	defer h.copying.RUnlock()
+	for _, c := range copies {
+		h.mu.Lock()
+		from, to := h.segments[c.From.Segment], h.segments[c.To.Segment]
+		h.mu.Unlock()
+		if from == nil || to == nil {
+			return ErrClosed
+		}
+		copy(to.bytes[c.To.Offset:c.To.Offset+c.To.Length], from.bytes[c.From.Offset:c.From.Offset+c.From.Length])
+	}
+	return nil
+}
+
+// Leave takes all that a party has, as when it dies, and ends its connection. A server
+// that has waited for its worker's end need not wait for the host to see it.
+func (h *Host) Leave(id blob.PartyID) {
+	_ = h.with(func(t *blob.Table, now time.Duration) error {
+		if g := h.guests[id]; g != nil {
+			_ = g.Close()
+		}
+		delete(h.guests, id)
+		t.Leave(now, id)
+		return nil
+	})
+}
+
+// Snapshot tells who has what.
+func (h *Host) Snapshot() blob.Snapshot {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.table.Snapshot(h.now())
+}
+
+// expire ends what is over.
+func (h *Host) expire() {
+	ticker := time.NewTicker(tick)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-h.stop:
+			return
+		case <-ticker.C:
+		}
+		var crashed []blob.Call
+		_ = h.with(func(t *blob.Table, now time.Duration) error {
+			crashed = t.Expire(now)
+			return nil
+		})
+		for _, call := range crashed {
+			if _, err := h.End(call, blob.Crashed, nil); err == nil {
+				h.log.Warn("nobody has ended a call whose callee is dead", "call", call)
+			}
+		}
+	}
+}
+
+// Serve accepts peers until the listener is closed. Its network is unixpacket; who may
+// connect is a matter of the permissions of its directory.
+func (h *Host) Serve(l *net.UnixListener) error {
+	for {
+		c, err := l.AcceptUnix()
+		if errors.Is(err, net.ErrClosed) {
+			return nil
+		}
+		if err != nil { // too many files: others may close some
+			h.log.Warn("accept of a peer", "error", err)
+			select {
+			case <-h.stop:
+				return ErrClosed
+			case <-time.After(tick):
+			}
+			continue
+		}
+		if err := h.start(newGuest(h, c), true); err != nil {
+			return err
+		}
+	}
+}
+
+// Pair makes a party and the socket by which it is served: the file is for its process,
+// which gives it to [Attach]; close it here once that has it. So the server knows which
+// party its worker is, whatever that says. Of its death the host knows by the end of
+// the connection; call Leave when it is known otherwise.
+func (h *Host) Pair(name string) (blob.PartyID, *os.File, error) {
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return 0, nil, fmt.Errorf("socket for a peer: %w", err)
+	}
+	theirs := os.NewFile(uintptr(fds[1]), "blobs")
+	c, err := fileConn(os.NewFile(uintptr(fds[0]), "blobs"))
+	if err != nil {
+		return 0, nil, errors.Join(err, theirs.Close())
+	}
+	g := newGuest(h, c)
+	if err := g.join(name); err != nil {
+		return 0, nil, errors.Join(err, g.Close(), theirs.Close())
+	}
+	if err := h.start(g, false); err != nil {
+		return 0, nil, errors.Join(err, theirs.Close())
+	}
+	return g.party, theirs, nil
+}
+
+// fileConn makes a connection of a socket, and closes the file.
+func fileConn(f *os.File) (*net.UnixConn, error) {
+	c, err := net.FileConn(f)
+	if err := errors.Join(err, f.Close()); err != nil {
+		return nil, fmt.Errorf("socket: %w", err)
+	}
+	u, ok := c.(*net.UnixConn)
+	if !ok {
+		return nil, errors.Join(fmt.Errorf("socket is a %T", c), c.Close())
+	}
+	return u, nil
+}
+
+// Connect makes a peer in this process.
+func (h *Host) Connect(name string) (*Peer, error) {
+	_, f, err := h.Pair(name)
+	if err != nil {
+		return nil, err
+	}
+	return Attach(f)
+}

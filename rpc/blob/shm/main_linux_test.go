@@ -1,0 +1,376 @@
+package shm
+
+import (
+	"bufio"
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+	"unsafe"
+
+	"go.uber.org/goleak"
+
+	"rpcpool.dev/rpc/blob"
+)
+
+// childEnv says what the test binary does when it is started as a process to be killed:
+// "peer", by the socket that is descriptor 3; "dial PATH"; "host PATH".
+const childEnv = "BLOB_TEST_CHILD"
+
+func TestMain(m *testing.M) {
+	what, path, _ := strings.Cut(os.Getenv(childEnv), " ")
+	switch what {
+	case "peer", "dial":
+		if err := peerChild(what, path); err != nil {
+			fmt.Println("error:", err)
+			os.Exit(1)
+		}
+	case "host":
+		hostChild(path)
+	case "echo":
+		echoChild()
+	default:
+		goleak.VerifyTestMain(m)
+	}
+}
+
+func hostChild(path string) {
+	l, err := net.ListenUnix("unixpacket", &net.UnixAddr{Name: path, Net: "unixpacket"})
+	if err != nil {
+		fmt.Println("error:", err)
+		return
+	}
+	fmt.Println("ready")
+	fmt.Println("error:", NewHost(Options{}).Serve(l))
+}
+
+// actor does what a test tells it to, by lines; it answers each by a line.
+type actor struct {
+	*Peer
+	blobs []*Blob
+	views []*View
+}
+
+func peerChild(how, path string) error {
+	var p *Peer
+	var err error
+	if how == "dial" {
+		p, err = Dial(context.Background(), path, "child")
+	} else {
+		p, err = Attach(os.NewFile(3, "blobs"))
+	}
+	if err != nil {
+		return err
+	}
+	a := &actor{Peer: p}
+	fmt.Println(p.Party(), hex.EncodeToString(p.Account().Append(nil)))
+	for lines := bufio.NewScanner(os.Stdin); lines.Scan(); {
+		answer, err := a.act(strings.Fields(lines.Text()))
+		if err != nil {
+			answer = "error: " + err.Error()
+		}
+		fmt.Println(answer)
+	}
+	return nil
+}
+
+func (a *actor) act(words []string) (string, error) {
+	word := func(i int) string { return words[i] }
+	number := func(i int) uint64 {
+		n, _ := strconv.ParseUint(words[i], 10, 64)
+		return n
+	}
+	switch words[0] {
+	case "allocate":
+		b, err := a.Allocate(number(1), blob.Read|blob.Write)
+		if err != nil {
+			return "", err
+		}
+		a.blobs = append(a.blobs, b)
+		h, err := b.Share(0, number(1), blob.Read|blob.Write)
+		return hex.EncodeToString(h.Append(nil)), err
+	case "fill": // blob number, byte
+		fillWith(a.blobs[number(1)].Bytes(), byte(number(2)))
+	case "free":
+		return "", a.blobs[number(1)].Free()
+	case "open":
+		v, err := a.Open(fromHex(word(2)), modeOf(word(1)), 0)
+		a.views = append(a.views, v)
+		return "", err
+	case "argument": // seq, argument
+		b, err := hex.DecodeString(word(2))
+		if err != nil {
+			return "", err
+		}
+		args, _, err := blob.ParseArgs(b, 1)
+		if err != nil {
+			return "", err
+		}
+		v, err := a.Argument(blob.Call{Seq: number(1)}, args[0])
+		a.views = append(a.views, v)
+		return "", err
+	case "sum":
+		sum := 0
+		for _, c := range a.views[number(1)].Bytes() {
+			sum += int(c)
+		}
+		return strconv.Itoa(sum), nil
+	case "spoil": // view number, byte
+		fillWith(a.views[number(1)].Bytes(), byte(number(2)))
+	case "beyond": // view number: a stray write, a page behind what is lent
+		b := a.views[number(1)].Bytes()
+		*(*byte)(unsafe.Add(unsafe.Pointer(unsafe.SliceData(b)), len(b)+blob.Page)) = 1
+	case "close":
+		return "", a.views[number(1)].Close()
+	case "child": // a process that inherits the connection, and outlives this one
+		f, err := a.socket.File()
+		if err != nil {
+			return "", err
+		}
+		cmd := exec.Command("sleep", "30")
+		cmd.ExtraFiles = []*os.File{f}
+		err = cmd.Start()
+		return strconv.Itoa(cmd.Process.Pid), errors.Join(err, f.Close())
+	default:
+		return "", errors.New("what?")
+	}
+	return "", nil
+}
+
+func fillWith(b []byte, c byte) {
+	for i := range b {
+		b[i] = c
+	}
+}
+
+func modeOf(s string) blob.Mode {
+	for m := blob.Pin; m <= blob.InOut; m++ {
+		if m.String() == s {
+			return m
+		}
+	}
+	panic(s)
+}
+
+func fromHex(s string) blob.Handle {
+	b, err := hex.DecodeString(s)
+	if err != nil {
+		panic(err)
+	}
+	h, err := blob.ParseHandle(b)
+	if err != nil {
+		panic(err)
+	}
+	return h
+}
+
+// child is a process that is told what to do, and killed.
+type child struct {
+	t       *testing.T
+	cmd     *exec.Cmd
+	in      *os.File
+	lines   *bufio.Scanner
+	party   blob.PartyID
+	account blob.Handle
+}
+
+func start(t *testing.T, what string, files ...*os.File) *child {
+	t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	in, toChild, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &child{t: t, cmd: exec.Command(self), in: toChild}
+	c.cmd.Env = append(os.Environ(), childEnv+"="+what)
+	c.cmd.Stdin, c.cmd.ExtraFiles = in, files
+	out, err := c.cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	_ = in.Close()
+	c.lines = bufio.NewScanner(out)
+	c.lines.Buffer(nil, 1<<20)
+	t.Cleanup(c.kill)
+	return c
+}
+
+func (c *child) kill() {
+	if c.cmd.ProcessState == nil {
+		_ = c.cmd.Process.Kill()
+		_ = c.cmd.Wait()
+		_ = c.in.Close()
+	}
+}
+
+func (c *child) line() string {
+	c.t.Helper()
+	if !c.lines.Scan() {
+		c.t.Fatalf("child has ended: %v", c.lines.Err())
+	}
+	return c.lines.Text()
+}
+
+// try tells the child to do something, and returns what it says.
+func (c *child) try(format string, args ...any) string {
+	c.t.Helper()
+	fmt.Fprintf(c.in, format+"\n", args...)
+	return c.line()
+}
+
+// do is try that succeeds.
+func (c *child) do(format string, args ...any) string {
+	c.t.Helper()
+	answer := c.try(format, args...)
+	if strings.HasPrefix(answer, "error") {
+		c.t.Fatalf("%s: %s", fmt.Sprintf(format, args...), answer)
+	}
+	return answer
+}
+
+// pairedChild is a process to whose peer the host gave its socket.
+func pairedChild(t *testing.T, h *Host, name string) *child {
+	t.Helper()
+	_, f, err := h.Pair(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := start(t, "peer", f)
+	_ = f.Close()
+	c.hello()
+	return c
+}
+
+func (c *child) hello() {
+	c.t.Helper()
+	id, account, ok := strings.Cut(c.line(), " ")
+	if !ok {
+		c.t.Fatalf("child says %q", id)
+	}
+	n, _ := strconv.ParseUint(id, 10, 64)
+	c.party, c.account = blob.PartyID(n), fromHex(account)
+}
+
+// belongings are what a process has open or mapped, as far as it is of this package.
+type belongings struct {
+	sockets, memfds, pidfds, maps, shm int
+}
+
+func has(t *testing.T) (b belongings) {
+	t.Helper()
+	fds, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, fd := range fds {
+		to, _ := os.Readlink("/proc/self/fd/" + fd.Name())
+		switch {
+		case strings.HasPrefix(to, "socket:"):
+			b.sockets++
+		case strings.HasPrefix(to, "/memfd:rpcpool"):
+			b.memfds++
+		case strings.Contains(to, "pidfd"):
+			b.pidfds++
+		}
+	}
+	b.maps = mapped(t)
+	shm, err := os.ReadDir("/dev/shm")
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		t.Fatal(err)
+	}
+	b.shm = len(shm)
+	return b
+}
+
+// mapped counts the maps of segments. One whose guard is open in places counts more.
+func mapped(t *testing.T) int {
+	t.Helper()
+	maps, err := os.ReadFile("/proc/self/maps")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.Count(string(maps), "/memfd:rpcpool")
+}
+
+// newHost starts a host; when the test is over it must have left nothing.
+func newHost(t *testing.T, o Options) *Host {
+	t.Helper()
+	before := has(t)
+	h := NewHost(o)
+	t.Cleanup(func() {
+		if err := h.Close(); err != nil {
+			t.Error(err)
+		}
+		if after := has(t); after != before {
+			t.Errorf("left over: %+v, before it were %+v", after, before)
+		}
+	})
+	return h
+}
+
+// listen makes a host serve a socket.
+func listen(t *testing.T, h *Host) (path string) {
+	t.Helper()
+	path = t.TempDir() + "/blobs"
+	l, err := net.ListenUnix("unixpacket", &net.UnixAddr{Name: path, Net: "unixpacket"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	served := make(chan error)
+	go func() { served <- h.Serve(l) }()
+	t.Cleanup(func() {
+		_ = l.Close()
+		if err := <-served; err != nil && !errors.Is(err, ErrClosed) {
+			t.Error(err)
+		}
+	})
+	return path
+}
+
+func connect(t *testing.T, h *Host, name string) *Peer {
+	t.Helper()
+	p, err := h.Connect(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := p.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return p
+}
+
+// within waits until something is so, and fails if it takes longer.
+func within(t *testing.T, most time.Duration, what string, so func() bool) {
+	t.Helper()
+	begin := time.Now()
+	for !so() {
+		if time.Since(begin) > most {
+			t.Fatalf("after %v: not %s", most, what)
+		}
+		time.Sleep(100 * time.Microsecond)
+	}
+	t.Logf("%s after %v", what, time.Since(begin).Round(100*time.Microsecond))
+}
+
+// atRest tells whether nobody has anything.
+func atRest(h *Host) func() bool {
+	return func() bool {
+		s := h.Snapshot()
+		return s.Blobs == 0 && s.Calls == 0 && s.Segments == 0 && s.Bytes == 0
+	}
+}

@@ -1,0 +1,215 @@
+package shm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"rpcpool.dev/rpc/blob"
+)
+
+// patience is how long a host may take for an answer. It takes microseconds; if it is
+// stopped, its peers do not hang with it.
+const patience = 10 * time.Second
+
+// Peer is a process that has, or uses, blobs of a host on its machine. It is safe for
+// concurrent use; requests go one after the other.
+type Peer struct {
+	account blob.Handle
+	party   blob.PartyID
+
+	mu      sync.Mutex
+	socket  *socket
+	err     error // why it is of no use any more
+	windows map[windowID]*window
+}
+
+// ErrHost is returned for everything after the host has gone, or answered nonsense.
+// What is mapped stays until Close, but nobody else sees it any more.
+var ErrHost = errors.New("host of blobs is gone")
+
+// Dial connects to a host that serves a Unix socket.
+func Dial(ctx context.Context, path, name string) (*Peer, error) {
+	var d net.Dialer
+	c, err := d.DialContext(ctx, "unixpacket", path)
+	if err != nil {
+		return nil, fmt.Errorf("host of blobs: %w", err)
+	}
+	u, ok := c.(*net.UnixConn)
+	if !ok {
+		return nil, errors.Join(fmt.Errorf("host of blobs is a %T", c), c.Close())
+	}
+	return newPeer(u, name)
+}
+
+// Attach makes a peer of the file that Host.Pair has made, and takes it over.
+func Attach(f *os.File) (*Peer, error) {
+	c, err := fileConn(f)
+	if err != nil {
+		return nil, err
+	}
+	return newPeer(c, "")
+}
+
+func newPeer(c *net.UnixConn, name string) (*Peer, error) {
+	p := &Peer{socket: newSocket(c), windows: map[windowID]*window{}}
+	answer, _, err := p.ask(&message{op: opHello, text: name})
+	if err != nil {
+		return nil, errors.Join(err, c.Close())
+	}
+	p.account, p.party = answer.handle, blob.PartyID(answer.ref)
+	return p, nil
+}
+
+// Account is the handle by which results are made for this peer.
+func (p *Peer) Account() blob.Handle { return p.account }
+
+// Party is what the host calls this peer.
+func (p *Peer) Party() blob.PartyID { return p.party }
+
+// Close leaves the host, which frees what the peer has, and unmaps everything: no bytes
+// of any blob may be touched any more.
+func (p *Peer) Close() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.socket == nil {
+		return nil
+	}
+	err := p.socket.Close()
+	if p.err != nil {
+		err = nil // it was closed when that happened
+	}
+	p.err, p.socket = ErrHost, nil
+	for id, w := range p.windows {
+		err = errors.Join(err, unix.Munmap(w.bytes))
+		delete(p.windows, id)
+	}
+	return err
+}
+
+// ask sends a request and waits for its answer.
+func (p *Peer) ask(m *message) (message, int, error) {
+	if p.err != nil {
+		return message{}, -1, p.err
+	}
+	answer, fd, err := p.exchange(m)
+	if err != nil {
+		p.err = fmt.Errorf("%w: %w", ErrHost, err)
+		return message{}, -1, errors.Join(p.err, p.socket.Close())
+	}
+	if err := answer.err(); err != nil {
+		closeFile(fd)
+		return message{}, -1, err
+	}
+	return answer, fd, nil
+}
+
+func (p *Peer) exchange(m *message) (message, int, error) {
+	if err := p.socket.SetReadDeadline(time.Now().Add(patience)); err != nil {
+		return message{}, -1, err
+	}
+	if err := p.socket.send(m, nil, patience); err != nil {
+		return message{}, -1, err
+	}
+	for {
+		answer, fd, err := p.socket.receive(true)
+		if err != nil {
+			return message{}, -1, err
+		}
+		switch answer.op {
+		case opAnswer:
+			return answer, fd, nil
+		case opDrop:
+			closeFile(fd)
+			p.drop(answer.segment)
+		default:
+			closeFile(fd)
+			return message{}, -1, fmt.Errorf("%w: op %d in place of an answer", errMessage, answer.op)
+		}
+	}
+}
+
+func (p *Peer) drop(segment blob.SegmentID) {
+	for _, write := range []bool{false, true} {
+		id := windowID{segment, write}
+		if w := p.windows[id]; w != nil {
+			if w.gone = true; w.drop() {
+				delete(p.windows, id)
+			}
+		}
+	}
+}
+
+// do asks for something that is nowhere.
+func (p *Peer) do(m *message) (message, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	answer, fd, err := p.ask(m)
+	closeFile(fd)
+	return answer, err
+}
+
+// find asks for something that is in memory, and gives access to it.
+func (p *Peer) find(m *message) (message, *hold, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	answer, fd, err := p.ask(m)
+	if err != nil {
+		return message{}, nil, err
+	}
+	h, err := p.hold(&answer, fd)
+	if err != nil { // the host believes that we have it: it cannot be asked again
+		p.err = fmt.Errorf("%w: %w", ErrHost, err)
+		return message{}, nil, errors.Join(p.err, p.socket.Close())
+	}
+	return answer, h, nil
+}
+
+// hold is access to a range of a window.
+type hold struct {
+	peer  *Peer
+	id    windowID
+	at    span
+	bytes []byte
+	done  bool
+}
+
+func (p *Peer) hold(m *message, fd int) (*hold, error) {
+	h := &hold{peer: p, id: windowID{m.segment, m.flags&flagWrite != 0}, at: span{m.offset, m.offset + m.length}}
+	w := p.windows[h.id]
+	var err error
+	switch {
+	case m.segment == 0 || (fd >= 0) != (m.flags&flagFile != 0) || (fd >= 0) == (w != nil):
+		closeFile(fd)
+		return nil, fmt.Errorf("%w: place in segment %d, flags %#x", errMessage, m.segment, m.flags)
+	case w == nil:
+		if w, err = openWindow(fd, m); err != nil {
+			return nil, err
+		}
+		p.windows[h.id] = w
+	}
+	h.bytes, err = w.hold(h.at)
+	return h, err
+}
+
+// release takes back the access. It is nothing to the host.
+func (h *hold) release() error {
+	h.peer.mu.Lock()
+	defer h.peer.mu.Unlock()
+	w := h.peer.windows[h.id]
+	if h.bytes = nil; h.done || w == nil { // released before, or the peer is closed
+		return nil
+	}
+	h.done = true
+	err := w.release(h.at)
+	if w.drop() {
+		delete(h.peer.windows, h.id)
+	}
+	return err
+}
