@@ -46,7 +46,9 @@ func (m Mode) rights() Rights {
 
 func (m Mode) writes() bool { return m == Out || m == InOut }
 
-const lastGeneration = math.MaxUint32
+// lastGeneration is the last that an id may have to be used again: the next blob takes
+// one more, and another if it is the result of a call.
+const lastGeneration = math.MaxUint32 - 2
 
 type blob struct {
 	id         uint64

@@ -26,6 +26,10 @@
 // The handle that [Table.Join] gives is of an account: who has it may have results
 // made at the cost of that party.
 //
+// What a callee gets as an argument is as good as what its caller had, also after the
+// call, and it may pass it on; what it gets to make a result is not: with the call's end
+// the result has another handle.
+//
 // A handle is a key. It goes where calls go, and into no log: [Handle.String] leaves
 // the token out.
 //

@@ -186,10 +186,11 @@ func (l *loan) fits(written []uint64) error {
 	return nil
 }
 
-// reveal gives the account's party the result that was made for it. If that has gone,
-// the handle is of nothing.
+// reveal gives the account's party the result that was made for it, by a handle that
+// the callee has not got. If the party has gone, the handle is of nothing.
 func (t *Table) reveal(b *blob, written uint64) Handle {
 	b.pending, b.size = false, written
+	b.generation++
 	return t.handle(b, Read|Write)
 }
 

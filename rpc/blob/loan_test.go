@@ -116,6 +116,9 @@ func TestAResultIsSeenWhenTheCallHasSucceeded(t *testing.T) {
 		t.Errorf("result is at %+v, %v", place, err)
 	}
 	s.rest(1)
+	s.share(s.caller, e.Results[0], 0, 42, Read)
+	_, _, err = s.Acquire(s.now, s.callee, h, InOut, 0)
+	wantErr(t, "written by its maker when others have it", err, ErrGone)
 	if err := s.Free(s.now, s.caller, e.Results[0]); err != nil {
 		t.Error(err)
 	}

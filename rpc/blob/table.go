@@ -276,7 +276,7 @@ func (t *Table) settle(now time.Duration, b *blob) {
 	}
 	t.live--
 	b.state, b.payer, b.where = Freed, nil, extent{}
-	if b.generation != lastGeneration { // else the id is spent
+	if b.generation <= lastGeneration { // else the id is spent
 		t.unused = append(t.unused, b.id)
 	}
 }

@@ -82,18 +82,21 @@ func TestAnIdIsUsedAgainAndItsOldHandlesAreNot(t *testing.T) {
 }
 
 func TestAnIdWhoseGenerationsAreSpentIsNotUsedAgain(t *testing.T) {
-	w := newWorld(t, Config{})
-	p := w.join("p")
-	w.blobs = append(w.blobs, &blob{id: 1, generation: math.MaxUint32 - 1})
-	w.unused = append(w.unused, 1)
-	last := w.allocate(p, 10, Read)
+	s := &scene{world: newWorld(t, Config{})}
+	s.caller, s.account = s.joinWith("caller", 0)
+	s.blobs = append(s.blobs, &blob{id: 1, generation: lastGeneration})
+	s.unused = append(s.unused, 1)
+	if _, err := s.begin(aCall, s.caller, Arg{Handle: s.account, Mode: Out}); err != nil { // the most that one takes
+		t.Fatal(err)
+	}
+	last := s.end(aCall, Succeeded, 0).Results[0]
 	if last.ID != 1 || last.Generation != math.MaxUint32 {
 		t.Fatalf("%v", last)
 	}
-	if err := w.Free(w.now, p, last); err != nil {
+	if err := s.Free(s.now, s.caller, last); err != nil {
 		t.Fatal(err)
 	}
-	if next := w.allocate(p, 10, Read); next.ID == 1 {
+	if next := s.allocate(s.caller, 10, Read); next.ID == 1 {
 		t.Errorf("%v after %v", next, last)
 	}
 }

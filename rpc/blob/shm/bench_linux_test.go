@@ -153,47 +153,98 @@ func (s *stage) hand(what byte, all bool, number uint64, arg blob.Arg, bytes []b
 	}
 }
 
-func sizes() map[string]uint64 {
-	return map[string]uint64{"4KiB": 4 << 10, "1MiB": 1 << 20, "256MiB": 256 << 20}
+// sizes are what is handed over.
+func sizes() []size { return []size{4 << 10, 1 << 20, 256 << 20} }
+
+type size uint64
+
+func (s size) String() string {
+	if s < 1<<20 {
+		return fmt.Sprintf("%dKiB", uint64(s>>10))
+	}
+	return fmt.Sprintf("%dMiB", uint64(s>>20))
 }
 
-// BenchmarkHandOver is a blob that goes from one process to another by its handle, as
-// it would by a call, and how many times longer the same takes through a Unix socket.
-func BenchmarkHandOver(b *testing.B) {
+// theatre is a host, a caller in this process, and a consumer in another.
+type theatre struct {
+	*stage
+	host     *Host
+	caller   *Peer
+	consumer blob.PartyID
+	seq      uint64
+}
+
+func newTheatre(b *testing.B) *theatre {
+	b.Helper()
 	h := NewHost(Options{})
-	defer func() { _ = h.Close() }()
-	_, f, err := h.Pair("consumer")
+	b.Cleanup(func() { _ = h.Close() })
+	id, f, err := h.Pair("consumer")
 	if err != nil {
 		b.Fatal(err)
 	}
 	s := newStage(b, f)
-	p, err := h.Connect("producer")
+	p, err := h.Connect("caller")
 	if err != nil {
 		b.Fatal(err)
 	}
-	defer func() { _ = p.Close() }()
-	for _, name := range []string{"4KiB", "1MiB", "256MiB"} {
-		size := sizes()[name]
-		for _, all := range []bool{false, true} {
-			b.Run(fmt.Sprintf("%s/look-at-all=%v", name, all), func(b *testing.B) {
-				s.b = b
-				o, err := p.Allocate(size, blob.Read)
-				if err != nil {
-					b.Fatal(err)
-				}
-				fillWith(o.Bytes(), 1)
-				shared, err := o.Share(0, size, blob.Read)
-				if err != nil {
-					b.Fatal(err)
-				}
+	b.Cleanup(func() { _ = p.Close() })
+	return &theatre{stage: s, host: h, caller: p, consumer: id}
+}
+
+// blob makes one, all of which is in memory.
+func (t *theatre) blob(n size) (*Blob, blob.Handle) {
+	o, err := t.caller.Allocate(uint64(n), blob.Read|blob.Write)
+	if err != nil {
+		t.b.Fatal(err)
+	}
+	fillWith(o.Bytes(), 1)
+	shared, err := o.Share(0, uint64(n), blob.Read|blob.Write)
+	if err != nil {
+		t.b.Fatal(err)
+	}
+	return o, shared
+}
+
+// call lends the consumer an argument, and ends the call when that has looked at it.
+func (t *theatre) call(arg blob.Arg, all bool) {
+	t.seq++
+	call := blob.Call{Seq: t.seq}
+	args, err := t.host.Begin(call, t.consumer, []blob.Arg{arg})
+	if err != nil {
+		t.b.Fatal(err)
+	}
+	t.hand(orderCall, all, t.seq, args[0], nil)
+	if _, err := t.host.End(call, blob.Succeeded, nil); err != nil {
+		t.b.Fatal(err)
+	}
+}
+
+// BenchmarkHandOver is a blob that goes to another process as an argument of a call. In
+// the same run: a round trip to that process with nothing to hand over, and the same
+// bytes through a Unix socket.
+func BenchmarkHandOver(b *testing.B) {
+	t := newTheatre(b)
+	for _, n := range sizes() {
+		for name, all := range map[string]bool{"ends": false, "all": true} {
+			b.Run(fmt.Sprintf("%v/looks-at-%s", n, name), func(b *testing.B) {
+				t.b = b
+				o, shared := t.blob(n)
 				arg := blob.Arg{Handle: shared, Mode: blob.In}
-				s.hand(orderOpen, true, 0, arg, nil) // maps the segment
-				copied := s.copied(all, o.Bytes())
-				b.ResetTimer()
+				t.call(arg, true) // maps the segment
+				copied := t.copied(all, o.Bytes())
+				var handed, trips time.Duration
 				for b.Loop() {
-					s.hand(orderOpen, all, 0, arg, nil)
+					begin := time.Now()
+					t.call(arg, all)
+					middle := time.Now()
+					t.hand(orderNothing, false, 0, blob.Arg{}, nil)
+					handed, trips = handed+middle.Sub(begin), trips+time.Since(middle)
 				}
-				b.ReportMetric(float64(copied)/(float64(b.Elapsed())/float64(b.N)), "times-as-fast-as-a-socket")
+				each := func(d time.Duration) float64 { return float64(d) / float64(b.N) }
+				b.ReportMetric(each(handed), "ns/op")
+				b.ReportMetric(each(trips), "round-trip-ns")
+				b.ReportMetric(float64(copied), "socket-ns")
+				b.ReportMetric(float64(copied)/each(handed), "x-socket")
 				if err := o.Free(); err != nil {
 					b.Fatal(err)
 				}
@@ -213,67 +264,37 @@ func (s *stage) copied(all bool, bytes []byte) time.Duration {
 	return time.Since(begin) / time.Duration(n)
 }
 
-// BenchmarkRoundTrip is an order and its answer, with nothing to get: the least that any
-// hand-over takes.
-func BenchmarkRoundTrip(b *testing.B) {
-	h := NewHost(Options{})
-	defer func() { _ = h.Close() }()
-	_, f, err := h.Pair("consumer")
-	if err != nil {
-		b.Fatal(err)
-	}
-	s := newStage(b, f)
-	for b.Loop() {
-		s.hand(orderNothing, false, 0, blob.Arg{}, nil)
-	}
-}
-
-// BenchmarkArgument is a whole call with one argument: lent, found and given back by
-// another process, and ended.
+// BenchmarkArgument is a call with one argument that may be changed: without a snapshot
+// of it, and with one.
 func BenchmarkArgument(b *testing.B) {
-	h := NewHost(Options{})
-	defer func() { _ = h.Close() }()
-	callee, f, err := h.Pair("callee")
-	if err != nil {
-		b.Fatal(err)
-	}
-	s := newStage(b, f)
-	p, err := h.Connect("caller")
-	if err != nil {
-		b.Fatal(err)
-	}
-	defer func() { _ = p.Close() }()
-	seq := uint64(0)
-	for _, name := range []string{"4KiB", "1MiB", "256MiB"} {
-		o, err := p.Allocate(sizes()[name], blob.Read|blob.Write)
-		if err != nil {
-			b.Fatal(err)
-		}
-		fillWith(o.Bytes(), 1)
-		shared, err := o.Share(0, sizes()[name], blob.Read|blob.Write)
-		if err != nil {
-			b.Fatal(err)
-		}
-		for mode, arg := range map[string]blob.Arg{
-			"in": {Handle: shared, Mode: blob.In}, "inout": {Handle: shared, Mode: blob.InOut},
-			"inout-snapshot": {Handle: shared, Mode: blob.InOut, Snapshot: true},
-		} {
-			b.Run(name+"/"+mode, func(b *testing.B) {
-				s.b = b
+	t := newTheatre(b)
+	for _, n := range sizes() {
+		o, shared := t.blob(n)
+		for _, snapshot := range []bool{false, true} {
+			b.Run(fmt.Sprintf("%v/snapshot=%v", n, snapshot), func(b *testing.B) {
+				t.b = b
 				for b.Loop() {
-					seq++
-					call := blob.Call{Seq: seq}
-					args, err := h.Begin(call, callee, []blob.Arg{arg})
-					if err != nil {
-						b.Fatal(err)
-					}
-					s.hand(orderCall, false, seq, args[0], nil)
-					if _, err := h.End(call, blob.Succeeded, nil); err != nil {
-						b.Fatal(err)
-					}
+					t.call(blob.Arg{Handle: shared, Mode: blob.InOut, Snapshot: snapshot}, false)
 				}
 			})
 		}
+		if err := o.Free(); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// BenchmarkOpen is a blob that is opened for longer than a call, and closed.
+func BenchmarkOpen(b *testing.B) {
+	t := newTheatre(b)
+	for _, n := range sizes() {
+		o, shared := t.blob(n)
+		b.Run(n.String(), func(b *testing.B) {
+			t.b = b
+			for b.Loop() {
+				t.hand(orderOpen, false, 0, blob.Arg{Handle: shared, Mode: blob.In}, nil)
+			}
+		})
 		if err := o.Free(); err != nil {
 			b.Fatal(err)
 		}

@@ -90,14 +90,14 @@ func (p *Peer) Open(h blob.Handle, mode blob.Mode, lease time.Duration) (*View, 
 // call ends; close it before that. The host is asked only for the first argument in a
 // segment.
 func (p *Peer) Argument(call blob.Call, arg blob.Arg) (*View, error) {
-	if h, err := p.known(arg); h != nil || err != nil {
-		return &View{hold: h}, err
+	h, err := p.known(arg)
+	if h == nil && err == nil {
+		_, h, err = p.find(&message{op: opLocate, call: call, handle: arg.Handle})
 	}
-	_, hold, err := p.find(&message{op: opLocate, call: call, handle: arg.Handle})
 	if err != nil {
 		return nil, err
 	}
-	return &View{hold: hold}, nil
+	return &View{hold: h}, nil
 }
 
 // known gives access to an argument whose segment is mapped already.

@@ -100,13 +100,23 @@ func (h *Host) now() time.Duration { return time.Since(h.begun) }
 // with does something with the table, and gives it the memory that it needs for that.
 func (h *Host) with(do func(t *blob.Table, now time.Duration) error) error {
 	h.mu.Lock()
-	defer h.mu.Unlock()
+	err := h.locked(do)
+	retired := h.retire()
+	h.mu.Unlock()
+	for _, m := range retired { // takes milliseconds, if there is much of it
+		if err := m.discard(); err != nil {
+			h.log.Error("memory of blobs is not given back", "error", err)
+		}
+	}
+	return err
+}
+
+func (h *Host) locked(do func(t *blob.Table, now time.Duration) error) error {
 	for {
 		if h.closed {
 			return ErrClosed
 		}
 		err := do(h.table, h.now())
-		h.retire()
 		var need *blob.Need
 		if !errors.As(err, &need) {
 			return err
@@ -132,17 +142,18 @@ func (h *Host) memory(bytes uint64) (*memory, error) {
 	return newMemory(bytes, false)
 }
 
-// retire gives back the memory that the table does not use any more.
-func (h *Host) retire() {
+// retire takes out the memory that the table does not use any more.
+func (h *Host) retire() (retired []*memory) {
 	for _, id := range h.table.Retired() {
-		if err := h.segments[id].discard(); err != nil {
-			h.log.Error("memory of blobs is not given back", "segment", id, "error", err)
+		if m := h.segments[id]; m != nil { // else Close has taken it
+			retired = append(retired, m)
 		}
 		delete(h.segments, id)
 		for _, g := range h.guests {
 			g.drop(id)
 		}
 	}
+	return retired
 }
 
 // Begin lends a call its arguments: see [blob.Table.Begin]. When it returns, snapshots

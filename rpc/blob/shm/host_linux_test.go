@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -113,6 +114,31 @@ func TestSegmentsArePassedOnce(t *testing.T) {
 	// Both peers are in this process, with the host: three maps of each segment.
 	if b.memfds != s.Segments || b.maps != 3*s.Segments {
 		t.Errorf("%d descriptors and %d maps of %d segments", b.memfds, b.maps, s.Segments)
+	}
+}
+
+// TestAGigabyteGoesOverByItsPlace: no byte of it is copied; the memory that is in use is
+// the two pages that were touched (S2.17).
+func TestAGigabyteGoesOverByItsPlace(t *testing.T) {
+	h := newHost(t, Options{})
+	caller, callee := connect(t, h, "caller"), connect(t, h, "callee")
+	b, shared := sharedBlob(t, caller, 1<<30)
+	b.Bytes()[0], b.Bytes()[1<<30-1] = 1, 2
+	call := blob.Call{Seq: 1}
+	args, err := h.Begin(call, callee.Party(), []blob.Arg{{Handle: shared, Mode: blob.In}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	v, err := callee.Argument(call, args[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := v.Bytes(); len(got) != 1<<30 || got[0] != 1 || got[1<<30-1] != 2 {
+		t.Error("it is not what was sent")
+	}
+	var st unix.Stat_t
+	if err := unix.Fstat(int(h.segments[args[0].Segment].file.Fd()), &st); err != nil || st.Blocks != 2*blob.Page/512 {
+		t.Errorf("%d blocks are in use, %v", st.Blocks, err)
 	}
 }
 
@@ -532,6 +558,54 @@ func TestWithoutHugePages(t *testing.T) {
 		t.Error("the owner does not see what was written")
 	}
 	t.Logf("%d segments without huge pages", h.plain)
+}
+
+// TestThereAreNoDescriptors: what cannot be passed is not there either.
+func TestThereAreNoDescriptors(t *testing.T) {
+	h := newHost(t, Options{})
+	owner, other := connect(t, h, "owner"), connect(t, h, "other")
+	b, shared := sharedBlob(t, owner, 1000)
+	var before unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &before); err != nil {
+		t.Fatal(err)
+	}
+	limit := before
+	limit.Cur = 3
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		t.Fatal(err)
+	}
+	_, openErr := other.Open(shared, blob.In, 0)
+	_, allocateErr := other.Allocate(1000, blob.Read)
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &before); err != nil {
+		t.Fatal(err)
+	}
+	for _, err := range []error{openErr, allocateErr} {
+		if err == nil || errors.Is(err, ErrHost) || !strings.Contains(err.Error(), "too many open files") {
+			t.Errorf("got %v", err)
+		}
+	}
+	if s := h.Snapshot(); len(s.Holdings) != 1 {
+		t.Errorf("left: %+v", s.Holdings)
+	}
+	v, err := other.Open(shared, blob.In, 0)
+	if err != nil {
+		t.Fatalf("again: %v", err)
+	}
+	if err := errors.Join(v.Close(), b.Free()); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestAnArgumentThatIsNowhere: a server that is wrong about a place is not believed.
+func TestAnArgumentThatIsNowhere(t *testing.T) {
+	h := newHost(t, Options{})
+	p := connect(t, h, "peer")
+	_, shared := sharedBlob(t, p, 1000)
+	for _, offset := range []uint64{4 << 20, ^uint64(0) - 10} {
+		if v, err := p.Argument(blob.Call{Seq: 1}, blob.Arg{Handle: shared, Segment: 1, Offset: offset}); err == nil {
+			t.Errorf("at %d are %d bytes", offset, len(v.Bytes()))
+		}
+	}
 }
 
 func TestThereIsNoMemory(t *testing.T) {

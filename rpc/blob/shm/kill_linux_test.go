@@ -1,7 +1,10 @@
 package shm
 
 import (
+	"encoding/hex"
 	"errors"
+	"fmt"
+	"math/rand/v2"
 	"os"
 	"strconv"
 	"syscall"
@@ -69,6 +72,45 @@ func TestAHolderIsKilledAtEachStage(t *testing.T) {
 			other.kill()
 			within(t, soon, "nobody has anything", atRest(h))
 		})
+	}
+}
+
+// TestKilledAtAnyMoment kills processes that use blobs as fast as they can, some before
+// they have begun. Each time, all that is left is what somebody else has.
+func TestKilledAtAnyMoment(t *testing.T) {
+	rounds, seed := 20, rand.Uint64()
+	if os.Getenv("RPCPOOL_STRESS") != "" {
+		rounds = 1000
+	}
+	t.Logf("seed %d", seed)
+	random := rand.New(rand.NewPCG(seed, 0))
+	h := newHost(t, Options{})
+	p := connect(t, h, "bystander")
+	b, shared := sharedBlob(t, p, 1<<20)
+	fillWith(b.Bytes(), 8)
+	for round := range rounds {
+		_, f, err := h.Pair("victim")
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := start(t, "busy "+hex.EncodeToString(shared.Append(nil)), f)
+		_ = f.Close()
+		if round%4 > 0 {
+			if line := c.line(); line != "ready" {
+				t.Fatal(line)
+			}
+		}
+		time.Sleep(time.Duration(random.IntN(5000)) * time.Microsecond) // whenever that is over, it is somewhere
+		c.kill()
+		within(t, soon, fmt.Sprintf("round %d has left nothing", round), func() bool {
+			s := h.Snapshot()
+			return s.Parties == 1 && s.Segments == 1 && len(s.Holdings) == 1
+		})
+	}
+	for i, c := range b.Bytes() {
+		if c != 8 {
+			t.Fatalf("byte %d of the bystander is %d", i, c)
+		}
 	}
 }
 

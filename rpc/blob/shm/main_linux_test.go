@@ -32,6 +32,8 @@ func TestMain(m *testing.M) {
 			fmt.Println("error:", err)
 			os.Exit(1)
 		}
+	case "busy":
+		fmt.Println("error:", busyChild(fromHex(path)))
 	case "host":
 		hostChild(path)
 	case "echo":
@@ -49,6 +51,45 @@ func hostChild(path string) {
 	}
 	fmt.Println("ready")
 	fmt.Println("error:", NewHost(Options{}).Serve(l))
+}
+
+// busyChild does all that a peer can do, without end: with blobs of its own, and with
+// one of somebody else, which it has the handle of.
+func busyChild(theirs blob.Handle) error {
+	p, err := Attach(os.NewFile(3, "blobs"))
+	if err != nil {
+		return err
+	}
+	for i := uint64(0); ; i++ {
+		b, err := p.Allocate(1<<(i%22), blob.Read|blob.Write)
+		if err != nil {
+			return err
+		}
+		b.Bytes()[0] = 1
+		h, err := b.Share(0, 1, blob.Read|blob.Write)
+		if err != nil {
+			return err
+		}
+		for mode, h := range map[blob.Mode]blob.Handle{blob.InOut: h, blob.In: theirs} {
+			v, err := p.Open(h, mode, 0)
+			if err != nil {
+				return err
+			}
+			if i%3 > 0 {
+				if err := v.Close(); err != nil {
+					return err
+				}
+			}
+		}
+		if i%5 > 0 {
+			if err := b.Free(); err != nil {
+				return err
+			}
+		}
+		if i == 20 {
+			fmt.Println("ready")
+		}
+	}
 }
 
 // actor does what a test tells it to, by lines; it answers each by a line.

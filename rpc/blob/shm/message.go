@@ -134,12 +134,12 @@ func (e *remoteError) Unwrap() error { return e.kind }
 
 // err is the error that an answer tells, if any.
 func (m *message) err() error {
-	codes := errorCodes()
-	switch {
-	case m.code == 0:
+	if m.code == 0 {
 		return nil
-	case int(m.code) < len(codes):
-		return &remoteError{codes[m.code], m.text}
 	}
-	return &remoteError{codes[1], m.text}
+	codes := errorCodes()
+	if int(m.code) >= len(codes) {
+		m.code = 1
+	}
+	return &remoteError{codes[m.code], m.text}
 }
