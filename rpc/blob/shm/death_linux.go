@@ -23,18 +23,9 @@ func process(c *net.UnixConn) (*os.File, error) {
 	}
 	fd := -1
 	control := raw.Control(func(s uintptr) {
-		if fd, err = unix.GetsockoptInt(int(s), unix.SOL_SOCKET, unix.SO_PEERPIDFD); err == nil {
-			return
+		if fd, err = unix.GetsockoptInt(int(s), unix.SOL_SOCKET, unix.SO_PEERPIDFD); err != nil {
+			fd, err = processByID(int(s)) // a kernel before 6.5
 		}
-		var who *unix.Ucred // a kernel before 6.5
-		if who, err = unix.GetsockoptUcred(int(s), unix.SOL_SOCKET, unix.SO_PEERCRED); err != nil {
-			return
-		}
-		if who.Pid == 0 {
-			err = errHidden
-			return
-		}
-		fd, err = unix.PidfdOpen(int(who.Pid), 0)
 	})
 	if err := errors.Join(err, control); err != nil {
 		return nil, fmt.Errorf("process of a peer: %w", err)
@@ -43,6 +34,19 @@ func process(c *net.UnixConn) (*os.File, error) {
 		return nil, errors.Join(err, unix.Close(fd))
 	}
 	return os.NewFile(uintptr(fd), "pidfd"), nil
+}
+
+// processByID may find another process, if the peer is dead and its number was given
+// again; that one lives, so it does no harm: the connection has ended by then.
+func processByID(socket int) (int, error) {
+	who, err := unix.GetsockoptUcred(socket, unix.SOL_SOCKET, unix.SO_PEERCRED)
+	if err != nil {
+		return -1, err
+	}
+	if who.Pid == 0 {
+		return -1, errHidden
+	}
+	return unix.PidfdOpen(int(who.Pid), 0)
 }
 
 // awaitDeath returns when the process is dead, or its file closed.

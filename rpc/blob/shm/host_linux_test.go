@@ -3,6 +3,7 @@ package shm
 import (
 	"bytes"
 	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"net"
@@ -511,6 +512,49 @@ func TestAReaderCannotBecomeAWriter(t *testing.T) {
 	}
 	if err := errors.Join(r.Close(), m.discard()); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestAThiefOfAnotherUser has only lent what it may read, and tries everything to write
+// to it.
+func TestAThiefOfAnotherUser(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("only root can start a process of another user")
+	}
+	h := newHost(t, Options{})
+	owner := connect(t, h, "owner")
+	b, shared := sharedBlob(t, owner, 4096)
+	b.Bytes()[0] = 77
+	_, f, err := h.Pair("thief")
+	if err != nil {
+		t.Fatal(err)
+	}
+	thief := start(t, "thief "+hex.EncodeToString(shared.Append(nil)), f)
+	_ = f.Close()
+	if line := thief.line(); line != "<nil>" {
+		t.Error(line)
+	}
+}
+
+// TestTheDeathOfAProcessThatIsFoundByItsNumber, as on kernels before 6.5.
+func TestTheDeathOfAProcessThatIsFoundByItsNumber(t *testing.T) {
+	h := newHost(t, Options{})
+	c := rawPeer(t, listen(t, h))
+	raw, err := c.SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var fd int
+	if controlErr := raw.Control(func(s uintptr) { fd, err = processByID(int(s)) }); err != nil || controlErr != nil {
+		t.Fatal(err, controlErr)
+	}
+	defer func() { _ = unix.Close(fd) }()
+	if n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 0); n != 0 || err != nil {
+		t.Errorf("this process is dead: %d, %v", n, err)
+	}
+	_ = c.Close()
+	if f, err := process(c); err == nil {
+		t.Errorf("process of a closed connection: %v", f.Name())
 	}
 }
 

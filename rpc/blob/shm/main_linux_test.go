@@ -11,11 +11,13 @@ import (
 	"os/exec"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 	"unsafe"
 
 	"go.uber.org/goleak"
+	"golang.org/x/sys/unix"
 
 	"rpcpool.dev/rpc/blob"
 )
@@ -34,6 +36,8 @@ func TestMain(m *testing.M) {
 		}
 	case "busy":
 		fmt.Println("error:", busyChild(fromHex(path)))
+	case "thief":
+		fmt.Println(thiefChild(fromHex(path)))
 	case "host":
 		hostChild(path)
 	case "echo":
@@ -90,6 +94,43 @@ func busyChild(theirs blob.Handle) error {
 			fmt.Println("ready")
 		}
 	}
+}
+
+// thiefChild gets a descriptor to read by, and tries to get one to write by of it.
+func thiefChild(h blob.Handle) error {
+	c, err := fileConn(os.NewFile(3, "blobs"))
+	if err != nil {
+		return err
+	}
+	s, fd := newSocket(c), -1
+	for _, m := range []message{{op: opHello}, {op: opAcquire, mode: blob.In, handle: h}} {
+		if err := s.send(&m, nil, soon); err != nil {
+			return err
+		}
+		if m, fd, err = s.receive(true); err != nil {
+			return err
+		}
+		if err := m.err(); err != nil {
+			return err
+		}
+	}
+	b, err := mapFile(fd, 4<<20, false)
+	if err != nil || b[0] != 77 {
+		return fmt.Errorf("cannot read: %w", err)
+	}
+	if err := unix.Mprotect(b, unix.PROT_WRITE); !errors.Is(err, unix.EACCES) {
+		return fmt.Errorf("a map can be made to be written: %w", err)
+	}
+	if _, err := unix.Mmap(fd, 0, 4096, unix.PROT_WRITE, unix.MAP_SHARED); !errors.Is(err, unix.EACCES) {
+		return fmt.Errorf("the segment can be mapped to be written: %w", err)
+	}
+	if _, err := os.OpenFile(fmt.Sprintf("/proc/self/fd/%d", fd), os.O_RDWR, 0); !errors.Is(err, os.ErrPermission) {
+		return fmt.Errorf("the segment can be opened to be written: %w", err)
+	}
+	if err := unix.Fchmod(fd, 0o666); !errors.Is(err, unix.EPERM) {
+		return fmt.Errorf("the mode of the segment can be changed: %w", err)
+	}
+	return nil
 }
 
 // actor does what a test tells it to, by lines; it answers each by a line.
@@ -233,6 +274,10 @@ func start(t *testing.T, what string, files ...*os.File) *child {
 		t.Fatal(err)
 	}
 	c := &child{t: t, cmd: exec.Command(self), in: toChild}
+	if what, _, _ := strings.Cut(what, " "); what == "thief" { // as somebody else, who does not get at this file by its name
+		c.cmd.Path = "/proc/self/exe"
+		c.cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+	}
 	c.cmd.Env = append(os.Environ(), childEnv+"="+what)
 	c.cmd.Stdin, c.cmd.ExtraFiles = in, files
 	out, err := c.cmd.StdoutPipe()
