@@ -31,18 +31,24 @@ func (p *play) allowed(t *rapid.T, err error) {
 	t.Fatalf("unexpected: %v", err)
 }
 
+// party is mostly one that lives.
 func (p *play) party(t *rapid.T) PartyID {
-	if len(p.parties) == 0 {
-		t.Skip("nobody is there")
+	all := p.parties
+	if living := sortedKeys(p.Table.parties); len(living) > 0 && rapid.IntRange(0, 9).Draw(t, "dead") < 9 {
+		all = living
 	}
-	return rapid.SampledFrom(p.parties).Draw(t, "party")
+	return rapid.SampledFrom(all).Draw(t, "party")
 }
 
+// handle is mostly a recent one.
 func (p *play) handle(t *rapid.T) Handle {
-	if len(p.handles) == 0 {
+	recent := p.handles
+	if n := len(recent); n == 0 {
 		t.Skip("no handle")
+	} else if n > 6 && rapid.IntRange(0, 9).Draw(t, "old") < 9 {
+		recent = recent[n-6:]
 	}
-	return rapid.SampledFrom(p.handles).Draw(t, "handle")
+	return rapid.SampledFrom(recent).Draw(t, "handle")
 }
 
 func (p *play) join(t *rapid.T) {
@@ -56,10 +62,15 @@ func (p *play) join(t *rapid.T) {
 
 func (p *play) allocate(t *rapid.T) {
 	lend := rapid.SampledFrom([]Rights{Read, Read | Write}).Draw(t, "lend")
-	h, _, err := p.tryAllocate(p.party(t), rapid.Uint64Max(64<<10).Draw(t, "size"), lend)
+	id := p.party(t)
+	h, _, err := p.tryAllocate(id, rapid.Uint64Max(64<<10).Draw(t, "size"), lend)
 	p.allowed(t, err)
-	if err == nil {
-		p.handles = append(p.handles, h)
+	if err != nil {
+		return
+	}
+	p.handles = append(p.handles, h)
+	if rapid.Bool().Draw(t, "shared at once") {
+		p.handles = append(p.handles, p.share(id, h, 0, h.Length, lend))
 	}
 }
 
@@ -173,14 +184,19 @@ func TestAnythingThatPartiesDo(t *testing.T) {
 		}
 		t.Repeat(map[string]func(*rapid.T){
 			"join": p.join, "allocate": p.allocate, "allocate more": p.allocate, "narrow": p.narrow, "narrow more": p.narrow,
-			"acquire": p.acquire, "release": p.release, "begin": p.beginCall, "end": p.endCall,
+			"acquire": p.acquire, "acquire more": p.acquire, "release": p.release,
+			"begin": p.beginCall, "begin more": p.beginCall, "end": p.endCall,
 			"free":   func(t *rapid.T) { p.allowed(t, p.Free(p.now, p.party(t), p.handle(t))) },
 			"accept": func(t *rapid.T) { p.allowed(t, p.Accept(p.party(t), p.handle(t))) },
 			"locate": func(t *rapid.T) { _, err := p.Locate(p.party(t), Call{}, p.handle(t)); p.allowed(t, err) },
 			"renew":  func(t *rapid.T) { p.allowed(t, p.Renew(p.now, p.party(t))) },
-			"leave":  func(t *rapid.T) { p.Leave(p.now, p.party(t)) },
+			"leave": func(t *rapid.T) {
+				if rapid.IntRange(0, 3).Draw(t, "stays") == 0 {
+					p.Leave(p.now, p.party(t))
+				}
+			},
 			"wait": func(t *rapid.T) {
-				d := time.Duration(rapid.IntRange(1, 2000).Draw(t, "ms")) * time.Millisecond
+				d := time.Duration(rapid.IntRange(1, 700).Draw(t, "ms")) * time.Millisecond
 				for _, call := range p.later(d) {
 					p.finish(t, call, Crashed)
 				}
