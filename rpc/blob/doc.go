@@ -90,20 +90,23 @@
 //
 // Calls do not carry blobs yet. What it takes:
 //
-//   - HELLO: a feature bit; without it on both sides the extension is not sent.
-//   - CALL and REPLY, and items of streams: an extension, one byte, the number of blobs
-//     (1 to [MostArgs]). So many arguments of [ArgLen] bytes ([AppendArgs],
-//     [ParseArgs]) precede the body of the message; they count to its length and to the
-//     hash of a call's arguments, so a call that comes again with other blobs is refused.
+//   - HELLO: both sides have the feature blobs, which the wire has reserved, and shared
+//     memory if their blobs are of one host; that they are, a handle's domain tells.
+//   - CALL and REPLY: an extension (11 is the next) of one byte, the number of blobs,
+//     1 to [MostArgs]. So many arguments of [ArgLen] bytes ([AppendArgs], [ParseArgs])
+//     precede the body of the message. They count to its length, and to the hash of the
+//     call's arguments, so that a call that comes again with other blobs is refused.
+//   - The body names an argument by its number: in CBOR, a codec.BlobRef of one byte.
 //   - The server, when a call's turn has come: Begin, with the worker's party, the
 //     Copies, and then the CALL to the worker with the arguments of the [Loan] in place
 //     of the client's; those say where the bytes are, too, so the worker need not ask. A
-//     server takes no such thing from a client: it ignores Segment and Offset. [ErrBusy] and [ErrQuota] are refusals: NotExecuted, to be tried
-//     again later. All other errors are the caller's: NotExecuted.
-//   - The server, when the worker has replied or died: End, the Copies, Settle, and then
-//     the REPLY, with an argument of mode Out for each result. A result is the caller's,
-//     until that frees it, or leaves.
-//   - The client: results below a threshold (64 KiB) go in the message.
+//     server takes no such thing from a client: it ignores Segment and Offset. [ErrBusy]
+//     and [ErrQuota] are refusals: NotExecuted, to be tried again later. All other errors
+//     are the caller's: NotExecuted. A call that is run again begins again.
+//   - The server, when the worker has replied, or is dead: End, the Copies, Settle, and
+//     then the REPLY, with an argument of mode Out for each result. A result is the
+//     caller's, until that frees it, or leaves.
+//   - The client puts what is shorter than a threshold (64 KiB) into the message.
 //
 // A transport to other machines joins a party with a lease for each, and one without
 // for as long as a device may write: what it has pinned is not freed before it leaves.
