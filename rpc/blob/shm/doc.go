@@ -24,8 +24,9 @@
 // mapped for nothing else. Who may write gets one for the whole segment, but has it
 // mapped without access; only what it holds is opened, page by page, for as long as it
 // holds it. So a stray pointer ends in SIGSEGV, in the process that has it. A hostile
-// process can get around that guard, but not around the descriptor: it can write what
-// its own callers have lent for writing to somebody, and nothing else. A process that
+// process can get around that guard, but not around the descriptor: it can read that
+// owner's blobs in the segments that it has been given, and write them in those that the
+// owner has set aside to be written by others. It reaches no other owner's. A process that
 // runs as the same user as the host, or as root, is not kept out by any of this: it
 // could as well trace the others.
 //

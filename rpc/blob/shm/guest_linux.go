@@ -12,7 +12,7 @@ import (
 )
 
 const (
-	helloPatience = 5 * time.Second // for a new connection to say who it is
+	helloPatience = 5 * time.Second // for one that connects to say who it is
 	readPatience  = 2 * time.Second // for a peer to read an answer that it waits for
 	mostName      = 64              // bytes
 )
@@ -120,8 +120,10 @@ func (g *guest) serve() error {
 }
 
 func (g *guest) hello() error {
-	if err := g.SetReadDeadline(time.Now().Add(helloPatience)); err != nil {
-		return err
+	if g.party == 0 { // else its process may take its time to start
+		if err := g.SetReadDeadline(time.Now().Add(g.host.hello)); err != nil {
+			return err
+		}
 	}
 	m, _, err := g.receive(false)
 	if err != nil {
@@ -181,7 +183,8 @@ func (g *guest) answer(m *message) (a message, f *os.File, err error) {
 		default:
 			err = fmt.Errorf("%w: op %d", errMessage, m.op)
 		}
-		if err == nil && place.Segment != 0 && (m.op != opAcquire || m.mode != blob.Pin) { // who pins does not look
+		looks := m.op != opAcquire || m.mode != blob.Pin
+		if err == nil && place.Segment != 0 && looks {
 			if f, err = g.pass(&a, place); err != nil {
 				g.undo(t, now, m.op, &a)
 			}

@@ -33,6 +33,7 @@ const tick = 200 * time.Millisecond
 type Host struct {
 	log   *slog.Logger
 	huge  bool
+	hello time.Duration
 	begun time.Time
 	stop  chan struct{}
 	tasks sync.WaitGroup
@@ -57,7 +58,7 @@ func NewHost(o Options) *Host {
 	_, _ = rand.Read(c.Domain[:]) // never fails
 	_, _ = rand.Read(c.Key[:])
 	h := &Host{
-		log: o.Logger, huge: o.HugePages, begun: time.Now(), stop: make(chan struct{}),
+		log: o.Logger, huge: o.HugePages, hello: helloPatience, begun: time.Now(), stop: make(chan struct{}),
 		table: blob.NewTable(c), segments: map[blob.SegmentID]*memory{},
 		guests: map[blob.PartyID]*guest{}, open: map[*socket]struct{}{},
 	}

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"strings"
@@ -368,6 +369,27 @@ func rawPeer(t *testing.T, path string) *net.UnixConn {
 	}
 	t.Cleanup(func() { _ = c.Close() })
 	return c
+}
+
+// TestSilentPeers: who connects and says nothing is sent away; a process that the server
+// has started may take its time.
+func TestSilentPeers(t *testing.T) {
+	h := newHost(t, Options{})
+	h.hello = time.Millisecond
+	_, f, err := h.Pair("slow")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := rawPeer(t, listen(t, h))
+	_ = c.SetReadDeadline(time.Now().Add(soon))
+	if _, _, _, _, err := c.ReadMsgUnix(make([]byte, 10), nil); !errors.Is(err, io.EOF) {
+		t.Errorf("it is still waited for: %v", err)
+	}
+	p, err := Attach(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = p.Close()
 }
 
 // TestOddRequests are refused, and the peer may go on.
