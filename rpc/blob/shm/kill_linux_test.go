@@ -1,6 +1,7 @@
 package shm
 
 import (
+	"bytes"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -172,6 +173,45 @@ func TestACalleeIsKilledWhileItWrites(t *testing.T) {
 			})
 		}
 	}
+}
+
+// TestACalleeIsKilledAtAnyMoment of its writing: what its caller gets back is what it has
+// lent, to the byte.
+func TestACalleeIsKilledAtAnyMoment(t *testing.T) {
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	random := rand.New(rand.NewPCG(seed, 0))
+	h := newHost(t, Options{})
+	caller := connect(t, h, "caller")
+	const size = 4 << 20
+	b, shared := sharedBlob(t, caller, size)
+	fillWith(b.Bytes(), 5)
+	begun := 0
+	for seq := range uint64(20) {
+		callee := pairedChild(t, h, "callee")
+		part, err := caller.Slice(shared, 1000, size-3000, blob.Read|blob.Write)
+		if err != nil {
+			t.Fatal(err)
+		}
+		call := blob.Call{Seq: seq}
+		args, err := h.Begin(call, callee.party, []blob.Arg{{Handle: part, Mode: blob.InOut, Snapshot: true}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		fmt.Fprintf(callee.in, "argument %d %x\nspoil 0 6\nspoil 0 7\n", seq, blob.AppendArgs(nil, args))
+		time.Sleep(time.Duration(random.IntN(10_000)) * time.Microsecond) // whenever that is over, it is somewhere
+		callee.kill()
+		if c := b.Bytes()[1000]; c != 5 {
+			begun++
+		}
+		if _, err := h.End(call, blob.Crashed, nil); err != nil {
+			t.Fatal(err)
+		}
+		if i := bytes.IndexFunc(b.Bytes(), func(r rune) bool { return r != 5 }); i >= 0 {
+			t.Fatalf("call %d: byte %d is %d", seq, i, b.Bytes()[i])
+		}
+	}
+	t.Logf("%d of 20 had begun to write", begun)
 }
 
 func checkAfterCrash(t *testing.T, h *Host, caller *Peer, b *Blob, shared blob.Handle, snapshot bool) {
