@@ -26,7 +26,7 @@ type Options struct {
 }
 
 // tick is how often leases, graces and unused segments are looked at.
-const tick = 200 * time.Millisecond
+const tick = 100 * time.Millisecond
 
 // Host has the memory of blobs, and the table that says whose it is. It is safe for
 // concurrent use.
