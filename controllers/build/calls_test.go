@@ -47,7 +47,7 @@ func parsedCalls(t *testing.T, pool *v1alpha1.RPCPool) (calls.Options, supervise
 	}
 	j, err := f.Join()
 	want := calls.JoinOptions{
-		Tracker: TrackerAddress(pool), Service: pool.DeviceKey(), Name: podFields["metadata.name"], Advertise: podFields["status.podIP"],
+		Tracker: TrackerAddress(withDefaults(pool)), Service: pool.DeviceKey(), Name: podFields["metadata.name"], Advertise: podFields["status.podIP"],
 	}
 	if j == nil || err != nil || !cmp.Equal(*j, want, cmpopts.IgnoreUnexported(calls.JoinOptions{}), cmpopts.IgnoreFields(calls.JoinOptions{}, "Client")) {
 		t.Errorf("it joins as %+v, %v; want %+v", j, err, want)
