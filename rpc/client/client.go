@@ -41,21 +41,22 @@ type Client struct {
 	start0  time.Time
 	updates sync.Mutex // one Update at a time
 
-	mu       sync.Mutex
-	session  *session.Client
-	peers    map[string]*peer // by server id
-	list     []*peer          // that may get calls
-	lines    map[conn.Peer]*line
-	lastConn session.Conn
-	numbers  map[string]uint32 // of methods
-	packers  *compress.Compressors
-	turns    []*turn
-	ready    chan struct{} // closed when there is a server, if somebody waits for one
-	closed   bool
-	budget   budget
-	delays   map[string]*delays // of methods whose calls are hedged
-	hedges   HedgeCounts
-	parked   []*call // that wait for a server
+	mu        sync.Mutex
+	session   *session.Client
+	peers     map[string]*peer // by server id
+	list      []*peer          // that may get calls
+	lines     map[conn.Peer]*line
+	lastConn  session.Conn
+	numbers   map[string]uint32 // of methods
+	packers   *compress.Compressors
+	turns     []*turn
+	ready     chan struct{} // closed when there is a server, if somebody waits for one
+	closed    bool
+	budget    budget
+	delays    map[string]*delays // of methods whose calls are hedged
+	hedges    HedgeCounts
+	exhausted uint64
+	parked    []*call // that wait for a server
 
 	stop       chan struct{}
 	background sync.WaitGroup
@@ -254,16 +255,17 @@ func (c *Client) Ready(ctx context.Context, n int) error {
 type Counts struct {
 	session.ClientCounts
 	HedgeCounts
-	Servers int
-	Open    int // calls
-	Conns   int
+	Exhausted uint64 // refused calls that were tried nowhere else, as too many are refused
+	Servers   int
+	Open      int // calls
+	Conns     int
 }
 
 // Counts returns what there is, and what has happened.
 func (c *Client) Counts() Counts {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	n := Counts{ClientCounts: c.session.Counts, HedgeCounts: c.hedges, Servers: len(c.list), Conns: len(c.lines)}
+	n := Counts{ClientCounts: c.session.Counts, HedgeCounts: c.hedges, Exhausted: c.exhausted, Servers: len(c.list), Conns: len(c.lines)}
 	for _, p := range c.peers {
 		n.Open += p.open
 	}

@@ -71,7 +71,7 @@ func (h *handler) Message(p conn.Peer, in *conn.In) {
 		return // the connection has checked what is wrong about it
 	}
 	t := c.begin()
-	t.reader = true
+	t.reader = p
 	l := c.lines[p]
 	if l == nil {
 		c.end(nil, t, nil) //nolint:staticcheck // nil: do not wait

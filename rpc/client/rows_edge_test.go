@@ -363,6 +363,44 @@ func TestC9_NothingStartsAfterItsDeadlineHoweverSlowTheDiskIs(t *testing.T) {
 	}
 }
 
+// Who waits for a reply may be reading the connection that the call has left.
+func TestS1_31_WhoReadsForACallThatHasMovedHearsOfItsEnd(t *testing.T) {
+	a, b := newHost(t, "a", hostOptions{}), newHost(t, "b", hostOptions{})
+	c := newClient(t, quick(), a.endpoint(), b.endpoint())
+	for h, other := range map[*host]*host{a: b, b: a} {
+		u := &Call{Method: "who", Server: other.id}
+		c.Do(soon(t), u)
+		u = &Call{Method: "who", Server: h.id}
+		c.Do(soon(t), u)
+		u.is(t, session.OK, session.Executed)
+	}
+	if err := a.core.Drain(soon(t)); err != nil {
+		t.Fatal(err)
+	}
+	for name, ctx := range map[string]context.Context{"with a deadline": soon(t), "without": context.WithoutCancel(t.Context())} {
+		done := make(chan *Call, 1)
+		go func() {
+			var u *Call
+			for i := range 8 { // a is chosen first by some
+				for range 15 * min(i, 1) { // which pay for those that are refused
+					c.Do(ctx, &Call{Method: "who", Server: "b"})
+				}
+				u = &Call{Method: "who"}
+				if c.Do(ctx, u); u.Outcome.Code != session.OK {
+					break
+				}
+			}
+			done <- u
+		}()
+		select {
+		case u := <-done:
+			u.is(t, session.OK, session.Executed)
+		case <-time.After(5 * time.Second):
+			t.Fatalf("%s: it waits", name)
+		}
+	}
+}
+
 // failingDisk is quick, until it hangs, and then fails.
 type failingDisk struct {
 	*journal.Journal

@@ -129,3 +129,24 @@ func TestC10_NothingIsLateBeforeEnoughIsKnown(t *testing.T) {
 		t.Errorf("it remembers %v", after)
 	}
 }
+
+func TestC10_WhereAllRefuseFewAreTriedTwice(t *testing.T) {
+	a, b := newHost(t, "a", hostOptions{}), newHost(t, "b", hostOptions{})
+	for _, h := range []*host{a, b} {
+		if err := h.core.Drain(soon(t)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c := newClient(t, quick(), a.endpoint(), b.endpoint())
+	twice := 0
+	for range 20 {
+		u := ask(soon(t), c, "do", "x")
+		u.is(t, session.Refused, session.NotExecuted)
+		if u.Attempts == 2 {
+			twice++
+		}
+	}
+	if n := c.Counts(); twice == 0 || twice > 5 || n.Exhausted < 15 {
+		t.Errorf("%d calls were tried twice, %d were not as too many are refused", twice, n.Exhausted)
+	}
+}

@@ -18,7 +18,7 @@ import (
 // turn is one event, and what it leads to.
 type turn struct {
 	now    time.Duration
-	reader bool // the connection's reader brought it
+	reader conn.Peer // whose reader brought it: it sends what is queued there, and nowhere else. nil: none did
 	out    []session.Demand
 	sends  []send
 	ended  []*call       // of Start
@@ -118,6 +118,7 @@ func (c *Client) carry(t *turn, d *session.Demand) {
 			c.leave(t, k, p)
 		}
 		if d.Call.Outcome.Code == session.Refused && !c.budget.retry() {
+			c.exhausted++
 			t.out = c.session.NoServer(d.Call, t.out)
 			return
 		}
@@ -225,7 +226,7 @@ func (c *Client) transmit(ctx context.Context, t *turn, s *send, own *call) {
 	p := s.line.ref.Peer
 	f := &t.frame
 	if wire.Fence(&s.msg, f) {
-		c.give(p, f, t.reader)
+		c.give(p, f, t.reader == p)
 	}
 	*f = conn.Message{}
 	if !wire.Request(&s.msg, f) {
@@ -236,7 +237,7 @@ func (c *Client) transmit(ctx context.Context, t *turn, s *send, own *call) {
 		if l, ok := p.(*conn.Conn); ok && f.Type == frame.TypeCancel {
 			l.Drop(f.Seq) // no chunk may come behind the CANCEL
 		}
-		c.give(p, f, t.reader)
+		c.give(p, f, t.reader == p)
 		return
 	}
 	u := k.user
@@ -272,7 +273,7 @@ func (c *Client) transmit(ctx context.Context, t *turn, s *send, own *call) {
 	switch {
 	case k == own && ctx != nil:
 		err = p.Send(ctx, f)
-	case t.reader:
+	case t.reader == p:
 		err = p.Queue(f)
 	default:
 		err = p.TrySend(f)

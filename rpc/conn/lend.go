@@ -18,7 +18,7 @@ import (
 //	resident ───────────────────────────▶ free ─────────────────────────▶ lent
 //	   ▲  ▲                               │ ▲ arrived, no other call         │
 //	   │  └── for lendTime nobody came ───┘ └────────────────────────────────┤
-//	   └─────────── other calls, or the caller's time is over ───────────────┘
+//	   └── other calls, the caller's time is over, or its answer came by another ─┘
 //
 // While nobody reads, and that is lendTime at most, nothing is lost but that time.
 const (
@@ -31,7 +31,7 @@ const (
 // find out that its time is over.
 const lendTime = time.Millisecond
 
-var errKicked = errors.New("caller that reads has no time left")
+var errKicked = errors.New("caller that reads has nothing to wait for")
 
 // lending is who reads.
 type lending struct {
@@ -40,9 +40,10 @@ type lending struct {
 	wake chan struct{} // gives the role back to the resident
 	err  error         // why the caller that gave it back could not go on; whoever reads may write it
 
-	mu     sync.Mutex
-	ctx    context.Context //nolint:containedctx // of the caller that reads
-	kicked bool
+	mu      sync.Mutex
+	ctx     context.Context //nolint:containedctx // of the caller that reads
+	arrived func() bool     // the same caller's; nil: none reads
+	kicked  bool
 
 	recalled bool // lent memory is to be let go of
 }
@@ -57,19 +58,14 @@ func (c *Conn) ReadUntil(ctx context.Context, arrived func() bool) bool {
 		return false
 	}
 	l.used.Store(true)
-	waits := ctx.Done() != nil
-	if waits {
-		l.mu.Lock()
-		l.ctx = ctx
-		l.mu.Unlock()
-	}
+	l.mu.Lock()
+	l.ctx, l.arrived = ctx, arrived
+	l.mu.Unlock()
 	var err error
 	for err == nil && !arrived() {
 		err = c.rd.round()
 	}
-	if waits {
-		c.unkick()
-	}
+	c.unkick()
 	if err != nil {
 		if !errors.Is(err, errKicked) {
 			l.err = err
@@ -101,7 +97,7 @@ func (c *Conn) unkick() {
 	l := &c.lend
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.ctx = nil
+	l.ctx, l.arrived = nil, nil
 	if !l.kicked {
 		return
 	}
@@ -121,12 +117,13 @@ func (c *Conn) resume() {
 	}
 }
 
-// kick ends the read of a caller whose time is over.
+// kick ends the read of a caller whose time is over, or whose call has moved to another
+// connection and ended there.
 func (c *Conn) kick() {
 	l := &c.lend
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.ctx != nil && l.ctx.Err() != nil && !l.kicked {
+	if l.arrived != nil && !l.kicked && (l.ctx.Err() != nil || l.arrived()) {
 		l.kicked = true
 		_ = c.nc.SetReadDeadline(time.Unix(1, 0))
 	}
