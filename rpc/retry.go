@@ -33,7 +33,7 @@ func AtLeastOnce(timeout time.Duration, attempts int) CallOption {
 // Calls within the process ([Server.Local]) are attempted once.
 func ExactlyOnce(id XID) CallOption {
 	return func(u *client.Call) {
-		u.As, u.Tries, u.Idempotent = id, math.MaxInt, true
+		u.As, u.Tries, u.Idempotent, u.Wait = id, math.MaxInt, true, true
 		if id == (XID{}) {
 			u.As = NewXID()
 		}

@@ -203,6 +203,31 @@ func TestTheFirstErrorOfAGroupEndsTheOthers(t *testing.T) {
 	})
 }
 
+func TestTheFirstResultOfAGroupEndsTheOthers(t *testing.T) {
+	both(t, ServerOptions{}, func(s *Server) {
+		Handle(s, "Fail", func(context.Context, int) (int, error) { return 0, errors.New("no") })
+		Handle(s, "Wait", func(ctx context.Context, _ int) (int, error) { <-ctx.Done(); return 0, ctx.Err() })
+		Handle(s, "Echo", func(_ context.Context, n int) (int, error) { return n, nil })
+	}, func(t *testing.T, c Caller) {
+		g := NewGroup(soon(t), GroupOptions{First: true})
+		SpawnIn[int](g, c, "Wait", 1)
+		SpawnIn[int](g, c, "Fail", 1)
+		f := SpawnIn[int](g, c, "Echo", 7)
+		if err := g.Sync(); err != nil {
+			t.Error(err)
+		}
+		if n, err := f.Get(soon(t)); n != 7 || err != nil {
+			t.Errorf("%d, %v", n, err)
+		}
+		g = NewGroup(soon(t), GroupOptions{First: true})
+		SpawnIn[int](g, c, "Fail", 1)
+		SpawnIn[int](g, c, "Fail", 1)
+		if err := g.Sync(); err == nil || strings.Count(err.Error(), "Failed") != 2 {
+			t.Errorf("all have failed: %v", err)
+		}
+	})
+}
+
 func TestS3_4_WhatCannotBeMarshalledIsRefusedAtRegistration(t *testing.T) {
 	s, err := NewServer(ServerOptions{})
 	if err != nil {

@@ -65,6 +65,7 @@ type Group struct {
 
 	mu   sync.Mutex
 	errs []error
+	won  bool // one has a result
 	wait sync.WaitGroup
 }
 
@@ -73,6 +74,9 @@ type GroupOptions struct {
 	// All lets the other calls go on when one has failed; Sync returns all errors. Default:
 	// the first error cancels the others, and is what Sync returns.
 	All bool
+	// First ends the group with the first result: it cancels the others, and their errors are
+	// nobody's. Sync returns all errors if there is no result.
+	First bool
 	// Limit bounds how many calls are under way: SpawnIn waits. 0: none.
 	Limit int
 }
@@ -110,14 +114,15 @@ func SpawnIn[R any](g *Group, c Caller, method string, args any, opts ...CallOpt
 }
 
 func (g *Group) ended(err error) {
+	g.mu.Lock()
 	if err != nil {
-		g.mu.Lock()
 		g.errs = append(g.errs, err)
-		first := len(g.errs) == 1
-		g.mu.Unlock()
-		if first && !g.opts.All {
-			g.cancel()
-		}
+	}
+	g.won = g.won || err == nil
+	over := g.opts.First && g.won || !g.opts.First && !g.opts.All && len(g.errs) > 0
+	g.mu.Unlock()
+	if over {
+		g.cancel()
 	}
 	if g.slots != nil {
 		select {
@@ -129,13 +134,16 @@ func (g *Group) ended(err error) {
 }
 
 // Sync waits until all calls of the group have ended, and returns the first error, or, with
-// All, every error.
+// All, every error; with First, every error or none.
 func (g *Group) Sync() error {
 	g.wait.Wait()
 	g.cancel()
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.opts.All || len(g.errs) == 0 {
+	if g.opts.First && g.won {
+		return nil
+	}
+	if g.opts.All || g.opts.First || len(g.errs) == 0 {
 		return errors.Join(g.errs...)
 	}
 	return g.errs[0]

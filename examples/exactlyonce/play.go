@@ -161,12 +161,20 @@ func kill(ctx context.Context, dir string) (kills int, err error) {
 		if err := cmd.Start(); err != nil {
 			return kills, err
 		}
+		ended := make(chan struct{})
+		go func() {
+			_ = cmd.Wait() // it is killed, or has said why
+			close(ended)
+		}()
 		select {
 		case <-time.After(time.Duration(300+rand.IntN(700)) * time.Millisecond): //nolint:gosec // spreads load, hides nothing
+			_ = cmd.Process.Kill()
+			<-ended
 		case <-ctx.Done():
+			_ = cmd.Process.Kill()
+			<-ended
+		case <-ended: // a worker that the last one was about to start has its journal still
 		}
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
 		if ctx.Err() != nil {
 			return kills, nil
 		}
