@@ -13,10 +13,10 @@
 // the body alone. drpc takes one call per connection at a time, and gets a
 // connection for each caller; all others share one.
 //
-// calls are package rpc's: at most once, in a table, each handler in a goroutine;
-// calls-inline are run by the connection's reader, calls-journal have a journal. frames are
-// package conn's alone, which only matches replies to calls: what is between it and calls is
-// the price of at-most-once.
+// calls are package rpc's: at most once, in a table; calls-inline say that the connection's
+// reader may always run them, which it does with others as long as they are quick and come
+// one by one; calls-journal have a journal. frames are package conn's alone, which only
+// matches replies to calls: what is between it and calls is the price of at-most-once.
 //
 // Behind the table, small calls beside bulk over the same client, and calls at a fixed rate,
 // each counted from when it was due.
