@@ -79,7 +79,7 @@ func newConn(nc net.Conn, opts Options, h Handler, o owner) *Conn {
 func (c *Conn) open(peer frame.Limits) {
 	q := &c.snd.q
 	q.chunk = min(maxChunk, int(peer.MaxFrame))
-	c.snd.peer, q.limit = peer, peer.Window
+	c.snd.peer, q.limit, q.most = peer, peer.Window, int(min(peer.Window, frame.LimitMaxFrame)/4)
 	q.crc = c.opts.Checksum && c.ack.Features&frame.FeatureCRC != 0
 	go c.live()
 }

@@ -15,9 +15,10 @@ const (
 // the lanes share 8 : 4 : 1.
 var prices = [lanes]uint64{1, 2, 8}
 
-// maxEager bounds, in bytes, what is sent of long messages before the peer has
-// room for them: less than its window, so that others pass them.
-const maxEager = frame.MessageAllowance / 2
+// minEager is the least bound, in bytes, of what is sent of long messages before the peer has
+// room for them: less than its window, so that others pass them. Of a larger window it may
+// be a quarter: the answer should come before the sender has to wait for it.
+const minEager = frame.MessageAllowance / 2
 
 // queue holds what is to be sent, and says what is next. It is pure: no I/O, no
 // locks.
@@ -28,6 +29,7 @@ type queue struct {
 	lanes   [lanes]lane
 	cuts    int    // messages in the queue, in whole or in part, that are cut
 	passed  bool   // a short one has come that must pass one of them
+	most    int    // of eager, if it is more than minEager
 	eager   int    // bytes sent of long messages that need a limit of their own and have none yet
 	paid    uint64 // by the lane that was served last, before that
 
@@ -282,7 +284,7 @@ func (l *lane) readyChunk(q *queue) int {
 func (q *queue) chunkLen(o *outgoing) (n int, metered bool) {
 	n = min(q.chunk, o.limit-o.off)
 	if o.waits() {
-		n = min(n, max(maxEager-q.eager, 0))
+		n = min(n, max(minEager-q.eager, q.most-q.eager, 0))
 	}
 	return n, o.off < frame.MessageAllowance
 }
