@@ -1,5 +1,5 @@
 // Package examples has programs that use package rpc; each is in a folder of its own. Its
-// test holds the guide against them.
+// test holds the pages about calls against them.
 package examples
 
 import (
@@ -10,14 +10,10 @@ import (
 	"testing"
 )
 
-func TestTheGuidesCodeIsFromTheExamples(t *testing.T) {
-	guide, err := os.ReadFile("../docs/rpc-guide.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	files, err := filepath.Glob("*/main.go")
-	if err != nil || len(files) < 4 {
-		t.Fatalf("%d examples, %v", len(files), err)
+func TestTheCodeOfThePagesIsFromTheExamples(t *testing.T) {
+	files, err := filepath.Glob("*/*.go")
+	if err != nil || len(files) < 5 {
+		t.Fatalf("%d files of examples, %v", len(files), err)
 	}
 	var code strings.Builder
 	for _, f := range files {
@@ -27,13 +23,19 @@ func TestTheGuidesCodeIsFromTheExamples(t *testing.T) {
 		}
 		code.Write(b)
 	}
-	blocks := regexp.MustCompile("(?s)```go\n(.*?)```").FindAllSubmatch(guide, -1)
-	if len(blocks) < 8 {
-		t.Fatalf("the guide has %d pieces of code", len(blocks))
-	}
-	for _, b := range blocks {
-		if !strings.Contains(code.String(), string(b[1])) {
-			t.Errorf("no example has\n%s", b[1])
+	for page, least := range map[string]int{"rpc-overview.md": 2, "rpc-guide.md": 8, "accumulators.md": 8, "accumulator-design.md": 1} {
+		text, err := os.ReadFile("../docs/" + page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		blocks := regexp.MustCompile("(?s)```go\n(.*?)```").FindAllSubmatch(text, -1)
+		if len(blocks) < least {
+			t.Errorf("%s has %d pieces of code", page, len(blocks))
+		}
+		for _, b := range blocks {
+			if !strings.Contains(code.String(), string(b[1])) {
+				t.Errorf("%s: no example has\n%s", page, b[1])
+			}
 		}
 	}
 }
