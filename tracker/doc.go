@@ -18,8 +18,8 @@
 // lives until the peer has read it or the write timeout closes that peer. A
 // reader never waits for anything but its own peer.
 //
-// A connection that begins with the magic of native clients (rpc/frame) is given to
-// [Options.Native] as it is; it counts among the open ones.
+// A connection that begins with the magic of native clients (rpc/frame), or with TLS where
+// these have it, is given to [Options.Native]; it counts among the open ones.
 //
 // # What a server goes through
 //

@@ -1,6 +1,7 @@
 package tracker
 
 import (
+	"crypto/tls"
 	"errors"
 	"net"
 	"strings"
@@ -15,11 +16,18 @@ var errNative = errors.New("speaks the native protocol")
 
 // foreign is the reason why the first bytes of a connection are not a tracker's client's.
 func (c *conn) foreign(first []byte, why error) error {
-	if c.server.options.Native != nil && strings.HasPrefix(frame.Magic, string(first)) {
+	begin := frame.Magic
+	if c.server.options.NativeTLS != nil {
+		begin = tlsMagic
+	}
+	if c.server.options.Native != nil && strings.HasPrefix(string(first), begin[:min(len(begin), len(first))]) {
 		return errNative
 	}
 	return reject(rejectBadMagic, why)
 }
+
+// tlsMagic begins TLS: a record of its handshake, of whatever version.
+const tlsMagic = "\x16\x03"
 
 // giveAway gives the connection, and what has been read from it, to the handler of
 // native clients. It counts among the open ones until that closes it.
@@ -31,7 +39,11 @@ func (c *conn) giveAway() {
 		c.end()
 		return
 	}
-	c.server.options.Native(&given{Conn: c.nc, first: first, closed: func() { c.server.forget(c) }})
+	var nc net.Conn = &given{Conn: c.nc, first: first, closed: func() { c.server.forget(c) }}
+	if t := c.server.options.NativeTLS; t != nil {
+		nc = tls.Server(nc, t)
+	}
+	c.server.options.Native(nc)
 }
 
 // given is a connection whose first bytes have been read. It is no syscall.Conn: nobody

@@ -1,10 +1,12 @@
 package tracker
 
 import (
+	"crypto/tls"
 	"io"
 	"net"
 	"testing"
 
+	"rpcpool.dev/internal/certs"
 	"rpcpool.dev/rpc/frame"
 )
 
@@ -77,4 +79,30 @@ func dialNative(t *testing.T, h *harness) net.Conn {
 	}
 	t.Cleanup(func() { _ = nc.Close() })
 	return nc
+}
+
+// TestNativeClientsMustHaveTLSWhereThereIs: who has none is refused, and others are served
+// as ever.
+func TestNativeClientsMustHaveTLSWhereThereIs(t *testing.T) {
+	cert, key := certs.NewAuthority(t).Issue("tracker")
+	pair, err := tls.LoadX509KeyPair(cert, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	given := make(chan net.Conn, 1)
+	h := start(t, Options{Native: func(nc net.Conn) { given <- nc }, NativeTLS: &tls.Config{Certificates: []tls.Certificate{pair}}})
+	plain := dialNative(t, h)
+	_, _ = io.WriteString(plain, hello)
+	if n, err := plain.Read(make([]byte, 1)); err == nil {
+		t.Errorf("one without TLS is served %d bytes", n)
+	}
+	secure := tls.Client(dialNative(t, h), &tls.Config{InsecureSkipVerify: true})
+	go func() { _, _ = io.WriteString(secure, hello) }()
+	taken := <-given
+	got := make([]byte, len(hello))
+	if _, err := io.ReadFull(taken, got); err != nil || string(got) != hello {
+		t.Errorf("the handler reads %q, %v", got, err)
+	}
+	_ = taken.Close()
+	h.join().wantOpen()
 }

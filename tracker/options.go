@@ -1,6 +1,7 @@
 package tracker
 
 import (
+	"crypto/tls"
 	"log/slog"
 	"net"
 	"time"
@@ -62,6 +63,9 @@ type Options struct {
 	// stops, they fail. It may be called from many goroutines, and should not wait.
 	// Default: they are refused like all that is no tracker's client.
 	Native func(net.Conn)
+	// NativeTLS ends the TLS of native clients, and those without it are refused.
+	// Stock clients go on without. Default: native clients have none.
+	NativeTLS *tls.Config
 	// Changed is called with a device key after servers of the key registered,
 	// left or changed their state, and after the number of its waiting requests
 	// changed; when the tracker has settled, with each key that it knows and then

@@ -150,7 +150,11 @@ func (f *callFlags) run(cmd *cobra.Command, method string, args []string) error 
 
 // runNamed calls one of those servers that a registry knows, or all.
 func (f *callFlags) runNamed(ctx context.Context, o rpc.ClientOptions, call callOf, w io.Writer, cbor *codec.CBOR) error {
-	n, err := f.named.find(ctx, f.network.Plain(), o)
+	registry, err := f.network.Registry()
+	if err != nil {
+		return usageError{err}
+	}
+	n, err := f.named.find(ctx, registry, o)
 	if err != nil {
 		return err
 	}

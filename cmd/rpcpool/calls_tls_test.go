@@ -35,3 +35,35 @@ func TestServeAndCallWithTLS(t *testing.T) {
 		t.Errorf("a file that is not there: status %d, %q", status, errs)
 	}
 }
+
+// TestARegistryWithTLS: clients of the registry have certificates, on both sides; TVM's are
+// served as ever.
+func TestARegistryWithTLS(t *testing.T) {
+	ca := certs.NewAuthority(t)
+	cert, key := ca.Issue("tracker")
+	own, ownKey := ca.Issue("node")
+	tracker, _ := startTracker(t, "--first", "--registry-tls-cert", cert, "--registry-tls-key", key, "--registry-tls-ca", ca.File)
+	secure := []string{"--tracker-tls-ca", ca.File, "--tracker-tls-cert", own, "--tracker-tls-key", ownKey}
+	startCallServer(t, append([]string{"--tracker", tracker, "--service", "library"}, secure...)...)
+	call := []string{"--service", "library", "--timeout", "3s", "echo", "1"}
+	if status, out, errs := callByName(tracker, append(secure, call...)...); status != exitOK || out != "1\n" {
+		t.Errorf("with a certificate: status %d, %q, %q", status, out, errs)
+	}
+	for name, flags := range map[string][]string{"no TLS": nil, "no certificate": secure[:2]} {
+		if status, out, errs := callByName(tracker, append(flags, call...)...); status != exitFailed || out != "" || !strings.Contains(errs, "its registry does not answer") {
+			t.Errorf("%s: status %d, %q, %q", name, status, out, errs)
+		}
+	}
+	if err := dialTracker(t, tracker).Ping(t.Context()); err != nil {
+		t.Errorf("TVM's: %v", err)
+	}
+	for args, want := range map[string]string{
+		"--registry-tls-ca " + ca.File: "rpcpool: --registry-tls-ca: without --registry-tls-cert there is no TLS",
+		"--registry-tls-cert " + cert:  "rpcpool: --registry-tls-cert and --registry-tls-key go together",
+	} {
+		status, _, errs := execute(t, append([]string{"tracker", "--listen", "127.0.0.1:0"}, strings.Fields(args)...)...)
+		if status != exitUsage || errs != want+"\n" {
+			t.Errorf("%s: status %d, %q", args, status, errs)
+		}
+	}
+}

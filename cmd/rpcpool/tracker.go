@@ -14,6 +14,7 @@ import (
 
 	"rpcpool.dev/internal/metrics"
 	"rpcpool.dev/internal/tcp"
+	"rpcpool.dev/sidecar/calls"
 	"rpcpool.dev/tracker"
 )
 
@@ -28,6 +29,7 @@ type trackerFlags struct {
 	fairShare   bool
 	maxConns    int
 	first       bool
+	tls         calls.TLSFiles // of the registry
 }
 
 func newTrackerCommand() *cobra.Command {
@@ -61,6 +63,10 @@ It prints the address that it listens on and runs until SIGINT or SIGTERM.`,
 		"among requests of the same priority, serve the client address that holds the fewest devices first; default: by arrival, as TVM does")
 	flags.IntVar(&f.maxConns, "max-connections", tracker.DefaultMaxConns, "close connections beyond this `number` at once")
 	addFirstFlag(cmd, &f.first, false)
+	f.tls.Flags = "--registry-tls"
+	flags.StringVar(&f.tls.Cert, "registry-tls-cert", "", "`FILE` with a certificate, in PEM: clients of the registry must speak TLS, TVM's go on without; it is read again when it changes; empty: no TLS")
+	flags.StringVar(&f.tls.Key, "registry-tls-key", "", "`FILE` with the key of --registry-tls-cert, in PEM")
+	flags.StringVar(&f.tls.CA, "registry-tls-ca", "", "`FILE` with certificates, in PEM: clients of the registry must have one of these authorities; empty: any client may connect")
 	return cmd
 }
 
@@ -104,6 +110,10 @@ func (f *trackerFlags) options() (tracker.Options, error) {
 	o := tracker.Options{FairShare: f.fairShare, MaxConns: f.maxConns}
 	if f.maxConns < 1 {
 		return o, usageErrorf("--max-connections: %d is not positive", f.maxConns)
+	}
+	var err error
+	if o.NativeTLS, err = f.tls.Server(); err != nil {
+		return o, usageError{err}
 	}
 	if f.stopKeyFile == "" {
 		return o, nil

@@ -17,13 +17,14 @@ import (
 
 // turn is one event, and what it leads to.
 type turn struct {
-	now    time.Duration
-	reader conn.Peer // whose reader brought it: it sends what is queued there, and nowhere else. nil: none did
-	out    []session.Demand
-	sends  []send
-	ended  []*call       // of Start
-	lets   []*conn.Local // to be released: that may end them, which is told at once
-	frame  conn.Message  // that is being sent
+	now     time.Duration
+	reader  conn.Peer // whose reader brought it: it sends what is queued there, and nowhere else. nil: none did
+	several bool      // messages are sent, in one go
+	out     []session.Demand
+	sends   []send
+	ended   []*call       // of Start
+	lets    []*conn.Local // to be released: that may end them, which is told at once
+	frame   conn.Message  // that is being sent
 }
 
 // send is a message on its way.
@@ -82,23 +83,25 @@ func (c *Client) end(ctx context.Context, t *turn, own *call) (held *line) {
 // transmitAll sends a turn's messages: if they are several, those for one connection in
 // one go.
 func (c *Client) transmitAll(ctx context.Context, t *turn, own *call) {
-	several := len(t.sends) > 1 && !t.reader
-	t.reader = t.reader || several
+	t.several = len(t.sends) > 1
 	for i := range t.sends {
 		c.transmit(ctx, t, &t.sends[i], own)
 	}
-	if !several {
+	if !t.several {
 		return
 	}
 	var last *line
 	for i := range t.sends {
 		l := t.sends[i].line
-		if p, socket := l.ref.Peer.(*conn.Conn); socket && l != last {
+		if p, socket := l.ref.Peer.(*conn.Conn); socket && l != last && l.ref.Peer != t.reader {
 			p.Flush()
 		}
 		last = l
 	}
 }
+
+// queues tells whether what is sent to a peer is queued there: somebody flushes it.
+func (t *turn) queues(p conn.Peer) bool { return t.several || t.reader == p }
 
 // carry carries out a demand, as far as that goes under the lock.
 func (c *Client) carry(t *turn, d *session.Demand) {
@@ -226,7 +229,7 @@ func (c *Client) transmit(ctx context.Context, t *turn, s *send, own *call) {
 	p := s.line.ref.Peer
 	f := &t.frame
 	if wire.Fence(&s.msg, f) {
-		c.give(p, f, t.reader == p)
+		c.give(p, f, t.queues(p))
 	}
 	*f = conn.Message{}
 	if !wire.Request(&s.msg, f) {
@@ -237,7 +240,7 @@ func (c *Client) transmit(ctx context.Context, t *turn, s *send, own *call) {
 		if l, ok := p.(*conn.Conn); ok && f.Type == frame.TypeCancel {
 			l.Drop(f.Seq) // no chunk may come behind the CANCEL
 		}
-		c.give(p, f, t.reader == p)
+		c.give(p, f, t.queues(p))
 		return
 	}
 	u := k.user
@@ -273,7 +276,7 @@ func (c *Client) transmit(ctx context.Context, t *turn, s *send, own *call) {
 	switch {
 	case k == own && ctx != nil:
 		err = p.Send(ctx, f)
-	case t.reader == p:
+	case t.queues(p):
 		err = p.Queue(f)
 	default:
 		err = p.TrySend(f)

@@ -71,7 +71,10 @@ func (f *Flags) Join() (*JoinOptions, error) {
 	if err := f.completeNetwork(new(Options)); err != nil {
 		return nil, err
 	}
-	j.Client = f.network.Plain()
+	var err error
+	if j.Client, err = f.network.Registry(); err != nil {
+		return nil, err
+	}
 	return &j, j.fill()
 }
 

@@ -25,11 +25,11 @@ const (
 type Network struct {
 	TCP        conn.TCP
 	Connect    time.Duration
-	Bind       string // address of this machine from which others are dialled; empty: any
-	CA         string // file with the certificates of those who vouch for the peer; empty: see TLS
-	Cert, Key  string // files with the own certificate and its key; empty: none
-	TLS        bool   // of a client, although none of the files is said
-	ServerName string // of a client: what a server's certificate must be for; empty: the host that is dialled
+	Bind       string   // address of this machine from which others are dialled; empty: any
+	Files      TLSFiles // of connections of calls
+	Tracker    TLSFiles // of those to a tracker's registry
+	TLS        bool     // of a client, although none of the files is said
+	ServerName string   // of a client: what a server's certificate must be for; empty: the host that is dialled
 
 	set *flag.FlagSet
 }
@@ -45,9 +45,13 @@ func (n *Network) register(connect time.Duration, dialled, bind, ca, cert string
 	n.set.IntVar(&n.TCP.Probes, "tcp-keepalive-probes", 2, "TCP: `probes` without an answer until a connection is dead; what was sent is waited for as long")
 	n.set.DurationVar(&n.Connect, "connect-timeout", connect, "time to connect to "+dialled)
 	n.set.StringVar(&n.Bind, "bind", "", bind)
-	n.set.StringVar(&n.CA, "tls-ca", "", ca)
-	n.set.StringVar(&n.Cert, "tls-cert", "", cert)
-	n.set.StringVar(&n.Key, "tls-key", "", "`FILE` with the key of --tls-cert, in PEM")
+	n.Files.Flags, n.Tracker.Flags = "--tls", "--tracker-tls"
+	n.set.StringVar(&n.Files.CA, "tls-ca", "", ca)
+	n.set.StringVar(&n.Files.Cert, "tls-cert", "", cert)
+	n.set.StringVar(&n.Files.Key, "tls-key", "", "`FILE` with the key of --tls-cert, in PEM")
+	n.set.StringVar(&n.Tracker.CA, "tracker-tls-ca", "", "`FILE` with certificates, in PEM: the tracker's registry must have one of these authorities; empty: no TLS to it")
+	n.set.StringVar(&n.Tracker.Cert, "tracker-tls-cert", "", "`FILE` with the certificate for a registry that wants one, in PEM; empty: none")
+	n.set.StringVar(&n.Tracker.Key, "tracker-tls-key", "", "`FILE` with the key of --tracker-tls-cert, in PEM")
 }
 
 // RegisterServer adds the flags of a server.
@@ -108,10 +112,7 @@ func (n *Network) check() error {
 	if _, err := netip.ParseAddr(n.Bind); n.Bind != "" && err != nil {
 		return fmt.Errorf("--bind: %q is not an address", n.Bind)
 	}
-	if (n.Cert == "") != (n.Key == "") {
-		return errors.New("--tls-cert and --tls-key go together")
-	}
-	return nil
+	return errors.Join(n.Files.check(), n.Tracker.check())
 }
 
 // orNegative keeps zero, which nobody wants to say, from meaning the default.
@@ -137,15 +138,25 @@ func (n *Network) dialer() conn.Dial {
 	}
 }
 
-// Plain are the options of a client of a registry, which has no TLS.
-func (n *Network) Plain() rpc.ClientOptions {
+func (n *Network) plain() rpc.ClientOptions {
 	return rpc.ClientOptions{Connect: n.Connect, Dial: n.dialer(), Conn: conn.Options{TCP: n.TCP}}
+}
+
+// Registry are the options of a client of a tracker's registry.
+func (n *Network) Registry() (o rpc.ClientOptions, err error) {
+	o = n.plain()
+	if n.Tracker.CA != "" || n.Tracker.Cert != "" {
+		o.TLS, err = n.Tracker.client("")
+	}
+	return o, err
 }
 
 // Client are the options of a client of servers.
 func (n *Network) Client() (o rpc.ClientOptions, err error) {
-	o = n.Plain()
-	o.TLS, err = n.clientTLS()
+	o = n.plain()
+	if n.TLS || n.Files.CA != "" || n.Files.Cert != "" || n.ServerName != "" {
+		o.TLS, err = n.Files.client(n.ServerName)
+	}
 	return o, err
 }
 
@@ -157,6 +168,6 @@ func (f *Flags) completeNetwork(o *Options) (err error) {
 		return err
 	}
 	o.TCP = f.network.TCP
-	o.TLS, err = f.network.serverTLS()
+	o.TLS, err = f.network.Files.Server()
 	return err
 }

@@ -3,7 +3,6 @@ package calls
 import (
 	"crypto/tls"
 	"crypto/x509"
-	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -11,15 +10,34 @@ import (
 	"time"
 )
 
-// serverTLS is what the flags say, nil if clients need no TLS.
-func (n *Network) serverTLS() (*tls.Config, error) {
+// TLSFiles are the files of one side, in PEM; those that are not said are empty.
+type TLSFiles struct {
+	Flags string // how the flags of the files begin, for errors: --tls
+	CA    string // certificates of those who vouch for the peer
+	Cert  string // the own certificate
+	Key   string // and its key
+}
+
+// check fails if there is a certificate without a key, or the other way round.
+func (n *TLSFiles) check() error {
+	if (n.Cert == "") != (n.Key == "") {
+		return fmt.Errorf("%s-cert and %s-key go together", n.Flags, n.Flags)
+	}
+	return nil
+}
+
+// Server is the TLS of a server, nil if its clients need none.
+func (n *TLSFiles) Server() (*tls.Config, error) {
+	if err := n.check(); err != nil {
+		return nil, err
+	}
 	if n.Cert == "" {
 		if n.CA != "" {
-			return nil, errors.New("--tls-ca: without --tls-cert there is no TLS")
+			return nil, fmt.Errorf("%s-ca: without %s-cert there is no TLS", n.Flags, n.Flags)
 		}
 		return nil, nil //nolint:nilnil // none
 	}
-	own := &ownCertificate{cert: n.Cert, key: n.Key}
+	own := &ownCertificate{TLSFiles: *n}
 	if _, err := own.get(); err != nil {
 		return nil, err
 	}
@@ -31,27 +49,24 @@ func (n *Network) serverTLS() (*tls.Config, error) {
 		return c, nil
 	}
 	var err error
-	if c.ClientCAs, err = authorities(n.CA); err != nil {
+	if c.ClientCAs, err = n.authorities(); err != nil {
 		return nil, err
 	}
 	c.ClientAuth = tls.RequireAndVerifyClientCert
 	return c, nil
 }
 
-// clientTLS is what the flags say, nil if they want none.
-func (n *Network) clientTLS() (*tls.Config, error) {
-	if !n.TLS && n.CA == "" && n.Cert == "" && n.ServerName == "" {
-		return nil, nil //nolint:nilnil // none
-	}
-	c := &tls.Config{MinVersion: tls.VersionTLS13, ServerName: n.ServerName}
+// client is the TLS of a client.
+func (n *TLSFiles) client(serverName string) (*tls.Config, error) {
+	c := &tls.Config{MinVersion: tls.VersionTLS13, ServerName: serverName}
 	if n.CA != "" {
 		var err error
-		if c.RootCAs, err = authorities(n.CA); err != nil {
+		if c.RootCAs, err = n.authorities(); err != nil {
 			return nil, err
 		}
 	}
 	if n.Cert != "" {
-		own := &ownCertificate{cert: n.Cert, key: n.Key}
+		own := &ownCertificate{TLSFiles: *n}
 		if _, err := own.get(); err != nil {
 			return nil, err
 		}
@@ -60,21 +75,21 @@ func (n *Network) clientTLS() (*tls.Config, error) {
 	return c, nil
 }
 
-func authorities(file string) (*x509.CertPool, error) {
-	pem, err := os.ReadFile(file)
+func (n *TLSFiles) authorities() (*x509.CertPool, error) {
+	pem, err := os.ReadFile(n.CA)
 	if err != nil {
-		return nil, fmt.Errorf("--tls-ca: %w", err)
+		return nil, fmt.Errorf("%s-ca: %w", n.Flags, err)
 	}
 	pool := x509.NewCertPool()
 	if !pool.AppendCertsFromPEM(pem) {
-		return nil, fmt.Errorf("--tls-ca: %s has no certificate in PEM", file)
+		return nil, fmt.Errorf("%s-ca: %s has no certificate in PEM", n.Flags, n.CA)
 	}
 	return pool, nil
 }
 
 // ownCertificate is in files that somebody may replace while the process runs.
 type ownCertificate struct {
-	cert, key string
+	TLSFiles
 
 	mu      sync.Mutex
 	current *tls.Certificate
@@ -86,18 +101,18 @@ type ownCertificate struct {
 func (o *ownCertificate) get() (*tls.Certificate, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	now, err := changed(o.cert, o.key)
+	now, err := changed(o.Cert, o.Key)
 	if err == nil && o.current != nil && now == o.read {
 		return o.current, nil
 	}
 	if err == nil {
 		var c tls.Certificate
-		if c, err = tls.LoadX509KeyPair(o.cert, o.key); err == nil {
+		if c, err = tls.LoadX509KeyPair(o.Cert, o.Key); err == nil {
 			o.current, o.read = &c, now
 		}
 	}
 	if o.current == nil {
-		return nil, fmt.Errorf("--tls-cert, --tls-key: %w", err)
+		return nil, fmt.Errorf("%s-cert, %s-key: %w", o.Flags, o.Flags, err)
 	}
 	return o.current, nil
 }
