@@ -39,20 +39,26 @@ func (s *Server) Local() *Local { return &s.within }
 type immediate struct {
 	method  *server.Method
 	records bool // it may have a Lookup
-	call    func(ctx context.Context, s *Server, args, reply any) error
+	// take makes the caller's arguments the handler's own, call runs it with them.
+	take func(s *Server, args any) (any, error)
+	call func(ctx context.Context, s *Server, args, reply any) error
 }
 
 // handlerOf makes a handler callable within the process.
 func handlerOf[A, R any](h func(context.Context, A) (R, error)) immediate {
 	moveA, moveR := movable(reflect.TypeFor[A]()), movable(reflect.TypeFor[R]())
-	return immediate{records: true, call: func(ctx context.Context, s *Server, args, reply any) error {
-		a, same := args.(A)
-		if !same || !moveA {
-			a = *new(A)
-			if err := s.copyTo(&a, args); err != nil {
-				return &codedError{Invalid, fmt.Errorf("arguments: %w", err)}
-			}
+	take := func(s *Server, args any) (any, error) {
+		if _, same := args.(A); same && moveA {
+			return args, nil
 		}
+		var a A
+		if err := s.copyTo(&a, args); err != nil {
+			return nil, err
+		}
+		return a, nil
+	}
+	return immediate{records: true, take: take, call: func(ctx context.Context, s *Server, args, reply any) error {
+		a, _ := args.(A) // nil, if that is what it is
 		r, err := h(ctx, a)
 		if err != nil || reply == nil {
 			return err
@@ -134,6 +140,10 @@ func (l *Local) call(ctx context.Context, u *client.Call, args, reply any) error
 		}
 		ctx = context.WithValue(ctx, asKey{}, u.As)
 	}
+	args, err := d.take(s, args) // here: the caller may have returned before its goroutine runs
+	if err != nil {
+		return direrror(u.Method, &codedError{Invalid, fmt.Errorf("arguments: %w", err)})
+	}
 	release, err := s.core.Acquire(ctx, d.method, u.Priority)
 	if err != nil {
 		return notRun(ctx, u.Method, err)
@@ -142,10 +152,24 @@ func (l *Local) call(ctx context.Context, u *client.Call, args, reply any) error
 		defer release()
 		return direrror(u.Method, d.run(ctx, s, args, reply))
 	}
-	return l.wait(ctx, u.Method, func() error {
+	own := fresh(reply)
+	err = l.wait(ctx, u.Method, func() error {
 		defer release()
-		return d.run(ctx, s, args, reply)
+		return d.run(ctx, s, args, own)
 	})
+	if err == nil && own != nil && own != reply {
+		reflect.ValueOf(reply).Elem().Set(reflect.ValueOf(own).Elem())
+	}
+	return err
+}
+
+// fresh is another place for a result than what to points to: a handler that outlives
+// its caller's patience has it for itself.
+func fresh(to any) any {
+	if v := reflect.ValueOf(to); v.Kind() == reflect.Pointer && !v.IsNil() {
+		return reflect.New(v.Type().Elem()).Interface()
+	}
+	return to
 }
 
 // wait runs a call that may take longer than its caller waits.

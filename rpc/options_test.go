@@ -297,3 +297,38 @@ func TestWithinTheProcessOtherTypesAreCopied(t *testing.T) {
 		t.Errorf("%v, %v", got, err)
 	}
 }
+
+// TestAHandlerThatOutlivesItsCallersPatienceTouchesNothingOfIt: arguments and result are
+// the caller's again when its call has returned.
+func TestAHandlerThatOutlivesItsCallersPatienceTouchesNothingOfIt(t *testing.T) {
+	s, err := NewServer(ServerOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	begun, goOn := make(chan struct{}), make(chan struct{})
+	saw := 0
+	Handle(s, "Late", func(_ context.Context, a []int) ([]int, error) {
+		close(begun)
+		<-goOn
+		saw = a[0]
+		return []int{7}, nil
+	})
+	ctx, cancel := context.WithCancel(soon(t))
+	go func() {
+		<-begun
+		cancel()
+	}()
+	args, reply := []int{1}, []int{2}
+	if err := CallInto(ctx, s.Local(), "Late", args, &reply); !errors.Is(err, Indeterminate) {
+		t.Fatal(err)
+	}
+	args[0] = 3
+	close(goOn)
+	if err := s.core.Drain(soon(t)); err != nil {
+		t.Fatal(err)
+	}
+	if saw != 1 || len(reply) != 1 || reply[0] != 2 {
+		t.Errorf("the handler saw %d, the caller has %v", saw, reply)
+	}
+}

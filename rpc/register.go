@@ -55,11 +55,11 @@ func (s *Server) invoke(j *server.Job, m *codec.Method) (session.Code, []byte) {
 
 // directMethod is such a method as it is called within the process.
 func (s *Server) directMethod(m *codec.Method) immediate {
-	return immediate{call: func(ctx context.Context, s *Server, args, reply any) error {
+	take := func(s *Server, args any) (any, error) {
 		arg := m.NewArg()
-		if err := s.copyTo(arg, args); err != nil {
-			return &codedError{Invalid, fmt.Errorf("arguments: %w", err)}
-		}
+		return arg, s.copyTo(arg, args)
+	}
+	return immediate{take: take, call: func(ctx context.Context, s *Server, arg, reply any) error {
 		r := m.NewReply()
 		if err := m.Invoke(ctx, arg, r); err != nil || reply == nil {
 			return err //nolint:wrapcheck // the method's
