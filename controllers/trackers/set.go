@@ -18,6 +18,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"rpcpool.dev/rpc/naming"
+	"rpcpool.dev/rpc/naming/export"
 	"rpcpool.dev/rpc/registry"
 	"rpcpool.dev/tracker"
 )
@@ -172,6 +173,11 @@ func (s *Set) run(id ID, l net.Listener) (port uint16, err error) {
 		m.Unregister()
 		return 0, errors.Join(fmt.Errorf("tracker %s: %w", id, err), l.Close())
 	}
+	unexport, err := s.export(id, host)
+	if err != nil {
+		m.Unregister()
+		return 0, errors.Join(fmt.Errorf("tracker %s: %w", id, err), l.Close(), host.Close())
+	}
 	r := &running{server: tracker.NewServer(tracker.Options{
 		Logger: log, Metrics: m, FairShare: s.options.FairShare, Settle: s.options.Settle,
 		Changed: func(key string) { s.options.Changed(id, key) }, Native: host.Take,
@@ -186,6 +192,7 @@ func (s *Set) run(id ID, l net.Listener) (port uint16, err error) {
 		defer r.stop()
 		err := errors.Join(r.server.Serve(ctx, l), host.Close())
 		m.Unregister()
+		unexport()
 		s.forget(id, r)
 		if err != nil {
 			log.Error("tracker failed", "error", err)
@@ -200,8 +207,23 @@ func (s *Set) metrics(id ID) (*tracker.Metrics, error) {
 	if s.options.Registerer == nil {
 		return nil, nil
 	}
-	labels := prometheus.Labels{"namespace": id.Namespace, "tracker": id.Name}
-	return tracker.NewMetrics(prometheus.WrapRegistererWith(labels, s.options.Registerer))
+	return tracker.NewMetrics(s.registerer(id))
+}
+
+// export shows what a tracker's registry has, until what it returns is called.
+func (s *Set) export(id ID, host *naming.Host) (end func(), err error) {
+	if s.options.Registerer == nil {
+		return func() {}, nil
+	}
+	c, err := export.Register(s.registerer(id), host)
+	if err != nil {
+		return nil, err
+	}
+	return c.Unregister, nil
+}
+
+func (s *Set) registerer(id ID) prometheus.Registerer {
+	return prometheus.WrapRegistererWith(prometheus.Labels{"namespace": id.Namespace, "tracker": id.Name}, s.options.Registerer)
 }
 
 // Stop ends the tracker under id, if one runs. It does not wait for that.
