@@ -21,7 +21,7 @@ func (r *Registry) Counts(now time.Duration) Counts {
 	r.advance(now)
 	c := Counts{
 		Nodes: len(r.byID), Servers: len(r.servers), Settling: r.settling,
-		Epochs: r.epoch - r.base, Left: r.left, Lost: r.lost,
+		Epochs: r.given, Left: r.left, Lost: r.lost,
 	}
 	names := map[string]struct{}{}
 	for s := range r.servers {

@@ -37,6 +37,7 @@ type Registry struct {
 	servers map[Service]*member
 	leases  fifo.List[*member] // who has renewed longest ago is at the front
 	epoch   uint64             // the last one that was given
+	given   uint64             // epochs
 	left    uint64             // nodes that said so
 	lost    uint64             // nodes that were fenced
 
@@ -141,6 +142,7 @@ func (r *Registry) admit(m *Registration) (*member, error) {
 		for r.epoch++; Lasting(r.epoch) != m.Lasting; r.epoch++ {
 		}
 		c.Epoch = r.epoch
+		r.given++
 	}
 	n := &member{secret: m.Secret, open: map[uint64]*request{}}
 	n.node = Node{ID: m.ID, Rank: c.Rank, Epoch: c.Epoch, Endpoints: m.Endpoints, Services: services}
