@@ -108,6 +108,8 @@ func (r *Registrar) retry(now time.Duration, err error) {
 		switch {
 		case no.Code == Fenced && r.ack != nil:
 			r.over = true
+		case no.Code == Fenced: // the registry has forgotten it, or has settled without it
+			r.claim = Claim{}
 		case no.Code == Unknown:
 			r.told = 0
 			pause = time.Duration(r.opts.Random() * float64(r.opts.First))

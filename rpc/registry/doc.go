@@ -49,8 +49,9 @@
 // must carry the epoch if that matters. A registry that does not answer for 15 s
 // thus costs a node its workers; who prefers that they go on, and gives up that
 // [StateFenced] is true, says so when it registers ([Registration.Lasting]): such a node
-// only gives its locks back. Epochs of both kinds are told apart by their last bit, so that
-// nothing has to be remembered of those that are over.
+// only gives its locks back, and claims its rank and epoch from the next registry all the
+// same. Epochs of both kinds are told apart by their last bit, so that nothing has to be
+// remembered of those that are over.
 //
 // # A registry in place of another
 //

@@ -75,6 +75,7 @@ type Registrar struct {
 	phase    Phase
 	since    time.Duration
 	ack      *Ack          // nil: no lease
+	claim    Claim         // without a lease: what a lasting node had, which a registry that starts gives back
 	renewed  time.Duration // when what was answered last was sent
 	over     bool          // the registry has said so
 	revision uint64
@@ -166,7 +167,7 @@ func (r *Registrar) wake() time.Duration {
 func (r *Registrar) registration() *Registration {
 	m := &Registration{
 		ID: r.opts.ID, Secret: r.opts.Secret, Revision: r.attempt, Endpoints: r.endpoints,
-		Services: slices.Clone(r.services), Load: r.load, Held: slices.Clone(r.held), Lasting: r.opts.Lasting,
+		Services: slices.Clone(r.services), Load: r.load, Held: slices.Clone(r.held), Lasting: r.opts.Lasting, Claim: r.claim,
 	}
 	if r.ack != nil {
 		m.Claim = Claim{Rank: r.ack.Rank, Epoch: r.ack.Epoch}
@@ -180,6 +181,9 @@ func (r *Registrar) fence(now time.Duration) {
 	r.enter(PhaseFenced, now)
 	if !r.over {
 		r.cause = fmt.Errorf("the lease of epoch %#x ended: %w", r.ack.Epoch, orLate(r.cause))
+	}
+	if r.claim = (Claim{}); r.opts.Lasting && !r.over {
+		r.claim = Claim{Rank: r.ack.Rank, Epoch: r.ack.Epoch}
 	}
 	r.ack, r.held, r.over, r.open = nil, nil, false, false
 }

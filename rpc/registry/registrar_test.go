@@ -223,6 +223,31 @@ func TestANodeRegistersAgainWithANewRegistry(t *testing.T) {
 	}
 }
 
+// TestALastingNodeClaimsWhatItHadUntilThatIsOver: it ends nothing without a lease, so a
+// registry that starts can have it as what it was; one that has forgotten it cannot.
+func TestALastingNodeClaimsWhatItHadUntilThatIsOver(t *testing.T) {
+	a := newAgent(t)
+	a.opts.Lasting = true
+	do := a.step()
+	ack := ackOf(7, do.Register)
+	ack.Epoch++
+	a.Confirmed(a.now, do.Attempt, ack)
+	for do = a.step(); !do.Fence; do = a.step() {
+		a.Failed(a.now, do.Attempt, errAway)
+	}
+	a.Revive(a.now, a.opts.Secret)
+	do = a.step()
+	if want := (Claim{3, 7<<32 + 4}); do.Register.Claim != want {
+		t.Errorf("it claims %v, not %v", do.Register.Claim, want)
+	}
+	a.Failed(a.now, do.Attempt, errAway)
+	do = a.step()
+	a.Failed(a.now, do.Attempt, &Refusal{Code: Fenced, Text: "over"})
+	if do = a.step(); do.Fence || do.Register.Claim != (Claim{}) {
+		t.Errorf("after it was refused: %+v", do)
+	}
+}
+
 func TestARefusalSaysWhenToComeAgain(t *testing.T) {
 	a := newAgent(t)
 	do := a.step()
