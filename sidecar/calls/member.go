@@ -20,6 +20,9 @@ import (
 // errFenced is why a life of a member ends before the member does.
 var errFenced = errors.New("the lease at the registry has been lost")
 
+// errJoining is why a server is not ready that clients have not been told of.
+var errJoining = errors.New("the server joins the registry")
+
 // loadEvery is how often a node learns how many calls wait.
 const loadEvery = time.Second
 
@@ -48,6 +51,7 @@ type Member struct {
 	registry *rpc.Client
 	server   atomic.Pointer[Server] // nil: it joins
 	node     atomic.Pointer[naming.Node]
+	known    atomic.Bool // the registry has accepted it, in this process or in one before
 }
 
 // NewMember makes a server that is to join a registry. It must be run.
@@ -63,6 +67,7 @@ func NewMember(opts Options, join JoinOptions) (*Member, error) {
 	if m.instance, err = openInstance(opts.Journal); err != nil {
 		return nil, fmt.Errorf("server of calls: %w", err)
 	}
+	m.known.Store(m.instance.life > 1)
 	if m.registry, err = naming.Dial(join.Client, join.Tracker); err != nil {
 		return nil, errors.Join(fmt.Errorf("server of calls: %w", err), m.instance.close())
 	}
@@ -257,18 +262,26 @@ func (m *Member) Alive() error {
 	return nil
 }
 
-// Ready returns nil while the registry tells clients of the server and at least one
-// worker serves; else why not.
+// Ready returns nil while at least one worker serves, from when the registry has accepted
+// the server; else why not. Whoever replaces servers one by one must not count one that
+// no client has been told of. Once it was accepted, it is ready without the registry, too.
 func (m *Member) Ready() error {
 	s, node := m.server.Load(), m.node.Load()
 	if s != nil {
-		return s.Ready()
+		if err := s.Ready(); err != nil || m.known.Load() {
+			return err
+		}
 	}
 	if node == nil {
-		return errors.New("the server joins the registry")
+		return errJoining
 	}
-	if c := node.Condition(); c.Cause != nil {
-		return fmt.Errorf("the server joins the registry: %w", c.Cause)
+	c := node.Condition()
+	switch {
+	case s != nil && c.Claim.Epoch != 0:
+		m.known.Store(true)
+		return nil
+	case c.Cause != nil:
+		return fmt.Errorf("%w: %w", errJoining, c.Cause)
 	}
-	return errors.New("the server joins the registry")
+	return errJoining
 }

@@ -193,19 +193,23 @@ func TestAMemberThatLosesItsLeaseEndsWhatRuns(t *testing.T) {
 	}
 }
 
-// TestAMemberGoesOnWithoutTheRegistry: it takes calls before it is accepted, and as long as
-// nobody can be told of it; what runs meanwhile is not ended.
+// TestAMemberGoesOnWithoutTheRegistry: it takes calls before it is accepted, though it is
+// not ready, and as long as nobody can be told of it; what runs meanwhile is not ended.
 func TestAMemberGoesOnWithoutTheRegistry(t *testing.T) {
 	h := newHome(t)
 	h.proxy.Freeze()
 	m := h.join(Options{DrainTimeout: patience}, JoinOptions{Name: "a"})
-	eventually(t, "it is ready", func() bool { return m.Ready() == nil })
+	eventually(t, "it takes calls", func() bool { s := m.server.Load(); return s != nil && s.Ready() == nil })
+	if err := m.Ready(); !errors.Is(err, errJoining) {
+		t.Errorf("before clients can be told of it: %v", err)
+	}
 	h.proxy.Thaw()
 	h.proxy.Reset()
 	c := h.client(defaultService)
 	if err := c.Ready(soon(t), 1); err != nil {
 		t.Fatal(err)
 	}
+	eventually(t, "it is ready when clients know", func() bool { return m.Ready() == nil })
 	first := h.epoch("a")
 	runs := rpc.Spawn[any](t.Context(), c, "sleep", 10)
 	eventually(t, "it runs", func() bool { return m.server.Load().Counts().Running == 1 })
