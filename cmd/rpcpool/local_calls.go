@@ -18,7 +18,7 @@ import (
 )
 
 // runCalls runs a server of native calls and its agent, as in a pod: the agent starts
-// the workers, and bounds what they use. The metrics carry the server's name, because
+// the workers, and bounds what they use. The metrics carry the server's names, because
 // they are of one server each.
 func (p *localParts) runCalls(ctx context.Context, s local.Server, l *net.TCPListener, agent sidecar.AgentOptions) (err error) {
 	dump, err := sidecar.ParseDump(s.Settings.KillDump)
@@ -35,7 +35,7 @@ func (p *localParts) runCalls(ctx context.Context, s local.Server, l *net.TCPLis
 	}
 	defer func() { err = errors.Join(err, starter.Close()) }()
 	agent.Hung = starter.Hung()
-	metrics, err := calls.NewMetrics(prometheus.WrapRegistererWith(prometheus.Labels{"server": s.Name}, p.registry))
+	metrics, err := calls.NewMetrics(prometheus.WrapRegistererWith(prometheus.Labels{"namespace": s.Namespace, "server": s.Name}, p.registry))
 	if err != nil {
 		return errors.Join(err, l.Close())
 	}
@@ -46,7 +46,7 @@ func (p *localParts) runCalls(ctx context.Context, s local.Server, l *net.TCPLis
 		Journal: filepath.Join(agent.Dir, "calls"), JournalSize: c.JournalSize,
 	}, calls.JoinOptions{Tracker: s.Tracker, Service: s.Key, Name: s.Name})
 	if err != nil {
-		return err
+		return errors.Join(err, l.Close())
 	}
 	p.add(readiness{l.Addr(), server.Ready})
 	return sidecar.RunBesideAgent(ctx, server.Run, agent)

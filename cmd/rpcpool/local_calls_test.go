@@ -18,7 +18,7 @@ import (
 // crash of a worker costs the calls in it, and its server goes on.
 func TestLocalRunsTheCallsSample(t *testing.T) {
 	buildPrograms(t)
-	first := freePorts(t, 4)
+	first := freePorts(t, 6)
 	sample, err := os.ReadFile("../../config/samples/rpcpool-calls.yaml")
 	if err != nil {
 		t.Fatal(err)
@@ -26,6 +26,10 @@ func TestLocalRunsTheCallsSample(t *testing.T) {
 	body := strings.NewReplacer(
 		"port: 9120", fmt.Sprint("port: ", first+1), "  server:", fmt.Sprintf("  tracker: {port: %d}\n  server:", first),
 	).Replace(string(sample))
+	body += "\n---\n" + strings.NewReplacer( // a pool of the same name, elsewhere
+		"name: text", "name: text\n  namespace: other", "replicas: 2", "replicas: 1",
+		fmt.Sprint("port: ", first+1), fmt.Sprint("port: ", first+4), fmt.Sprint("port: ", first, "}"), fmt.Sprint("port: ", first+5, "}"),
+	).Replace(body)
 	path := filepath.Join(t.TempDir(), "pool.yaml")
 	if err := os.WriteFile(path, []byte(body), 0o600); err != nil {
 		t.Fatal(err)
@@ -53,7 +57,7 @@ func TestLocalRunsTheCallsSample(t *testing.T) {
 		if err := c.Close(); err != nil {
 			t.Error(err)
 		}
-		want := fmt.Sprintf(`rpcpool_rpc_worker_exits_total{cause="crash-exit",server="text-%d"} 1`, server)
+		want := fmt.Sprintf(`rpcpool_rpc_worker_exits_total{cause="crash-exit",namespace="default",server="text-%d"} 1`, server)
 		if text := text(t, "http://"+metrics+"/metrics"); !strings.Contains(text, want) {
 			t.Errorf("no %s in\n%s", want, text)
 		}

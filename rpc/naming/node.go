@@ -51,6 +51,7 @@ type Node struct {
 	secret  registry.Secret
 	changed chan struct{} // closed, and made anew, when something may have
 	phase   registry.Phase
+	failing bool             // the last attempt failed
 	locks   map[uint64]*Lock // that it has, by number
 	number  uint64           // of the last request
 	left    bool
@@ -162,18 +163,19 @@ func (n *Node) kick() {
 	}
 }
 
-// note wakes those who wait for something, and logs the phases. It is called with the
-// lock.
+// note wakes those who wait for something, and logs the phases, and the first failure in
+// each. It is called with the lock.
 func (n *Node) note() {
 	close(n.changed)
 	n.changed = make(chan struct{})
 	c := n.reg.Condition()
-	if c.Phase == n.phase {
+	failing := c.Cause != nil
+	if c.Phase == n.phase && failing == n.failing {
 		return
 	}
-	n.phase = c.Phase
+	n.phase, n.failing = c.Phase, failing
 	level := slog.LevelInfo
-	if c.Cause != nil {
+	if failing {
 		level = slog.LevelWarn
 	}
 	what := "node is " + c.Phase.String()

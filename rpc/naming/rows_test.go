@@ -1,9 +1,11 @@
 package naming
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"strings"
 	"sync"
@@ -17,7 +19,8 @@ import (
 func TestS1_5_ANodeWaitsForARegistryThatIsNotThere(t *testing.T) {
 	s := serve(t, Options{Registry: registry.Options{Lease: long}})
 	s.stop()
-	n, err := Start(s.client(), NodeOptions{ID: "a", Registrar: eager})
+	var log bytes.Buffer
+	n, err := Start(s.client(), NodeOptions{ID: "a", Registrar: eager, Log: slog.New(slog.NewTextHandler(&log, nil))})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -34,6 +37,10 @@ func TestS1_5_ANodeWaitsForARegistryThatIsNotThere(t *testing.T) {
 	s.start()
 	if c, err := n.Ready(soon(t)); err != nil || c.Rank != 0 || c.Epoch == 0 {
 		t.Errorf("%+v, %v", c, err)
+	}
+	_ = n.Close()
+	if said := strings.Count(log.String(), "level=WARN msg=\"node is registering\""); said != 1 {
+		t.Errorf("it was said %d times that there is no registry:\n%s", said, log.String())
 	}
 }
 

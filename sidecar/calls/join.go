@@ -66,7 +66,7 @@ func (j *JoinOptions) register(flags *flag.FlagSet) {
 func (f *Flags) Join() (*JoinOptions, error) {
 	j := f.join
 	if j.Tracker == "" {
-		return nil, nil
+		return nil, f.joinsNothing()
 	}
 	if err := f.completeNetwork(new(Options)); err != nil {
 		return nil, err
@@ -76,6 +76,20 @@ func (f *Flags) Join() (*JoinOptions, error) {
 		return nil, err
 	}
 	return &j, j.fill()
+}
+
+// joinsNothing returns an error if something is said of a registry, and there is none:
+// whoever wants to be fenced must not believe that he is.
+func (f *Flags) joinsNothing() (err error) {
+	f.set.Visit(func(g *flag.Flag) {
+		switch g.Name {
+		case "advertise", "name", "service", "fence", "server-id":
+			if g.Value.String() != g.DefValue {
+				err = fmt.Errorf("--%s: is of a registry, and there is none without --tracker", g.Name)
+			}
+		}
+	})
+	return err
 }
 
 // endpoints is where clients reach the listeners.

@@ -347,6 +347,8 @@ func TestASocketIsToldWithTheMachine(t *testing.T) {
 
 func TestFlagsOfARegistryThatAreWrongAreNamed(t *testing.T) {
 	for args, want := range map[string]string{
+		"--fence":                                `--fence: is of a registry, and there is none without --tracker`,
+		"--tracker= --name=a":                    `--name: is of a registry, and there is none without --tracker`,
 		"--tracker=host":                         `--tracker: address "host": want HOST:PORT: address host: missing port in address`,
 		"--tracker=host:0":                       `--tracker: address "host:0": "0" is not a port (1 to 65535)`,
 		"--tracker=h:1 --server-id=4294967296":   "--server-id: 4294967296 is not below 4294967296",
