@@ -7,17 +7,21 @@ import (
 	"rpcpool.dev/sidecar/supervise"
 )
 
-// run keeps a link to the agent.
+// run keeps a link to the agent. Whoever loses it at once, to another sidecar or with an
+// agent that cannot stay, is in no hurry to have the next one.
 func (s *Starter) run() {
 	pause := pauseMin
 	for s.ctx.Err() == nil {
-		link, err := s.dial()
-		if err == nil {
-			pause = pauseMin
+		began := time.Now()
+		if link, err := s.dial(); err == nil {
 			s.attend(link)
-			continue
+			if time.Since(began) >= pauseMax {
+				pause = pauseMin
+				continue
+			}
+		} else {
+			s.opts.Log.Debug("no agent", "err", err, "again_in", pause)
 		}
-		s.opts.Log.Debug("no agent", "err", err, "again_in", pause)
 		select {
 		case <-time.After(pause):
 		case <-s.ctx.Done():

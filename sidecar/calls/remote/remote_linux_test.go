@@ -1,6 +1,7 @@
 package remote
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -255,6 +257,36 @@ func TestWhoeverStartedAHungAgentIsTold(t *testing.T) {
 	case <-s.Hung():
 	case <-time.After(patience):
 		t.Error("nobody is told of an agent that is stopped")
+	}
+}
+
+// hellos counts what agents are there for, as the log says.
+type hellos struct{ n atomic.Int64 }
+
+func (h *hellos) Write(line []byte) (int, error) {
+	if bytes.Contains(line, []byte("agent is there")) {
+		h.n.Add(1)
+	}
+	return len(line), nil
+}
+
+// TestSidecarsThatHaveOneAgentTakeItFromEachOtherEverMoreSeldom: an agent has one link, the
+// last.
+func TestSidecarsThatHaveOneAgentTakeItFromEachOtherEverMoreSeldom(t *testing.T) {
+	dir := t.TempDir()
+	startAgent(t, dir)
+	var said hellos
+	began := time.Now()
+	for range 2 {
+		s, err := New(Options{Socket: filepath.Join(dir, "a.sock"), Log: slog.New(slog.NewTextHandler(&said, nil))})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer s.Close()
+	}
+	eventually(t, "they have had it a dozen times", func() bool { return said.n.Load() >= 12 })
+	if took := time.Since(began); took < 500*time.Millisecond {
+		t.Errorf("it took them %s", took)
 	}
 }
 
