@@ -50,7 +50,8 @@ tracker takes spec.tracker.port; the servers of a pool take spec.server.port and
 the ports that follow, without those that an earlier pool has.
 
 Of a template, the device container's command, args and literal environment are
-used; no container is started. It runs until SIGINT or SIGTERM.
+used; no container is started. It runs until SIGINT or SIGTERM, and ends sessions and
+calls then at once.
 
 Native servers (rpcpool serve --protocol rpc --tracker) find their registry on the
 port of a tracker here, as they do with rpcpool tracker.`,

@@ -47,7 +47,7 @@ func parsedCalls(t *testing.T, pool *v1alpha1.RPCPool) (calls.Options, supervise
 	}
 	j, err := f.Join()
 	want := calls.JoinOptions{
-		Tracker: TrackerAddress(withDefaults(pool)), Service: pool.DeviceKey(), Name: podFields["metadata.name"], Advertise: podFields["status.podIP"],
+		Tracker: TrackerAddress(withDefaults(pool)), Service: pool.DeviceKey(), Name: podFields["metadata.name"] + "/" + podFields["metadata.uid"], Advertise: podFields["status.podIP"],
 	}
 	if j == nil || err != nil || !cmp.Equal(*j, want, cmpopts.IgnoreUnexported(calls.JoinOptions{}), cmpopts.IgnoreFields(calls.JoinOptions{}, "Client")) {
 		t.Errorf("it joins as %+v, %v; want %+v", j, err, want)
@@ -96,8 +96,8 @@ func TestTheSidecarUnderstandsAManifestOfCallsAsLocalDoes(t *testing.T) {
 func TestThereIsRoomForTheJournal(t *testing.T) {
 	pool := example(t, "calls")
 	for _, v := range podOf(t, pool).Spec.Volumes {
-		if v.Name == runVolume && v.EmptyDir.SizeLimit.Value() != (64+2*64)<<20 {
-			t.Errorf("%s for programs of 64 MiB and a journal of 64 MiB that may be made anew", v.EmptyDir.SizeLimit)
+		if v.Name == journalVolume && v.EmptyDir.SizeLimit.Value() != (2*64+1)<<20 {
+			t.Errorf("%s for a journal of 64 MiB that may be made anew", v.EmptyDir.SizeLimit)
 		}
 		if v.Name == workVolume && v.EmptyDir.SizeLimit.Value() != 10<<30 {
 			t.Errorf("%s for five workers of 1 GiB each, and their successors", v.EmptyDir.SizeLimit)

@@ -12,8 +12,8 @@
 //	│ main  device           the template's container; its command is the agent      │
 //	│                        (PID 1), which starts the workers                       │
 //	│ main  …                what else the template has, untouched                   │
-//	│ volumes: rpcpool-run (socket, agent, journal of calls), rpcpool-work (workers' │
-//	│          directories), rpcpool-pod (since when the pod drains)                 │
+//	│ volumes: rpcpool-run (socket, agent), rpcpool-work (workers' directories),     │
+//	│          rpcpool-pod (since when the pod drains), rpcpool-journal (of calls)   │
 //	└────────────────────────────────────────────────────────────────────────────────┘
 //
 // The sidecar starts first, and answers /healthz, which its startup probe asks

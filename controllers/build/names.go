@@ -11,17 +11,19 @@ import (
 
 // Names in a pod, and where things are in its containers.
 const (
-	agentName   = "rpcpool-agent"
-	sidecarName = "rpcpool-sidecar"
-	runVolume   = "rpcpool-run"
-	workVolume  = "rpcpool-work"
-	podVolume   = "rpcpool-pod"
+	agentName     = "rpcpool-agent"
+	sidecarName   = "rpcpool-sidecar"
+	runVolume     = "rpcpool-run"
+	workVolume    = "rpcpool-work"
+	podVolume     = "rpcpool-pod"
+	journalVolume = "rpcpool-journal"
 
 	imageBin     = "/usr/local/bin" // in our image
 	runDir       = "/run/rpcpool"   // the socket, and the programs for the device container
 	binDir       = runDir + "/bin"
 	socket       = runDir + "/agent.sock"
-	journal      = runDir + "/calls"             // of native calls
+	journalDir   = "/var/lib/rpcpool/journal"    // of the sidecar alone: what workers could not be trusted with
+	journal      = journalDir + "/calls"         // of native calls
 	accumulators = runDir + "/accumulators.sock" // of their workers
 	stateDir     = "/var/lib/rpcpool"
 	workDir      = stateDir + "/work"

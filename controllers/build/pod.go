@@ -163,8 +163,7 @@ func agentContainer(pool *v1alpha1.RPCPool, s Settings) corev1.Container {
 }
 
 // volumes are those of our containers, two of which the device container shares.
-// The first holds two programs of a few MiB, and with native calls the journal: a new
-// one is made beside an old one that cannot be read. By the second, the sidecar learns since
+// The first holds two programs of a few MiB. By the second, the sidecar learns since
 // when the pod drains; the kubelet brings it up to date as soon as the pod is
 // annotated. In the third, a work directory is for one session or one worker of calls, but the next
 // worker has its own before the last one's is removed. The kubelet evicts a pod whose
@@ -172,10 +171,6 @@ func agentContainer(pool *v1alpha1.RPCPool, s Settings) corev1.Container {
 // agent keeps, none of which is larger than a work directory may be.
 func volumes(pool *v1alpha1.RPCPool) []corev1.Volume {
 	run := resource.MustParse("64Mi")
-	if c := pool.Spec.Server.Calls; c != nil {
-		run.Add(*c.JournalSize)
-		run.Add(*c.JournalSize)
-	}
 	directories := int64(2)
 	if c := pool.Spec.Server.Calls; c != nil {
 		directories = 2 * int64(c.Workers+1)
@@ -185,7 +180,7 @@ func volumes(pool *v1alpha1.RPCPool) []corev1.Volume {
 	}
 	limit := pool.Spec.Server.WorkDir.SizeLimit
 	work := resource.NewQuantity(directories*min(limit.Value(), math.MaxInt64/directories), limit.Format)
-	return []corev1.Volume{
+	all := []corev1.Volume{
 		{Name: runVolume, VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{SizeLimit: &run}}},
 		{Name: podVolume, VolumeSource: corev1.VolumeSource{DownwardAPI: &corev1.DownwardAPIVolumeSource{
 			Items: []corev1.DownwardAPIVolumeFile{{Path: draining, FieldRef: &corev1.ObjectFieldSelector{
@@ -194,6 +189,13 @@ func volumes(pool *v1alpha1.RPCPool) []corev1.Volume {
 		}}},
 		{Name: workVolume, VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{SizeLimit: work}}},
 	}
+	if c := pool.Spec.Server.Calls; c != nil { // a new journal is made beside one that cannot be read
+		room := resource.NewQuantity(2*c.JournalSize.Value()+1<<20, resource.BinarySI)
+		all = append(all, corev1.Volume{
+			Name: journalVolume, VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{SizeLimit: room}},
+		})
+	}
+	return all
 }
 
 // restricted is what Pod Security's level of that name wants.

@@ -25,6 +25,13 @@ func sidecarContainer(pool *v1alpha1.RPCPool, s Settings) corev1.Container {
 			command = append(command, literal(arg))
 		}
 	}
+	mounts := []corev1.VolumeMount{
+		{Name: runVolume, MountPath: runDir},
+		{Name: podVolume, MountPath: podDir, ReadOnly: true},
+	}
+	if pool.Spec.NativeCalls() {
+		mounts = append(mounts, corev1.VolumeMount{Name: journalVolume, MountPath: journalDir})
+	}
 	return corev1.Container{
 		Name: sidecarName, Image: s.Image, ImagePullPolicy: s.PullPolicy, RestartPolicy: &always,
 		Command: command, Env: env(), Resources: s.resources(), SecurityContext: restricted(),
@@ -32,10 +39,7 @@ func sidecarContainer(pool *v1alpha1.RPCPool, s Settings) corev1.Container {
 			{Name: "rpc", ContainerPort: pool.Spec.Server.Port, Protocol: corev1.ProtocolTCP},
 			{Name: "metrics", ContainerPort: MetricsPort, Protocol: corev1.ProtocolTCP},
 		},
-		VolumeMounts: []corev1.VolumeMount{
-			{Name: runVolume, MountPath: runDir},
-			{Name: podVolume, MountPath: podDir, ReadOnly: true},
-		},
+		VolumeMounts:   mounts,
 		StartupProbe:   hanging(probe("/healthz", 1, 10)), // 10 s if nobody listens, 30 s if nobody answers
 		LivenessProbe:  hanging(probe("/healthz", 10, 3)),
 		ReadinessProbe: probe("/readyz", 5, 6),
@@ -111,7 +115,7 @@ func callFlags(pool *v1alpha1.RPCPool) []string {
 	s := &pool.Spec.Server
 	f := []string{
 		"--protocol", "rpc", "--listen", port(s.Port), "--advertise", "$(POD_IP)",
-		"--tracker", TrackerAddress(pool), "--service", literal(pool.DeviceKey()), "--name", "$(POD_NAME)",
+		"--tracker", TrackerAddress(pool), "--service", literal(pool.DeviceKey()), "--name", "$(POD_NAME)/$(POD_UID)", // no earlier pod had it
 		"--agent-socket", socket, "--metrics", port(MetricsPort),
 		"--workers", strconv.Itoa(int(s.Calls.Workers)), "--concurrency", strconv.Itoa(int(s.Calls.Concurrency)),
 		"--accumulators", "unix:" + accumulators, "--journal", journal, "--journal-size", inBytes(s.Calls.JournalSize),
