@@ -84,6 +84,12 @@ generate: $(CONTROLLER_GEN) ## Generate DeepCopy methods, and the references of 
 proto: $(GRPCURL) ## Generate the Go files of the protobuf definitions.
 	$(GRPC_TOOLS)/grpc rpc/grpcdoor rpcpoolv1/calls.proto
 
+.PHONY: capnp
+capnp: ## Generate the Go file of the Cap'n Proto schema of test/bench-rpc.
+	hack/need.sh capnp capnproto
+	cd test/bench-rpc/echo && capnp compile -I "$$(go list -f '{{.Module.Dir}}' capnproto.org/go/capnp/v3)/std" -o- echo.capnp \
+		| go run capnproto.org/go/capnp/v3/capnpc-go
+
 .PHONY: fmt
 fmt: ## Format the Go files.
 	gofmt -l -w .

@@ -33,6 +33,7 @@ var peers = []peer{
 	{"net/rpc", serveNetRPC, dialNetRPC},
 	{"drpc", serveDRPC, dialDRPC},
 	{"ttrpc", serveTTRPC, dialTTRPC},
+	{"capnp", serveCapnp, dialCapnp},
 	{"grpc", serveGRPC, dialGRPC},
 	{"connect", serveConnect, dialConnect},
 }
