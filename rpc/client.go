@@ -104,6 +104,9 @@ func (c *Client) Fenced(server string) { c.c.Fenced(server) }
 // Counts returns what there is, and what has happened.
 func (c *Client) Counts() client.Counts { return c.c.Counts() }
 
+// Outstanding returns the calls that have not ended, the oldest first.
+func (c *Client) Outstanding() []client.Open { return c.c.Outstanding() }
+
 // Close ends all sessions and connections. Calls that are open end.
 func (c *Client) Close() error { return c.c.Close() } //nolint:wrapcheck // it says all
 

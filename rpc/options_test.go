@@ -332,3 +332,54 @@ func TestAHandlerThatOutlivesItsCallersPatienceTouchesNothingOfIt(t *testing.T) 
 		t.Errorf("the handler saw %d, the caller has %v", saw, reply)
 	}
 }
+
+// TestCallsThatHaveNotEndedAreListed: those that run, that wait for their turn, and that
+// wait for a server.
+func TestCallsThatHaveNotEndedAreListed(t *testing.T) {
+	begun, goOn := make(chan struct{}, 2), make(chan struct{})
+	_, c := serving(t, ServerOptions{}, ClientOptions{Open: 1}, func(s *Server) {
+		for _, name := range []string{"First", "Second"} {
+			Handle(s, name, func(context.Context, int) (int, error) {
+				begun <- struct{}{}
+				<-goOn
+				return 0, nil
+			})
+		}
+	})
+	nowhere, err := NewClient(ClientOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nowhere.Close()
+	ctx := soon(t)
+	first := Spawn[int](ctx, c, "First", 1)
+	<-begun
+	second := Spawn[int](ctx, c, "Second", 2)
+	third := Spawn[int](ctx, nowhere, "Third", 3, WaitForReady)
+	for len(c.Outstanding()) < 2 || len(nowhere.Outstanding()) < 1 {
+		time.Sleep(time.Millisecond)
+	}
+	at := c.Outstanding()
+	if at[0].Method != "First" || at[0].XID.Seq == 0 || at[0].Server == "" || at[0].For <= 0 || at[0].Left <= 0 {
+		t.Errorf("the one that runs: %+v", at[0])
+	}
+	if at[1].Method != "Second" || at[1].XID.Seq != 0 || at[1].Server != at[0].Server || at[1].Started {
+		t.Errorf("the one that waits for its turn: %+v", at[1])
+	}
+	if w := nowhere.Outstanding()[0]; w.Method != "Third" || w.Server != "" || w.Attempts != 0 {
+		t.Errorf("the one that waits for a server: %+v", w)
+	}
+	close(goOn)
+	for _, f := range []*Future[int]{first, second} {
+		if _, err := f.Get(ctx); err != nil {
+			t.Error(err)
+		}
+	}
+	if left := c.Outstanding(); len(left) > 0 {
+		t.Errorf("left: %+v", left)
+	}
+	_ = nowhere.Close()
+	if _, err := third.Get(ctx); err == nil {
+		t.Error("a call of a client that is closed has a result")
+	}
+}

@@ -57,6 +57,7 @@ type call struct {
 	method  uint32
 	line    *line                              // that it holds
 	plain   []byte                             // its result, if that came compressed
+	born    time.Duration                      // when it was made
 	parked  bool                               // it is in the client's list of those that wait for a server
 	there   bool                               // it counts as open at the last of tried
 	stream  *Stream                            // its items; nil: it is none
@@ -207,6 +208,7 @@ func (c *Client) start(ctx context.Context, k *call) *line {
 		t.out = c.session.Cancel(t.now, &k.inv, whyOf(ctx), t.out)
 		return c.end(ctx, t, nil)
 	}
+	k.born = t.now
 	k.method = c.number(k.user.Method)
 	k.inv.Method = k.method
 	c.route(t, k)

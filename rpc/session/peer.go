@@ -51,6 +51,13 @@ type fences struct {
 // Call returns the call that is open with this number, nil if there is none.
 func (p *Peer) Call(seq uint64) *Invocation { return p.open.get(seq) }
 
+// Queued calls visit for every call that waits to be sent.
+func (p *Peer) Queued(visit func(*Invocation)) {
+	for n := p.queue.Head(); n != nil; n = n.Next() {
+		visit(n.Value)
+	}
+}
+
 // Open calls visit for every call that is open.
 func (p *Peer) Open(visit func(*Invocation)) {
 	p.open.all(func(_ uint64, i *Invocation) { visit(i) })
