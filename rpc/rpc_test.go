@@ -115,7 +115,7 @@ func TestDeadlinesAndCancellationReachTheHandler(t *testing.T) {
 			return 0, ctx.Err()
 		})
 	}, func(t *testing.T, c Caller) {
-		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Millisecond)
+		ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
 		defer cancel()
 		start := time.Now()
 		_, err := Call[int](ctx, c, "Wait", 1)
