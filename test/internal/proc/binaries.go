@@ -14,21 +14,19 @@ import (
 
 // The programs under load, as `make build` names them.
 const (
-	CLI         = "rpcpool"
-	Agent       = "rpcpool-agent"
-	Sidecar     = "rpcpool-sidecar"
-	Worker      = "rpcpool-worker"
-	CallsWorker = "rpcpool-calls-worker"
+	CLI     = "rpcpool"
+	Agent   = "rpcpool-agent"
+	Sidecar = "rpcpool-sidecar"
+	Worker  = "rpcpool-worker"
 )
 
 // packages of the programs.
 func packages() map[string]string {
 	return map[string]string{
-		CLI:         "./cmd/rpcpool",
-		Agent:       "./cmd/agent",
-		Sidecar:     "./cmd/sidecar",
-		Worker:      "./cmd/worker",
-		CallsWorker: "./cmd/calls-worker",
+		CLI:     "./cmd/rpcpool",
+		Agent:   "./cmd/agent",
+		Sidecar: "./cmd/sidecar",
+		Worker:  "./cmd/worker",
 	}
 }
 
