@@ -125,6 +125,8 @@ func TestPodsAreAdmittedByTheirLevelOfPodSecurity(t *testing.T) {
 		"most": {"baseline": "IPC_LOCK", "restricted": "IPC_LOCK"},
 		"rdma": {"baseline": "IPC_LOCK", "restricted": "runAsUser=0"},
 		"host": {"baseline": "host namespaces", "restricted": "host namespaces"},
+		// The template's own container again.
+		"calls": {"restricted": "allowPrivilegeEscalation"},
 	}
 	for name, objects := range built(t) {
 		wants, known := refused[name]

@@ -176,6 +176,7 @@ server:
   killDump: None
   killGracePeriod: 2s
   port: 9090
+  protocol: TVM
   quarantine: {failures: 5, window: 60s}
   sessionTimeout: {default: 10m, max: 1h}
   warmWorkers: 1
