@@ -27,7 +27,7 @@ func (p *localParts) runCalls(ctx context.Context, s local.Server, l *net.TCPLis
 	}
 	grace := max(s.Settings.KillGrace, time.Nanosecond)
 	starter, err := remote.New(remote.Options{Socket: agent.Socket(), Log: agent.Logger, Start: supervise.Start{
-		Argv: s.Command, Env: s.Settings.Env, StartTimeout: startTimeout, KillGrace: grace, ReapTimeout: reapTimeout,
+		Argv: s.Command, Env: s.Settings.Env, StartTimeout: startTimeout, KillGrace: grace,
 		Dump: dump, Limits: workerLimits(s),
 	}})
 	if err != nil {
@@ -52,8 +52,5 @@ func (p *localParts) runCalls(ctx context.Context, s local.Server, l *net.TCPLis
 	return sidecar.RunBesideAgent(ctx, server.Run, agent)
 }
 
-// Defaults of what a manifest does not say.
-const (
-	startTimeout = 30 * time.Second
-	reapTimeout  = 10 * time.Second
-)
+// startTimeout is for a worker to become ready; a manifest does not say it.
+const startTimeout = 30 * time.Second

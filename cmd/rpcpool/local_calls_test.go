@@ -19,13 +19,7 @@ import (
 func TestLocalRunsTheCallsSample(t *testing.T) {
 	buildPrograms(t)
 	first := freePorts(t, 6)
-	sample, err := os.ReadFile("../../config/samples/rpcpool-calls.yaml")
-	if err != nil {
-		t.Fatal(err)
-	}
-	body := strings.NewReplacer(
-		"port: 9120", fmt.Sprint("port: ", first+1), "  server:", fmt.Sprintf("  tracker: {port: %d}\n  server:", first),
-	).Replace(string(sample))
+	body := sampleAt(t, "rpcpool-calls.yaml", first, "port: 9120", fmt.Sprint("port: ", first+1))
 	body += "\n---\n" + strings.NewReplacer( // a pool of the same name, elsewhere
 		"name: text", "name: text\n  namespace: other", "replicas: 2", "replicas: 1",
 		fmt.Sprint("port: ", first+1), fmt.Sprint("port: ", first+4), fmt.Sprint("port: ", first, "}"), fmt.Sprint("port: ", first+5, "}"),

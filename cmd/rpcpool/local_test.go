@@ -151,20 +151,27 @@ func TestLocalRunsAPool(t *testing.T) {
 	}
 }
 
+// sampleAt is a sample whose tracker has a port, with other changes, as of
+// [strings.NewReplacer].
+func sampleAt(t *testing.T, name string, tracker int, changes ...string) string {
+	t.Helper()
+	sample, err := os.ReadFile("../../config/samples/" + name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	changes = append(changes, "  server:", fmt.Sprintf("  tracker: {port: %d}\n  server:", tracker))
+	return strings.NewReplacer(changes...).Replace(string(sample))
+}
+
 // TestLocalRunsTheWatchdogSample: one worker serves session after session, has
 // the heartbeat and the phases that the manifest asks for, and is replaced when a
 // call is over its budget.
 func TestLocalRunsTheWatchdogSample(t *testing.T) {
 	buildPrograms(t)
 	first := freePorts(t, 2)
-	sample, err := os.ReadFile("../../config/samples/rpcpool-watchdog.yaml")
-	if err != nil {
-		t.Fatal(err)
-	}
-	body := strings.NewReplacer(
+	body := sampleAt(t, "rpcpool-watchdog.yaml", first,
 		"replicas: 2", "replicas: 1", "port: 9110", fmt.Sprint("port: ", first+1), "run: 20s", "run: 2s",
-		"--flavour=C", "--flavour=C, --test-functions", "  server:", fmt.Sprintf("  tracker: {port: %d}\n  server:", first),
-	).Replace(string(sample))
+		"--flavour=C", "--flavour=C, --test-functions")
 	path := filepath.Join(t.TempDir(), "pool.yaml")
 	if err := os.WriteFile(path, []byte(body), 0o600); err != nil {
 		t.Fatal(err)

@@ -12,14 +12,10 @@ import (
 	"rpcpool.dev/sidecar/supervise"
 )
 
-const (
-	// reapTime is how long a worker may outlive SIGKILL before the agent says so.
-	reapTime = 10 * time.Second
-	// endTime is how long a sidecar that has drained because its agent is told to stop
-	// waits to be told so itself. It is not when only the device's container is started
-	// anew: then a new sidecar serves.
-	endTime = 10 * time.Second
-)
+// endTime is how long a sidecar that has drained because its agent is told to stop waits
+// to be told so itself. It is not when only the device's container is started anew: then a
+// new sidecar serves.
+const endTime = 10 * time.Second
 
 // serveCalls reads the flags of protocol rpc, and returns what serves native calls by
 // them.
@@ -35,7 +31,7 @@ func (c *config) serveCalls(stdout, stderr io.Writer) (func(context.Context) err
 	}
 	o := program.Options()
 	start := supervise.Start{
-		Argv: c.command, Env: program.Env(), StartTimeout: o.StartTimeout, KillGrace: o.KillGrace, ReapTimeout: reapTime,
+		Argv: c.command, Env: program.Env(), StartTimeout: o.StartTimeout, KillGrace: o.KillGrace,
 		Dump: dump, Limits: limits,
 	}
 	return func(ctx context.Context) (err error) {

@@ -1,6 +1,7 @@
 package remote
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
@@ -24,6 +25,7 @@ const (
 	pauseMin = 50 * time.Millisecond
 	pauseMax = time.Second
 	askEvery = 5 * time.Second // an agent that is silent for twice as long hangs
+	reapTime = 10 * time.Second
 )
 
 // ErrClosed means that the starter starts no more workers.
@@ -32,7 +34,7 @@ var ErrClosed = errors.New("starter of workers is closed")
 // Options of a Starter. Socket must be set.
 type Options struct {
 	Socket string          // of the agent
-	Start  supervise.Start // how workers are run; Calls is filled in
+	Start  supervise.Start // how workers are run; Calls is filled in, and ReapTimeout is 10 s by default
 	Log    *slog.Logger    // default: none
 
 	ask time.Duration // between questions to the agent; tests alone set it
@@ -69,7 +71,7 @@ func New(opts Options) (*Starter, error) {
 	if opts.ask == 0 {
 		opts.ask = askEvery
 	}
-	opts.Start.Calls = true
+	opts.Start.Calls, opts.Start.ReapTimeout = true, cmp.Or(opts.Start.ReapTimeout, reapTime)
 	var id [6]byte
 	_, _ = rand.Read(id[:])
 	s := &Starter{opts: opts, prefix: "calls-" + hex.EncodeToString(id[:]), came: make(chan struct{}), told: make(chan struct{}), hung: make(chan struct{}, 1), live: map[string]*process{}}
