@@ -15,7 +15,9 @@ type attempt struct {
 	write1 func(fd uintptr) bool
 	read1  func(fd uintptr) bool
 	p      [][]byte
+	one    [1][]byte
 	wait   bool
+	again  bool // there was nothing to be read, or no room
 	n      int
 	err    error
 }
@@ -41,7 +43,7 @@ func (a *attempt) step(fd int, call func(int, [][]byte) (int, error)) bool {
 		case errors.Is(a.err, unix.EINTR):
 			continue
 		case errors.Is(a.err, unix.EAGAIN):
-			a.n, a.err = 0, nil
+			a.n, a.err, a.again = 0, nil, true
 			return !a.wait
 		}
 		a.n = max(a.n, 0)
@@ -53,7 +55,7 @@ func (a *attempt) step(fd int, call func(int, [][]byte) (int, error)) bool {
 // error; if wait is set, its write deadline is waited for. Calls must not
 // overlap.
 func (a *attempt) write(p [][]byte, wait bool) (int, error) {
-	a.p, a.wait, a.n, a.err = p, wait, 0, nil
+	a.p, a.wait, a.again, a.n, a.err = p, wait, false, 0, nil
 	err := a.raw.Write(a.write1)
 	a.p = nil
 	if err != nil {
@@ -66,12 +68,24 @@ func (a *attempt) write(p [][]byte, wait bool) (int, error) {
 // other. Calls must not overlap, not with write either.
 func (a *attempt) read(p [][]byte) (int, error) {
 	a.p, a.wait, a.n, a.err = p, true, 0, nil
+	return a.readOnce()
+}
+
+// look reads what there is, without waiting: nothing, and no error, if there is nothing.
+func (a *attempt) look(p []byte) (int, error) {
+	a.one[0] = p
+	a.p, a.wait, a.n, a.err = a.one[:], false, 0, nil
+	return a.readOnce()
+}
+
+func (a *attempt) readOnce() (int, error) {
+	a.again = false
 	err := a.raw.Read(a.read1)
 	a.p = nil
 	switch {
 	case err != nil:
 		return 0, err //nolint:wrapcheck // the caller does
-	case a.n == 0 && a.err == nil:
+	case a.n == 0 && a.err == nil && (a.wait || !a.again):
 		return 0, io.EOF
 	}
 	return a.n, a.err

@@ -16,3 +16,5 @@ func (*attempt) init(syscall.RawConn) {}
 func (*attempt) write([][]byte, bool) (int, error) { return 0, errors.ErrUnsupported }
 
 func (*attempt) read([][]byte) (int, error) { return 0, errors.ErrUnsupported }
+
+func (*attempt) look([]byte) (int, error) { return 0, errors.ErrUnsupported }

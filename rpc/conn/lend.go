@@ -63,6 +63,7 @@ func (c *Conn) ReadUntil(ctx context.Context, arrived func() bool) bool {
 	l.mu.Unlock()
 	var err error
 	for err == nil && !arrived() {
+		c.rd.poll.due = true
 		err = c.rd.round()
 	}
 	c.unkick()
@@ -143,6 +144,7 @@ func (c *Conn) isKick(err error) bool {
 func (c *Conn) serve() error {
 	var idle *time.Timer
 	for {
+		answers := c.snd.answers.Load()
 		if err := c.rd.round(); err != nil {
 			c.rd.pass()
 			return err
@@ -151,8 +153,10 @@ func (c *Conn) serve() error {
 			if !c.runLast() {
 				return errRelieved
 			}
+			c.rd.expectMore(answers)
 			continue
 		}
+		c.rd.expectMore(answers)
 		if !c.rd.sole || !c.offer() {
 			continue
 		}

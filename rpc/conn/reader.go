@@ -30,11 +30,13 @@ type reader struct {
 	last  Last // to be run at the end of the round; mostly nil
 	crowd int  // rounds until there is but one caller, if no other comes
 	sole  bool // the last round brought the answer to one call, and nothing else
+	alone bool // the last round brought one message, and so did those before
+	poll  poll
 }
 
 // round reads what there is, waiting for it, and handles it.
 func (rd *reader) round() error {
-	rd.sole = false
+	rd.sole, rd.alone = false, false
 	var err error
 	if rd.cur.on {
 		err = rd.goOn()
@@ -60,6 +62,7 @@ func (rd *reader) settle() {
 		if rd.crowd = max(rd.crowd-1, 0); rd.got > 1 {
 			rd.crowd = crowdFor
 		}
+		rd.alone = rd.crowd == 0
 		rd.got = 0
 	}
 	rd.c.snd.flush()
@@ -75,7 +78,7 @@ func (rd *reader) fill() error {
 		rd.r = 0
 	}
 	for {
-		n, err := rd.c.nc.Read(rd.buf[rd.w:])
+		n, err := rd.await(rd.buf[rd.w:])
 		rd.w += n
 		rd.c.hear()
 		if n > 0 {

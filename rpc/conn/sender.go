@@ -42,6 +42,8 @@ type sender struct {
 	unsent []uint64
 	gone   []*outgoing // dropped while somebody writes, who may be writing them
 	writes uint64
+
+	answers atomic.Uint64 // to calls, that were queued
 }
 
 // send queues a message, and writes unless somebody does or write is false.
@@ -59,6 +61,9 @@ func (s *sender) send(ctx context.Context, m *Message, write bool) error {
 	if err := s.check(m); err != nil {
 		s.mu.Unlock()
 		return err
+	}
+	if answers(&m.Header) {
+		s.answers.Add(1)
 	}
 	copied := s.q.push(m)
 	run := write && !s.active
