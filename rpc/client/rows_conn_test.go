@@ -234,10 +234,22 @@ func TestS1_31_WhatWasNotSentIsDoneByOthers(t *testing.T) {
 	}
 	began := time.Now()
 	proxy.Reset()
+	var first time.Duration
+	for i := range calls {
+		(<-ends).is(t, session.OK, session.Executed)
+		if i == 0 {
+			first = time.Since(began)
+		}
+	}
+	moved := time.Since(began)
+	began = time.Now()
+	for _, name := range names("again ", calls) {
+		c.Start(soon(t), &Call{Method: "do", Args: []byte(name)}, func(u *Call) { ends <- u })
+	}
 	for range calls {
 		(<-ends).is(t, session.OK, session.Executed)
 	}
-	t.Logf("F10: %d calls were done by others %v after their server died", calls, time.Since(began))
+	t.Logf("F10: of %d calls the first was done by another %v after its server died, the last after %v; as many take %v if none dies", calls, first, moved, time.Since(began))
 	for _, name := range all {
 		if n := a.count(name) + b.count(name) + dead.count(name); n != 1 {
 			t.Errorf("%q ran %d times", name, n)
@@ -378,4 +390,36 @@ func TestS1_39_TeardownInAnyOrder(t *testing.T) {
 			t.Logf("%d of 100 calls were answered", ran)
 		})
 	}
+}
+
+// A server that takes connections and answers nothing, such as one that is stopped, keeps one
+// call waiting; after that, others have its calls until it has answered.
+func TestS1_31_NoCallWaitsForAServerThatDoesNotAnswer(t *testing.T) {
+	a, stopped := newHost(t, "a", hostOptions{}), newHost(t, "stopped", hostOptions{})
+	proxy, e := stopped.behind()
+	proxy.Freeze()
+	o := Options{}
+	o.Pool.Backoff = conn.Backoff{First: time.Nanosecond, Most: time.Nanosecond}
+	c := newClient(t, o, e, a.endpoint())
+	failed := &Call{Method: "who", Server: "stopped"}
+	go func() {
+		eventually(t, "it is dialled", func() bool { return proxy.Taken() > 0 })
+		proxy.Reset()
+	}()
+	c.Do(soon(t), failed)
+	failed.is(t, session.NoServer, session.NotExecuted)
+	for i := range 100 {
+		u := &Call{Method: "who"}
+		c.Do(soon(t), u)
+		u.is(t, session.OK, session.Executed)
+		if u.Attempts != 1 {
+			t.Fatalf("call %d was at %d servers, and waited for one that had failed", i, u.Attempts)
+		}
+	}
+	proxy.Thaw()
+	eventually(t, "it answers, and has calls again", func() bool {
+		u := &Call{Method: "who"}
+		c.Do(soon(t), u)
+		return string(u.Reply) == "stopped"
+	})
 }

@@ -411,6 +411,9 @@ func (c *Client) choose(now time.Duration, k *call) *peer {
 		if k.wasAt(p) || p.session.Resting(now) {
 			continue
 		}
+		if p.line == nil {
+			p.front.Revive()
+		}
 		if best == nil || p.better(best) {
 			best = p
 		}
@@ -438,8 +441,7 @@ func (p *peer) resting() bool {
 	if p.line != nil {
 		return p.line.away
 	}
-	s, _ := p.front.State()
-	return s == conn.EPIPE
+	return p.front.Resting()
 }
 
 // better tells whether a call goes to p rather than to q.

@@ -75,8 +75,9 @@
 // under no lock of others. References are counted from the moment of selection,
 // in one word with the bit that says that the connection is being closed: so a
 // connection with a reference is never reaped, and one that is reaped is never
-// handed out. A front end that failed is left alone for a while, and another one
-// of the same service is taken instead.
+// handed out. A front end that failed is left alone for a while, and then tried again
+// when something is to be sent; but others of the same service are taken instead until
+// it has answered, so that nobody waits for one that does not.
 //
 // # What a crash loses
 //

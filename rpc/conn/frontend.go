@@ -48,11 +48,15 @@ type FrontEnd struct {
 	removed  bool
 }
 
+// slowDial is how long an attempt may take before others are preferred to the server.
+const slowDial = 250 * time.Millisecond
+
 // dial is one attempt, shared by all who wait for it.
 type dial struct {
-	done chan struct{}
-	conn *Conn
-	err  error
+	began time.Time
+	done  chan struct{}
+	conn  *Conn
+	err   error
 }
 
 // Ref is a reference to a peer. While it is held, the connection is not reaped.
@@ -152,7 +156,7 @@ func (f *FrontEnd) connecting() (*dial, *Local, error) {
 	if f.pool.now().Before(f.until) && !f.broke {
 		return nil, nil, fmt.Errorf("%w: %w", ErrBackoff, f.why)
 	}
-	d := &dial{done: make(chan struct{})}
+	d := &dial{began: f.pool.now(), done: make(chan struct{})}
 	if !f.pool.spawn(func() { f.connect(d) }) {
 		return nil, nil, ErrClosed
 	}
@@ -216,14 +220,33 @@ func (f *FrontEnd) lost(c *Conn, why error) {
 	}
 }
 
-// resting tells whether the server is being left alone.
-func (f *FrontEnd) resting() bool {
+// Resting tells whether the server has failed, or takes its time to answer, and has not been
+// reached since: others are preferred to it.
+func (f *FrontEnd) Resting() bool {
 	if f.conn.Load() != nil {
 		return false
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.pool.now().Before(f.until)
+	return f.failures > 0 || f.dial != nil && f.pool.now().Sub(f.dial.began) > slowDial
+}
+
+// alone tells whether the server is not to be tried yet.
+func (f *FrontEnd) alone() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.conn.Load() == nil && f.pool.now().Before(f.until)
+}
+
+// Revive sees to it that a server that has failed is tried again, when it has been left
+// alone for long enough. Nobody has to wait for that, who has another.
+func (f *FrontEnd) Revive() {
+	f.mu.Lock()
+	due := f.failures > 0 && f.conn.Load() == nil && f.dial == nil && !f.pool.now().Before(f.until)
+	f.mu.Unlock()
+	if due {
+		_, _, _ = f.connecting() // whether it can be reached is seen then
+	}
 }
 
 // remove lets nobody acquire any more.

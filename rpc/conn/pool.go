@@ -238,11 +238,19 @@ func (s *Service) Acquire(ctx context.Context) (Ref, error) {
 	return s.failover(ctx, list, first, err)
 }
 
-// failover tries the others, those that did not fail a moment ago first.
+// failover tries the others that did not fail a moment ago, those that never did first.
 func (s *Service) failover(ctx context.Context, list []*FrontEnd, tried int, why error) (Ref, error) {
 	errs := []error{why}
+	var order, late []int
 	for _, i := range rand.Perm(len(list)) { //nolint:gosec // spreads load, hides nothing
-		if i == tried || list[i].resting() {
+		if list[i].Resting() {
+			late = append(late, i)
+		} else {
+			order = append(order, i)
+		}
+	}
+	for _, i := range append(order, late...) {
+		if i == tried || list[i].alone() {
 			continue
 		}
 		if ctx.Err() != nil {
@@ -281,15 +289,16 @@ func pick(list []*FrontEnd) int {
 		j++
 	}
 	if list[i].worse(list[j]) {
-		return j
+		i, j = j, i
 	}
+	list[j].Revive()
 	return i
 }
 
 // worse tells whether g is to be preferred: f is left alone, or has more
 // outstanding.
 func (f *FrontEnd) worse(g *FrontEnd) bool {
-	if r := f.resting(); r != g.resting() {
+	if r := f.Resting(); r != g.Resting() {
 		return r
 	}
 	return f.refs.Load() > g.refs.Load()
