@@ -37,7 +37,7 @@ func seed[M Message](f *testing.F, m *M) {
 
 // FuzzRequests lets anybody say anything to a registry.
 func FuzzRequests(f *testing.F) {
-	owner := Owner{7<<32 + 1, secretOf("a")}
+	owner := Owner{Epoch: 7<<32 + 1, Secret: secretOf("a")}
 	seed(f, registrationOf("a", Service{"x", 1}, Service{Name: "y"}))
 	seed(f, &Registration{ID: "b", Claim: Claim{3, 6<<32 + 1}, Held: []Held{{"x", 1, 6<<32 + 2}}})
 	seed(f, &Renewal{owner, 2})

@@ -85,6 +85,8 @@ func (r *Registry) member(now time.Duration, o *Owner) (*member, error) {
 	r.advance(now)
 	n := r.byEpoch[o.Epoch]
 	switch {
+	case n != nil && n.secret.is(o.Secret) && o.Life < life(n.revision):
+		return nil, refuse(Twin, 0, "process %d of epoch %#x has been followed by %d", o.Life, o.Epoch, life(n.revision))
 	case n != nil && n.secret.is(o.Secret):
 		return n, nil
 	case n != nil:
