@@ -58,6 +58,9 @@ func (r *Registry) Renew(now time.Duration, m *Renewal) error {
 	if err != nil {
 		return err
 	}
+	if m.Term != 0 && m.Term != r.opts.Term { // only a copy of its registration has come here
+		return refuse(Unknown, 0, "epoch %#x was confirmed by another registry", m.Owner.Epoch)
+	}
 	r.renew(n, m.Load)
 	return nil
 }

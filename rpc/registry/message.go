@@ -121,6 +121,7 @@ func (o *Owner) check() error {
 type Renewal struct {
 	Owner Owner  `cbor:"1,keyasint"`
 	Load  uint32 `cbor:"2,keyasint,omitempty"`
+	Term  uint32 `cbor:"3,keyasint,omitempty"` // of the registry that has confirmed the node; 0: not said
 }
 
 func (m *Renewal) check() error { return m.Owner.check() }

@@ -139,7 +139,7 @@ func (r *Registrar) Step(now time.Duration) Action {
 		a.Register = r.registration()
 		r.claimed = a.Register.Held
 	} else {
-		a.Renew = &Renewal{Owner: r.owner(), Load: r.load}
+		a.Renew = &Renewal{Owner: r.owner(), Load: r.load, Term: uint32(term(r.ack.Version))}
 	}
 	return a
 }

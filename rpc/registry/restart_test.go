@@ -165,6 +165,20 @@ func TestAnEarlierProcessHasNoSay(t *testing.T) {
 	}
 }
 
+// TestACopyOfARegistrationIsNone: it came to the next registry, but its node has heard the first
+// one's answer, and could not tell that registry's grants from those of the one that is lost.
+func TestACopyOfARegistrationIsNone(t *testing.T) {
+	r := newRig(t, Options{})
+	a := r.register(registrationOf("a"))
+	m := &Renewal{Owner: Owner{Epoch: a.Epoch, Secret: secretOf("a")}, Term: uint32(term(a.Version))}
+	if err := r.Renew(r.now, m); err != nil {
+		t.Fatal(err)
+	}
+	r = r.successor()
+	r.register(claimOf("a", a))
+	refusal(t, nil, r.Renew(r.now, m), Unknown)
+}
+
 func TestALockOutlivesTheRegistry(t *testing.T) {
 	r := newRig(t, Options{})
 	a, b := r.register(registrationOf("a")), r.register(registrationOf("b"))
