@@ -17,7 +17,7 @@ import (
 // ClientOptions of a Client. The zero value of each field means its default.
 type ClientOptions struct {
 	Service      string              // its name, for people and for the servers
-	Token        []byte              // credentials
+	Token        func() []byte       // credentials, for each connection that is made. Default: none
 	TLS          *tls.Config         // to servers over TCP; nil: none
 	Node         string              // boot id of this node; servers on it are called over their Unix socket
 	IdleTimeout  time.Duration       // a connection with nothing outstanding is closed after it. Default 30 s; negative: never
@@ -68,7 +68,7 @@ func NewClient(opts ClientOptions) (*Client, error) {
 		return nil, fmt.Errorf("rpc client: %w", err)
 	}
 	pool := conn.PoolOptions{Conn: opts.Conn, Node: opts.Node, IdleTimeout: opts.IdleTimeout, MaxConns: opts.MaxConns, Dial: opts.Dial, Backoff: opts.Backoff, ConnectTimeout: opts.Connect}
-	pool.Hello.Token, pool.Hello.Target, pool.Hello.Codecs = opts.Token, []byte(opts.Service), codecs.Mask()
+	pool.Token, pool.Hello.Target, pool.Hello.Codecs = opts.Token, []byte(opts.Service), codecs.Mask()
 	o := client.Options{
 		Service: opts.Service, Pool: pool, Grace: opts.Grace, Log: opts.Log, Compress: opts.Compress,
 		Session: session.ClientOptions{Open: opts.Open, FailoverAfter: opts.Failover},

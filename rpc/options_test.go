@@ -240,7 +240,7 @@ func TestAddressesAndCredentials(t *testing.T) {
 	prepare := func(s *Server) {
 		Handle(s, "Echo", func(_ context.Context, b []byte) ([]byte, error) { return b, nil })
 	}
-	_, good := serving(t, so, ClientOptions{Token: []byte("secret")}, prepare)
+	_, good := serving(t, so, ClientOptions{Token: func() []byte { return []byte("secret") }}, prepare)
 	if _, err := Call[[]byte](soon(t), good, "Echo", []byte("x")); err != nil {
 		t.Error(err)
 	}

@@ -99,6 +99,9 @@ func (n *finder) look(ctx context.Context) error {
 		select {
 		case <-changed:
 		case <-ctx.Done():
+			if err := n.follower.Err(); err != nil {
+				return errors.New(oneLine(fmt.Errorf("its registry does not answer: %w", err)))
+			}
 			return fmt.Errorf("its registry does not answer: %w", ctx.Err())
 		}
 	}

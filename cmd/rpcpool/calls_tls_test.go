@@ -1,6 +1,8 @@
 package main
 
 import (
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -65,5 +67,41 @@ func TestARegistryWithTLS(t *testing.T) {
 		if status != exitUsage || errs != want+"\n" {
 			t.Errorf("%s: status %d, %q", args, status, errs)
 		}
+	}
+}
+
+// TestTokens: of a server, and of the registry that tells of it. Who has none is told so.
+func TestTokens(t *testing.T) {
+	file := func(name, token string) string {
+		path := filepath.Join(t.TempDir(), name)
+		if err := os.WriteFile(path, []byte(token+"\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	ofRegistry, ofServer := file("registry", "registry's"), file("server", "server's")
+	tracker, _ := startTracker(t, "--first", "--registry-token-file", ofRegistry)
+	startCallServer(t, "--tracker", tracker, "--service", "library", "--token-file", ofServer, "--tracker-token-file", ofRegistry)
+	for name, c := range map[string]struct {
+		flags  []string
+		status int
+		says   string
+	}{
+		"both":                {[]string{"--token-file", ofServer, "--tracker-token-file", ofRegistry}, exitOK, ""},
+		"none for the server": {[]string{"--tracker-token-file", ofRegistry}, exitFailed, "wrong or no token"},
+		"none for either":     {nil, exitFailed, "its registry does not answer: "},
+		"changed places":      {[]string{"--token-file", ofRegistry, "--tracker-token-file", ofServer}, exitFailed, "wrong or no token"},
+	} {
+		status, _, errs := callByName(tracker, append(c.flags, "--service", "library", "--timeout", "3s", "echo", "1")...)
+		if status != c.status || !strings.Contains(errs, c.says) {
+			t.Errorf("%s: status %d, %q", name, status, errs)
+		}
+	}
+	if err := dialTracker(t, tracker).Ping(t.Context()); err != nil {
+		t.Errorf("TVM's: %v", err)
+	}
+	status, _, errs := execute(t, "tracker", "--listen", "127.0.0.1:0", "--registry-token-file", file("empty", ""))
+	if status != exitUsage || !strings.HasPrefix(errs, "rpcpool: --registry-token-file: ") {
+		t.Errorf("no token in the file: status %d, %q", status, errs)
 	}
 }

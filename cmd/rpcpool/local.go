@@ -178,7 +178,7 @@ func (p *localParts) RunTracker(ctx context.Context, t local.Tracker, l *net.TCP
 		return errors.Join(err, l.Close())
 	}
 	log := p.log.With("tracker", t.Name)
-	host, err := newHost(p.first, reg, log)
+	host, err := newHost(p.first, nil, reg, log)
 	if err != nil {
 		return errors.Join(err, l.Close())
 	}

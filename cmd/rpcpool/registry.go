@@ -13,9 +13,10 @@ import (
 )
 
 // newHost makes the registry of native servers that is on a tracker's port, with its
-// metrics. first says that no node knows one before it.
-func newHost(first bool, metrics prometheus.Registerer, log *slog.Logger) (*naming.Host, error) {
-	host, err := naming.NewHost(naming.Options{Registry: registry.Options{Term: uint32(time.Now().Unix()), First: first}}, log)
+// metrics. first says that no node knows one before it; token checks its clients, if it is
+// there.
+func newHost(first bool, token func([]byte) error, metrics prometheus.Registerer, log *slog.Logger) (*naming.Host, error) {
+	host, err := naming.NewHost(naming.Options{Registry: registry.Options{Term: uint32(time.Now().Unix()), First: first}, Token: token}, log)
 	if err != nil {
 		return nil, err
 	}

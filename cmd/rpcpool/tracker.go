@@ -30,6 +30,7 @@ type trackerFlags struct {
 	maxConns    int
 	first       bool
 	tls         calls.TLSFiles // of the registry
+	token       calls.TokenFile
 }
 
 func newTrackerCommand() *cobra.Command {
@@ -67,6 +68,8 @@ It prints the address that it listens on and runs until SIGINT or SIGTERM.`,
 	flags.StringVar(&f.tls.Cert, "registry-tls-cert", "", "`FILE` with a certificate, in PEM: clients of the registry must speak TLS, TVM's go on without; it is read again when it changes; empty: no TLS")
 	flags.StringVar(&f.tls.Key, "registry-tls-key", "", "`FILE` with the key of --registry-tls-cert, in PEM")
 	flags.StringVar(&f.tls.CA, "registry-tls-ca", "", "`FILE` with certificates, in PEM: clients of the registry must have one of these authorities; empty: any client may connect")
+	f.token.Flag = "--registry-token-file"
+	flags.StringVar(&f.token.Path, "registry-token-file", "", "`FILE` with tokens, one a line: clients of the registry must present one of them, TVM's need none; it is read again when it changes; empty: any client may connect")
 	return cmd
 }
 
@@ -84,11 +87,15 @@ func (f *trackerFlags) run(cmd *cobra.Command) error {
 		return err
 	}
 	o.Logger = logger(cmd)
+	token, err := f.token.Demand()
+	if err != nil {
+		return usageError{err}
+	}
 	listener, err := listenTracker(f.listen)
 	if err != nil {
 		return err
 	}
-	host, err := newHost(f.first, metered, o.Logger)
+	host, err := newHost(f.first, token, metered, o.Logger)
 	if err != nil {
 		return errors.Join(err, listener.Close())
 	}

@@ -192,7 +192,7 @@ func (c *Client) prepare(ctx context.Context, u *Call) *call {
 	k.pins.Store(1)
 	k.inv = session.Invocation{Lane: u.Lane, Args: u.Args, Idempotent: u.Idempotent, Tag: k}
 	if deadline, ok := ctx.Deadline(); ok {
-		k.inv.Deadline = max(time.Until(deadline)+c.now(), 1)
+		k.inv.Deadline = c.at(deadline)
 	}
 	return k
 }

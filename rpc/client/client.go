@@ -126,6 +126,13 @@ func New(opts Options) (*Client, error) {
 // now is the time on the client's clock.
 func (c *Client) now() time.Duration { return time.Since(c.start0) + 1 }
 
+// at is what the client's clock shows at a time. The real clock is looked at once: between
+// two looks a thread may be stopped for long, and a deadline would be late by that.
+func (c *Client) at(t time.Time) time.Duration {
+	now := time.Now()
+	return max(t.Sub(now)+now.Sub(c.start0)+1, 1)
+}
+
 // number is the client's number for a method, the same on all its connections.
 func (c *Client) number(method string) uint32 {
 	n := c.numbers[method]

@@ -36,6 +36,37 @@ func TestC9_AContextThatHasEndedAlready(t *testing.T) {
 	}
 }
 
+// A thread that is stopped between two looks at the clock must not add that time to a deadline.
+// Each look takes time, so a sum of two of them is always a little late.
+func TestC9_ADeadlineIsNotLaterThanItsContexts(t *testing.T) {
+	c, err := New(Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.Close() })
+	for _, tc := range []struct {
+		name  string
+		at    func() time.Time
+		about time.Duration
+	}{
+		{"measured", func() time.Time { return time.Now().Add(time.Hour) }, 0},
+		{"in the past", func() time.Time { return time.Now().Add(-time.Nanosecond) }, 0},
+		{"of the calendar", func() time.Time { return time.Now().Add(time.Hour).Round(0) }, 10 * time.Second},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			for range 1000 {
+				at := tc.at()
+				ctx, cancel := context.WithDeadline(t.Context(), at)
+				k := c.prepare(ctx, &Call{})
+				cancel()
+				if got, want := k.inv.Deadline, at.Sub(c.start0)+1; got > want+tc.about || got < want-tc.about {
+					t.Fatalf("%v on the client's clock, %v after the context's", got, got-want)
+				}
+			}
+		})
+	}
+}
+
 func TestC27_CallersGiveUpWhileTheirCallsAreSent(t *testing.T) {
 	h := newHost(t, "a", hostOptions{})
 	proxy, e := h.behind()

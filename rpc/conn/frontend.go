@@ -276,7 +276,11 @@ func (p *Pool) connect(ctx context.Context, f *FrontEnd) (*Conn, Route, error) {
 	opts := p.opts.Conn
 	opts.Checksum = opts.Checksum && route.Transport == TransportTCP
 	kept := make(chan struct{})
-	c, err := connect(ctx, nc, p.opts.Hello, p.opts.Handler, opts, owner{
+	hello := p.opts.Hello
+	if p.opts.Token != nil {
+		hello.Token = p.opts.Token()
+	}
+	c, err := connect(ctx, nc, hello, p.opts.Handler, opts, owner{
 		clock: &p.keeper.now,
 		ended: f.lost,
 		over: func(c *Conn) {

@@ -18,6 +18,7 @@ import (
 type PoolOptions struct {
 	Handler        Handler       // of all connections
 	Hello          frame.Hello   // who the client is; limits and versions are filled in
+	Token          func() []byte // credentials for a connection that is made now. Default: the Hello's
 	Conn           Options       // of all connections. Checksum is for plain TCP only
 	Node           string        // boot id of the node that this process runs on
 	IdleTimeout    time.Duration // a connection without references is closed after it, and within 1.25 of it. Default 30 s; negative: never

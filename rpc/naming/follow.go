@@ -32,6 +32,7 @@ type Follower struct {
 
 	mu    sync.Mutex
 	feeds []*feed
+	err   error // of the last time that it ended; nil: something has come since
 }
 
 // feed is a client whose servers are those of a service.
@@ -65,6 +66,19 @@ func (f *Follower) Close() error {
 	f.cancel()
 	f.running.Wait()
 	return nil
+}
+
+// Err is why the registry is not followed, nil as long as that is not known.
+func (f *Follower) Err() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.err
+}
+
+func (f *Follower) setErr(err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.err = err
 }
 
 // View is what the follower knows.
@@ -108,6 +122,7 @@ func (f *Follower) run(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
+		f.setErr(err)
 		if news {
 			p.next = f.opts.First
 		}
@@ -139,6 +154,7 @@ func (f *Follower) watch(ctx context.Context) (news bool, err error) {
 			return news, fmt.Errorf("update of the registry: %w", err)
 		}
 		news = true
+		f.setErr(nil)
 		f.updateAll()
 	}
 }

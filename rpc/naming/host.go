@@ -21,7 +21,7 @@ func NewHost(opts Options, log *slog.Logger) (*Host, error) {
 	if err != nil {
 		return nil, err
 	}
-	rs, err := rpc.NewServer(rpc.ServerOptions{Limit: s.opts.Most + 1024, Log: log})
+	rs, err := rpc.NewServer(rpc.ServerOptions{Limit: s.opts.Most + 1024, Token: opts.Token, Log: log})
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("naming: %w", err), s.Close())
 	}

@@ -183,7 +183,7 @@ func (n *Node) owner(ctx context.Context) (registry.Owner, error) {
 			return registry.Owner{}, err
 		}
 		n.mu.Lock()
-		o := registry.Owner{Epoch: n.reg.Condition().Claim.Epoch, Secret: n.secret}
+		o := registry.Owner{Epoch: n.reg.Condition().Claim.Epoch, Secret: n.secret, Life: n.opts.Registrar.Life}
 		n.mu.Unlock()
 		if o.Epoch != 0 {
 			return o, nil

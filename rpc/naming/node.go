@@ -75,6 +75,7 @@ func Start(registryClient rpc.Caller, opts NodeOptions) (*Node, error) {
 	n := &Node{
 		opts: opts, registry: registryClient, start: time.Now(), wake: make(chan struct{}, 1),
 		secret: o.Secret, changed: make(chan struct{}), locks: map[uint64]*Lock{},
+		number: uint64(o.Life) << 32, // a process does not ask again what the one before it did
 	}
 	var err error
 	if n.reg, err = registry.NewRegistrar(n.now(), o, opts.Endpoints, opts.Services); err != nil {

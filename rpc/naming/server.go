@@ -16,9 +16,10 @@ import (
 // means its default.
 type Options struct {
 	Registry registry.Options
-	Coalesce time.Duration // what changes within it is told in one update. Default 50 ms
-	Poll     time.Duration // longest wait for a lock or barrier in one call. Default 10 s
-	Most     int           // watchers, and calls that wait. Default 16,384
+	Coalesce time.Duration      // what changes within it is told in one update. Default 50 ms
+	Poll     time.Duration      // longest wait for a lock or barrier in one call. Default 10 s
+	Most     int                // watchers, and calls that wait. Default 16,384
+	Token    func([]byte) error // of a Host: checks a client's credentials. Default: all are welcome
 }
 
 func (o Options) withDefaults() (Options, error) {

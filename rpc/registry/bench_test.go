@@ -138,7 +138,7 @@ func BenchmarkJoin1000(b *testing.B) {
 		for _, v := range views {
 			bytes += deliver(b, r, v)
 		}
-		if err := r.Deregister(began, &Owner{ack.Epoch, m.Secret}); err != nil {
+		if err := r.Deregister(began, &Owner{Epoch: ack.Epoch, Secret: m.Secret}); err != nil {
 			b.Fatal(err)
 		}
 		for _, v := range views {
@@ -151,7 +151,7 @@ func BenchmarkJoin1000(b *testing.B) {
 func BenchmarkRenew(b *testing.B) {
 	r, _ := pool(b, 1000)
 	m := r.at(500)
-	q := &Renewal{Owner: Owner{m.node.Epoch, m.secret}}
+	q := &Renewal{Owner: Owner{Epoch: m.node.Epoch, Secret: m.secret}}
 	b.ReportAllocs()
 	for b.Loop() {
 		if err := r.Renew(began, q); err != nil {

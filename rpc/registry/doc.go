@@ -28,8 +28,8 @@
 // token. All that was given and is nobody's now is fenced; of what is fenced,
 // nothing has to be kept. Another instance of the same node (its id, but another
 // [Secret]) is refused until the first is fenced. Ranks are dense: a newcomer gets
-// the lowest that is free, and nobody gets a rank before who had it is fenced. A
-// node keeps rank and epoch as long as it lives.
+// the lowest that is free, and nobody gets a rank before who had it is fenced, or, if it is
+// lasting, has been silent for as long. A node keeps rank and epoch as long as it lives.
 //
 // # A node at itself
 //
@@ -50,8 +50,14 @@
 // thus costs a node its workers; who prefers that they go on, and gives up that
 // [StateFenced] is true, says so when it registers ([Registration.Lasting]): such a node
 // only gives its locks back, and claims its rank and epoch from the next registry all the
-// same. Epochs of both kinds are told apart by their last bit, so that nothing has to be
-// remembered of those that are over.
+// same ([Registration.Lapsed]): it has them when that has settled, for the registry before may
+// have given the rank to another, which comes back first. Views have it at once. Epochs of both
+// kinds are told apart by their last bit, so that nothing has to be remembered of those that
+// are over.
+//
+// An instance may outlive its process, as one with a journal does: the next process has the
+// secret, and a greater [RegistrarOptions.Life]. What an earlier one says does not count any
+// more, and its locks are free.
 //
 // # A registry in place of another
 //

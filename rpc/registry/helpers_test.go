@@ -65,7 +65,7 @@ func (r *rig) register(m *Registration) *Ack {
 func (r *rig) join(ids ...string) (owners []Owner) {
 	r.t.Helper()
 	for _, id := range ids {
-		owners = append(owners, Owner{r.register(registrationOf(id)).Epoch, secretOf(id)})
+		owners = append(owners, Owner{Epoch: r.register(registrationOf(id)).Epoch, Secret: secretOf(id)})
 	}
 	return owners
 }

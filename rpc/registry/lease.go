@@ -58,6 +58,9 @@ func (r *Registry) Renew(now time.Duration, m *Renewal) error {
 	if err != nil {
 		return err
 	}
+	if m.Term != 0 && m.Term != r.opts.Term { // only a copy of its registration has come here
+		return refuse(Unknown, 0, "epoch %#x was confirmed by another registry", m.Owner.Epoch)
+	}
 	r.renew(n, m.Load)
 	return nil
 }
@@ -85,6 +88,8 @@ func (r *Registry) member(now time.Duration, o *Owner) (*member, error) {
 	r.advance(now)
 	n := r.byEpoch[o.Epoch]
 	switch {
+	case n != nil && n.secret.is(o.Secret) && o.Life < life(n.revision):
+		return nil, refuse(Twin, 0, "process %d of epoch %#x has been followed by %d", o.Life, o.Epoch, life(n.revision))
 	case n != nil && n.secret.is(o.Secret):
 		return n, nil
 	case n != nil:

@@ -36,10 +36,11 @@ type Registration struct {
 	Revision  uint64    `cbor:"3,keyasint"` // greater each time; what comes late, with a lower one, changes nothing
 	Endpoints Endpoints `cbor:"4,keyasint"`
 	Services  []Service `cbor:"5,keyasint,omitempty"`
-	Load      uint32    `cbor:"6,keyasint,omitempty"` // calls that wait
-	Claim     Claim     `cbor:"7,keyasint"`           // what it has been given before; zero: nothing
-	Held      []Held    `cbor:"8,keyasint,omitempty"` // all locks that it has
-	Lasting   bool      `cbor:"9,keyasint,omitempty"` // it goes on without a lease
+	Load      uint32    `cbor:"6,keyasint,omitempty"`  // calls that wait
+	Claim     Claim     `cbor:"7,keyasint"`            // what it has been given before; zero: nothing
+	Held      []Held    `cbor:"8,keyasint,omitempty"`  // all locks that it has
+	Lasting   bool      `cbor:"9,keyasint,omitempty"`  // it goes on without a lease
+	Lapsed    bool      `cbor:"10,keyasint,omitempty"` // it has none for what it claims
 }
 
 // Claim is what a node was given by this registry or the one before it.
@@ -76,6 +77,9 @@ func (m *Registration) check() error {
 	if m.Claim.Epoch != 0 && Lasting(m.Claim.Epoch) != m.Lasting {
 		return fmt.Errorf("epoch %#x is claimed, of another kind of node", m.Claim.Epoch)
 	}
+	if m.Lapsed && (m.Claim.Epoch == 0 || !m.Lasting) {
+		return errors.New("a lease has ended, and nothing is claimed, or workers must have ended with it")
+	}
 	if m.Claim.Rank >= MaxNodes {
 		return fmt.Errorf("rank %d is claimed, and there are at most %d", m.Claim.Rank, MaxNodes)
 	}
@@ -103,6 +107,7 @@ func (a *Ack) check() error {
 type Owner struct {
 	Epoch  uint64 `cbor:"1,keyasint"`
 	Secret Secret `cbor:"2,keyasint"`
+	Life   uint32 `cbor:"3,keyasint,omitempty"` // which process of the instance: see [RegistrarOptions.Life]
 }
 
 func (o *Owner) check() error {
@@ -116,6 +121,7 @@ func (o *Owner) check() error {
 type Renewal struct {
 	Owner Owner  `cbor:"1,keyasint"`
 	Load  uint32 `cbor:"2,keyasint,omitempty"`
+	Term  uint32 `cbor:"3,keyasint,omitempty"` // of the registry that has confirmed the node; 0: not said
 }
 
 func (m *Renewal) check() error { return m.Owner.check() }

@@ -139,7 +139,7 @@ func (r *Registrar) Step(now time.Duration) Action {
 		a.Register = r.registration()
 		r.claimed = a.Register.Held
 	} else {
-		a.Renew = &Renewal{Owner: r.owner(), Load: r.load}
+		a.Renew = &Renewal{Owner: r.owner(), Load: r.load, Term: uint32(term(r.ack.Version))}
 	}
 	return a
 }
@@ -167,15 +167,18 @@ func (r *Registrar) wake() time.Duration {
 func (r *Registrar) registration() *Registration {
 	m := &Registration{
 		ID: r.opts.ID, Secret: r.opts.Secret, Revision: r.attempt, Endpoints: r.endpoints,
-		Services: slices.Clone(r.services), Load: r.load, Held: slices.Clone(r.held), Lasting: r.opts.Lasting, Claim: r.claim,
+		Services: slices.Clone(r.services), Load: r.load, Held: slices.Clone(r.held), Lasting: r.opts.Lasting,
+		Claim: r.claim, Lapsed: r.claim.Epoch != 0,
 	}
 	if r.ack != nil {
-		m.Claim = Claim{Rank: r.ack.Rank, Epoch: r.ack.Epoch}
+		m.Claim, m.Lapsed = Claim{Rank: r.ack.Rank, Epoch: r.ack.Epoch}, false
 	}
 	return m
 }
 
-func (r *Registrar) owner() Owner { return Owner{Epoch: r.ack.Epoch, Secret: r.opts.Secret} }
+func (r *Registrar) owner() Owner {
+	return Owner{Epoch: r.ack.Epoch, Secret: r.opts.Secret, Life: r.opts.Life}
+}
 
 func (r *Registrar) fence(now time.Duration) {
 	r.enter(PhaseFenced, now)

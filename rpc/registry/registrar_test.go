@@ -79,7 +79,7 @@ func TestS1_05_ANodeRegistersAndRenews(t *testing.T) {
 	a.SetLoad(5)
 	for i := range 10 {
 		do = a.step()
-		if do.Renew == nil || do.Renew.Owner != (Owner{7<<32 + 3, secretOf("a")}) || do.Renew.Load != 5 {
+		if do.Renew == nil || do.Renew.Owner != (Owner{Epoch: 7<<32 + 3, Secret: secretOf("a")}) || do.Renew.Load != 5 {
 			t.Fatalf("%+v", do)
 		}
 		if want := began + time.Duration(i+1)*5*time.Second; a.now != want {
@@ -237,13 +237,13 @@ func TestALastingNodeClaimsWhatItHadUntilThatIsOver(t *testing.T) {
 	}
 	a.Revive(a.now, a.opts.Secret)
 	do = a.step()
-	if want := (Claim{3, 7<<32 + 4}); do.Register.Claim != want {
-		t.Errorf("it claims %v, not %v", do.Register.Claim, want)
+	if want := (Claim{3, 7<<32 + 4}); do.Register.Claim != want || !do.Register.Lapsed {
+		t.Errorf("it claims %v, not %v; lapsed: %v", do.Register.Claim, want, do.Register.Lapsed)
 	}
 	a.Failed(a.now, do.Attempt, errAway)
 	do = a.step()
 	a.Failed(a.now, do.Attempt, &Refusal{Code: Fenced, Text: "over"})
-	if do = a.step(); do.Fence || do.Register.Claim != (Claim{}) {
+	if do = a.step(); do.Fence || do.Register.Claim != (Claim{}) || do.Register.Lapsed {
 		t.Errorf("after it was refused: %+v", do)
 	}
 }
@@ -307,7 +307,7 @@ func TestARefusedChangeDoesNotCostTheLease(t *testing.T) {
 
 func TestANodeLeaves(t *testing.T) {
 	a := registered(t)
-	if o, has := a.Leave(a.now); !has || o != (Owner{7<<32 + 3, secretOf("a")}) {
+	if o, has := a.Leave(a.now); !has || o != (Owner{Epoch: 7<<32 + 3, Secret: secretOf("a")}) {
 		t.Errorf("%+v, %v", o, has)
 	}
 	if do := a.Step(a.now + time.Hour); do != (Action{Wake: Never}) || a.Condition().Phase != PhaseLeft {

@@ -56,6 +56,7 @@ type member struct {
 	digest   Digest
 	secret   Secret
 	revision uint64
+	lapsed   bool // while the registry settles, its rank may be another's
 	load     uint32
 	renewed  time.Duration
 	lease    fifo.Node[*member]
@@ -112,8 +113,14 @@ func (r *Registry) Register(now time.Duration, m *Registration) (*Ack, error) {
 	}
 	r.renew(n, m.Load)
 	if newer {
+		if m.Lapsed || life(m.Revision) > life(n.revision) { // whoever had asked for locks does not know any more
+			r.abandon(n)
+		}
 		n.revision = m.Revision
 		r.restore(n, m.Held)
+	}
+	if n.lapsed && r.settling {
+		return nil, refuse(Settling, min(r.settled()-r.now, r.opts.Lease.Renew), "rank %d is another's, if that comes back", n.node.Rank)
 	}
 	return &Ack{
 		Rank: n.node.Rank, Epoch: n.node.Epoch, Lease: r.opts.Lease,
@@ -131,7 +138,7 @@ func (r *Registry) admit(m *Registration) (*member, error) {
 		if c.Rank = r.freeRank(); c.Rank >= MaxNodes {
 			return nil, refuse(Full, r.opts.Lease.Fence, "there are %d nodes", MaxNodes)
 		}
-	} else if c.Epoch >= r.base || r.now >= r.settled() || r.byEpoch[c.Epoch] != nil || r.at(c.Rank) != nil {
+	} else if c.Epoch >= r.base || r.now >= r.settled() || r.byEpoch[c.Epoch] != nil || !r.yields(r.at(c.Rank), m) {
 		return nil, refuse(Fenced, 0, "epoch %#x of node %q with rank %d is over", c.Epoch, m.ID, c.Rank)
 	}
 	services, err := r.assign(nil, m.Services)
@@ -144,7 +151,7 @@ func (r *Registry) admit(m *Registration) (*member, error) {
 		c.Epoch = r.epoch
 		r.given++
 	}
-	n := &member{secret: m.Secret, open: map[uint64]*request{}}
+	n := &member{secret: m.Secret, lapsed: m.Lapsed, open: map[uint64]*request{}}
 	n.node = Node{ID: m.ID, Rank: c.Rank, Epoch: c.Epoch, Endpoints: m.Endpoints, Services: services}
 	n.lease.Value = n
 	r.byID[m.ID], r.byEpoch[c.Epoch] = n, n
@@ -153,6 +160,19 @@ func (r *Registry) admit(m *Registration) (*member, error) {
 	r.leases.PushBack(&n.lease)
 	r.publish(n)
 	return n, nil
+}
+
+// yields tells whether a rank is there for who claims it. A registry before may have given it
+// to another when its node's lease had lapsed: the other, which is the newer, has it then.
+func (r *Registry) yields(has *member, m *Registration) bool {
+	switch {
+	case has == nil:
+		return true
+	case !has.lapsed || m.Lapsed && m.Claim.Epoch < has.node.Epoch:
+		return false
+	}
+	r.end(has)
+	return true
 }
 
 // change makes what a node says now what everybody is told of it.
@@ -171,6 +191,9 @@ func (r *Registry) change(n *member, m *Registration) error {
 	r.publish(n)
 	return nil
 }
+
+// life is which process of an instance made a revision: see [RegistrarOptions.Life].
+func life(revision uint64) uint32 { return uint32(revision >> 32) }
 
 // publish makes a node as it is now part of all views.
 func (r *Registry) publish(n *member) {

@@ -18,7 +18,7 @@ func TestNodesKeepRankAndEpochOverARestart(t *testing.T) {
 	b := r.register(registrationOf("b", Service{Name: "infer"}))
 	r.wait(time.Minute)
 	r = r.successor()
-	refusal(t, nil, r.Renew(r.now, &Renewal{Owner: Owner{a.Epoch, secretOf("a")}}), Unknown)
+	refusal(t, nil, r.Renew(r.now, &Renewal{Owner: Owner{Epoch: a.Epoch, Secret: secretOf("a")}}), Unknown)
 	if s := r.State(r.now, b.Epoch); s != StateUnknown {
 		t.Errorf("b is %v before it can have come back", s)
 	}
@@ -31,13 +31,13 @@ func TestNodesKeepRankAndEpochOverARestart(t *testing.T) {
 		t.Errorf("a newcomer may come after %v", no.Retry)
 	}
 	r.wait(19 * time.Second)
-	r.renew(Owner{b.Epoch, secretOf("b")})
+	r.renew(Owner{Epoch: b.Epoch, Secret: secretOf("b")})
 	r.wait(time.Second)
 	if s := r.State(r.now, a.Epoch); s != StateFenced {
 		t.Errorf("a has not come back, and is %v", s)
 	}
 	r.refused(claimOf("a", a), Fenced)
-	refusal(t, nil, r.Renew(r.now, &Renewal{Owner: Owner{a.Epoch, secretOf("a")}}), Fenced)
+	refusal(t, nil, r.Renew(r.now, &Renewal{Owner: Owner{Epoch: a.Epoch, Secret: secretOf("a")}}), Fenced)
 	if ack := r.register(registrationOf("new")); ack.Rank != 0 || ack.Epoch != 8<<32+1 {
 		t.Errorf("the newcomer has %+v", ack)
 	}
@@ -68,11 +68,122 @@ func TestAClaimOfWhatIsNotFreeIsFenced(t *testing.T) {
 	next.refused(thief, Fenced) // the epoch is a's
 }
 
+// TestALapsedClaimGivesWayToTheRanksNextOwner: a lasting node claims what it had although its
+// lease is over, and the registry before may have given its rank to another since.
+func TestALapsedClaimGivesWayToTheRanksNextOwner(t *testing.T) {
+	r := newRig(t, Options{})
+	lasting := registrationOf("a")
+	lasting.Lasting = true
+	a := r.register(lasting)
+	r.wait(time.Minute) // nothing is heard of a
+	b := r.register(registrationOf("b"))
+	if b.Rank != a.Rank {
+		t.Fatalf("b has rank %d, a had %d", b.Rank, a.Rank)
+	}
+	again := claimOf("a", a)
+	again.Lasting, again.Lapsed = true, true
+	r = r.successor()
+	if no := r.refused(again, Settling); no.Retry != DefaultLease().Renew {
+		t.Errorf("it is to ask again in %v", no.Retry)
+	}
+	if all := r.Instances(r.now); len(all) != 1 || all[0].Epoch != a.Epoch {
+		t.Errorf("while nobody else has come back there is %+v", all)
+	}
+	if ack := r.register(claimOf("b", b)); ack.Rank != b.Rank || ack.Epoch != b.Epoch {
+		t.Errorf("b has %+v, and had %+v", ack, b)
+	}
+	r.refused(again, Fenced)
+
+	r = r.successor()
+	r.refused(again, Settling)
+	r.wait(DefaultLease().Fence - 1)
+	r.refused(again, Settling)
+	r.wait(1)
+	again.Revision++
+	if ack := r.register(again); ack.Rank != a.Rank || ack.Epoch != a.Epoch {
+		t.Errorf("b is not there any more, and a has %+v, and had %+v", ack, a)
+	}
+}
+
+func TestOfTwoLapsedClaimsTheNewerOneCounts(t *testing.T) {
+	r := newRig(t, Options{})
+	claim := func(id string, epoch uint64) *Registration {
+		m := registrationOf(id)
+		m.Claim, m.Lasting, m.Lapsed = Claim{Rank: 3, Epoch: epoch}, true, true
+		return m
+	}
+	r = r.successor()
+	r.refused(claim("a", 7<<32+4), Settling)
+	r.refused(claim("b", 7<<32+6), Settling)
+	r.refused(claim("a", 7<<32+4), Fenced)
+	if at := r.at(3); at == nil || at.node.ID != "b" {
+		t.Errorf("rank 3 has %+v", at)
+	}
+	fencing := registrationOf("c")
+	fencing.Claim, fencing.Lapsed = Claim{Epoch: 7<<32 + 1}, true
+	r.refused(fencing, Malformed)
+}
+
+// TestWhoDoesNotKnowOfItsLocksHasNone: a lasting node whose lease has lapsed, and an instance
+// that goes on in another process.
+func TestWhoDoesNotKnowOfItsLocksHasNone(t *testing.T) {
+	for name, forget := range map[string]func(*Registration, *Ack){
+		"the lease has lapsed":   func(m *Registration, a *Ack) { m.Claim, m.Lapsed = Claim{a.Rank, a.Epoch}, true },
+		"the process is another": func(m *Registration, _ *Ack) { m.Revision = 1<<32 + 1 },
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t, Options{})
+			m := registrationOf("a")
+			m.Lasting = true
+			a, other := r.register(m), r.join("b")[0]
+			r.lock("x", Owner{Epoch: a.Epoch, Secret: m.Secret}, 1)
+			r.ask("x", other, 1)
+			m.Revision++
+			forget(m, a)
+			r.register(m)
+			if news := r.News(r.now); len(news) != 1 || news[0].Epoch != other.Epoch || news[0].Progress != Granted {
+				t.Errorf("news: %+v", news)
+			}
+		})
+	}
+}
+
+// TestAnEarlierProcessHasNoSay: what it sent last comes when the next one is registered already.
+func TestAnEarlierProcessHasNoSay(t *testing.T) {
+	r := newRig(t, Options{})
+	m := registrationOf("a")
+	was := Owner{Epoch: r.register(m).Epoch, Secret: m.Secret}
+	m.Revision = 2<<32 + 1
+	now := Owner{Epoch: r.register(m).Epoch, Secret: m.Secret, Life: 2}
+	refusal(t, nil, r.Deregister(r.now, &was), Twin)
+	refusal(t, nil, r.Renew(r.now, &Renewal{Owner: was}), Twin)
+	_, err := r.Lock(r.now, &Request{Owner: was, Number: 1, Name: "x"})
+	refusal(t, nil, err, Twin)
+	r.renew(now)
+	if now.Epoch != was.Epoch {
+		t.Errorf("epoch %#x became %#x", was.Epoch, now.Epoch)
+	}
+}
+
+// TestACopyOfARegistrationIsNone: it came to the next registry, but its node has heard the first
+// one's answer, and could not tell that registry's grants from those of the one that is lost.
+func TestACopyOfARegistrationIsNone(t *testing.T) {
+	r := newRig(t, Options{})
+	a := r.register(registrationOf("a"))
+	m := &Renewal{Owner: Owner{Epoch: a.Epoch, Secret: secretOf("a")}, Term: uint32(term(a.Version))}
+	if err := r.Renew(r.now, m); err != nil {
+		t.Fatal(err)
+	}
+	r = r.successor()
+	r.register(claimOf("a", a))
+	refusal(t, nil, r.Renew(r.now, m), Unknown)
+}
+
 func TestALockOutlivesTheRegistry(t *testing.T) {
 	r := newRig(t, Options{})
 	a, b := r.register(registrationOf("a")), r.register(registrationOf("b"))
 	r.join("c")
-	owner := func(id string, ack *Ack) Owner { return Owner{ack.Epoch, secretOf(id)} }
+	owner := func(id string, ack *Ack) Owner { return Owner{Epoch: ack.Epoch, Secret: secretOf(id)} }
 	held := r.lock("x", owner("a", a), 4)
 	r = r.successor()
 	r.register(claimOf("b", b))
@@ -102,12 +213,12 @@ func TestALockOutlivesTheRegistry(t *testing.T) {
 func TestALockThatIsNotClaimedIsFreeWhenTheRegistryHasSettled(t *testing.T) {
 	r := newRig(t, Options{})
 	a, b := r.register(registrationOf("a")), r.register(registrationOf("b"))
-	r.lock("x", Owner{a.Epoch, secretOf("a")}, 1)
+	r.lock("x", Owner{Epoch: a.Epoch, Secret: secretOf("a")}, 1)
 	r = r.successor()
 	r.register(claimOf("b", b))
-	r.ask("x", Owner{b.Epoch, secretOf("b")}, 1)
+	r.ask("x", Owner{Epoch: b.Epoch, Secret: secretOf("b")}, 1)
 	r.wait(10 * time.Second)
-	r.renew(Owner{b.Epoch, secretOf("b")})
+	r.renew(Owner{Epoch: b.Epoch, Secret: secretOf("b")})
 	if next := r.Advance(r.now); next != r.now+10*time.Second {
 		t.Errorf("to be called in %v", next-r.now)
 	}
@@ -124,7 +235,7 @@ func TestALockThatIsNotClaimedIsFreeWhenTheRegistryHasSettled(t *testing.T) {
 func TestALockThatWasGivenBackIsNotKept(t *testing.T) {
 	r := newRig(t, Options{})
 	a := r.register(registrationOf("a"))
-	held := r.lock("x", Owner{a.Epoch, secretOf("a")}, 1)
+	held := r.lock("x", Owner{Epoch: a.Epoch, Secret: secretOf("a")}, 1)
 	r = r.successor()
 	old := claimOf("a", a, Held{"x", 1, held.Token})
 	r.register(old)

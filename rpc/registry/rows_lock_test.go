@@ -204,9 +204,9 @@ func TestBadRequests(t *testing.T) {
 	}
 	out, err := r.Lock(r.now, &Request{Owner: o, Number: 2, Name: "b"})
 	refusal(t, out, err, Malformed)
-	out, err = r.Lock(r.now, &Request{Owner: Owner{o.Epoch + 1, o.Secret}, Number: 2, Name: "b"})
+	out, err = r.Lock(r.now, &Request{Owner: Owner{Epoch: o.Epoch + 1, Secret: o.Secret}, Number: 2, Name: "b"})
 	refusal(t, out, err, Unknown)
-	refusal(t, nil, r.Release(r.now, &Request{Owner: Owner{o.Epoch, Secret{}}, Number: 2}), Twin)
+	refusal(t, nil, r.Release(r.now, &Request{Owner: Owner{Epoch: o.Epoch}, Number: 2}), Twin)
 	for i := range uint64(maxOpen - 2) {
 		r.ask("x", o, i+10)
 	}

@@ -73,7 +73,7 @@ func TestS1_14_ATwinWaitsForTheFirst(t *testing.T) {
 	if no.Retry != 17*time.Second {
 		t.Errorf("it may come back after %v, want 17 s", no.Retry)
 	}
-	refusal(t, nil, r.Renew(r.now, &Renewal{Owner: Owner{first.Epoch, twin.Secret}}), Twin)
+	refusal(t, nil, r.Renew(r.now, &Renewal{Owner: Owner{Epoch: first.Epoch, Secret: twin.Secret}}), Twin)
 	r.wait(no.Retry)
 	ack := r.register(twin)
 	if ack.Rank != 0 || ack.Epoch <= first.Epoch {
@@ -213,7 +213,7 @@ func TestS1_36_AutomaticIDsStayAndAreNotUsedAgain(t *testing.T) {
 	same(t, "ids after a change by one who has not heard of them", r.register(m).Services, before)
 	m.Revision, m.Services = 3, []Service{{Name: "infer"}, before[1]}
 	same(t, "ids after one server has gone", r.register(m).Services, before[1:])
-	if err := r.Deregister(r.now, &Owner{7<<32 + 1, secretOf("a")}); err != nil {
+	if err := r.Deregister(r.now, &Owner{Epoch: 7<<32 + 1, Secret: secretOf("a")}); err != nil {
 		t.Fatal(err)
 	}
 	if again := r.register(registrationOf("b", Service{Name: "infer"})).Services[0]; again.ID <= before[2].ID {

@@ -56,7 +56,7 @@ func newWorld(t *testing.T, seed uint64, nodes int) *world {
 	}
 	w.start(w.one(2))
 	for i := range nodes {
-		w.nodes = append(w.nodes, w.newNode(fmt.Sprintf("node-%d", i)))
+		w.nodes = append(w.nodes, w.newNode(fmt.Sprintf("node-%d", i), i == 1 || i > 1 && w.one(2)))
 	}
 	return w
 }
@@ -192,7 +192,7 @@ func (w *world) harm() {
 
 // twin registers another instance of a node. If it may, it is gone at once.
 func (w *world) twin(n *simNode) {
-	m := &Registration{ID: n.id, Secret: w.secret(), Revision: 1}
+	m := &Registration{ID: n.id, Secret: w.secret(), Revision: 1, Lasting: n.lasting}
 	w.carry(n, func(r *Registry) func() {
 		if ack, err := r.Register(w.now, m); err == nil {
 			w.noteEpoch(ack.Epoch, m)
@@ -208,8 +208,12 @@ func (w *world) secret() (s Secret) {
 	return s
 }
 
-// noteEpoch checks that no two instances ever have the same epoch.
+// noteEpoch checks that no two instances ever have the same epoch, and that it says of
+// which kind they are.
 func (w *world) noteEpoch(epoch uint64, m *Registration) {
+	if Lasting(epoch) != m.Lasting || m.Lasting != (epoch%2 == 0) {
+		w.fatalf("epoch %#x was given to %s, lasting: %v", epoch, m.ID, m.Lasting)
+	}
 	who := fmt.Sprintf("%s %x", m.ID, m.Secret)
 	if was := w.given[epoch]; was != "" && was != who {
 		w.fatalf("epoch %#x was given to %s, and to %s", epoch, was, who)
@@ -250,6 +254,8 @@ func (w *world) look() {
 			continue // those that are over are many, and change little
 		}
 		switch s := w.reg.State(w.now, epoch); {
+		case s == StateFenced && Lasting(epoch):
+			w.fatalf("epoch %#x is said to have ended, and is of a lasting node", epoch)
 		case s == StateFenced && epochs[epoch] != nil:
 			w.fatalf("epoch %#x of %s is fenced, and it does not know", epoch, epochs[epoch].id)
 		case s == StateFenced:

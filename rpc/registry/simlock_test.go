@@ -132,16 +132,46 @@ func TestWhateverHappens(t *testing.T) {
 		w.harm()
 		w.run(5 * time.Minute)
 		w.rest()
+		w.outage()
 		for k, v := range w.did {
 			did[k] += v
 		}
 	}
 	t.Logf("%d seeds, from %d on: %v", seeds, from, did)
-	for _, what := range []string{"registry lost", "crash", "freeze", "fenced itself", "gap", "lock had"} {
+	for _, what := range []string{
+		"registry lost", "crash", "freeze", "fenced itself", "went on without a lease", "gap", "lock had", "outage",
+	} {
 		if did[what] == 0 && !testing.Short() {
 			t.Errorf("it never happened: %s", what)
 		}
 	}
+}
+
+// outage takes the registry away for longer than a lease: lasting nodes come back as what they
+// were, and nobody is told that they are gone; the others are newcomers.
+func (w *world) outage() {
+	w.did["outage"]++
+	before := map[*simNode]Claim{}
+	for _, n := range w.nodes {
+		before[n] = n.registrar.Condition().Claim
+	}
+	w.reg = nil
+	w.after(20*time.Second+w.upTo(time.Minute), func() { w.start(false) })
+	for over := w.now + 3*time.Minute; w.now < over; w.run(w.now + time.Second) {
+		for _, n := range w.nodes {
+			for of, claim := range before {
+				if at, err := n.view.Rank(claim.Rank); of.lasting && (err != nil || at.Epoch != claim.Epoch) {
+					w.fatalf("%s does not see %s any more: %v", n.id, of.id, err)
+				}
+			}
+		}
+	}
+	for n, claim := range before {
+		if now := n.registrar.Condition().Claim; (now == claim) != n.lasting {
+			w.fatalf("%s is %+v, and was %+v; lasting: %v", n.id, now, claim, n.lasting)
+		}
+	}
+	w.rest()
 }
 
 // rest ends all harm, and checks that everybody is registered, sees the same, and

@@ -11,6 +11,8 @@ import (
 type simNode struct {
 	w         *world
 	id        string
+	lasting   bool
+	secret    Secret  // of the instance, which may outlive its process
 	life      int     // number of the process
 	rate      float64 // of its clock
 	frozen    time.Duration
@@ -28,24 +30,29 @@ type simNode struct {
 	turns  int
 }
 
-func (w *world) newNode(id string) *simNode {
-	n := &simNode{w: w, id: id, rate: 0.95 + 0.1*w.rng.Float64()}
+func (w *world) newNode(id string, lasting bool) *simNode {
+	n := &simNode{w: w, id: id, lasting: lasting, rate: 0.95 + 0.1*w.rng.Float64()}
 	n.start()
 	return n
 }
 
-// start is the start of a process.
+// start is the start of a process: of the same instance as the one before, or of another.
 func (n *simNode) start() {
 	w := n.w
 	n.life++
 	n.view, n.told, n.sent = NewView(), nil, 0
 	n.forget()
+	n.number = uint64(n.life) << 32
+	if n.life == 1 || w.one(2) {
+		n.secret = w.secret()
+	}
 	services := []Service{{Name: "infer"}}
 	if w.one(2) {
 		services = append(services, Service{Name: "train", ID: uint64(n.id[5])})
 	}
-	r, err := NewRegistrar(n.clock(), RegistrarOptions{ID: n.id, Secret: w.secret(), Random: w.rng.Float64},
-		Endpoints{TCP: fmt.Sprintf("[::1]:%d", w.rng.IntN(1<<16)), Boot: "boot"}, services)
+	r, err := NewRegistrar(n.clock(), RegistrarOptions{
+		ID: n.id, Secret: n.secret, Life: uint32(n.life), Lasting: n.lasting, Random: w.rng.Float64,
+	}, Endpoints{TCP: fmt.Sprintf("[::1]:%d", w.rng.IntN(1<<16)), Boot: "boot"}, services)
 	if err != nil {
 		w.fatalf("%v", err)
 	}
@@ -137,11 +144,20 @@ func (n *simNode) step() {
 		return func() { n.registrar.Failed(n.clock(), a.Attempt, err) }
 	}
 	switch {
+	case a.Fence && n.lasting: // only its locks end
+		w.did["went on without a lease"]++
+		n.forget()
+		n.registrar.Revive(n.clock(), n.secret)
+		n.step()
+		return
 	case a.Fence:
 		w.did["fenced itself"]++
 		n.forget()
 		w.after(w.upTo(5*time.Second), func() {
-			n.hear(life, func() { n.registrar.Revive(n.clock(), w.secret()) })
+			n.hear(life, func() {
+				n.secret = w.secret()
+				n.registrar.Revive(n.clock(), n.secret)
+			})
 		})
 	case a.Register != nil:
 		m := recode(w, a.Register)

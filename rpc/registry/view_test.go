@@ -230,7 +230,7 @@ func TestS3_05_AViewIsOfUseWithoutARegistry(t *testing.T) {
 		t.Fatalf("%+v", all)
 	}
 	r.wait(19 * time.Second)
-	r.renew(Owner{b.Epoch, secretOf("b")})
+	r.renew(Owner{Epoch: b.Epoch, Secret: secretOf("b")})
 	r.wait(time.Second)
 	r.Advance(r.now)
 	r.follow(v)
@@ -268,7 +268,7 @@ func TestRanksAndIDsMayChangeHandsInOneUpdate(t *testing.T) {
 		}
 		r.follow(v)
 		for _, n := range r.Instances(r.now) {
-			if err := r.Deregister(r.now, &Owner{n.Epoch, secretOf(n.ID)}); err != nil {
+			if err := r.Deregister(r.now, &Owner{Epoch: n.Epoch, Secret: secretOf(n.ID)}); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -129,12 +129,17 @@
 // not because a process was stopped. A machine that is stopped is another matter, if
 // its clock stops with it.
 //
+// A call starts when Start says so. Its handler's first instruction may come later than
+// the deadline, if its process has to wait for a processor: it can see that by then.
+//
 // # What a shell must do
 //
 //   - Carry demands and effects out in their order; those after an Append when that
 //     is as durable as it wants. Append and Interrupt are carried out at once.
 //   - Number connections upwards, on both sides, and use no number twice.
 //   - Say Unsent only of what no byte has left of.
+//   - Look at the clock once where a caller's deadline is put on it: a thread that is
+//     stopped between two looks makes it late.
 //   - Check what it decodes: a Message has a Greeting where its kind wants one.
 //   - Restore a Domain only when the workers of its last life have ended; give it
 //     all whole records of its journal, or another identity and none of them.

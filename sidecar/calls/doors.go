@@ -25,7 +25,11 @@ func (s *Server) openPorts() (err error) {
 		return nil
 	}
 	if !s.opts.NoGRPC {
-		if s.grpc, err = grpcdoor.New(s.core, grpcdoor.Options{Lease: lease, MaxOpen: open}); err != nil {
+		o := grpcdoor.Options{Lease: lease, MaxOpen: open}
+		if s.opts.Token != nil {
+			o.Admit = func(_ context.Context, token []byte) error { return s.opts.Token(token) }
+		}
+		if s.grpc, err = grpcdoor.New(s.core, o); err != nil {
 			return err //nolint:wrapcheck // New does
 		}
 		s.grpc.SetServing(false) // until a worker is ready

@@ -31,6 +31,9 @@ type Network struct {
 	TLS        bool     // of a client, although none of the files is said
 	ServerName string   // of a client: what a server's certificate must be for; empty: the host that is dialled
 
+	Token        TokenFile // of connections of calls
+	TrackerToken TokenFile // of those to a tracker's registry
+
 	set *flag.FlagSet
 }
 
@@ -38,7 +41,7 @@ type Network struct {
 const envPrefix = "RPCPOOL_"
 
 // register adds the flags of both sides.
-func (n *Network) register(connect time.Duration, dialled, bind, ca, cert string) {
+func (n *Network) register(connect time.Duration, dialled, bind, ca, cert, token string) {
 	n.set = flag.NewFlagSet("network", flag.ContinueOnError)
 	n.set.DurationVar(&n.TCP.KeepAlive, "tcp-keepalive-time", 10*time.Second, "TCP: silence after which the kernel asks whether the peer is still there")
 	n.set.DurationVar(&n.TCP.Interval, "tcp-keepalive-interval", 5*time.Second, "TCP: time between two such probes")
@@ -49,6 +52,9 @@ func (n *Network) register(connect time.Duration, dialled, bind, ca, cert string
 	n.set.StringVar(&n.Files.CA, "tls-ca", "", ca)
 	n.set.StringVar(&n.Files.Cert, "tls-cert", "", cert)
 	n.set.StringVar(&n.Files.Key, "tls-key", "", "`FILE` with the key of --tls-cert, in PEM")
+	n.Token.Flag, n.TrackerToken.Flag = "--token-file", "--tracker-token-file"
+	n.set.StringVar(&n.Token.Path, "token-file", "", token)
+	n.set.StringVar(&n.TrackerToken.Path, "tracker-token-file", "", "`FILE` whose first line is the token for the tracker's registry; it is read again when it changes; empty: none")
 	n.set.StringVar(&n.Tracker.CA, "tracker-tls-ca", "", "`FILE` with certificates, in PEM: the tracker's registry must have one of these authorities; empty: no TLS to it")
 	n.set.StringVar(&n.Tracker.Cert, "tracker-tls-cert", "", "`FILE` with the certificate for a registry that wants one, in PEM; empty: none")
 	n.set.StringVar(&n.Tracker.Key, "tracker-tls-key", "", "`FILE` with the key of --tracker-tls-cert, in PEM")
@@ -58,7 +64,8 @@ func (n *Network) register(connect time.Duration, dialled, bind, ca, cert string
 func (n *Network) RegisterServer(flags *flag.FlagSet) {
 	n.register(connectRegistry, "the tracker", "`ADDRESS` of this machine from which the tracker is dialled; empty: any",
 		"`FILE` with certificates, in PEM: clients over TCP must have one of these authorities; empty: any client may connect",
-		"`FILE` with this server's certificate, in PEM: clients over TCP must speak TLS; it is read again when it changes; empty: no TLS")
+		"`FILE` with this server's certificate, in PEM: clients over TCP must speak TLS; it is read again when it changes; empty: no TLS",
+		"`FILE` with tokens, one a line: clients must present one of them; it is read again when it changes; empty: any client may connect")
 	n.addTo(flags)
 }
 
@@ -66,7 +73,8 @@ func (n *Network) RegisterServer(flags *flag.FlagSet) {
 func (n *Network) RegisterClient(flags *flag.FlagSet) {
 	n.register(connectServer, "a server", "`ADDRESS` of this machine from which servers are dialled; empty: any",
 		"`FILE` with certificates, in PEM: a server over TCP must have one of these authorities; empty: this machine's",
-		"`FILE` with this client's certificate, in PEM, for servers that want one; empty: none")
+		"`FILE` with this client's certificate, in PEM, for servers that want one; empty: none",
+		"`FILE` whose first line is the token for servers that want one; empty: none")
 	n.set.BoolVar(&n.TLS, "tls", false, "speak TLS over TCP, also if none of the other --tls flags is there")
 	n.set.StringVar(&n.ServerName, "tls-server-name", "", "`NAME` that a server's certificate must be for; empty: the host that is dialled")
 	n.addTo(flags)
@@ -112,7 +120,7 @@ func (n *Network) check() error {
 	if _, err := netip.ParseAddr(n.Bind); n.Bind != "" && err != nil {
 		return fmt.Errorf("--bind: %q is not an address", n.Bind)
 	}
-	return errors.Join(n.Files.check(), n.Tracker.check())
+	return errors.Join(n.Files.check(), n.Tracker.check(), n.Token.check(), n.TrackerToken.check())
 }
 
 // orNegative keeps zero, which nobody wants to say, from meaning the default.
@@ -145,6 +153,7 @@ func (n *Network) plain() rpc.ClientOptions {
 // Registry are the options of a client of a tracker's registry.
 func (n *Network) Registry() (o rpc.ClientOptions, err error) {
 	o = n.plain()
+	o.Token = n.TrackerToken.Present
 	if n.Tracker.CA != "" || n.Tracker.Cert != "" {
 		o.TLS, err = n.Tracker.client("")
 	}
@@ -154,6 +163,7 @@ func (n *Network) Registry() (o rpc.ClientOptions, err error) {
 // Client are the options of a client of servers.
 func (n *Network) Client() (o rpc.ClientOptions, err error) {
 	o = n.plain()
+	o.Token = n.Token.Present
 	if n.TLS || n.Files.CA != "" || n.Files.Cert != "" || n.ServerName != "" {
 		o.TLS, err = n.Files.client(n.ServerName)
 	}
@@ -168,6 +178,9 @@ func (f *Flags) completeNetwork(o *Options) (err error) {
 		return err
 	}
 	o.TCP = f.network.TCP
-	o.TLS, err = f.network.Files.Server()
+	if o.TLS, err = f.network.Files.Server(); err != nil {
+		return err
+	}
+	o.Token, err = f.network.Token.Demand()
 	return err
 }

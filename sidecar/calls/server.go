@@ -86,12 +86,24 @@ func (s *Server) build() (err error) {
 	}
 	offer := frame.HelloAck{Codecs: codecs.Mask(), Lease: lease, MaxDeadline: frame.DeadlineOf(o.MaxTimeout), MaxOpen: open}
 	s.conns, err = conn.NewServer(conn.ServerOptions{
-		Handler: server.NewDoor(s.core), Conn: conn.Options{TCP: o.TCP}, Admit: func(h *frame.Hello) frame.HelloAck { return frame.Answer(h, offer) },
+		Handler: server.NewDoor(s.core), Conn: conn.Options{TCP: o.TCP}, Admit: s.admit(offer),
 	})
 	if err != nil {
 		return err //nolint:wrapcheck // New does
 	}
 	return s.openPorts()
+}
+
+// admit decides about native clients.
+func (s *Server) admit(offer frame.HelloAck) conn.Admit {
+	return func(h *frame.Hello) frame.HelloAck {
+		if s.opts.Token != nil {
+			if err := s.opts.Token(h.Token); err != nil {
+				return frame.HelloAck{Version: frame.MaxVersion, Reason: frame.ReasonUnauthorised, Text: []byte(err.Error())}
+			}
+		}
+		return frame.Answer(h, offer)
+	}
 }
 
 // openJournal gives the core a journal, and bounds what it keeps by what fits into it.
