@@ -11,13 +11,9 @@ import (
 	"testing/synctest"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"rpcpool.dev/rpc/rdma/fakeverbs"
 	"rpcpool.dev/rpc/rdma/verbs"
 )
-
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func TestPullMovesTheBytesAndNoOthers(t *testing.T) {
 	for _, n := range []uint64{0, 1, MostInline, MostInline + 1, 2 * chunk, 2*chunk + 1, 40*chunk + 17, size} {
