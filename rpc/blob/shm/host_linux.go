@@ -38,7 +38,8 @@ type Host struct {
 	stop  chan struct{}
 	tasks sync.WaitGroup
 
-	copying sync.RWMutex // Close waits until nobody copies
+	copying  sync.RWMutex   // Close waits until nobody copies
+	borrowed sync.WaitGroup // and until nobody has a Range
 
 	mu       sync.Mutex
 	table    *blob.Table
@@ -69,8 +70,8 @@ func NewHost(o Options) *Host {
 	return h
 }
 
-// Close ends all connections and gives the memory back. Peers keep what they have
-// mapped until they let it go.
+// Close ends all connections, waits until every [Range] is released, and gives the
+// memory back. Peers keep what they have mapped until they let it go.
 func (h *Host) Close() error {
 	h.mu.Lock()
 	if h.closed {
@@ -84,6 +85,7 @@ func (h *Host) Close() error {
 	h.mu.Unlock()
 	close(h.stop)
 	h.tasks.Wait()
+	h.borrowed.Wait()
 	h.copying.Lock()
 	defer h.copying.Unlock()
 	h.mu.Lock()
