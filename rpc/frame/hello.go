@@ -26,8 +26,8 @@ const (
 // Features is a set of abilities.
 type Features uint64
 
-// Features. Those after FeatureStreams are reserved: their place is kept, and
-// no peer of this version has them.
+// Features. Blobs, shared memory and RDMA are reserved: their place is kept, and no
+// peer of this version has them.
 const (
 	FeatureCRC         Features = 1 << iota // checksums may be asked for
 	FeatureStreams                          // calls and replies of several messages
@@ -35,6 +35,9 @@ const (
 	FeatureBlobs
 	FeatureSharedMemory
 	FeatureRDMA
+	// FeatureBulk: the server has bulk connections. If a client requires it, this is one:
+	// after the handshake nothing but the bytes of blobs, and what they need, goes over it.
+	FeatureBulk
 )
 
 // Limits is what a peer takes from the other.

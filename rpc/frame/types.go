@@ -5,7 +5,7 @@ import "fmt"
 // Type is what a frame is. The numbers are part of the wire.
 type Type uint8
 
-// Types of frames. The blob types are reserved for [FeatureBlobs].
+// Types of frames. The blob types are of bulk connections: [FeatureBulk].
 const (
 	typeZero       Type = iota
 	TypeHello           // client's half of the handshake: [Hello]
@@ -30,11 +30,10 @@ const (
 	TypeRenew           // renews the session's lease
 	TypeRenewed         // the answer: [Renewed]
 	TypeItems           // limit of a stream: [Credit]
-	TypeBlobOffer
-	TypeBlobGrant
-	TypeBlobReady
-	TypeBlobRelease
-	TypeBlobRenew
+	TypeBlobAsk         // asks for something; seq numbers what is asked for
+	TypeBlobAnswer      // the answer
+	TypeBlobData        // bytes of a blob
+	TypeBlobReady       // no more bytes come, and their checksum; or that they have come
 	types
 )
 
@@ -69,6 +68,9 @@ const (
 const (
 	// MaxControlBody is the longest body of a control frame of a call, in bytes.
 	MaxControlBody = 4096
+
+	blobFixed      = 104 // of what package rpc/blob/remote says
+	blobReadyFixed = 16
 	anyLength      = -1
 )
 
@@ -88,33 +90,32 @@ const (
 )
 
 var shapes = [types]shape{
-	TypeHello:       {"HELLO", always, false, false, helloFixed, MaxHello},
-	TypeHelloAck:    {"HELLO_ACK", always, false, false, helloAckFixed, MaxHello},
-	TypeBind:        {"BIND", always, false, true, 1, MaxMethodName},
-	TypeCall:        {"CALL", message | FlagOneWay | FlagIdempotent, true, true, 0, anyLength},
-	TypeChunk:       {"CHUNK", always | FlagMore, true, true, 1, anyLength},
-	TypeReply:       {"REPLY", message, true, true, 0, anyLength},
-	TypeError:       {"ERROR", always, true, true, failureFixed, anyLength},
-	TypeStarted:     {"STARTED", always, false, true, 0, 0},
-	TypeInProgress:  {"IN_PROGRESS", always, false, true, 0, 0},
-	TypeCancel:      {"CANCEL", always, false, true, 0, 0},
-	TypeOpen:        {"OPEN", always, false, false, openFixed, openFixed + maxFence - fenceFixed},
-	TypeWelcome:     {"WELCOME", always, false, false, welcomeLen, welcomeLen},
-	TypeFence:       {"FENCE", always, false, false, fenceFixed, maxFence},
-	TypeAck:         {"ACK", always, false, false, 0, 0},
-	TypeRenew:       {"RENEW", always, false, false, 0, 0},
-	TypeRenewed:     {"RENEWED", always, false, false, renewedLen, renewedLen},
-	TypeItems:       {"ITEMS", always, false, true, creditLen, creditLen},
-	TypeBye:         {"BYE", always, false, false, 0, 0},
-	TypeCredit:      {"CREDIT", always, false, false, creditLen, creditLen},
-	TypePing:        {"PING", always, false, false, 0, 0},
-	TypePong:        {"PONG", always, false, false, 0, 0},
-	TypeGoAway:      {"GOAWAY", always, false, false, goAwayFixed, goAwayFixed + maxText},
-	TypeBlobOffer:   {"BLOB_OFFER", always, false, false, 0, MaxControlBody},
-	TypeBlobGrant:   {"BLOB_GRANT", always, false, false, 0, MaxControlBody},
-	TypeBlobReady:   {"BLOB_READY", always, false, false, 0, MaxControlBody},
-	TypeBlobRelease: {"BLOB_RELEASE", always, false, false, 0, MaxControlBody},
-	TypeBlobRenew:   {"BLOB_RENEW", always, false, false, 0, MaxControlBody},
+	TypeHello:      {"HELLO", always, false, false, helloFixed, MaxHello},
+	TypeHelloAck:   {"HELLO_ACK", always, false, false, helloAckFixed, MaxHello},
+	TypeBind:       {"BIND", always, false, true, 1, MaxMethodName},
+	TypeCall:       {"CALL", message | FlagOneWay | FlagIdempotent, true, true, 0, anyLength},
+	TypeChunk:      {"CHUNK", always | FlagMore, true, true, 1, anyLength},
+	TypeReply:      {"REPLY", message, true, true, 0, anyLength},
+	TypeError:      {"ERROR", always, true, true, failureFixed, anyLength},
+	TypeStarted:    {"STARTED", always, false, true, 0, 0},
+	TypeInProgress: {"IN_PROGRESS", always, false, true, 0, 0},
+	TypeCancel:     {"CANCEL", always, false, true, 0, 0},
+	TypeOpen:       {"OPEN", always, false, false, openFixed, openFixed + maxFence - fenceFixed},
+	TypeWelcome:    {"WELCOME", always, false, false, welcomeLen, welcomeLen},
+	TypeFence:      {"FENCE", always, false, false, fenceFixed, maxFence},
+	TypeAck:        {"ACK", always, false, false, 0, 0},
+	TypeRenew:      {"RENEW", always, false, false, 0, 0},
+	TypeRenewed:    {"RENEWED", always, false, false, renewedLen, renewedLen},
+	TypeItems:      {"ITEMS", always, false, true, creditLen, creditLen},
+	TypeBye:        {"BYE", always, false, false, 0, 0},
+	TypeCredit:     {"CREDIT", always, false, false, creditLen, creditLen},
+	TypePing:       {"PING", always, false, false, 0, 0},
+	TypePong:       {"PONG", always, false, false, 0, 0},
+	TypeGoAway:     {"GOAWAY", always, false, false, goAwayFixed, goAwayFixed + maxText},
+	TypeBlobAsk:    {"BLOB_ASK", always, false, true, blobFixed, MaxControlBody},
+	TypeBlobAnswer: {"BLOB_ANSWER", always, false, true, blobFixed, MaxControlBody},
+	TypeBlobData:   {"BLOB_DATA", always, false, true, 1, anyLength},
+	TypeBlobReady:  {"BLOB_READY", always, false, true, blobReadyFixed, blobReadyFixed + maxText},
 }
 
 // Known tells whether this version of the package knows the type.
@@ -146,7 +147,7 @@ func (f Features) Allow(h *Header) bool {
 	case h.Flags&(FlagStream|FlagEnd) != 0 && f&FeatureStreams == 0:
 		return false
 	}
-	return h.Type < TypeBlobOffer || f&FeatureBlobs != 0
+	return h.Type < TypeBlobAsk || f&FeatureBulk != 0
 }
 
 // String returns the type's name.
