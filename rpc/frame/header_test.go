@@ -221,9 +221,10 @@ func TestWhatWasNotAgreedOnIsNotAllowed(t *testing.T) {
 		{"a compressed reply", Header{Type: TypeReply, Flags: FlagCompressed}, FeatureCompression},
 		{"an item of a stream", Header{Type: TypeReply, Flags: FlagStream}, FeatureStreams},
 		{"the end of a compressed stream", Header{Type: TypeReply, Flags: FlagEnd | FlagCompressed}, FeatureStreams | FeatureCompression},
-		{"bytes of a blob", Header{Type: TypeBlobData}, FeatureBulk},
+		{"a blob", Header{Type: TypeBlobGrant}, FeatureBlobs},
+		{"bytes of a blob", Header{Type: TypeBulkData}, FeatureBulk},
 	} {
-		const all = FeatureCRC | FeatureStreams | FeatureCompression | FeatureBulk
+		const all = FeatureCRC | FeatureStreams | FeatureCompression | FeatureBlobs | FeatureBulk
 		if !c.needs.Allow(&c.h) || c.needs != 0 && (all&^c.needs).Allow(&c.h) {
 			t.Errorf("%s does not need just %#x", c.name, c.needs)
 		}
@@ -232,7 +233,7 @@ func TestWhatWasNotAgreedOnIsNotAllowed(t *testing.T) {
 
 func TestTheLongestBodyOfAType(t *testing.T) {
 	l := Limits{MaxFrame: 1 << 14, MaxMessage: 1 << 20}
-	for typ, want := range map[Type]uint64{TypeCall: 1 << 20, TypeReply: 1 << 20, TypeError: 1 << 14, TypeBind: MaxMethodName, TypePing: 0, TypeBlobAsk: MaxControlBody} {
+	for typ, want := range map[Type]uint64{TypeCall: 1 << 20, TypeReply: 1 << 20, TypeError: 1 << 14, TypeBind: MaxMethodName, TypePing: 0, TypeBlobOffer: MaxControlBody} {
 		if got := typ.MaxBody(&l); got != want {
 			t.Errorf("%v: %d bytes, want %d", typ, got, want)
 		}

@@ -5,7 +5,8 @@ import "fmt"
 // Type is what a frame is. The numbers are part of the wire.
 type Type uint8
 
-// Types of frames. The blob types are of bulk connections: [FeatureBulk].
+// Types of frames. The blob types are reserved for [FeatureBlobs], the bulk ones are of
+// bulk connections: [FeatureBulk].
 const (
 	typeZero       Type = iota
 	TypeHello           // client's half of the handshake: [Hello]
@@ -30,10 +31,12 @@ const (
 	TypeRenew           // renews the session's lease
 	TypeRenewed         // the answer: [Renewed]
 	TypeItems           // limit of a stream: [Credit]
-	TypeBlobAsk         // asks for something; seq numbers what is asked for
-	TypeBlobAnswer      // the answer
-	TypeBlobData        // bytes of a blob
-	TypeBlobReady       // no more bytes come, and their checksum; or that they have come
+	TypeBlobOffer
+	TypeBlobGrant
+	TypeBulkAsk    // asks for something; seq numbers what is asked for
+	TypeBulkAnswer // the answer
+	TypeBulkData   // bytes of a blob
+	TypeBulkReady  // no more of them come, and their checksum; or that they have come
 	types
 )
 
@@ -69,8 +72,10 @@ const (
 	// MaxControlBody is the longest body of a control frame of a call, in bytes.
 	MaxControlBody = 4096
 
-	blobFixed      = 104 // of what package rpc/blob/remote says
-	blobReadyFixed = 16
+	// MaxBulk is the longest body of what is asked and answered on a bulk connection, bytes.
+	MaxBulk        = 8 << 10
+	bulkFixed      = 104 // see package rpc/blob/remote
+	bulkReadyFixed = 16
 	anyLength      = -1
 )
 
@@ -112,10 +117,12 @@ var shapes = [types]shape{
 	TypePing:       {"PING", always, false, false, 0, 0},
 	TypePong:       {"PONG", always, false, false, 0, 0},
 	TypeGoAway:     {"GOAWAY", always, false, false, goAwayFixed, goAwayFixed + maxText},
-	TypeBlobAsk:    {"BLOB_ASK", always, false, true, blobFixed, MaxControlBody},
-	TypeBlobAnswer: {"BLOB_ANSWER", always, false, true, blobFixed, MaxControlBody},
-	TypeBlobData:   {"BLOB_DATA", always, false, true, 1, anyLength},
-	TypeBlobReady:  {"BLOB_READY", always, false, true, blobReadyFixed, blobReadyFixed + maxText},
+	TypeBlobOffer:  {"BLOB_OFFER", always, false, false, 0, MaxControlBody},
+	TypeBlobGrant:  {"BLOB_GRANT", always, false, false, 0, MaxControlBody},
+	TypeBulkAsk:    {"BULK_ASK", always, false, true, bulkFixed, MaxBulk},
+	TypeBulkAnswer: {"BULK_ANSWER", always, false, true, bulkFixed, MaxBulk},
+	TypeBulkData:   {"BULK_DATA", always, false, true, 1, anyLength},
+	TypeBulkReady:  {"BULK_READY", always, false, true, bulkReadyFixed, bulkReadyFixed + maxText},
 }
 
 // Known tells whether this version of the package knows the type.
@@ -147,7 +154,10 @@ func (f Features) Allow(h *Header) bool {
 	case h.Flags&(FlagStream|FlagEnd) != 0 && f&FeatureStreams == 0:
 		return false
 	}
-	return h.Type < TypeBlobAsk || f&FeatureBulk != 0
+	if h.Type >= TypeBulkAsk {
+		return f&FeatureBulk != 0
+	}
+	return h.Type < TypeBlobOffer || f&FeatureBlobs != 0
 }
 
 // String returns the type's name.
