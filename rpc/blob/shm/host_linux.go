@@ -44,6 +44,7 @@ type Host struct {
 	mu       sync.Mutex
 	table    *blob.Table
 	segments map[blob.SegmentID]*memory
+	lost     map[blob.SegmentID]bool // something may write there for ever
 	guests   map[blob.PartyID]*guest
 	open     map[*socket]struct{}
 	closed   bool
@@ -60,7 +61,7 @@ func NewHost(o Options) *Host {
 	_, _ = rand.Read(c.Key[:])
 	h := &Host{
 		log: o.Logger, huge: o.HugePages, hello: helloPatience, begun: time.Now(), stop: make(chan struct{}),
-		table: blob.NewTable(c), segments: map[blob.SegmentID]*memory{},
+		table: blob.NewTable(c), segments: map[blob.SegmentID]*memory{}, lost: map[blob.SegmentID]bool{},
 		guests: map[blob.PartyID]*guest{}, open: map[*socket]struct{}{},
 	}
 	if h.log == nil {
@@ -92,7 +93,9 @@ func (h *Host) Close() error {
 	defer h.mu.Unlock()
 	var err error
 	for id, m := range h.segments {
-		err = errors.Join(err, m.discard())
+		if !h.lost[id] {
+			err = errors.Join(err, m.discard())
+		}
 		delete(h.segments, id)
 	}
 	return err

@@ -73,14 +73,6 @@ func (p *Party) Accept(h blob.Handle) error {
 	return p.host.with(func(t *blob.Table, _ time.Duration) error { return t.Accept(p.id, h) })
 }
 
-// Owns fails if a handle is not of a blob of the party.
-func (p *Party) Owns(h blob.Handle) error {
-	return p.host.with(func(t *blob.Table, _ time.Duration) error {
-		_, err := t.Locate(p.id, blob.Call{}, h)
-		return err
-	})
-}
-
 // Acquire takes a reference to the range of a handle: see [blob.Table.Acquire].
 func (p *Party) Acquire(h blob.Handle, mode blob.Mode, lease time.Duration) (ref blob.RefID, err error) {
 	err = p.host.with(func(t *blob.Table, now time.Duration) (err error) {
@@ -140,6 +132,17 @@ func (p *Party) Borrow(h blob.Handle, mode blob.Mode) (*Range, error) {
 func (r *Range) Release() {
 	r.once.Do(func() {
 		_ = r.host.with(func(t *blob.Table, now time.Duration) error { return t.Return(now, r.ref) })
+		r.host.borrowed.Done()
+	})
+}
+
+// Lose says that something may write to the bytes for ever: their segment is never given
+// back, nor used for anything else.
+func (r *Range) Lose() {
+	r.once.Do(func() {
+		r.host.mu.Lock()
+		defer r.host.mu.Unlock()
+		r.host.lost[r.Segment.ID] = true
 		r.host.borrowed.Done()
 	})
 }
