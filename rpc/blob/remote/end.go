@@ -104,7 +104,7 @@ func (c *Client) once(ctx context.Context, do func(*end) error) error {
 	if err != nil {
 		return err
 	}
-	stop := context.AfterFunc(ctx, func() { _ = e.Conn.Close() })
+	stop := context.AfterFunc(ctx, func() { _ = e.Close() })
 	err = do(e)
 	whole := stop() && (err == nil || isRefused(err))
 	c.give(e, whole)

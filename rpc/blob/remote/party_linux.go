@@ -83,7 +83,7 @@ func (p *party) leave() {
 
 // begin finds a transfer, or makes one, and gives it to a session. What it is to do is
 // done once, whatever is lost on the way.
-func (p *party) begin(s *session, number uint64, make func() (*transfer, error)) (*transfer, error) {
+func (p *party) begin(s *session, number uint64, grant func() (*transfer, error)) (*transfer, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for {
@@ -94,7 +94,7 @@ func (p *party) begin(s *session, number uint64, make func() (*transfer, error))
 		case t == nil && len(p.transfers) >= p.server.opts.Transfers:
 			return nil, fmt.Errorf("%w: %d transfers have not ended", ErrMany, len(p.transfers))
 		case t == nil:
-			t, err := make()
+			t, err := grant()
 			if err != nil {
 				return nil, err
 			}

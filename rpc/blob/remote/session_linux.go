@@ -26,20 +26,25 @@ func (s *session) serve() error {
 		defer s.party.detach(s)
 	}
 	for err == nil {
-		if err := s.link.within(s.party.lease + s.server.opts.Patience); err != nil {
-			return err
-		}
-		m, err := s.ask()
-		if err != nil {
-			return err
-		}
-		if m.Op == opLeave {
-			s.server.drop(s.party)
-			return errGone
-		}
-		err = s.do(&m)
+		err = s.turn()
 	}
 	return err
+}
+
+// turn does the next thing that is asked for.
+func (s *session) turn() error {
+	if err := s.link.within(s.party.lease + s.server.opts.Patience); err != nil {
+		return err
+	}
+	m, err := s.ask()
+	if err != nil {
+		return err
+	}
+	if m.Op == opLeave {
+		s.server.drop(s.party)
+		return errGone
+	}
+	return s.do(&m)
 }
 
 // end closes the connection, and the line first: then nobody reads by it what is
