@@ -5,7 +5,7 @@ import "fmt"
 // Type is what a frame is. The numbers are part of the wire.
 type Type uint8
 
-// Types of frames. The blob types are reserved for [FeatureBlobs].
+// Types of frames. Those from TypeBlobOffer on need [FeatureBlobs].
 const (
 	typeZero       Type = iota
 	TypeHello           // client's half of the handshake: [Hello]
@@ -30,9 +30,9 @@ const (
 	TypeRenew           // renews the session's lease
 	TypeRenewed         // the answer: [Renewed]
 	TypeItems           // limit of a stream: [Credit]
-	TypeBlobOffer
-	TypeBlobGrant
-	TypeBlobReady
+	TypeBlobOffer       // where the server has blobs, and who this client is there: [BlobOffer]
+	TypeBlobGrant       // at whose cost results may be made for this client: the handle of its account
+	TypeBlobReady       // reserved, as are those that follow
 	TypeBlobRelease
 	TypeBlobRenew
 	types
