@@ -5,8 +5,8 @@ import "fmt"
 // Type is what a frame is. The numbers are part of the wire.
 type Type uint8
 
-// Types of frames. The blob types are reserved for [FeatureBlobs], the bulk ones are of
-// bulk connections: [FeatureBulk].
+// Types of frames. Those of blobs need [FeatureBlobs]; those of bulk connections are
+// nowhere else: [FeatureBulk].
 const (
 	typeZero       Type = iota
 	TypeHello           // client's half of the handshake: [Hello]
@@ -31,12 +31,12 @@ const (
 	TypeRenew           // renews the session's lease
 	TypeRenewed         // the answer: [Renewed]
 	TypeItems           // limit of a stream: [Credit]
-	TypeBlobOffer
-	TypeBlobGrant
-	TypeBulkAsk    // asks for something; seq numbers what is asked for
-	TypeBulkAnswer // the answer
-	TypeBulkData   // bytes of a blob
-	TypeBulkReady  // no more of them come, and their checksum; or that they have come
+	TypeBlobOffer       // where the server has blobs, and who this client is there: [BlobOffer]
+	TypeBlobGrant       // at whose cost results may be made for this client: the handle of its account
+	TypeBulkAsk         // asks for something; seq numbers what is asked for
+	TypeBulkAnswer      // the answer
+	TypeBulkData        // bytes of a blob
+	TypeBulkReady       // no more of them come, and their checksum; or that they have come
 	types
 )
 
