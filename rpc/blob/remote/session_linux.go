@@ -84,7 +84,11 @@ func (s *session) hello() error {
 	if err == nil {
 		err = p.attach(s)
 	}
-	if err != nil {
+	var bad *frame.Error
+	switch {
+	case errors.As(err, &bad):
+		return err
+	case err != nil:
 		return errors.Join(err, s.refuse(err))
 	}
 	s.party = p
