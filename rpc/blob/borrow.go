@@ -36,3 +36,11 @@ func (t *Table) Return(now time.Duration, ref RefID) error {
 	t.unref(now, r)
 	return nil
 }
+
+// Ending says that what was borrowed is used no more, but for what is on its way: who wants
+// the bytes had better wait.
+func (t *Table) Ending(ref RefID) {
+	if r := t.borrowed[ref]; r != nil {
+		r.ending = true
+	}
+}

@@ -199,6 +199,14 @@ func TestWhatIsBorrowedStaysWhenItsPartyGoes(t *testing.T) {
 	}
 	_, _, err = w.Borrow(w.now, owner, h, In)
 	wantErr(t, "what is being written is borrowed to be read", err, ErrBusy)
+	var busy *BusyError
+	if !errors.As(err, &busy) || busy.Ending || busy.Holder != "owner" {
+		t.Errorf("in the way is %+v", busy)
+	}
+	w.Ending(ref)
+	if _, _, err = w.Borrow(w.now, owner, h, In); !errors.As(err, &busy) || !busy.Ending {
+		t.Errorf("in the way is %+v, which is about to end", busy)
+	}
 	_, _, err = w.Borrow(w.now, other, h, In)
 	wantErr(t, "borrow what is not shared", err, ErrRights)
 	_, _, err = w.Borrow(w.now, owner, h, Pin)

@@ -75,6 +75,7 @@ func (s *session) give(r *shm.Range, at uint64) error {
 	if err := s.link.send(frame.TypeBulkReady, s.seq, 0, end.append); err != nil {
 		return err
 	}
+	r.Ending()
 	verdict, err := s.verdict()
 	if err == nil {
 		s.reset = false
@@ -136,6 +137,7 @@ func (s *session) describe(r *shm.Range) error {
 	if err := s.forever(); err != nil {
 		return err
 	}
+	r.Ending()
 	verdict, err := s.verdict()
 	switch {
 	case err != nil:

@@ -47,6 +47,7 @@ type Host struct {
 	lost     map[blob.SegmentID]bool // something may write there for ever
 	guests   map[blob.PartyID]*guest
 	open     map[*socket]struct{}
+	returned chan struct{} // is closed when a Range is
 	closed   bool
 	plain    int // segments that are not of huge pages although that was wanted
 }
@@ -62,7 +63,7 @@ func NewHost(o Options) *Host {
 	h := &Host{
 		log: o.Logger, huge: o.HugePages, hello: helloPatience, begun: time.Now(), stop: make(chan struct{}),
 		table: blob.NewTable(c), segments: map[blob.SegmentID]*memory{}, lost: map[blob.SegmentID]bool{},
-		guests: map[blob.PartyID]*guest{}, open: map[*socket]struct{}{},
+		guests: map[blob.PartyID]*guest{}, open: map[*socket]struct{}{}, returned: make(chan struct{}),
 	}
 	if h.log == nil {
 		h.log = slog.Default()
@@ -135,6 +136,35 @@ func (h *Host) locked(do func(t *blob.Table, now time.Duration) error) error {
 	}
 }
 
+// endPatience is how long bytes are waited for that somebody far away has got, but has
+// not said so yet.
+const endPatience = time.Second
+
+// await is with, which waits for who is in the way and about to end.
+func (h *Host) await(do func(t *blob.Table, now time.Duration) error) error {
+	var timeout <-chan time.Time
+	for {
+		h.mu.Lock()
+		returned := h.returned
+		h.mu.Unlock()
+		err := h.with(do)
+		var busy *blob.BusyError
+		if !errors.As(err, &busy) || !busy.Ending {
+			return err
+		}
+		if timeout == nil {
+			timeout = time.After(endPatience)
+		}
+		select {
+		case <-returned:
+		case <-timeout:
+			return err
+		case <-h.stop:
+			return ErrClosed
+		}
+	}
+}
+
 func (h *Host) memory(bytes uint64) (*memory, error) {
 	if h.huge {
 		m, err := newMemory(bytes, true)
@@ -166,7 +196,7 @@ func (h *Host) retire() (retired []*memory) {
 // have been made; what it returns is for the callee.
 func (h *Host) Begin(call blob.Call, callee blob.PartyID, args []blob.Arg) ([]blob.Arg, error) {
 	var loan blob.Loan
-	err := h.with(func(t *blob.Table, now time.Duration) (err error) {
+	err := h.await(func(t *blob.Table, now time.Duration) (err error) {
 		loan, err = t.Begin(now, call, callee, args)
 		return err
 	})

@@ -110,7 +110,7 @@ type Segment struct {
 // bytes ([blob.In]) or change them ([blob.InOut]) for the party.
 func (p *Party) Borrow(h blob.Handle, mode blob.Mode) (*Range, error) {
 	r := &Range{host: p.host}
-	err := p.host.with(func(t *blob.Table, now time.Duration) error {
+	err := p.host.await(func(t *blob.Table, now time.Duration) error {
 		ref, place, err := t.Borrow(now, p.id, h, mode)
 		if err != nil {
 			return err
@@ -128,10 +128,22 @@ func (p *Party) Borrow(h blob.Handle, mode blob.Mode) (*Range, error) {
 	return r, nil
 }
 
+// Ending says that Release comes in a moment: who wants to write the bytes waits for it.
+func (r *Range) Ending() {
+	_ = r.host.with(func(t *blob.Table, _ time.Duration) error {
+		t.Ending(r.ref)
+		return nil
+	})
+}
+
 // Release gives the bytes back. Nobody may touch them any more.
 func (r *Range) Release() {
 	r.once.Do(func() {
-		_ = r.host.with(func(t *blob.Table, now time.Duration) error { return t.Return(now, r.ref) })
+		_ = r.host.with(func(t *blob.Table, now time.Duration) error {
+			close(r.host.returned)
+			r.host.returned = make(chan struct{})
+			return t.Return(now, r.ref)
+		})
 		r.host.borrowed.Done()
 	})
 }
