@@ -277,9 +277,27 @@ build: ## Build every program into bin/, statically linked.
 		CGO_ENABLED=0 go build -tags '$(TAGS)' -ldflags '$(LDFLAGS)' -o "$(BIN)/$$name" "./cmd/$$program"; \
 	done
 
+# What can move bytes by RDMA. The other programs stay static: agent and workers run in
+# containers of any image. Names are resolved as in the static programs.
+RDMA_PROGRAMS := rpcpool sidecar
+RDMA_TAGS := $(TAGS) rdma netgo osusergo
+
+.PHONY: build-rdma
+build-rdma: build ## The same, but with RDMA in rpcpool and rpcpool-sidecar: by cgo, for glibc.
+	@hack/need.sh gcc gcc libc6-dev
+	@[ -e /usr/include/infiniband/verbs.h ] || hack/need.sh infiniband/verbs.h libibverbs-dev
+	@for program in $(RDMA_PROGRAMS); do \
+		name=rpcpool-$$program; if [ "$$program" = rpcpool ]; then name=rpcpool; fi; \
+		CGO_ENABLED=1 go build -tags '$(RDMA_TAGS)' -ldflags '$(LDFLAGS)' -o "$(BIN)/$$name" "./cmd/$$program"; \
+	done
+
 .PHONY: docker-build
 docker-build: ## Build the image IMG, with CONTAINER_TOOL (docker).
 	$(CONTAINER_TOOL) build --build-arg VERSION=$(VERSION) -t $(IMG) .
+
+.PHONY: docker-build-rdma
+docker-build-rdma: ## Build the image IMG-rdma: with RDMA, glibc and the drivers of rdma-core.
+	$(CONTAINER_TOOL) build --build-arg VERSION=$(VERSION) -f Dockerfile.rdma -t $(IMG)-rdma .
 
 .PHONY: clean
 clean: ## Remove what the other targets made (not the cache of tools).

@@ -69,6 +69,59 @@ func TestDockerfile(t *testing.T) {
 	}
 }
 
+// TestDockerfileOfTheRDMAVariant: it is the same image, but for what RDMA needs: programs
+// that cgo has linked to the C library of the same Debian, and rdma-core's libraries.
+func TestDockerfileOfTheRDMAVariant(t *testing.T) {
+	stages := func(name string) (build, final []string) {
+		lines := instructions(read(t, name))
+		last := 0
+		for i, line := range lines {
+			if strings.HasPrefix(line, "FROM ") {
+				last = i
+			}
+		}
+		return lines[:last], lines[last:]
+	}
+	_, plain := stages("Dockerfile")
+	build, final := stages("Dockerfile.rdma")
+	for _, line := range plain[1:] {
+		if line = strings.Replace(line, "clients\"", "clients, with RDMA\"", 1); !slices.Contains(final, line) {
+			t.Errorf("the last stage lacks %q: %q", line, final)
+		}
+	}
+	module := regexp.MustCompile(`(?m)^go (\d+\.\d+)`).FindStringSubmatch(read(t, "go.mod"))
+	from := regexp.MustCompile(`^FROM golang:(\S+)-(\w+) AS build$`).FindStringSubmatch(build[0])
+	if from == nil || from[1] != module[1] || final[0] != "FROM debian:"+from[2]+"-slim" {
+		t.Errorf("not the Go of go.mod (%v) on the Debian of the last stage: %q, %q", module, build[0], final[0])
+	}
+	if !strings.Contains(strings.Join(build, "\n"), "make build-rdma BIN=/rootfs/usr/local/bin ") {
+		t.Errorf("the build stage does not run make build-rdma into the image's PATH: %q", build)
+	}
+	if !strings.Contains(final[1], " libibverbs1 ibverbs-providers ") {
+		t.Errorf("no libraries: %q", final[1])
+	}
+}
+
+// TestOnlyWhatUsesRDMAIsLinkedToTheCLibrary: agent and workers run in containers of any image.
+func TestOnlyWhatUsesRDMAIsLinkedToTheCLibrary(t *testing.T) {
+	cmd := exec.Command("make", "--dry-run", "--no-print-directory", "build-rdma", "BIN=x")
+	cmd.Dir = ".."
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	loops := regexp.MustCompile(`for program in ([^;]*);[^\n]*\n[^\n]*\n\s*CGO_ENABLED=(\d) go build -tags '([^']*)'`).FindAllStringSubmatch(string(out), -1)
+	if len(loops) != 2 {
+		t.Fatalf("no two loops over programs in:\n%s", out)
+	}
+	if loops[0][2] != "0" || strings.Contains(loops[0][3], "rdma") {
+		t.Errorf("first: %q", loops[0])
+	}
+	if loops[1][1] != "rpcpool sidecar" || loops[1][2] != "1" || !slices.Contains(strings.Fields(loops[1][3]), "rdma") {
+		t.Errorf("then: %q", loops[1])
+	}
+}
+
 // TestEveryProgramIsBuiltStatically: `make build` builds each directory of cmd/.
 func TestEveryProgramIsBuiltStatically(t *testing.T) {
 	cmd := exec.Command("make", "--dry-run", "--no-print-directory", "build", "BIN=x")

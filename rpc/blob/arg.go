@@ -11,13 +11,18 @@ const ArgLen = HandleLen + 16
 // MostArgs is how many blobs a call may have as arguments.
 const MostArgs = 64
 
-const argSnapshot = 1
+const (
+	argSnapshot = 1 << iota
+	argBody
+	argFlags
+)
 
 // Arg is a blob as an argument of a call.
 type Arg struct {
 	Handle   Handle // of the bytes; Out: of the account that the result is made for
 	Mode     Mode
 	Snapshot bool   // InOut: unless the call succeeds, the bytes are what they were before it
+	Body     bool   // the bytes are the body of the message, of which nothing follows
 	Size     uint64 // Out, as a caller asks for it: how long the result may be at most, bytes
 
 	// To a callee only: where the bytes are, so that it need not ask. Segment 0: not said.
@@ -31,6 +36,9 @@ func AppendArgs(dst []byte, args []Arg) []byte {
 		flags := byte(0)
 		if a.Snapshot {
 			flags = argSnapshot
+		}
+		if a.Body {
+			flags |= argBody
 		}
 		dst = append(a.Handle.Append(dst), byte(a.Mode), flags, 0, 0)
 		dst = binary.LittleEndian.AppendUint32(dst, uint32(a.Segment))
@@ -62,7 +70,7 @@ func parseArg(b []byte) (Arg, error) {
 	}
 	b = b[HandleLen:]
 	a := Arg{
-		Handle: h, Mode: Mode(b[0]), Snapshot: b[1] == argSnapshot,
+		Handle: h, Mode: Mode(b[0]), Snapshot: b[1]&argSnapshot != 0, Body: b[1]&argBody != 0,
 		Segment: SegmentID(binary.LittleEndian.Uint32(b[4:])),
 	}
 	if number := binary.LittleEndian.Uint64(b[8:]); a.Segment != 0 {
@@ -73,7 +81,7 @@ func parseArg(b []byte) (Arg, error) {
 	switch {
 	case a.Mode == Pin || a.Mode >= modes:
 		return Arg{}, fmt.Errorf("%w: %v as an argument", ErrMalformed, a.Mode)
-	case b[1] > argSnapshot || a.Snapshot && a.Mode != InOut:
+	case b[1] >= argFlags || a.Snapshot && a.Mode != InOut:
 		return Arg{}, fmt.Errorf("%w: flags %#x of an argument %v", ErrMalformed, b[1], a.Mode)
 	case b[2]|b[3] != 0:
 		return Arg{}, fmt.Errorf("%w: reserved bytes of an argument are not zero", ErrMalformed)

@@ -78,6 +78,7 @@ type ref struct {
 	offset, until uint64 // bytes of the blob
 	since         time.Duration
 	expires       time.Duration // 0: with the holder's lease
+	ending        bool          // it is about to be returned
 }
 
 // place is where the range of a handle is.
@@ -91,11 +92,17 @@ func (b *blob) place(h Handle, write bool) Place {
 
 // free tells whether bytes of the blob may be used in this way now.
 func (b *blob) free(h Handle, mode Mode) error {
+	var busy *BusyError
 	for _, r := range b.refs {
 		if (mode.writes() && r.mode != Pin || r.mode.writes() && mode != Pin) &&
 			r.offset < h.Offset+h.Length && h.Offset < r.until {
-			return fmt.Errorf("%w: %v is used %v by %q", ErrBusy, h, r.mode, r.holder.name)
+			if busy = (&BusyError{h, r.mode, r.holder.name, r.ending}); !r.ending {
+				break
+			}
 		}
 	}
-	return nil
+	if busy == nil {
+		return nil
+	}
+	return busy
 }

@@ -88,25 +88,35 @@
 //
 // # The seam for calls
 //
-// Calls do not carry blobs yet. What it takes:
+// All handles in a CALL are of the domain of the server that gets it, whose workers and
+// clients are parties there.
 //
-//   - HELLO: both sides have the feature blobs, which the wire has reserved, and shared
-//     memory if their blobs are of one host; that they are, a handle's domain tells.
-//   - CALL and REPLY: an extension (11 is the next) of one byte, the number of blobs,
-//     1 to [MostArgs]. So many arguments of [ArgLen] bytes ([AppendArgs], [ParseArgs])
-//     precede the body of the message. They count to its length, and to the hash of the
-//     call's arguments, so that a call that comes again with other blobs is refused.
-//   - The body names an argument by its number: in CBOR, a codec.BlobRef of one byte.
+//   - HELLO: the feature blobs says that a peer knows what follows; shared memory, that it
+//     can map what is on its machine.
+//   - BLOB_OFFER: a client that wants blobs asks by an empty one; the server's answer has the
+//     domain, a ticket that lets this client in as long as the connection lasts, and the Unix
+//     socket of the host. The client joins there, or by a way of its own over the network.
+//   - BLOB_GRANT: the client's account: what is long of the results of calls on this
+//     connection may be made at its cost.
+//   - CALL and REPLY: extension 11 is one byte, the number of blobs, 1 to [MostArgs]. So many
+//     arguments of [ArgLen] bytes ([AppendArgs], [ParseArgs]) precede the body of the message.
+//     They count to its length, and to the hash of the call's arguments, so that a call that
+//     comes again with other blobs is refused.
+//   - An argument with Body has the body of the message, of which nothing follows then: so a
+//     program sends what it likes, and what is shorter than a threshold (64 KiB) just is in the
+//     message. The others are named by the body, by their number: in CBOR, a codec.BlobRef of
+//     one byte.
 //   - The server, when a call's turn has come: Begin, with the worker's party, the
 //     Copies, and then the CALL to the worker with the arguments of the [Loan] in place
 //     of the client's; those say where the bytes are, too, so the worker need not ask. A
 //     server takes no such thing from a client: it ignores Segment and Offset. [ErrBusy]
 //     and [ErrQuota] are refusals: NotExecuted, to be tried again later. All other errors
 //     are the caller's: NotExecuted. A call that is run again begins again.
+//   - A worker whose result is long asks for a blob that its caller pays for (Extend), and
+//     replies with it. Nothing is said before, so calls whose results are short cost nothing.
 //   - The server, when the worker has replied, or is dead: End, the Copies, Settle, and
 //     then the REPLY, with an argument of mode Out for each result. A result is the
-//     caller's, until that frees it, or leaves.
-//   - The client puts what is shorter than a threshold (64 KiB) into the message.
+//     caller's, until that frees it, or leaves. Who does not hear of one frees it when it does.
 //
 // A transport to other machines joins a party with a lease for each, and one without
 // for as long as a device may write: what it has pinned is not freed before it leaves.

@@ -21,7 +21,8 @@ var (
 	// ErrRange is returned for a range that is not within the handle's.
 	ErrRange = errors.New("out of range")
 	// ErrBusy is returned for bytes that somebody else writes, or that are to be
-	// written while somebody else uses them. It may be asked for again later.
+	// written while somebody else uses them. It may be asked for again later. The error
+	// is a [*BusyError].
 	ErrBusy = errors.New("blob is in use")
 	// ErrDirty is returned for a blob that a call has left half written; its owner
 	// has to Accept it first.
@@ -54,6 +55,21 @@ func (e *QuotaError) Error() string {
 
 // Is makes errors.Is(err, ErrQuota) true.
 func (*QuotaError) Is(target error) bool { return target == ErrQuota }
+
+// BusyError says who is in the way.
+type BusyError struct {
+	Handle Handle // of the bytes that are wanted
+	Mode   Mode   // how they are used
+	Holder string // by whom
+	Ending bool   // everybody who uses them is about to end
+}
+
+func (e *BusyError) Error() string {
+	return fmt.Sprintf("%v: %v is used %v by %q", ErrBusy, e.Handle, e.Mode, e.Holder)
+}
+
+// Is makes errors.Is(err, ErrBusy) true.
+func (*BusyError) Is(target error) bool { return target == ErrBusy }
 
 // Need says that an operation needs a segment more. Whoever has the memory makes one,
 // tells it to [Table.Grow], and does the same again. Nothing has changed meanwhile.

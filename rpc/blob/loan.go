@@ -79,10 +79,32 @@ func (t *Table) Begin(now time.Duration, call Call, callee PartyID, args []Arg) 
 			return Loan{}, fmt.Errorf("argument %d: %w", i, err)
 		}
 		place := l.args[i].blob.place(h, false)
-		out.Args = append(out.Args, Arg{Handle: h, Mode: arg.Mode, Segment: place.Segment, Offset: place.Offset})
+		out.Args = append(out.Args, Arg{Handle: h, Mode: arg.Mode, Body: arg.Body, Segment: place.Segment, Offset: place.Offset})
 	}
 	t.loans[call] = l
 	return out, nil
+}
+
+// Extend lends a call one more result, of size bytes at most, at the cost of an account. A
+// call that has borrowed nothing yet has from now on. It comes behind the other arguments.
+func (t *Table) Extend(now time.Duration, call Call, callee PartyID, account Handle, size uint64) (Arg, Place, error) {
+	p, err := t.party(callee)
+	if err != nil {
+		return Arg{}, Place{}, err
+	}
+	l := t.loans[call]
+	switch {
+	case l == nil:
+		l = &loan{callee: p}
+	case l.callee != p || l.ended || len(l.args) >= MostArgs:
+		return Arg{}, Place{}, fmt.Errorf("%w: call %v takes no result more from party %d", ErrCall, call, callee)
+	}
+	h, err := t.lend(now, l, Arg{Handle: account, Mode: Out, Size: size}, nil)
+	if err != nil {
+		return Arg{}, Place{}, fmt.Errorf("result: %w", err)
+	}
+	t.loans[call] = l
+	return Arg{Handle: h, Mode: Out}, l.args[len(l.args)-1].blob.place(h, true), nil
 }
 
 func (t *Table) lend(now time.Duration, l *loan, arg Arg, out *Loan) (Handle, error) {

@@ -16,6 +16,7 @@ type play struct {
 	accounts []Handle
 	handles  []Handle // all that were ever given out
 	refs     map[RefID]PartyID
+	borrowed []RefID
 	calls    map[Call]PartyID
 	seq      uint64
 }
@@ -117,6 +118,24 @@ func (p *play) release(t *rapid.T) {
 	delete(p.refs, ref)
 }
 
+func (p *play) borrow(t *rapid.T) {
+	ref, _, err := p.Borrow(p.now, p.party(t), p.handle(t), rapid.SampledFrom([]Mode{In, InOut}).Draw(t, "mode"))
+	p.allowed(t, err)
+	if err == nil {
+		p.borrowed = append(p.borrowed, ref)
+	}
+}
+
+func (p *play) giveBack(t *rapid.T) {
+	if len(p.borrowed) == 0 {
+		t.Skip("nothing is borrowed")
+	}
+	if err := p.Return(p.now, p.borrowed[0]); err != nil {
+		t.Fatal(err)
+	}
+	p.borrowed = p.borrowed[1:]
+}
+
 func (p *play) beginCall(t *rapid.T) {
 	callee, args := p.party(t), []Arg(nil)
 	for range rapid.IntRange(0, 3).Draw(t, "arguments") {
@@ -185,7 +204,7 @@ func TestAnythingThatPartiesDo(t *testing.T) {
 		t.Repeat(map[string]func(*rapid.T){
 			"join": p.join, "allocate": p.allocate, "allocate more": p.allocate, "narrow": p.narrow, "narrow more": p.narrow,
 			"acquire": p.acquire, "acquire more": p.acquire, "release": p.release,
-			"begin": p.beginCall, "begin more": p.beginCall, "end": p.endCall,
+			"borrow": p.borrow, "give back": p.giveBack, "begin": p.beginCall, "begin more": p.beginCall, "end": p.endCall,
 			"free":   func(t *rapid.T) { p.allowed(t, p.Free(p.now, p.party(t), p.handle(t))) },
 			"accept": func(t *rapid.T) { p.allowed(t, p.Accept(p.party(t), p.handle(t))) },
 			"locate": func(t *rapid.T) { _, err := p.Locate(p.party(t), Call{}, p.handle(t)); p.allowed(t, err) },
@@ -211,6 +230,9 @@ func TestAnythingThatPartiesDo(t *testing.T) {
 		}
 		for _, id := range p.parties {
 			p.Leave(p.now, id)
+		}
+		for len(p.borrowed) > 0 {
+			p.giveBack(t)
 		}
 		p.give()
 		p.audit()

@@ -48,17 +48,18 @@ func (c *Config) setDefaults() {
 // not safe for concurrent use. Times are on any monotonic clock, the same for all calls.
 type Table struct {
 	Config
-	signer  *signer
-	arenas  arenas
-	blobs   []*blob // by ID, less 1
-	unused  []uint64
-	parties map[PartyID]*party
-	loans   map[Call]*loan
-	leased  map[RefID]*ref // those with a lease of their own
-	retired []SegmentID
-	live    uint64
-	joined  PartyID
-	lastRef RefID
+	signer   *signer
+	arenas   arenas
+	blobs    []*blob // by ID, less 1
+	unused   []uint64
+	parties  map[PartyID]*party
+	loans    map[Call]*loan
+	leased   map[RefID]*ref // those with a lease of their own
+	borrowed map[RefID]*ref // those that do not go with their party
+	retired  []SegmentID
+	live     uint64
+	joined   PartyID
+	lastRef  RefID
 }
 
 // NewTable makes an empty table.
@@ -67,7 +68,7 @@ func NewTable(c Config) *Table {
 	return &Table{
 		Config: c, signer: newSigner(c.Key),
 		arenas:  arenas{largest: c.Segment, groups: map[group][]*segment{}},
-		parties: map[PartyID]*party{}, loans: map[Call]*loan{}, leased: map[RefID]*ref{},
+		parties: map[PartyID]*party{}, loans: map[Call]*loan{}, leased: map[RefID]*ref{}, borrowed: map[RefID]*ref{},
 	}
 }
 

@@ -188,6 +188,47 @@ func TestWhatAPartyHasGoesWithIt(t *testing.T) {
 	}
 }
 
+// TestWhatIsBorrowedStaysWhenItsPartyGoes: a device may still write it.
+func TestWhatIsBorrowedStaysWhenItsPartyGoes(t *testing.T) {
+	w := newWorld(t, Config{})
+	owner, other := w.join("owner"), w.join("other")
+	h := w.allocate(owner, 1000, Read)
+	ref, place, err := w.Borrow(w.now, owner, h, InOut)
+	if err != nil || !place.Write || place.Length != 1000 {
+		t.Fatalf("borrowed at %+v, %v", place, err)
+	}
+	_, _, err = w.Borrow(w.now, owner, h, In)
+	wantErr(t, "what is being written is borrowed to be read", err, ErrBusy)
+	var busy *BusyError
+	if !errors.As(err, &busy) || busy.Ending || busy.Holder != "owner" {
+		t.Errorf("in the way is %+v", busy)
+	}
+	w.Ending(ref)
+	if _, _, err = w.Borrow(w.now, owner, h, In); !errors.As(err, &busy) || !busy.Ending {
+		t.Errorf("in the way is %+v, which is about to end", busy)
+	}
+	_, _, err = w.Borrow(w.now, other, h, In)
+	wantErr(t, "borrow what is not shared", err, ErrRights)
+	_, _, err = w.Borrow(w.now, owner, h, Pin)
+	wantErr(t, "borrow to do nothing", err, ErrRights)
+
+	w.Leave(w.now, owner)
+	w.give()
+	w.audit()
+	if s := w.Snapshot(w.now); s.Blobs != 1 || len(w.segments) != 1 {
+		t.Errorf("what is borrowed went with its party: %+v", s)
+	}
+	if err := w.Return(w.now, ref); err != nil {
+		t.Fatal(err)
+	}
+	wantErr(t, "return it twice", w.Return(w.now, ref), ErrGone)
+	w.give()
+	w.audit()
+	if s := w.Snapshot(w.now); s.Blobs != 0 || len(w.segments) != 0 {
+		t.Errorf("left: %+v", s)
+	}
+}
+
 func TestLeases(t *testing.T) {
 	w := newWorld(t, Config{})
 	owner := w.join("owner")

@@ -25,6 +25,7 @@ type Call struct {
 	Server     string         // id of the server that must take it; empty: any
 	Trace      []byte         // W3C trace context; nil: none
 	Wait       bool           // for a server, if there is none that can be reached
+	Blobs      uint8          // how many blobs Args names in front of the rest, see [blob.AppendArgs]
 	As         session.XID    // which call this is another attempt at: its method is to keep a record of it. Zero: none
 
 	// What follows is the caller's: how long one attempt may take, how many there may be, whether
@@ -38,7 +39,7 @@ type Call struct {
 
 	// Reply is the result: it is appended to Reply[:0], so memory that is there is used.
 	Reply []byte
-	// Outcome says how the call ended. Its Reply is not used.
+	// Outcome says how the call ended. Its Reply is not used. Its Blobs are those in front of Reply.
 	Outcome  session.Outcome
 	XID      session.XID
 	Attempts int           // how many servers were tried

@@ -26,6 +26,7 @@ type Options struct {
 	Service   string                // name of the service, for people
 	Grace     time.Duration         // for a server to say what has become of a call that was given up. Default 100 ms
 	Compress  func(net.Addr) bool   // tells whether bodies to an address may be compressed. Default: [wire.Faraway]
+	JoinBlobs []JoinBlobs           // ways to the blobs of servers, the best first. Default: none, all bytes go in messages
 	OneWayEnd func(*Call)           // is told how one-way calls end. Default: nobody is
 	Log       *slog.Logger          // default: none
 }
@@ -40,6 +41,7 @@ type Client struct {
 	service *conn.Service
 	start0  time.Time
 	updates sync.Mutex // one Update at a time
+	stores  stores
 
 	mu        sync.Mutex
 	session   *session.Client
@@ -109,6 +111,10 @@ func New(opts Options) (*Client, error) {
 	c := &Client{
 		opts: opts, start0: time.Now(), session: session.NewClient(opts.Session), budget: newBudget(),
 		peers: map[string]*peer{}, lines: map[conn.Peer]*line{}, numbers: map[string]uint32{}, delays: map[string]*delays{}, stop: make(chan struct{}),
+	}
+	c.stores.all, c.stores.offers = map[string]*store{}, map[conn.Peer][]chan frame.BlobOffer{}
+	if len(opts.JoinBlobs) > 0 {
+		opts.Pool.Hello.Features |= frame.FeatureBlobs | frame.FeatureSharedMemory
 	}
 	c.packers = compress.New(compress.Options{Now: time.Now, MaxPlain: opts.Pool.Conn.MaxMessage})
 	opts.Pool.Handler = (*handler)(c)
@@ -324,5 +330,6 @@ func (c *Client) Close() error {
 	c.end(nil, t, nil) //nolint:staticcheck // nil: do not wait
 	err := c.pool.Close()
 	c.background.Wait()
+	c.stores.close()
 	return err //nolint:wrapcheck // it says all
 }

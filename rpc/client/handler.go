@@ -42,6 +42,7 @@ func (c *Client) dial(p *peer) {
 	if n, ok := ref.Peer.(*conn.Conn); ok {
 		c.session.Terms(p.session, n.Agreed().Lease, int(n.Agreed().MaxOpen))
 	}
+	c.regrant(p.endpoint, ref.Peer)
 	t.out = c.session.Connected(t.now, p.session, l.id, t.out)
 	if e, ok := ref.Peer.(interface{ Err() error }); ok && e.Err() != nil { // its Closed came before
 		delete(c.lines, ref.Peer)
@@ -59,6 +60,10 @@ func (h *handler) Message(p conn.Peer, in *conn.In) {
 	c := (*Client)(h)
 	if in.Type == frame.TypeGoAway {
 		c.goneAway(p, in)
+		return
+	}
+	if in.Type == frame.TypeBlobOffer {
+		c.offered(p, in)
 		return
 	}
 	if in.Type == frame.TypeItems || in.Type == frame.TypeReply && in.Flags&frame.FlagStream != 0 {

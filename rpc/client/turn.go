@@ -244,7 +244,7 @@ func (c *Client) transmit(ctx context.Context, t *turn, s *send, own *call) {
 		return
 	}
 	u := k.user
-	f.Ext.Method, f.Codec, f.Ext.Trace = k.method, u.Codec, u.Trace
+	f.Ext.Method, f.Codec, f.Ext.Trace, f.Ext.Blobs = k.method, u.Codec, u.Trace, u.Blobs
 	if u.Priority != 0 {
 		f.Priority = u.Priority
 	}
@@ -257,7 +257,7 @@ func (c *Client) transmit(ctx context.Context, t *turn, s *send, own *call) {
 	if u.As != (session.XID{}) {
 		f.Ext.XID = u.as[:]
 	}
-	if s.pack != nil {
+	if s.pack != nil && u.Blobs == 0 {
 		wire.Squeeze(c.packers, s.pack, s.line.pack.id, f)
 	}
 	long := len(f.Body) >= conn.LongBody

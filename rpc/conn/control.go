@@ -59,6 +59,10 @@ func checkSession(t frame.Type, body []byte) error {
 		_, err = frame.ParseRenewed(body)
 	case frame.TypeItems:
 		_, err = frame.ParseCredit(body)
+	case frame.TypeBlobOffer:
+		_, err = frame.ParseBlobOffer(body)
+	case frame.TypeBlobGrant:
+		_, err = frame.ParseBlobGrant(body)
 	}
 	return err //nolint:wrapcheck // it says all
 }

@@ -46,6 +46,15 @@ func (t TCP) Tune(nc net.Conn) {
 	}
 }
 
+// DialEndpoint makes a socket to an endpoint, with TLS if it has that, as a pool with
+// these options does: for a connection that is not one of calls.
+func DialEndpoint(ctx context.Context, o PoolOptions, e Endpoint) (net.Conn, Route, error) {
+	if o.Dial == nil {
+		o.Dial = (&net.Dialer{}).DialContext
+	}
+	return dialRoutes(ctx, &o, &e)
+}
+
 // dialRoutes tries one way after the other.
 func dialRoutes(ctx context.Context, o *PoolOptions, e *Endpoint) (net.Conn, Route, error) {
 	var errs []error

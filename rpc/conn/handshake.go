@@ -33,18 +33,9 @@ func connect(ctx context.Context, nc net.Conn, hello frame.Hello, h Handler, opt
 	}
 	c := newConn(nc, opts, h, o)
 	c.from = hello
-	err = shake(ctx, nc, opts.Handshake, func() error {
-		if err := writeHalf(nc, frame.TypeHello, hello.Append(nil)); err != nil {
-			return err
-		}
-		body, err := readHalf(nc, frame.TypeHelloAck)
-		if err != nil {
-			return err
-		}
-		if c.ack, err = frame.ParseHelloAck(body); err != nil {
-			return err //nolint:wrapcheck // it says all
-		}
-		return frame.CheckAnswer(&hello, &c.ack) //nolint:wrapcheck // it says all
+	err = shake(ctx, nc, opts.Handshake, func() (err error) {
+		c.ack, err = introduce(nc, &hello)
+		return err
 	})
 	if err != nil {
 		return nil, closeWith(nc, fmt.Errorf("handshake with server: %w", err))
@@ -64,39 +55,84 @@ func accept(ctx context.Context, nc net.Conn, admit Admit, h Handler, opts Optio
 	if err != nil {
 		return nil, closeWith(nc, err)
 	}
+	from, ack, err := greet(ctx, nc, admit, opts)
+	if err != nil {
+		return nil, err
+	}
+	return welcome(nc, from, ack, h, opts, o), nil
+}
+
+// welcome makes a connection of a client whose handshake is over.
+func welcome(nc net.Conn, from frame.Hello, ack frame.HelloAck, h Handler, opts Options, o owner) *Conn {
 	c := newConn(nc, opts, h, o)
+	c.from, c.ack = from, ack
+	c.open(from.Limits)
+	return c
+}
+
+// greet is the server's side of the handshake. If it fails, nc is closed.
+func greet(ctx context.Context, nc net.Conn, admit Admit, opts Options) (from frame.Hello, ack frame.HelloAck, err error) {
 	err = shake(ctx, nc, opts.Handshake, func() error {
 		body, err := readHalf(nc, frame.TypeHello)
 		if err == nil {
-			c.from, err = frame.ParseHello(body)
+			from, err = frame.ParseHello(body)
 		}
 		var bad *frame.Error
 		switch {
 		case errors.As(err, &bad):
-			c.ack = frame.HelloAck{Version: frame.MaxVersion, Reason: bad.Reason, Text: []byte(bad.Text)}
+			ack = frame.HelloAck{Version: frame.MaxVersion, Reason: bad.Reason, Text: []byte(bad.Text)}
 		case err != nil:
 			return err
 		default:
-			c.ack = admit(&c.from)
-			c.ack.Features &^= frame.FeatureCRC
+			ack = admit(&from)
+			ack.Features &^= frame.FeatureCRC
 			if opts.Checksum {
-				c.ack.Features |= c.from.Features & frame.FeatureCRC
+				ack.Features |= from.Features & frame.FeatureCRC
 			}
 		}
-		c.ack.Limits = opts.limits()
-		if e := writeHalf(nc, frame.TypeHelloAck, c.ack.Append(nil)); e != nil {
+		ack.Limits = opts.limits()
+		if e := writeHalf(nc, frame.TypeHelloAck, ack.Append(nil)); e != nil {
 			return e
 		}
-		if err == nil && c.ack.Reason != frame.ReasonNone {
-			err = &frame.Error{Reason: c.ack.Reason, Text: string(c.ack.Text)}
+		if err == nil && ack.Reason != frame.ReasonNone {
+			err = &frame.Error{Reason: ack.Reason, Text: string(ack.Text)}
 		}
 		return err
 	})
 	if err != nil {
-		return nil, closeWith(nc, fmt.Errorf("handshake with client: %w", err))
+		return from, ack, closeWith(nc, fmt.Errorf("handshake with client: %w", err))
 	}
-	c.open(c.from.Limits)
-	return c, nil
+	return from, ack, nil
+}
+
+// Shake is the client's side of the handshake of a connection that is not one of calls.
+// If it fails, nc is closed.
+func Shake(ctx context.Context, nc net.Conn, hello frame.Hello, timeout time.Duration) (frame.HelloAck, error) {
+	hello.MinVersion, hello.MaxVersion = frame.MinVersion, frame.MaxVersion
+	var ack frame.HelloAck
+	err := shake(ctx, nc, timeout, func() (err error) {
+		ack, err = introduce(nc, &hello)
+		return err
+	})
+	if err != nil {
+		return ack, closeWith(nc, fmt.Errorf("handshake with server: %w", err))
+	}
+	return ack, nil
+}
+
+// introduce says hello, and waits for the answer.
+func introduce(nc net.Conn, hello *frame.Hello) (ack frame.HelloAck, err error) {
+	if err := writeHalf(nc, frame.TypeHello, hello.Append(nil)); err != nil {
+		return ack, err
+	}
+	body, err := readHalf(nc, frame.TypeHelloAck)
+	if err != nil {
+		return ack, err
+	}
+	if ack, err = frame.ParseHelloAck(body); err != nil {
+		return ack, err //nolint:wrapcheck // it says all
+	}
+	return ack, frame.CheckAnswer(hello, &ack) //nolint:wrapcheck // it says all
 }
 
 // shake runs a handshake within a time.

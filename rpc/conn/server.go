@@ -17,12 +17,17 @@ import (
 type ServerOptions struct {
 	Handler     Handler // of all connections
 	Admit       Admit   // decides about clients
+	Bulk        Bulk    // takes bulk connections. Default: they are closed. Admit says whether there are some
 	Conn        Options
 	IdleTimeout time.Duration // clients without references are sent away after it. Default 5 min; negative: never
 	Grace       time.Duration // for a client that is sent away. Default 1 s
 	MaxConns    int           // at the same time, handshakes included. Default 65,536
 	Ticker      Ticker        // of the idle timeout and keepalive. Default: the monotonic clock
 }
+
+// Bulk serves a bulk connection ([frame.FeatureBulk]) whose client has been admitted. It
+// returns when the connection has ended; it is closed when ctx ends, or Bulk returns.
+type Bulk func(ctx context.Context, nc net.Conn, from frame.Hello)
 
 // Server accepts connections.
 type Server struct {
@@ -117,7 +122,8 @@ func (s *Server) Take(nc net.Conn) {
 	}
 }
 
-// ServeConn makes a connection of a socket that somebody else has accepted.
+// ServeConn makes a connection of a socket that somebody else has accepted. A bulk
+// connection is served before it returns, with an error.
 func (s *Server) ServeConn(nc net.Conn) (*Conn, error) {
 	s.opts.Conn.TCP.Tune(nc)
 	admit := s.opts.Admit
@@ -126,8 +132,17 @@ func (s *Server) ServeConn(nc net.Conn) (*Conn, error) {
 			return frame.HelloAck{Reason: frame.ReasonOverload, Text: []byte("too many connections")}
 		}
 	}
+	from, ack, err := greet(s.ctx, nc, admit, s.opts.Conn)
+	switch {
+	case err != nil:
+		s.count.Add(-1)
+		return nil, fmt.Errorf("client %v: %w", nc.RemoteAddr(), err)
+	case from.Required&frame.FeatureBulk != 0:
+		defer s.count.Add(-1)
+		return nil, s.bulk(nc, from)
+	}
 	kept := make(chan struct{})
-	c, err := accept(s.ctx, nc, admit, s.opts.Handler, s.opts.Conn, owner{
+	c := welcome(nc, from, ack, s.opts.Handler, s.opts.Conn, owner{
 		clock: &s.keeper.now,
 		over: func(c *Conn) {
 			<-kept
@@ -135,16 +150,26 @@ func (s *Server) ServeConn(nc net.Conn) (*Conn, error) {
 			s.count.Add(-1)
 		},
 	})
-	if err != nil {
-		s.count.Add(-1)
-		return nil, fmt.Errorf("client %v: %w", nc.RemoteAddr(), err)
-	}
 	s.keeper.add(c)
 	close(kept)
 	if s.ctx.Err() != nil {
 		_ = c.Close()
 	}
 	return c, nil
+}
+
+// errBulk is why there is no connection for calls.
+var errBulk = errors.New("it was a bulk connection")
+
+// bulk serves a bulk connection, and closes it.
+func (s *Server) bulk(nc net.Conn, from frame.Hello) error {
+	stop := context.AfterFunc(s.ctx, func() { _ = nc.Close() })
+	defer stop()
+	if s.opts.Bulk != nil {
+		s.opts.Bulk(s.ctx, nc, from)
+	}
+	_ = nc.Close()
+	return errBulk
 }
 
 // Attach connects a client in this process. client is its handler.

@@ -164,7 +164,7 @@ func TestWhoBreaksTheRulesIsToldWhy(t *testing.T) {
 		{"a stream that was not agreed on", frame.ReasonFeature, func(s stranger) {
 			s.send(frame.Header{Type: frame.TypeCall, Flags: frame.FlagStream, Priority: 2, Seq: 9}, frame.Ext{}, []byte("x"))
 		}},
-		{"a blob that was not agreed on", frame.ReasonFeature, func(s stranger) { s.send(frame.Header{Type: frame.TypeBlobOffer}, frame.Ext{}, nil) }},
+		{"bytes of a blob on a connection for calls", frame.ReasonFeature, func(s stranger) { s.send(frame.Header{Type: frame.TypeBulkData, Seq: 1}, frame.Ext{}, []byte{1}) }},
 		{"a method without a name", frame.ReasonProtocol, func(s stranger) {
 			s.send(frame.Header{Type: frame.TypeBind, Seq: 1}, frame.Ext{}, []byte{0xff})
 		}},

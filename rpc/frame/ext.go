@@ -15,6 +15,7 @@ const (
 	extPlainLen   = 8
 	extLoad       = 9
 	extXID        = 10
+	extBlobs      = 11
 	extCritical   = 0x80
 )
 
@@ -24,6 +25,8 @@ const (
 	TraceLen = 16 + 8 + 1
 	// XIDLen is the length of a call's identity: session and seq.
 	XIDLen = 16 + 8
+	// MaxBlobs is how many blobs a message may have.
+	MaxBlobs = 64
 )
 
 // Ext is what a frame's extensions say. Zero fields are not there.
@@ -37,6 +40,7 @@ type Ext struct {
 	PlainLen   uint64 // with FlagCompressed: length when decompressed, bytes
 	Load       uint32 // REPLY: calls that wait at the server
 	XID        []byte // CALL: XIDLen bytes; to a worker: as the call's client knows it; of a client: which call this is another attempt at
+	Blobs      uint8  // CALL, REPLY: how many blobs are named in front of the body, see package blob
 }
 
 // Append appends the extensions, padded to a multiple of 8. Nothing is appended
@@ -54,6 +58,9 @@ func (e *Ext) Append(dst []byte) []byte {
 	dst = appendU64Ext(dst, extPlainLen, e.PlainLen)
 	dst = appendU32Ext(dst, extLoad, e.Load)
 	dst = appendBytesExt(dst, extXID, e.XID)
+	if e.Blobs != 0 {
+		dst = append(dst, extBlobs, 1, e.Blobs)
+	}
 	for (len(dst)-start)%extUnit != 0 {
 		dst = append(dst, 0)
 	}
@@ -90,7 +97,7 @@ func ParseExt(area []byte) (e Ext, err error) {
 		}
 		id, value := area[0], area[2:2+int(area[1])]
 		area = area[2+len(value):]
-		if id <= extXID {
+		if id <= extBlobs {
 			if seen&(1<<id) != 0 {
 				return Ext{}, errf(ReasonProtocol, "extension %d is there twice", id)
 			}
@@ -134,6 +141,10 @@ func (e *Ext) set(id byte, value []byte) error {
 		e.Load, ok = u32Ext(value)
 	case extXID:
 		e.XID, ok = value, len(value) == XIDLen
+	case extBlobs:
+		if ok = len(value) == 1 && value[0] != 0 && value[0] <= MaxBlobs; ok {
+			e.Blobs = value[0]
+		}
 	default:
 		if id >= extCritical {
 			return errf(ReasonUnknownExt, "unknown extension %d", id)

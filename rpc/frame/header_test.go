@@ -221,9 +221,10 @@ func TestWhatWasNotAgreedOnIsNotAllowed(t *testing.T) {
 		{"a compressed reply", Header{Type: TypeReply, Flags: FlagCompressed}, FeatureCompression},
 		{"an item of a stream", Header{Type: TypeReply, Flags: FlagStream}, FeatureStreams},
 		{"the end of a compressed stream", Header{Type: TypeReply, Flags: FlagEnd | FlagCompressed}, FeatureStreams | FeatureCompression},
-		{"a blob", Header{Type: TypeBlobRenew}, FeatureBlobs},
+		{"a blob", Header{Type: TypeBlobGrant}, FeatureBlobs},
+		{"bytes of a blob", Header{Type: TypeBulkData}, FeatureBulk},
 	} {
-		const all = FeatureCRC | FeatureStreams | FeatureCompression | FeatureBlobs
+		const all = FeatureCRC | FeatureStreams | FeatureCompression | FeatureBlobs | FeatureBulk
 		if !c.needs.Allow(&c.h) || c.needs != 0 && (all&^c.needs).Allow(&c.h) {
 			t.Errorf("%s does not need just %#x", c.name, c.needs)
 		}

@@ -26,15 +26,18 @@ const (
 // Features is a set of abilities.
 type Features uint64
 
-// Features. Those after FeatureStreams are reserved: their place is kept, and
-// no peer of this version has them.
+// Features. FeatureRDMA is reserved: its place is kept, and no peer of this version
+// has it.
 const (
-	FeatureCRC         Features = 1 << iota // checksums may be asked for
-	FeatureStreams                          // calls and replies of several messages
-	FeatureCompression                      // see Hello.Compressors
-	FeatureBlobs
-	FeatureSharedMemory
+	FeatureCRC          Features = 1 << iota // checksums may be asked for
+	FeatureStreams                           // calls and replies of several messages
+	FeatureCompression                       // see Hello.Compressors
+	FeatureBlobs                             // messages may name blobs: [BlobOffer]
+	FeatureSharedMemory                      // of blobs that are in memory of this machine
 	FeatureRDMA
+	// FeatureBulk: the server has bulk connections. If a client requires it, this is one:
+	// after the handshake nothing but the bytes of blobs, and what they need, goes over it.
+	FeatureBulk
 )
 
 // Limits is what a peer takes from the other.

@@ -5,7 +5,8 @@ import "fmt"
 // Type is what a frame is. The numbers are part of the wire.
 type Type uint8
 
-// Types of frames. The blob types are reserved for [FeatureBlobs].
+// Types of frames. Those of blobs need [FeatureBlobs]; those of bulk connections are
+// nowhere else: [FeatureBulk].
 const (
 	typeZero       Type = iota
 	TypeHello           // client's half of the handshake: [Hello]
@@ -30,11 +31,12 @@ const (
 	TypeRenew           // renews the session's lease
 	TypeRenewed         // the answer: [Renewed]
 	TypeItems           // limit of a stream: [Credit]
-	TypeBlobOffer
-	TypeBlobGrant
-	TypeBlobReady
-	TypeBlobRelease
-	TypeBlobRenew
+	TypeBlobOffer       // where the server has blobs, and who this client is there: [BlobOffer]
+	TypeBlobGrant       // at whose cost results may be made for this client: the handle of its account
+	TypeBulkAsk         // asks for something; seq numbers what is asked for
+	TypeBulkAnswer      // the answer
+	TypeBulkData        // bytes of a blob
+	TypeBulkReady       // no more of them come, and their checksum; or that they have come
 	types
 )
 
@@ -69,6 +71,11 @@ const (
 const (
 	// MaxControlBody is the longest body of a control frame of a call, in bytes.
 	MaxControlBody = 4096
+
+	// MaxBulk is the longest body of what is asked and answered on a bulk connection, bytes.
+	MaxBulk        = 8 << 10
+	bulkFixed      = 104 // see package rpc/blob/remote
+	bulkReadyFixed = 16
 	anyLength      = -1
 )
 
@@ -88,33 +95,34 @@ const (
 )
 
 var shapes = [types]shape{
-	TypeHello:       {"HELLO", always, false, false, helloFixed, MaxHello},
-	TypeHelloAck:    {"HELLO_ACK", always, false, false, helloAckFixed, MaxHello},
-	TypeBind:        {"BIND", always, false, true, 1, MaxMethodName},
-	TypeCall:        {"CALL", message | FlagOneWay | FlagIdempotent, true, true, 0, anyLength},
-	TypeChunk:       {"CHUNK", always | FlagMore, true, true, 1, anyLength},
-	TypeReply:       {"REPLY", message, true, true, 0, anyLength},
-	TypeError:       {"ERROR", always, true, true, failureFixed, anyLength},
-	TypeStarted:     {"STARTED", always, false, true, 0, 0},
-	TypeInProgress:  {"IN_PROGRESS", always, false, true, 0, 0},
-	TypeCancel:      {"CANCEL", always, false, true, 0, 0},
-	TypeOpen:        {"OPEN", always, false, false, openFixed, openFixed + maxFence - fenceFixed},
-	TypeWelcome:     {"WELCOME", always, false, false, welcomeLen, welcomeLen},
-	TypeFence:       {"FENCE", always, false, false, fenceFixed, maxFence},
-	TypeAck:         {"ACK", always, false, false, 0, 0},
-	TypeRenew:       {"RENEW", always, false, false, 0, 0},
-	TypeRenewed:     {"RENEWED", always, false, false, renewedLen, renewedLen},
-	TypeItems:       {"ITEMS", always, false, true, creditLen, creditLen},
-	TypeBye:         {"BYE", always, false, false, 0, 0},
-	TypeCredit:      {"CREDIT", always, false, false, creditLen, creditLen},
-	TypePing:        {"PING", always, false, false, 0, 0},
-	TypePong:        {"PONG", always, false, false, 0, 0},
-	TypeGoAway:      {"GOAWAY", always, false, false, goAwayFixed, goAwayFixed + maxText},
-	TypeBlobOffer:   {"BLOB_OFFER", always, false, false, 0, MaxControlBody},
-	TypeBlobGrant:   {"BLOB_GRANT", always, false, false, 0, MaxControlBody},
-	TypeBlobReady:   {"BLOB_READY", always, false, false, 0, MaxControlBody},
-	TypeBlobRelease: {"BLOB_RELEASE", always, false, false, 0, MaxControlBody},
-	TypeBlobRenew:   {"BLOB_RENEW", always, false, false, 0, MaxControlBody},
+	TypeHello:      {"HELLO", always, false, false, helloFixed, MaxHello},
+	TypeHelloAck:   {"HELLO_ACK", always, false, false, helloAckFixed, MaxHello},
+	TypeBind:       {"BIND", always, false, true, 1, MaxMethodName},
+	TypeCall:       {"CALL", message | FlagOneWay | FlagIdempotent, true, true, 0, anyLength},
+	TypeChunk:      {"CHUNK", always | FlagMore, true, true, 1, anyLength},
+	TypeReply:      {"REPLY", message, true, true, 0, anyLength},
+	TypeError:      {"ERROR", always, true, true, failureFixed, anyLength},
+	TypeStarted:    {"STARTED", always, false, true, 0, 0},
+	TypeInProgress: {"IN_PROGRESS", always, false, true, 0, 0},
+	TypeCancel:     {"CANCEL", always, false, true, 0, 0},
+	TypeOpen:       {"OPEN", always, false, false, openFixed, openFixed + maxFence - fenceFixed},
+	TypeWelcome:    {"WELCOME", always, false, false, welcomeLen, welcomeLen},
+	TypeFence:      {"FENCE", always, false, false, fenceFixed, maxFence},
+	TypeAck:        {"ACK", always, false, false, 0, 0},
+	TypeRenew:      {"RENEW", always, false, false, 0, 0},
+	TypeRenewed:    {"RENEWED", always, false, false, renewedLen, renewedLen},
+	TypeItems:      {"ITEMS", always, false, true, creditLen, creditLen},
+	TypeBye:        {"BYE", always, false, false, 0, 0},
+	TypeCredit:     {"CREDIT", always, false, false, creditLen, creditLen},
+	TypePing:       {"PING", always, false, false, 0, 0},
+	TypePong:       {"PONG", always, false, false, 0, 0},
+	TypeGoAway:     {"GOAWAY", always, false, false, goAwayFixed, goAwayFixed + maxText},
+	TypeBlobOffer:  {"BLOB_OFFER", always, false, false, 0, MaxControlBody},
+	TypeBlobGrant:  {"BLOB_GRANT", always, false, false, 0, MaxControlBody},
+	TypeBulkAsk:    {"BULK_ASK", always, false, true, bulkFixed, MaxBulk},
+	TypeBulkAnswer: {"BULK_ANSWER", always, false, true, bulkFixed, MaxBulk},
+	TypeBulkData:   {"BULK_DATA", always, false, true, 1, anyLength},
+	TypeBulkReady:  {"BULK_READY", always, false, true, bulkReadyFixed, bulkReadyFixed + maxText},
 }
 
 // Known tells whether this version of the package knows the type.
@@ -145,6 +153,9 @@ func (f Features) Allow(h *Header) bool {
 		return false
 	case h.Flags&(FlagStream|FlagEnd) != 0 && f&FeatureStreams == 0:
 		return false
+	}
+	if h.Type >= TypeBulkAsk {
+		return f&FeatureBulk != 0
 	}
 	return h.Type < TypeBlobOffer || f&FeatureBlobs != 0
 }

@@ -110,7 +110,7 @@ func (p *Peer) reply(now time.Duration, m *Message, out []Demand) []Demand {
 	case i.state == sent && m.Code == DeadlineExceeded && i.ran && now < i.Deadline:
 		i.peer, i.state = nil, routing // where it was before, it may start until Cancel says the same
 	default:
-		i.Outcome = Outcome{Code: m.Code, Execution: m.Execution, Reply: m.Body}
+		i.Outcome = Outcome{Code: m.Code, Execution: m.Execution, Reply: m.Body, Blobs: m.Blobs}
 		if i.state == canceling && (m.Code == Canceled || m.Code == DeadlineExceeded) {
 			i.Outcome.Code = i.why
 		}

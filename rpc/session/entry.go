@@ -23,6 +23,8 @@ type Entry struct {
 	// Memory is what the reply is in that is about to be given to Return or Decline. The
 	// table releases it when it gives the reply up. It is mostly nil.
 	Memory Memory
+	// Blobs is how many blobs the reply names that is about to be given to Return.
+	Blobs uint8
 
 	session    *Session
 	seq        uint64
@@ -150,7 +152,7 @@ func (d *Domain) Unstarted(e *Entry, fx []Effect) []Effect {
 // Return says that the handler of a running call has returned: with a result (OK)
 // or with an error (Failed).
 func (d *Domain) Return(e *Entry, code Code, reply []byte, fx []Effect) []Effect {
-	return d.finish(e, Outcome{Code: code, Execution: Executed, Reply: reply}, fx)
+	return d.finish(e, Outcome{Code: code, Execution: Executed, Reply: reply, Blobs: e.Blobs}, fx)
 }
 
 // Doubt ends a running entry of which its handler cannot say whether it has taken place.
@@ -234,7 +236,7 @@ func (d *Domain) lose(s *Session, e *Entry) {
 
 func (e *Entry) reply(o *Outcome) Effect {
 	fx := e.session.tell(e.conn, Message{
-		Kind: Reply, Seq: e.seq, Code: o.Code, Execution: o.Execution, Body: o.Reply,
+		Kind: Reply, Seq: e.seq, Code: o.Code, Execution: o.Execution, Body: o.Reply, Blobs: o.Blobs,
 	})
 	fx.Entry = e
 	if e.Memory != nil && len(o.Reply) > 0 {

@@ -95,7 +95,7 @@ func (d *Domain) drop(s *Session, e *Entry) {
 	n := len(e.outcome.Reply)
 	s.held -= n
 	d.held -= n
-	e.outcome.Reply = nil
+	e.outcome.Reply, e.outcome.Blobs = nil, 0
 	e.release()
 }
 

@@ -57,6 +57,7 @@ type Message struct {
 	Recorded   bool      // Call, said by the shell: its handler keeps a record of what it has done, so it may be run again
 	Code       Code      // Reply
 	Execution  Execution // Reply
+	Blobs      uint8     // Reply: how many blobs Body names in front of the result
 	Method     uint32    // Call
 	Runs       int       // Call, said by the shell: how often it may be run if its workers crash; 0: as the domain has it
 

@@ -82,5 +82,6 @@ type Outcome struct {
 	Code      Code
 	Execution Execution
 	Fenced    bool   // its server is known to be dead: no run of it is going on
+	Blobs     uint8  // how many blobs Reply names in front of the result; they do not survive the server's process
 	Reply     []byte // result, or the handler's error
 }

@@ -39,7 +39,9 @@ func (s *Session) record(kind RecordKind, e *Entry) Record {
 	case RecordOpen:
 		r.Secret = s.secret
 	case RecordEnd:
-		r.Outcome = e.outcome
+		if r.Outcome = e.outcome; r.Outcome.Blobs > 0 { // they die with this process
+			r.Outcome.Code, r.Outcome.Reply, r.Outcome.Blobs = ReplyLost, nil, 0
+		}
 		fallthrough
 	case RecordStart:
 		r.Seq, r.Method, r.Sum, r.Idempotent = e.seq, e.Method, e.sum, e.idempotent

@@ -37,7 +37,7 @@ func Response(m *session.Message, f *conn.Message) {
 	switch m.Kind {
 	case session.Reply:
 		f.Priority = frame.PriorityNormal
-		f.Type, f.Body = frame.TypeReply, m.Body
+		f.Type, f.Body, f.Ext.Blobs = frame.TypeReply, m.Body, m.Blobs
 		if m.Code != session.OK {
 			f.Type, f.Body = frame.TypeError, failure(m)
 		}
@@ -82,6 +82,7 @@ func ParseResponse(in *conn.In, m *session.Message) (bool, error) {
 	switch in.Type {
 	case frame.TypeReply:
 		m.Kind, m.Execution, m.Body = session.Reply, session.Executed, in.Body
+		m.Blobs = in.Ext.Blobs
 	case frame.TypeError:
 		f, err := frame.ParseFailure(in.Body)
 		if err != nil {

@@ -159,7 +159,7 @@ func (g *guest) reply(answer *message, f *os.File) error {
 // answer does what a message asks for. The file is to be sent, and then closed.
 func (g *guest) answer(m *message) (a message, f *os.File, err error) {
 	a.op = opAnswer
-	err = g.host.with(func(t *blob.Table, now time.Duration) (err error) {
+	err = g.host.await(func(t *blob.Table, now time.Duration) (err error) {
 		var place blob.Place
 		switch m.op {
 		case opAllocate:

@@ -38,13 +38,16 @@ type Host struct {
 	stop  chan struct{}
 	tasks sync.WaitGroup
 
-	copying sync.RWMutex // Close waits until nobody copies
+	copying  sync.RWMutex   // Close waits until nobody copies
+	borrowed sync.WaitGroup // and until nobody has a Range
 
 	mu       sync.Mutex
 	table    *blob.Table
 	segments map[blob.SegmentID]*memory
+	lost     map[blob.SegmentID]bool // something may write there for ever
 	guests   map[blob.PartyID]*guest
 	open     map[*socket]struct{}
+	returned chan struct{} // is closed when a Range is
 	closed   bool
 	plain    int // segments that are not of huge pages although that was wanted
 }
@@ -59,8 +62,8 @@ func NewHost(o Options) *Host {
 	_, _ = rand.Read(c.Key[:])
 	h := &Host{
 		log: o.Logger, huge: o.HugePages, hello: helloPatience, begun: time.Now(), stop: make(chan struct{}),
-		table: blob.NewTable(c), segments: map[blob.SegmentID]*memory{},
-		guests: map[blob.PartyID]*guest{}, open: map[*socket]struct{}{},
+		table: blob.NewTable(c), segments: map[blob.SegmentID]*memory{}, lost: map[blob.SegmentID]bool{},
+		guests: map[blob.PartyID]*guest{}, open: map[*socket]struct{}{}, returned: make(chan struct{}),
 	}
 	if h.log == nil {
 		h.log = slog.Default()
@@ -69,8 +72,8 @@ func NewHost(o Options) *Host {
 	return h
 }
 
-// Close ends all connections and gives the memory back. Peers keep what they have
-// mapped until they let it go.
+// Close ends all connections, waits until every [Range] is released, and gives the
+// memory back. Peers keep what they have mapped until they let it go.
 func (h *Host) Close() error {
 	h.mu.Lock()
 	if h.closed {
@@ -84,13 +87,16 @@ func (h *Host) Close() error {
 	h.mu.Unlock()
 	close(h.stop)
 	h.tasks.Wait()
+	h.borrowed.Wait()
 	h.copying.Lock()
 	defer h.copying.Unlock()
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	var err error
 	for id, m := range h.segments {
-		err = errors.Join(err, m.discard())
+		if !h.lost[id] {
+			err = errors.Join(err, m.discard())
+		}
 		delete(h.segments, id)
 	}
 	return err
@@ -130,6 +136,35 @@ func (h *Host) locked(do func(t *blob.Table, now time.Duration) error) error {
 	}
 }
 
+// endPatience is how long bytes are waited for that somebody far away has got, but has
+// not said so yet.
+const endPatience = time.Second
+
+// await is with, which waits for who is in the way and about to end.
+func (h *Host) await(do func(t *blob.Table, now time.Duration) error) error {
+	var timeout <-chan time.Time
+	for {
+		h.mu.Lock()
+		returned := h.returned
+		h.mu.Unlock()
+		err := h.with(do)
+		var busy *blob.BusyError
+		if !errors.As(err, &busy) || !busy.Ending {
+			return err
+		}
+		if timeout == nil {
+			timeout = time.After(endPatience)
+		}
+		select {
+		case <-returned:
+		case <-timeout:
+			return err
+		case <-h.stop:
+			return ErrClosed
+		}
+	}
+}
+
 func (h *Host) memory(bytes uint64) (*memory, error) {
 	if h.huge {
 		m, err := newMemory(bytes, true)
@@ -161,7 +196,7 @@ func (h *Host) retire() (retired []*memory) {
 // have been made; what it returns is for the callee.
 func (h *Host) Begin(call blob.Call, callee blob.PartyID, args []blob.Arg) ([]blob.Arg, error) {
 	var loan blob.Loan
-	err := h.with(func(t *blob.Table, now time.Duration) (err error) {
+	err := h.await(func(t *blob.Table, now time.Duration) (err error) {
 		loan, err = t.Begin(now, call, callee, args)
 		return err
 	})

@@ -1,0 +1,227 @@
+package remote
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"slices"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"rpcpool.dev/rpc/blob"
+	"rpcpool.dev/rpc/conn"
+	"rpcpool.dev/rpc/frame"
+)
+
+func sizes() []int { return []int{64 << 10, 256 << 10, 1 << 20, 16 << 20, 256 << 20} }
+
+func named(n int) string {
+	if n >= 1<<20 {
+		return fmt.Sprintf("%dMiB", n>>20)
+	}
+	return fmt.Sprintf("%dKiB", n>>10)
+}
+
+// BenchmarkBytes moves bytes over loopback: as blobs, both ways, and in the same run as raw
+// TCP, whose receiver says when it has all.
+func BenchmarkBytes(b *testing.B) {
+	r := serve(b)
+	for _, size := range sizes() {
+		buf := make([]byte, size)
+		b.Run("raw/"+named(size), func(b *testing.B) { raw(b, buf) })
+		for _, streams := range []int{1, 2} {
+			c := r.client(b, func(o *Options) { o.Streams = streams })
+			whole, err := c.Put(b.Context(), buf, blob.Read)
+			if err != nil {
+				b.Fatal(err)
+			}
+			b.Run(fmt.Sprintf("put/%s/streams=%d", named(size), streams), func(b *testing.B) {
+				b.SetBytes(int64(size))
+				b.ReportAllocs()
+				for b.Loop() {
+					if err := whole.Write(b.Context(), buf, 0); err != nil {
+						b.Fatal(err)
+					}
+				}
+			})
+			b.Run(fmt.Sprintf("put-new/%s/streams=%d", named(size), streams), func(b *testing.B) {
+				b.SetBytes(int64(size))
+				b.ReportAllocs()
+				for b.Loop() {
+					have, err := c.Put(b.Context(), buf, blob.Read)
+					if err != nil {
+						b.Fatal(err)
+					}
+					if err := have.Free(b.Context()); err != nil {
+						b.Fatal(err)
+					}
+				}
+			})
+			b.Run(fmt.Sprintf("get/%s/streams=%d", named(size), streams), func(b *testing.B) {
+				b.SetBytes(int64(size))
+				b.ReportAllocs()
+				for b.Loop() {
+					if err := whole.Read(b.Context(), buf, 0); err != nil {
+						b.Fatal(err)
+					}
+				}
+			})
+			_ = c.Close()
+		}
+	}
+}
+
+// raw sends bytes from memory to memory, and waits for a byte.
+func raw(b *testing.B, buf []byte) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer l.Close()
+	go func() {
+		nc, err := l.Accept()
+		if err != nil {
+			return
+		}
+		defer nc.Close()
+		into := make([]byte, len(buf))
+		for {
+			if _, err := io.ReadFull(nc, into); err != nil {
+				return
+			}
+			_, _ = nc.Write(into[:1])
+		}
+	}()
+	nc, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer nc.Close()
+	b.SetBytes(int64(len(buf)))
+	one := make([]byte, 1)
+	for b.Loop() {
+		if _, err := nc.Write(buf); err != nil {
+			b.Fatal(err)
+		}
+		if _, err := io.ReadFull(nc, one); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// pinger calls with 64 bytes, one at a time, over a connection of calls.
+type pinger struct {
+	*conn.Conn
+
+	back chan struct{}
+	seq  uint64
+}
+
+func (p *pinger) Message(_ conn.Peer, in *conn.In) {
+	if in.Type == frame.TypeReply {
+		p.back <- struct{}{}
+	}
+}
+
+func (*pinger) Closed(conn.Peer, error, []uint64) {}
+
+// echo answers.
+type echo struct{}
+
+func (echo) Message(p conn.Peer, in *conn.In) {
+	if in.Type == frame.TypeCall {
+		_ = p.Queue(&conn.Message{Header: frame.Header{Type: frame.TypeReply, Priority: in.Priority, Seq: in.Seq}, Body: in.Body})
+	}
+}
+
+func (echo) Closed(conn.Peer, error, []uint64) {}
+
+func (r *rig) pinger(t testing.TB) *pinger {
+	t.Helper()
+	nc, err := r.dial(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &pinger{back: make(chan struct{}, 1)}
+	if p.Conn, err = conn.Connect(t.Context(), nc, frame.Hello{Token: []byte(token)}, p, conn.Options{}); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = p.Close()
+		<-p.Done()
+	})
+	return p
+}
+
+// p99 is that of n calls, with a pause between them.
+func (p *pinger) p99(t testing.TB, n int) time.Duration {
+	t.Helper()
+	took := make([]time.Duration, n)
+	body := make([]byte, 64)
+	for i := range took {
+		p.seq++
+		begin := time.Now()
+		m := &conn.Message{Header: frame.Header{Type: frame.TypeCall, Priority: frame.PriorityInteractive, Seq: p.seq}, Ext: frame.Ext{Method: 1}, Body: body}
+		if err := p.Send(t.Context(), m); err != nil {
+			t.Fatal(err)
+		}
+		<-p.back
+		took[i] = time.Since(begin)
+		time.Sleep(200 * time.Microsecond) //nolint:forbidigo // callers think
+	}
+	slices.Sort(took)
+	return took[n*99/100]
+}
+
+// BenchmarkS2_16_SmallCallsBesideBulk is the p99 of small calls when nothing else happens,
+// and while blobs go the same way without end, as a ratio.
+func BenchmarkS2_16_SmallCallsBesideBulk(b *testing.B) {
+	r := serve(b, func(s *setting) { s.conns.Handler = echo{} })
+	p := r.pinger(b)
+	for _, way := range []string{"put", "get"} {
+		b.Run(way, func(b *testing.B) {
+			c := r.client(b)
+			buf := make([]byte, 64<<20)
+			whole, err := c.Put(b.Context(), buf, blob.Read)
+			if err != nil {
+				b.Fatal(err)
+			}
+			var idle, busy time.Duration
+			var moved atomic.Int64
+			begin := time.Now()
+			for b.Loop() {
+				idle = p.p99(b, 2000)
+				stop, stopped := make(chan struct{}), make(chan struct{})
+				go func() {
+					defer close(stopped)
+					for {
+						select {
+						case <-stop:
+							return
+						default:
+						}
+						if way == "put" {
+							err = whole.Write(b.Context(), buf, 0)
+						} else {
+							err = whole.Read(b.Context(), buf, 0)
+						}
+						moved.Add(int64(len(buf)))
+					}
+				}()
+				busyBegin := time.Now()
+				busy = p.p99(b, 2000)
+				begin = busyBegin
+				close(stop)
+				<-stopped
+			}
+			if err != nil {
+				b.Fatal(err)
+			}
+			b.ReportMetric(float64(idle.Microseconds()), "idle-p99-us")
+			b.ReportMetric(float64(busy.Microseconds()), "busy-p99-us")
+			b.ReportMetric(float64(busy)/float64(idle), "ratio")
+			b.ReportMetric(float64(moved.Load())/1e6/time.Since(begin).Seconds(), "MB/s")
+		})
+	}
+}

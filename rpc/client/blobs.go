@@ -1,0 +1,309 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+
+	"rpcpool.dev/rpc/blob"
+	"rpcpool.dev/rpc/conn"
+	"rpcpool.dev/rpc/frame"
+)
+
+// Blobs is what this client has in the memory of one server: it is a party of the host
+// of blobs there. It is safe for concurrent use.
+type Blobs interface {
+	// Domain is the host's. Handles of another one are of no use there.
+	Domain() blob.Domain
+	// Account is the handle by which results are made for this client.
+	Account() blob.Handle
+	// Put makes a blob of size bytes, and fills it with what r has, which must be so many. A nil
+	// r leaves it as it is. Others never get more than the rights in lend.
+	Put(ctx context.Context, size uint64, lend blob.Rights, r io.Reader) (Blob, error)
+	// Take takes what a call has made for this client, by the handle that came with the reply.
+	Take(ctx context.Context, result blob.Handle) (Blob, error)
+	// Close frees all that the client has there.
+	Close() error
+}
+
+// Blob is one that this client owns. It is not safe for concurrent use.
+type Blob interface {
+	// Handle is the owner's.
+	Handle() blob.Handle
+	// Share makes a handle for others. That of a whole blob costs nothing the second time.
+	Share(ctx context.Context, offset, length uint64, rights blob.Rights) (blob.Handle, error)
+	// Memory is where the bytes are, until Free; nil if that is elsewhere: then they are to be
+	// read and written by what follows.
+	Memory() []byte
+	io.ReaderAt
+	io.WriterAt
+	// Accept makes it usable again after a crash has left it half written.
+	Accept(ctx context.Context) error
+	// Free lets it go. Others keep it as long as they use it. It may be called again.
+	Free() error
+}
+
+// BlobServer is a server that has blobs, and who this client is there.
+type BlobServer struct {
+	Offer    frame.BlobOffer
+	Features frame.Features // that were agreed on
+	Endpoint conn.Endpoint
+	Name     string    // of this client, for people
+	Token    []byte    // this client's credentials
+	Dial     conn.Dial // makes sockets
+}
+
+// JoinBlobs makes this client a party of a server's host of blobs. [ErrNoBlobs] says that this
+// way does not lead there, and that another may.
+type JoinBlobs func(context.Context, *BlobServer) (Blobs, error)
+
+// ErrNoBlobs means that a server has no blobs for this client: what is long goes in messages.
+var ErrNoBlobs = errors.New("server has no blobs for this client")
+
+// stores are what a client has in its servers' memory.
+type stores struct {
+	mu     sync.Mutex
+	all    map[string]*store // by server id
+	offers map[conn.Peer][]chan frame.BlobOffer
+	closed bool
+}
+
+// store is what a client has, or will have, at one server.
+type store struct {
+	endpoint conn.Endpoint
+	ready    chan struct{} // closed when the rest is there
+	blobs    Blobs
+	grant    []byte // handle of the account
+	err      error
+}
+
+// Blobs returns what this client has at the server that a call would go to, which is none
+// of those to be avoided, and the server's id. The first time it asks for it, and waits for
+// the answer. It fails with [ErrNoBlobs] if there is none.
+func (c *Client) Blobs(ctx context.Context, u *Call, avoid []string) (server string, _ Blobs, err error) {
+	e, err := c.place(u, avoid)
+	if err != nil {
+		return "", nil, err
+	}
+	s, first := c.stores.get(e)
+	if first {
+		c.join(ctx, s)
+	}
+	select {
+	case <-s.ready:
+		return e.ID, s.blobs, s.err
+	case <-ctx.Done():
+		return "", nil, context.Cause(ctx) //nolint:wrapcheck // the caller's own reason
+	}
+}
+
+// place chooses a server as for a call. Those in this process get values, and no blobs.
+func (c *Client) place(u *Call, avoid []string) (conn.Endpoint, error) {
+	if len(c.opts.JoinBlobs) == 0 {
+		return conn.Endpoint{}, ErrNoBlobs
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	k := &call{user: u}
+	for _, id := range avoid {
+		if p := c.peers[id]; p != nil {
+			k.tried = append(k.tried, p)
+		}
+	}
+	p := c.choose(c.now(), k)
+	switch {
+	case p == nil || p.endpoint.Local != nil:
+		return conn.Endpoint{}, ErrNoBlobs
+	case p.line != nil:
+		if n, ok := p.line.ref.Peer.(*conn.Conn); !ok || n.Agreed().Features&frame.FeatureBlobs == 0 {
+			return conn.Endpoint{}, ErrNoBlobs
+		}
+	}
+	return p.endpoint, nil
+}
+
+func (s *stores) get(e conn.Endpoint) (_ *store, first bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if have := s.all[e.ID]; have != nil && have.endpoint == e {
+		return have, false
+	}
+	n := &store{endpoint: e, ready: make(chan struct{})}
+	if s.closed {
+		n.err = ErrClosed
+		close(n.ready)
+		return n, false
+	}
+	s.all[e.ID] = n
+	return n, true
+}
+
+// forget drops a store, so that the next who wants it makes another one, and closes it.
+func (s *stores) forget(n *store) {
+	s.mu.Lock()
+	if s.all[n.endpoint.ID] == n {
+		delete(s.all, n.endpoint.ID)
+	}
+	s.mu.Unlock()
+	if n.blobs != nil {
+		_ = n.blobs.Close()
+	}
+}
+
+// DropBlobs says that what a client has at a server is of no use any more: the server's host of
+// blobs is gone.
+func (c *Client) DropBlobs(server string, b Blobs) {
+	c.stores.mu.Lock()
+	n := c.stores.all[server]
+	c.stores.mu.Unlock()
+	if n == nil {
+		return
+	}
+	select {
+	case <-n.ready:
+		if n.blobs == b {
+			c.stores.forget(n)
+		}
+	default:
+	}
+}
+
+// join makes the client a party at a server.
+func (c *Client) join(ctx context.Context, s *store) {
+	defer close(s.ready)
+	b, peer, err := c.ask(ctx, s.endpoint)
+	if err == nil {
+		defer peer.Release()
+		s.blobs, err = c.joinAny(ctx, b)
+	}
+	if err != nil {
+		s.err = err
+		if !errors.Is(err, ErrNoBlobs) { // it may be otherwise the next time
+			c.stores.forget(s)
+		}
+		return
+	}
+	s.grant = s.blobs.Account().Append(nil)
+	c.stores.mu.Lock()
+	closed := c.stores.closed
+	c.stores.mu.Unlock()
+	if closed {
+		s.err = errors.Join(ErrClosed, s.blobs.Close())
+		return
+	}
+	_ = peer.Peer.TrySend(&conn.Message{Header: frame.Header{Type: frame.TypeBlobGrant}, Body: s.grant})
+}
+
+func (c *Client) joinAny(ctx context.Context, b *BlobServer) (Blobs, error) {
+	err := ErrNoBlobs
+	for _, join := range c.opts.JoinBlobs {
+		have, e := join(ctx, b)
+		if e == nil {
+			return have, nil
+		}
+		if !errors.Is(e, ErrNoBlobs) {
+			err = e
+		}
+	}
+	return nil, err
+}
+
+// ask asks a server for its offer. The reference is the caller's.
+func (c *Client) ask(ctx context.Context, e conn.Endpoint) (*BlobServer, conn.Ref, error) {
+	ref, err := c.service.AcquireID(ctx, e.ID)
+	if err != nil {
+		return nil, conn.Ref{}, err //nolint:wrapcheck // it names the server
+	}
+	n, ok := ref.Peer.(*conn.Conn)
+	if !ok || n.Agreed().Features&frame.FeatureBlobs == 0 {
+		ref.Release()
+		return nil, conn.Ref{}, ErrNoBlobs
+	}
+	answer := make(chan frame.BlobOffer, 1)
+	c.stores.mu.Lock()
+	c.stores.offers[n] = append(c.stores.offers[n], answer)
+	c.stores.mu.Unlock()
+	err = n.Send(ctx, &conn.Message{Header: frame.Header{Type: frame.TypeBlobOffer}})
+	if err == nil {
+		select {
+		case o := <-answer:
+			hello := c.opts.Pool.Hello
+			return &BlobServer{
+				Offer: o, Features: n.Agreed().Features, Endpoint: e, Name: c.opts.Service, Token: hello.Token, Dial: c.opts.Pool.Dial,
+			}, ref, nil
+		case <-n.Done():
+			err = n.Err()
+		case <-ctx.Done():
+			err = context.Cause(ctx)
+		}
+	}
+	ref.Release()
+	return nil, conn.Ref{}, fmt.Errorf("blobs of server %q: %w", e.ID, err)
+}
+
+// offered hears what a server has offered.
+func (c *Client) offered(p conn.Peer, in *conn.In) {
+	o, err := frame.ParseBlobOffer(in.Body)
+	if err != nil {
+		return // the connection has checked it
+	}
+	c.stores.mu.Lock()
+	waiting := c.stores.offers[p]
+	delete(c.stores.offers, p)
+	c.stores.mu.Unlock()
+	for _, w := range waiting {
+		w <- o
+	}
+}
+
+// regrant says on a new connection at whose cost results may be made.
+func (c *Client) regrant(e conn.Endpoint, p conn.Peer) {
+	c.stores.mu.Lock()
+	s := c.stores.all[e.ID]
+	delete(c.stores.offers, p)
+	c.stores.mu.Unlock()
+	n, ok := p.(*conn.Conn)
+	if s == nil || s.endpoint != e || !ok || n.Agreed().Features&frame.FeatureBlobs == 0 {
+		return
+	}
+	select {
+	case <-s.ready:
+	default: // who makes it says so
+		return
+	}
+	if s.err != nil { // the server may be another one
+		c.stores.forget(s)
+		return
+	}
+	_ = n.TrySend(&conn.Message{Header: frame.Header{Type: frame.TypeBlobGrant}, Body: s.grant})
+}
+
+// left gives up what there is at a server that is not in the list any more.
+func (c *Client) left(e conn.Endpoint) {
+	c.stores.mu.Lock()
+	s := c.stores.all[e.ID]
+	c.stores.mu.Unlock()
+	if s != nil && s.endpoint == e {
+		c.background.Go(func() {
+			<-s.ready
+			c.stores.forget(s)
+		})
+	}
+}
+
+// close frees what there is at all servers.
+func (s *stores) close() {
+	s.mu.Lock()
+	s.closed = true
+	all := s.all
+	s.all = map[string]*store{}
+	s.mu.Unlock()
+	for _, n := range all {
+		<-n.ready
+		if n.blobs != nil {
+			_ = n.blobs.Close()
+		}
+	}
+}

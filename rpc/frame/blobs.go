@@ -1,0 +1,41 @@
+package frame
+
+import "unicode/utf8"
+
+const (
+	// BlobGrantLen is the length of the body of BLOB_GRANT: the handle of an account,
+	// as package blob encodes it.
+	BlobGrantLen = 64
+
+	blobOfferFixed = 16 + 16
+	maxBlobSocket  = 108 // sun_path
+)
+
+// BlobOffer is the body of BLOB_OFFER: the server's first words on a connection whose
+// peers have [FeatureBlobs].
+type BlobOffer struct {
+	Domain [16]byte // of the server's blobs: another one for each life of them
+	Ticket [16]byte // by which this client is let in as long as the connection lasts; a secret
+	Socket string   // Unix socket of the host of blobs, @NAME is an abstract one; empty: none. At most 108 bytes
+}
+
+// Append appends the body.
+func (o *BlobOffer) Append(dst []byte) []byte {
+	return append(append(append(dst, o.Domain[:]...), o.Ticket[:]...), o.Socket...)
+}
+
+// ParseBlobGrant returns the handle in the body of BLOB_GRANT.
+func ParseBlobGrant(body []byte) (handle []byte, err error) {
+	if len(body) != BlobGrantLen {
+		return nil, errf(ReasonProtocol, "BLOB_GRANT has a body of %d bytes, want %d", len(body), BlobGrantLen)
+	}
+	return body, nil
+}
+
+// ParseBlobOffer parses the body of BLOB_OFFER.
+func ParseBlobOffer(body []byte) (BlobOffer, error) {
+	if len(body) < blobOfferFixed || len(body) > blobOfferFixed+maxBlobSocket || !utf8.Valid(body[blobOfferFixed:]) {
+		return BlobOffer{}, errf(ReasonProtocol, "BLOB_OFFER has a body of %d bytes that is cut off, too long or not UTF-8", len(body))
+	}
+	return BlobOffer{Domain: [16]byte(body), Ticket: [16]byte(body[16:]), Socket: string(body[blobOfferFixed:])}, nil
+}
