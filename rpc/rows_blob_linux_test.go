@@ -71,6 +71,7 @@ func handleBlobs(s *Server) {
 	Handle(s, "sleep", func(ctx context.Context, a printArgs) (int, error) {
 		select {
 		case <-ctx.Done():
+			return 0, ctx.Err()
 		case <-time.After(time.Duration(a.Size) * time.Millisecond):
 		}
 		return len(a.Buffer.Bytes()), nil
