@@ -1,0 +1,80 @@
+package rdma
+
+import (
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"sync"
+
+	"rpcpool.dev/rpc/rdma/verbs"
+)
+
+// Adapter is an open device. It is safe for concurrent use.
+type Adapter struct {
+	id      AdapterID
+	options Options
+	device  verbs.Device
+	limits  verbs.Limits
+	counts  counters
+
+	mu        sync.Mutex
+	regions   map[memoryKey][]*Region
+	endpoints map[*Endpoint]struct{}
+	closed    bool
+}
+
+// Open opens a device. It fails with [NoRDMA] or [NoDevice].
+func Open(o Options) (*Adapter, error) {
+	o = o.withDefaults()
+	if o.Driver == nil {
+		var err error
+		if o.Driver, err = verbs.Load(); err != nil {
+			return nil, &Error{Reason: NoRDMA, Err: err}
+		}
+	}
+	device, err := o.Driver.Open(o.Device)
+	if err != nil {
+		return nil, &Error{Reason: NoDevice, Err: err}
+	}
+	a := &Adapter{
+		options: o, device: device, regions: map[memoryKey][]*Region{}, endpoints: map[*Endpoint]struct{}{},
+	}
+	_, _ = rand.Read(a.id[:]) // never fails
+	if a.limits, err = device.Limits(); err != nil {
+		return nil, &Error{Reason: NoDevice, Err: errors.Join(fmt.Errorf("limits of %s: %w", o.Device, err), device.Close())}
+	}
+	return a, nil
+}
+
+// ID is the adapter's identity.
+func (a *Adapter) ID() AdapterID { return a.id }
+
+// Device is the device's name.
+func (a *Adapter) Device() string { return a.options.Device }
+
+// Close closes endpoints, then regions, then the device. What the device cannot be kept
+// from stays registered: see [ErrStuck].
+func (a *Adapter) Close() error {
+	a.mu.Lock()
+	a.closed = true
+	var endpoints []*Endpoint
+	for e := range a.endpoints {
+		endpoints = append(endpoints, e)
+	}
+	var regions []*Region
+	for _, list := range a.regions {
+		regions = append(regions, list...)
+	}
+	a.mu.Unlock()
+	var errs []error
+	for _, e := range endpoints {
+		errs = append(errs, e.Close())
+	}
+	for _, r := range regions {
+		errs = append(errs, r.Close())
+	}
+	if err := errors.Join(errs...); err != nil {
+		return err
+	}
+	return a.device.Close()
+}

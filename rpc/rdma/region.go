@@ -1,0 +1,144 @@
+package rdma
+
+import (
+	"sync"
+
+	"rpcpool.dev/rpc/rdma/verbs"
+)
+
+// memoryKey tells mapped memory apart.
+type memoryKey struct {
+	first  *byte
+	length int
+}
+
+// Region is memory that a device may access.
+type Region struct {
+	adapter *Adapter
+	bytes   []byte
+	rights  verbs.Rights
+	memory  verbs.Memory
+
+	mu     sync.Mutex
+	users  int // pulls into it
+	stuck  bool
+	closed bool
+}
+
+// Register lets the device access memory, or finds what has been registered with these
+// rights, or more, before. Memory is not of Go's heap; it has to be mapped until
+// [Region.Close], which is called once, whoever has registered it how often. It fails
+// with [Memlock], whose text names the remedy, or [NoMemory].
+func (a *Adapter) Register(memory []byte, rights verbs.Rights) (*Region, error) {
+	if len(memory) == 0 || rights == 0 || rights&^(verbs.Sink|verbs.Source) != 0 {
+		return nil, failure(OutOfRange, "%d bytes with the rights %#x", len(memory), uint8(rights))
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.closed {
+		return nil, failure(Closed, "adapter %s", a.options.Device)
+	}
+	key := memoryKey{&memory[0], len(memory)}
+	for _, r := range a.regions[key] {
+		if r.rights&rights == rights {
+			return r, nil
+		}
+	}
+	m, err := a.device.Register(memory, rights)
+	if err != nil {
+		return nil, registerError(err, len(memory), a.counts.registeredBytes.Load(), readLocked)
+	}
+	r := &Region{adapter: a, bytes: memory, rights: rights, memory: m}
+	a.regions[key] = append(a.regions[key], r)
+	a.counts.registered(len(memory))
+	return r, nil
+}
+
+// Bytes is the memory.
+func (r *Region) Bytes() []byte { return r.bytes }
+
+// Describe describes n bytes, for a peer to pull. If they are few, they are in the
+// descriptor, as they are now. It fails with [OutOfRange], or if the memory is no Source.
+func (r *Region) Describe(offset, n uint64) (Descriptor, error) {
+	if size := uint64(len(r.bytes)); offset > size || n > size-offset {
+		return Descriptor{}, failure(OutOfRange, "%d bytes at %d of memory of %d", n, offset, size)
+	}
+	if n <= uint64(r.adapter.options.Inline) {
+		return Descriptor{Length: n, Inline: append([]byte{}, r.bytes[offset:offset+n]...)}, nil
+	}
+	if r.rights&verbs.Source == 0 {
+		return Descriptor{}, failure(OutOfRange, "the memory is registered to be written only")
+	}
+	return Descriptor{Length: n, Adapter: r.adapter.id, Address: r.memory.Address() + offset, Key: r.memory.Key()}, nil
+}
+
+// Close takes the memory away from the device. When it returns nil, the memory may be
+// unmapped or used for anything; peers that still read it are refused. It fails with
+// [ErrInUse] while it is pulled into, with [ErrStuck] for ever after that.
+func (r *Region) Close() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	switch {
+	case r.stuck:
+		return &Error{Reason: Stuck, Err: ErrStuck}
+	case r.users > 0:
+		return &Error{Reason: OutOfRange, Err: ErrInUse}
+	case r.closed:
+		return nil
+	}
+	r.closed = true
+	r.adapter.forget(r) // nobody finds it any more, also if it cannot be deregistered
+	if err := r.memory.Close(); err != nil {
+		r.strand()
+		return failure(Stuck, "%w: deregister: %w", ErrStuck, err)
+	}
+	r.adapter.counts.deregistered(len(r.bytes))
+	return nil
+}
+
+// use counts a pull into the region.
+func (r *Region) use() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.closed || r.stuck {
+		return failure(Closed, "memory that is not registered any more")
+	}
+	r.users++
+	return nil
+}
+
+// release ends that, unless the device may go on writing.
+func (r *Region) release(stuck bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.users--
+	if stuck {
+		r.strand()
+	}
+}
+
+// strand says that the memory will never be given back.
+func (r *Region) strand() {
+	if !r.stuck {
+		r.stuck = true
+		r.adapter.counts.stuck.Add(1)
+	}
+}
+
+func (a *Adapter) forget(r *Region) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	key := memoryKey{&r.bytes[0], len(r.bytes)}
+	list := a.regions[key]
+	for i, other := range list {
+		if other == r {
+			list = append(list[:i:i], list[i+1:]...)
+			break
+		}
+	}
+	if len(list) == 0 {
+		delete(a.regions, key)
+		return
+	}
+	a.regions[key] = list
+}
