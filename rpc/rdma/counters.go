@@ -8,18 +8,16 @@ import (
 
 // Counts are what an adapter has done. All but Registered and Queues only grow.
 type Counts struct {
-	Pulls       uint64 // that have moved all their bytes
-	PulledBytes uint64 // by these
-	Inline      uint64 // of them, that had their bytes in the descriptor
-	Failed      map[Reason]uint64
-	Fallbacks   map[Reason]uint64 // transfers that went by TCP instead, see Link
+	Pulls       uint64            // that have moved all their bytes
+	PulledBytes uint64            // by these
+	Inline      uint64            // of them, that had their bytes in the descriptor
+	Failed      map[Reason]uint64 // by why
 
 	Registrations   uint64 // ever made
 	Registered      int64  // regions now
 	RegisteredBytes int64
 	QueuesMade      uint64
 	QueuesBroken    uint64
-	Rebuilt         uint64 // endpoints in place of broken ones, see Link
 	Queues          int64  // now
 	Sleeps          uint64 // waits for an event, after polling was in vain
 	Stuck           uint64 // regions that will never be given back
@@ -28,11 +26,11 @@ type Counts struct {
 type counters struct {
 	pulls, pulledBytes, inline       atomic.Uint64
 	registrations, made, broken      atomic.Uint64
-	rebuilt, sleeps, stuck           atomic.Uint64
+	sleeps, stuck                    atomic.Uint64
 	regions, registeredBytes, queues atomic.Int64
 
-	mu                sync.Mutex
-	failed, fallbacks map[Reason]uint64
+	mu     sync.Mutex
+	failed map[Reason]uint64
 }
 
 func (c *counters) registered(bytes int) {
@@ -55,26 +53,16 @@ func (c *counters) fail(r Reason) {
 	c.failed[r]++
 }
 
-func (c *counters) fallback(r Reason) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.fallbacks == nil {
-		c.fallbacks = map[Reason]uint64{}
-	}
-	c.fallbacks[r]++
-}
-
 // Counts returns what the adapter has done so far.
-func (a *Adapter) Counts() Counts { return a.counts.snapshot() }
-
-func (c *counters) snapshot() Counts {
+func (a *Adapter) Counts() Counts {
+	c := &a.counts
 	c.mu.Lock()
-	failed, fallbacks := maps.Clone(c.failed), maps.Clone(c.fallbacks)
+	failed := maps.Clone(c.failed)
 	c.mu.Unlock()
 	return Counts{
-		Pulls: c.pulls.Load(), PulledBytes: c.pulledBytes.Load(), Inline: c.inline.Load(), Failed: failed, Fallbacks: fallbacks,
+		Pulls: c.pulls.Load(), PulledBytes: c.pulledBytes.Load(), Inline: c.inline.Load(), Failed: failed,
 		Registrations: c.registrations.Load(), Registered: c.regions.Load(), RegisteredBytes: c.registeredBytes.Load(),
-		QueuesMade: c.made.Load(), QueuesBroken: c.broken.Load(), Rebuilt: c.rebuilt.Load(), Queues: c.queues.Load(),
+		QueuesMade: c.made.Load(), QueuesBroken: c.broken.Load(), Queues: c.queues.Load(),
 		Sleeps: c.sleeps.Load(), Stuck: c.stuck.Load(),
 	}
 }

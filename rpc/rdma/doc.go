@@ -12,8 +12,8 @@
 // It knows no blobs and no connections: package verbs has the devices below it;
 // descriptors and offers are bytes, which whoever uses this carries over a connection
 // that knows its peer. [Adapter] is a device, [Region] memory that it may access,
-// [Endpoint] a queue pair to one peer; [Link] follows one peer through the endpoints
-// that come and go, and says when bytes have to go by TCP instead.
+// [Endpoint] a queue pair to one peer. What becomes of a pull that fails, and when there
+// is to be another endpoint, is decided by who pulls: an [Error] has the [Reason].
 //
 // # An endpoint
 //
@@ -37,7 +37,8 @@
 // segment is registered once for both and stays so until it is given back, so that
 // neither a blob nor a change of one costs a registration. A key is of the whole
 // segment: who may read something of it could read all of it, as could a process of
-// this machine that has it mapped. A segment has one owner's blobs only.
+// this machine that has it mapped. A segment has one owner's blobs only. What is
+// registered for one transfer may be of Go's heap.
 //
 // # When memory may be used again
 //
@@ -65,7 +66,7 @@
 //	dies         what becomes of the other side's pulls
 //	who has      they end as [Silent] when the NIC has tried often enough: half a second
 //	             to some, by the device; or as soon as its Context ends and READs are back
-//	who wants    nothing: memory stays readable until its owner closes the endpoint
+//	who wants    (the peer's memory stays readable until its owner closes the endpoint)
 //	the link     as with who has
 //
 // The kernel closes what a process had before it gives its memory to others.

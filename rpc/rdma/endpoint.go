@@ -16,6 +16,7 @@ type Endpoint struct {
 	place   Place
 	mine    offer
 	driver  chan struct{}  // who has put something in drives
+	armed   bool           // the driver's: an event is due
 	pulls   sync.WaitGroup // under way; none is added to a broken endpoint
 
 	mu     sync.Mutex

@@ -17,18 +17,14 @@ var ErrStuck = errors.New("the device may still write: this memory must not be u
 // ErrInUse is returned for closing what others still use.
 var ErrInUse = errors.New("still in use")
 
-// Reason is why something did not go by RDMA. The set is closed: the same words are
+// Reason is why something does not go by RDMA. The set is closed: the same words are
 // in errors, metrics and documents.
 type Reason string
 
 // All reasons.
 const (
-	// Off: nobody wants RDMA.
-	Off Reason = "off"
 	// NoRDMA: this program or this machine has none.
 	NoRDMA Reason = "no-rdma"
-	// PeerHasNone: the peer has none, or does not want it.
-	PeerHasNone Reason = "peer-has-none"
 	// NoDevice: the device is not there or cannot be opened.
 	NoDevice Reason = "no-device"
 	// NoGID: the device has no address in the network that could be used.
@@ -70,15 +66,13 @@ const (
 	Closed Reason = "closed"
 	// Stuck: see [ErrStuck].
 	Stuck Reason = "stuck"
-	// Waiting: the next attempt to connect is not due yet.
-	Waiting Reason = "waiting"
 )
 
 // Reasons returns all reasons.
 func Reasons() []Reason {
 	return []Reason{
-		Off, NoRDMA, PeerHasNone, NoDevice, NoGID, GIDMoved, PortDown, Memlock, NoMemory, NoQueue, Malformed, OutOfRange,
-		Refused, PeerFault, Silent, NotReady, LocalFault, Flushed, DeviceFault, Stalled, Cancelled, Closed, Stuck, Waiting,
+		NoRDMA, NoDevice, NoGID, GIDMoved, PortDown, Memlock, NoMemory, NoQueue, Malformed, OutOfRange,
+		Refused, PeerFault, Silent, NotReady, LocalFault, Flushed, DeviceFault, Stalled, Cancelled, Closed, Stuck,
 	}
 }
 

@@ -12,7 +12,8 @@ type memoryKey struct {
 	length int
 }
 
-// Region is memory that a device may access.
+// Region is memory that a device may access. It keeps the memory from Go's collector,
+// which moves nothing.
 type Region struct {
 	adapter *Adapter
 	bytes   []byte
@@ -26,9 +27,9 @@ type Region struct {
 }
 
 // Register lets the device access memory, or finds what has been registered with these
-// rights, or more, before. Memory is not of Go's heap; it has to be mapped until
-// [Region.Close], which is called once, whoever has registered it how often. It fails
-// with [Memlock], whose text names the remedy, or [NoMemory].
+// rights, or more, before. Memory has to stay mapped until [Region.Close], which is
+// called once, whoever has registered it how often. It fails with [Memlock], whose text
+// names the remedy, or [NoMemory].
 func (a *Adapter) Register(memory []byte, rights verbs.Rights) (*Region, error) {
 	if len(memory) == 0 || rights == 0 || rights&^(verbs.Sink|verbs.Source) != 0 {
 		return nil, failure(OutOfRange, "%d bytes with the rights %#x", len(memory), uint8(rights))
@@ -44,11 +45,11 @@ func (a *Adapter) Register(memory []byte, rights verbs.Rights) (*Region, error) 
 			return r, nil
 		}
 	}
-	m, err := a.device.Register(memory, rights)
-	if err != nil {
+	r := &Region{adapter: a, bytes: memory, rights: rights}
+	var err error
+	if r.memory, err = a.device.Register(memory, rights); err != nil {
 		return nil, registerError(err, len(memory), a.counts.registeredBytes.Load(), readLocked)
 	}
-	r := &Region{adapter: a, bytes: memory, rights: rights, memory: m}
 	a.regions[key] = append(a.regions[key], r)
 	a.counts.registered(len(memory))
 	return r, nil

@@ -155,13 +155,9 @@ func (e *Endpoint) reap() int {
 
 // sleep waits for an event: for as long as Stall, or Drain.
 func (e *Endpoint) sleep() {
-	err := e.queue.Arm()
-	if err == nil {
-		if e.reap() > 0 { // just before it was armed
-			return
-		}
-		e.adapter.counts.sleeps.Add(1)
-		err = e.queue.Wait(e.due())
+	err := e.wait()
+	if e.reap() > 0 {
+		return
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -169,21 +165,40 @@ func (e *Endpoint) sleep() {
 	case err == nil || e.gone:
 	case !errors.Is(err, os.ErrDeadlineExceeded):
 		e.abandon(failure(DeviceFault, "wait: %w", err))
-	case time.Until(e.dueLocked()) > 0:
+	case time.Until(e.due()) > 0:
 	case e.broken != nil:
-		_ = e.destroy() // it is flushed, or each transfer knows that it is not
+		_ = e.destroy() // each transfer is told
 	default:
 		e.breakDown(failure(Stalled, "no READ has completed for %v", e.adapter.options.Stall))
 	}
 }
 
-func (e *Endpoint) due() time.Time {
+// wait waits for an event, unless something has completed just before it asked for one.
+// It never asks for a second one: those that nobody takes would pile up.
+func (e *Endpoint) wait() error {
+	if !e.armed {
+		if err := e.queue.Arm(); err != nil {
+			return err
+		}
+		e.armed = true
+		if e.reap() > 0 {
+			return nil
+		}
+	}
 	e.mu.Lock()
-	defer e.mu.Unlock()
-	return e.dueLocked()
+	due, gone := e.due(), e.gone
+	e.mu.Unlock()
+	if gone {
+		return nil
+	}
+	e.adapter.counts.sleeps.Add(1)
+	err := e.queue.Wait(due)
+	e.armed = err != nil
+	return err
 }
 
-func (e *Endpoint) dueLocked() time.Time {
+// due is when the endpoint is given up: as stalled, or as not flushing. It needs mu.
+func (e *Endpoint) due() time.Time {
 	if e.broken != nil {
 		return e.latest.Add(e.adapter.options.Drain)
 	}

@@ -23,9 +23,8 @@ type Device interface {
 	Port(number int) (Port, error)
 	// GID reads a row of a port's table, as it is now.
 	GID(port, index int) (GID, error)
-	// Register pins memory and lets the device access it. The memory must not be on Go's
-	// heap, and stay mapped until the Memory is closed. Errors are those of the system:
-	// ENOMEM if no more may be pinned.
+	// Register pins memory and lets the device access it. It must stay where it is until
+	// the Memory is closed. Errors are those of the system: ENOMEM if no more may be pinned.
 	Register(memory []byte, rights Rights) (Memory, error)
 	// NewQueue makes a queue pair in state INIT.
 	NewQueue(o QueueOptions) (Queue, error)

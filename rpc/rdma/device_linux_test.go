@@ -1,0 +1,425 @@
+package rdma
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"net"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// These tests need a device, RPCPOOL_RDMA_DEVICE, and the build tag rdma. With
+// RPCPOOL_RDMA_PEER the bytes are on another machine, on which this test binary runs
+// with RPCPOOL_RDMA_LISTEN. Lines that begin with "figure" are for comparison with
+// other programs on the same machines.
+
+// far is a process that has bytes, and the way to it.
+type far struct {
+	*testing.T
+	machine
+
+	endpoint *Endpoint
+	control  net.Conn
+	in       *json.Decoder
+}
+
+// device skips a test without a device.
+func device(t *testing.T) {
+	t.Helper()
+	if os.Getenv(deviceEnv) == "" {
+		t.Skipf("there is no RDMA device: %s is not set", deviceEnv)
+	}
+}
+
+// connect connects to a process that has so many bytes, by a device of this machine.
+func connect(t *testing.T, bytes int, o Options) *far {
+	t.Helper()
+	device(t)
+	o.Inline = -1
+	m, err := newMachine(bytes, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := &far{T: t, machine: m}
+	t.Cleanup(func() { f.close() })
+	f.redial()
+	return f
+}
+
+// redial makes another process with bytes, and another endpoint to it.
+func (f *far) redial() {
+	f.Helper()
+	address := os.Getenv(peerEnv)
+	if address == "" {
+		address = here(f.T)
+	}
+	if f.control != nil {
+		f.control.Close()
+	}
+	var err error
+	if f.control, err = (&net.Dialer{Timeout: 30 * time.Second}).DialContext(f.Context(), "tcp", address); err != nil {
+		f.Fatal(err)
+	}
+	if _, err := f.control.Write([]byte("c")); err != nil {
+		f.Fatal(err)
+	}
+	f.in = json.NewDecoder(f.control)
+	if f.endpoint, err = f.adapter.NewEndpoint(); err != nil {
+		f.Fatal(err)
+	}
+	a := f.ask(request{Do: "connect", Size: len(f.memory), Offer: f.endpoint.Offer()})
+	if err := f.endpoint.Connect(a.Offer); err != nil {
+		f.Fatal(err)
+	}
+}
+
+// here serves on this machine, for as long as the test.
+func here(t *testing.T) string {
+	t.Helper()
+	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var serving sync.WaitGroup
+	serving.Go(func() { _ = accept(l) })
+	t.Cleanup(func() { l.Close(); serving.Wait() })
+	return l.Addr().String()
+}
+
+func (f *far) close() {
+	if f.control != nil {
+		f.control.Close()
+	}
+	if err := f.adapter.Close(); err != nil {
+		f.Error(err)
+	}
+	if err := errors.Join(unix.Munmap(f.memory), f.file.Close()); err != nil {
+		f.Error(err)
+	}
+}
+
+func (f *far) ask(q request) (a answer) {
+	f.Helper()
+	if err := json.NewEncoder(f.control).Encode(q); err != nil {
+		f.Fatal(err)
+	}
+	if err := f.in.Decode(&a); err != nil || a.Err != "" {
+		f.Fatalf("%s: %v %s", q.Do, err, a.Err)
+	}
+	return a
+}
+
+func (f *far) describe(offset, n uint64) Descriptor {
+	f.Helper()
+	d, err := ParseDescriptor(f.ask(request{Do: "describe", Offset: offset, N: n}).Descriptor)
+	if err != nil {
+		f.Fatal(err)
+	}
+	return d
+}
+
+func (f *far) pull(d Descriptor) error {
+	return f.endpoint.Pull(f.Context(), d, f.region, 0)
+}
+
+// want fails unless an error has a reason.
+func (f *far) want(err error, reason Reason) {
+	f.Helper()
+	if err == nil || ReasonOf(err) != reason {
+		f.Fatalf("%v, want %s", err, reason)
+	}
+	f.Log(err)
+}
+
+// third is the CRC-32 of the first n bytes, as another process sees them.
+func (f *far) third(n int) uint32 {
+	f.Helper()
+	cmd := exec.CommandContext(f.Context(), "/proc/self/exe")
+	cmd.Env = append(os.Environ(), roleEnv+"=sum", fmt.Sprintf("RPCPOOL_RDMA_BYTES=%d", n))
+	cmd.ExtraFiles = []*os.File{f.file}
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		f.Fatalf("%v: %s", err, out)
+	}
+	sum, err := strconv.ParseUint(strings.TrimSpace(string(out)), 10, 32)
+	if err != nil {
+		f.Fatal(err)
+	}
+	return uint32(sum)
+}
+
+// The bytes come into memory that a process has mapped which knows nothing of RDMA.
+func TestDevicePulls(t *testing.T) {
+	for _, mode := range []struct {
+		name string
+		spin time.Duration
+	}{{"polling", time.Hour}, {"events", -1}} {
+		t.Run(mode.name, func(t *testing.T) {
+			f := connect(t, 64<<20, Options{Spin: mode.spin})
+			for n := 1 << 20; n <= len(f.memory); n *= 4 {
+				want := f.ask(request{Do: "fill", N: uint64(n), Seed: uint32(n)}).Sum
+				clear(f.memory)
+				d := f.describe(0, uint64(n))
+				begun := time.Now()
+				if err := f.pull(d); err != nil {
+					t.Fatal(err)
+				}
+				took := time.Since(begun)
+				if here, there := crc32.ChecksumIEEE(f.memory[:n]), f.third(n); here != want || there != want {
+					t.Fatalf("%d bytes: sum %08x here, %08x in a third process, want %08x", n, here, there, want)
+				}
+				fmt.Printf("figure pull %d MiB, %s: %.1f MiB/s\n", n>>20, mode.name, float64(n)/(1<<20)/took.Seconds())
+			}
+			c := f.adapter.Counts()
+			if c.Registrations != 1 || c.Pulls != 4 {
+				t.Errorf("%+v", c)
+			}
+			if mode.spin < 0 && c.Sleeps == 0 && os.Getenv(peerEnv) != "" { // on one machine soft-RoCE completes at once
+				t.Error("nobody has slept")
+			}
+			t.Logf("%d sleeps", c.Sleeps)
+		})
+	}
+}
+
+func TestDeviceLatency(t *testing.T) {
+	for _, mode := range []struct {
+		name string
+		spin time.Duration
+	}{{"polling", time.Hour}, {"events", -1}} {
+		f := connect(t, 1<<20, Options{Spin: mode.spin})
+		for _, n := range []uint64{8, 4 << 10} {
+			d, reads := f.describe(0, n), 200
+			begun := time.Now()
+			for range reads {
+				if err := f.pull(d); err != nil {
+					t.Fatal(err)
+				}
+			}
+			fmt.Printf("figure pull %d bytes, %s: %.1f us\n", n, mode.name, time.Since(begun).Seconds()*1e6/float64(reads))
+		}
+	}
+}
+
+func TestDeviceManyPullAtOnce(t *testing.T) {
+	const n, parts = 16 << 20, 8
+	f := connect(t, n, Options{})
+	want := f.ask(request{Do: "fill", N: n, Seed: 8}).Sum
+	var all sync.WaitGroup
+	for i := range uint64(parts) {
+		d := f.describe(i*n/parts, n/parts)
+		all.Go(func() {
+			if err := f.endpoint.Pull(t.Context(), d, f.region, i*n/parts); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	all.Wait()
+	if got := crc32.ChecksumIEEE(f.memory[:n]); got != want {
+		t.Errorf("sum %08x, want %08x", got, want)
+	}
+}
+
+// What the peer has not described, or not any more, cannot be read; another queue pair
+// is as good as new.
+func TestDeviceRefuses(t *testing.T) {
+	f := connect(t, 1<<20, Options{})
+	for _, c := range []struct {
+		name  string
+		forge func(*Descriptor)
+	}{
+		{"wrong key", func(d *Descriptor) { d.Key ^= 0xff00 }},
+		{"out of range", func(d *Descriptor) { d.Address += uint64(len(f.memory)) - d.Length + 1 }},
+		{"deregistered", func(*Descriptor) { f.ask(request{Do: "deregister"}) }},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			d := f.describe(0, 8<<10)
+			if err := f.pull(d); err != nil {
+				t.Fatal(err)
+			}
+			c.forge(&d)
+			fill(f.memory[:8<<10], 99)
+			before := crc32.ChecksumIEEE(f.memory)
+			f.want(f.pull(d), Refused)
+			if crc32.ChecksumIEEE(f.memory) != before {
+				t.Error("something was written")
+			}
+			f.want(f.pull(d), Closed)
+			f.again()
+		})
+	}
+}
+
+// again makes another endpoint, and pulls by it.
+func (f *far) again() {
+	f.Helper()
+	if err := f.endpoint.Close(); err != nil {
+		f.Fatal(err)
+	}
+	f.redial()
+	want := f.ask(request{Do: "fill", N: 1 << 20, Seed: 5}).Sum
+	if err := f.pull(f.describe(0, 1<<20)); err != nil {
+		f.Fatal(err)
+	}
+	if got := crc32.ChecksumIEEE(f.memory[:1<<20]); got != want {
+		f.Errorf("sum %08x, want %08x", got, want)
+	}
+}
+
+// untilItFails pulls all memory again and again, and returns how that ended, and how long after
+// the last good one.
+func (f *far) untilItFails(begun chan<- struct{}) (err error, after time.Duration) {
+	d := f.describe(0, uint64(len(f.memory)))
+	last := time.Now()
+	for n := 0; ; n++ {
+		if err := f.pull(d); err != nil {
+			return err, time.Since(last)
+		}
+		if last = time.Now(); n == 0 {
+			close(begun)
+		}
+	}
+}
+
+func TestDevicePeerIsKilledInMidTransfer(t *testing.T) {
+	f := connect(t, 4<<20, Options{})
+	begun := make(chan struct{})
+	var kill sync.WaitGroup
+	kill.Go(func() {
+		<-begun
+		_ = json.NewEncoder(f.control).Encode(request{Do: "die"})
+	})
+	err, after := f.untilItFails(begun)
+	kill.Wait()
+	f.want(err, Silent)
+	t.Logf("%v after the last good pull", after)
+	f.quiet()
+	f.again()
+}
+
+// quiet fails if anything is written that nobody pulls.
+func (f *far) quiet() {
+	f.Helper()
+	fill(f.memory, 77)
+	before := crc32.ChecksumIEEE(f.memory)
+	time.Sleep(300 * time.Millisecond)
+	if crc32.ChecksumIEEE(f.memory) != before {
+		f.Error("something was written after the pull had returned")
+	}
+}
+
+func TestDeviceLinkGoesDownInMidTransfer(t *testing.T) {
+	name := os.Getenv(netdevEnv)
+	if name == "" {
+		t.Skipf("%s is not set", netdevEnv)
+	}
+	f := connect(t, 4<<20, Options{})
+	begun := make(chan struct{})
+	var down sync.WaitGroup
+	down.Go(func() {
+		<-begun
+		if err := setLink(name, false); err != nil {
+			t.Error(err)
+		}
+	})
+	err, after := f.untilItFails(begun)
+	down.Wait()
+	_, unmade := f.adapter.NewEndpoint()
+	if err := setLink(name, true); err != nil {
+		t.Fatal(err)
+	}
+	f.want(err, Silent)
+	t.Logf("%v after the last good pull", after)
+	f.want(unmade, PortDown)
+	f.quiet()
+	for { // the port needs a moment
+		e, err := f.adapter.NewEndpoint()
+		if err == nil {
+			if err := e.Close(); err != nil {
+				t.Fatal(err)
+			}
+			break
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	f.again()
+}
+
+func setLink(name string, up bool) error {
+	s, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(s)
+	r, err := unix.NewIfreq(name)
+	if err != nil {
+		return err
+	}
+	if err := unix.IoctlIfreq(s, unix.SIOCGIFFLAGS, r); err != nil {
+		return err
+	}
+	flags := r.Uint16() &^ unix.IFF_UP
+	if up {
+		flags |= unix.IFF_UP
+	}
+	r.SetUint16(flags)
+	return unix.IoctlIfreq(s, unix.SIOCSIFFLAGS, r)
+}
+
+func TestDevicePullIsCancelled(t *testing.T) {
+	f := connect(t, 32<<20, Options{Chunk: 64 << 10})
+	d := f.describe(0, uint64(len(f.memory)))
+	cancelled := 0
+	for patience := 100 * time.Microsecond; ; patience *= 10 {
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		err := f.endpoint.Pull(ctx, d, f.region, 0)
+		cancel()
+		if err == nil {
+			break // it was fast enough
+		}
+		f.want(err, Cancelled)
+		f.quiet()
+		cancelled++
+	}
+	if err := f.endpoint.Err(); err != nil || cancelled == 0 {
+		t.Errorf("%v, %d cancelled", err, cancelled)
+	}
+}
+
+// Nobody may pin more than the limit, but who has the capability; the error says so.
+func TestDeviceMemlock(t *testing.T) {
+	device(t)
+	if os.Getuid() != 0 {
+		t.Skip("only root can be another user")
+	}
+	cmd := exec.CommandContext(t.Context(), "/proc/self/exe")
+	cmd.Env = append(os.Environ(), roleEnv+"=locked")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+	var before unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_MEMLOCK, &before); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Setrlimit(unix.RLIMIT_MEMLOCK, &unix.Rlimit{Cur: 64 << 10, Max: before.Max}); err != nil {
+		t.Fatal(err)
+	}
+	out, err := cmd.CombinedOutput()
+	if err := unix.Setrlimit(unix.RLIMIT_MEMLOCK, &before); err != nil {
+		t.Fatal(err)
+	}
+	text := string(out)
+	if err != nil || !strings.HasPrefix(text, string(Memlock)+" ") || !strings.Contains(text, "RLIMIT_MEMLOCK is 65536 bytes") {
+		t.Errorf("%v: %s", err, out)
+	}
+	t.Log(text)
+}
