@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"rpcpool.dev/test/rdma/image"
@@ -15,11 +16,11 @@ import (
 
 // built are the programs of this tree that machines have, by their paths in there.
 var built = map[string]struct {
-	verb string // of the go command
-	args []string
+	args []string // of the go command
 	cgo  bool
 }{
-	"init": {verb: "build", args: []string{"rpcpool.dev/test/rdma/guest"}},
+	"init":          {args: []string{"build", "rpcpool.dev/test/rdma/guest"}},
+	"bin/rdma.test": {args: []string{"test", "-c", "-vet=off", "-tags", "rdma", "rpcpool.dev/rpc/rdma"}, cgo: true},
 }
 
 // programs builds them.
@@ -27,7 +28,7 @@ func programs(ctx context.Context, boot image.Image, scratch string) (map[string
 	files := map[string]image.File{}
 	for name, program := range built {
 		path := filepath.Join(scratch, filepath.Base(name))
-		args := append([]string{program.verb, "-ldflags", "-s -w", "-o", path}, program.args...)
+		args := slices.Insert(slices.Clone(program.args), 1, "-ldflags", "-s -w", "-o", path)
 		cmd := exec.CommandContext(ctx, "go", args...)
 		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 		if program.cgo {

@@ -82,8 +82,8 @@ func (f *follower) end(took time.Duration) {
 		f.report.failed(of, err)
 		return
 	}
-	for i, o := range outcomes {
-		if i == 0 && o.took == 0 {
+	for _, o := range outcomes {
+		if len(outcomes) == 1 {
 			o.took = took
 		}
 		f.report.say(of, o)

@@ -76,7 +76,7 @@ func (s scenario) server() string {
 func scenarios() []scenario {
 	all := []scenario{{name: "one-machine"}, {name: "two-machines", two: true}}
 	for i, s := range all {
-		all[i].steps = peers(s.server())
+		all[i].steps = append(peers(s.server()), pulls(s))
 	}
 	return all
 }

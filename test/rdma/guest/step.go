@@ -12,8 +12,6 @@ import (
 	"syscall"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"rpcpool.dev/test/rdma/plan"
 )
 
@@ -80,17 +78,9 @@ func (r runner) start(ctx context.Context, who plan.Kind, c *plan.Command) (*pro
 	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
 	cmd.Env = append(os.Environ(), c.Env...)
 	cmd.Stdout, cmd.Stderr = out, out
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Credential: &syscall.Credential{Uid: c.UID, Gid: c.UID}}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	cmd.WaitDelay = time.Second // somebody else may have the pipe
-
-	memlock := unix.Rlimit{Cur: unix.RLIM_INFINITY, Max: unix.RLIM_INFINITY}
-	if c.Memlock != 0 {
-		memlock = unix.Rlimit{Cur: c.Memlock, Max: c.Memlock}
-	}
-	if err := unix.Setrlimit(unix.RLIMIT_MEMLOCK, &memlock); err != nil { // children have ours
-		return nil, fmt.Errorf("%s: limit of locked memory: %w", who, err)
-	}
 	if err := cmd.Start(); err != nil {
 		return nil, fmt.Errorf("%s: %w", who, err)
 	}

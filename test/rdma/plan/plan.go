@@ -47,11 +47,6 @@ type Command struct {
 	Args []string // the program first
 	Env  []string `json:",omitempty"` // key=value, beside PATH and HOME
 	Port int      `json:",omitempty"` // of TCP: a server is there when somebody listens on it
-	// UID is the user; not 0: it has no capabilities.
-	UID uint32 `json:",omitempty"`
-	// Memlock is how many bytes it may lock, unless it has the capability for more;
-	// 0: without limit.
-	Memlock uint64 `json:",omitempty"`
 }
 
 // Duration is a time.Duration that is text in JSON.

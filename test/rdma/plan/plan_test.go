@@ -45,7 +45,7 @@ func TestAPlanIsReadAsItWasWritten(t *testing.T) {
 		Steps: []Step{{
 			Name:   "pull",
 			Server: &Command{Args: []string{"/bin/x", GID}, Port: 7100},
-			Client: &Command{Args: []string{"/bin/y"}, Env: []string{"A=b"}, UID: 65534, Memlock: 64 << 10},
+			Client: &Command{Args: []string{"/bin/y"}, Env: []string{"A=b"}},
 			Limit:  Duration(90 * time.Second),
 		}},
 	}
