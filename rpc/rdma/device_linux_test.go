@@ -1,6 +1,7 @@
 package rdma
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -109,13 +110,22 @@ func (f *far) close() {
 	}
 }
 
-func (f *far) ask(q request) (a answer) {
+func (f *far) ask(q request) answer {
 	f.Helper()
+	f.send(q)
+	return f.answer(q.Do)
+}
+
+func (f *far) send(q request) {
 	if err := json.NewEncoder(f.control).Encode(q); err != nil {
-		f.Fatal(err)
+		f.Error(err)
 	}
+}
+
+func (f *far) answer(to string) (a answer) {
+	f.Helper()
 	if err := f.in.Decode(&a); err != nil || a.Err != "" {
-		f.Fatalf("%s: %v %s", q.Do, err, a.Err)
+		f.Fatalf("%s: %v %s", to, err, a.Err)
 	}
 	return a
 }
@@ -277,34 +287,33 @@ func (f *far) again() {
 	}
 }
 
-// untilItFails pulls all memory again and again, and returns how that ended, and how long after
-// the last good one.
-func (f *far) untilItFails(begun chan<- struct{}) (err error, after time.Duration) {
+// untilItFails pulls all memory again and again, while something happens that makes a
+// pull fail with a reason; empty: with Silent or LocalFault.
+func (f *far) untilItFails(reason Reason, happen func()) {
+	f.Helper()
 	d := f.describe(0, uint64(len(f.memory)))
-	last := time.Now()
-	for n := 0; ; n++ {
-		if err := f.pull(d); err != nil {
-			return err, time.Since(last)
-		}
-		if last = time.Now(); n == 0 {
-			close(begun)
-		}
+	if err := f.pull(d); err != nil {
+		f.Fatal(err)
 	}
+	var happening sync.WaitGroup
+	happening.Go(happen)
+	var err error
+	last := time.Now()
+	for err = f.pull(d); err == nil; err = f.pull(d) {
+		last = time.Now()
+	}
+	happening.Wait()
+	f.Logf("%v after the last good pull", time.Since(last))
+	if reason == "" && ReasonOf(err) == LocalFault {
+		reason = LocalFault
+	}
+	f.want(err, cmp.Or(reason, Silent))
+	f.quiet()
 }
 
 func TestDevicePeerIsKilledInMidTransfer(t *testing.T) {
 	f := connect(t, 4<<20, Options{})
-	begun := make(chan struct{})
-	var kill sync.WaitGroup
-	kill.Go(func() {
-		<-begun
-		_ = json.NewEncoder(f.control).Encode(request{Do: "die"})
-	})
-	err, after := f.untilItFails(begun)
-	kill.Wait()
-	f.want(err, Silent)
-	t.Logf("%v after the last good pull", after)
-	f.quiet()
+	f.untilItFails(Silent, func() { f.send(request{Do: "die"}) })
 	f.again()
 }
 
@@ -319,62 +328,40 @@ func (f *far) quiet() {
 	}
 }
 
+// The other machine's link: nobody answers. The own one's: soft-RoCE knows at once that
+// it cannot send, other devices try as long as with the other one's.
 func TestDeviceLinkGoesDownInMidTransfer(t *testing.T) {
 	name := os.Getenv(netdevEnv)
 	if name == "" {
 		t.Skipf("%s is not set", netdevEnv)
 	}
-	f := connect(t, 4<<20, Options{})
-	begun := make(chan struct{})
-	var down sync.WaitGroup
-	down.Go(func() {
-		<-begun
-		if err := setLink(name, false); err != nil {
-			t.Error(err)
-		}
+	t.Run("the other one's", func(t *testing.T) {
+		f := connect(t, 4<<20, Options{})
+		f.untilItFails(Silent, func() { f.send(request{Do: "unplug"}) })
+		f.answer("unplug")
+		f.again()
 	})
-	err, after := f.untilItFails(begun)
-	down.Wait()
-	_, unmade := f.adapter.NewEndpoint()
-	if err := setLink(name, true); err != nil {
-		t.Fatal(err)
-	}
-	f.want(err, Silent)
-	t.Logf("%v after the last good pull", after)
-	f.want(unmade, PortDown)
-	f.quiet()
-	for { // the port needs a moment
-		e, err := f.adapter.NewEndpoint()
-		if err == nil {
-			if err := e.Close(); err != nil {
-				t.Fatal(err)
+	t.Run("the own one", func(t *testing.T) {
+		f := connect(t, 4<<20, Options{})
+		f.untilItFails("", func() { f.set(name, false) })
+		_, err := f.adapter.NewEndpoint()
+		f.set(name, true)
+		f.want(err, PortDown)
+		for { // the port needs a moment
+			e, err := f.adapter.NewEndpoint()
+			if err == nil && e.Close() == nil {
+				break
 			}
-			break
+			time.Sleep(10 * time.Millisecond)
 		}
-		time.Sleep(10 * time.Millisecond)
-	}
-	f.again()
+		f.again()
+	})
 }
 
-func setLink(name string, up bool) error {
-	s, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return err
+func (f *far) set(name string, up bool) {
+	if err := setLink(name, up); err != nil {
+		f.Error(err)
 	}
-	defer unix.Close(s)
-	r, err := unix.NewIfreq(name)
-	if err != nil {
-		return err
-	}
-	if err := unix.IoctlIfreq(s, unix.SIOCGIFFLAGS, r); err != nil {
-		return err
-	}
-	flags := r.Uint16() &^ unix.IFF_UP
-	if up {
-		flags |= unix.IFF_UP
-	}
-	r.SetUint16(flags)
-	return unix.IoctlIfreq(s, unix.SIOCSIFFLAGS, r)
 }
 
 func TestDevicePullIsCancelled(t *testing.T) {

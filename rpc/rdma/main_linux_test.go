@@ -14,7 +14,7 @@ const (
 	addressEnv = "RPCPOOL_RDMA_ADDRESS" // of this machine, on its network; default 127.0.0.1
 	listenEnv  = "RPCPOOL_RDMA_LISTEN"  // HOST:PORT: be the other machine, until a client says that it is done
 	peerEnv    = "RPCPOOL_RDMA_PEER"    // HOST:PORT of that; default: the other machine is this one
-	netdevEnv  = "RPCPOOL_RDMA_NETDEV"  // of the device: it may be taken down
+	netdevEnv  = "RPCPOOL_RDMA_NETDEV"  // of the device, on both machines: it may be taken down
 	roleEnv    = "RPCPOOL_RDMA_ROLE"    // of a child: target, sum, locked
 )
 

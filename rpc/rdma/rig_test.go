@@ -79,7 +79,7 @@ func (r *rig) side(name, address string, o Options) *side {
 	if s.endpoint, err = s.adapter.NewEndpoint(); err != nil {
 		r.Fatal(err)
 	}
-	random := rand.New(rand.NewPCG(uint64(len(name)), 7)) //nolint:gosec // bytes that differ
+	random := rand.New(rand.NewPCG(uint64(len(name)), 7))
 	for i := range s.memory {
 		s.memory[i] = byte(random.Uint32())
 	}

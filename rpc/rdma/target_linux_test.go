@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"strconv"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -26,7 +27,7 @@ import (
 
 // request is what a test asks for.
 type request struct {
-	Do     string // connect, fill, describe, deregister, die, or done: there are no more tests
+	Do     string // connect, fill, describe, deregister, unplug, die
 	Size   int    // connect: of the memory
 	Offer  []byte // connect
 	Seed   uint32 // fill
@@ -137,6 +138,12 @@ func (p *owner) do(q request) (a answer, err error) {
 		return a, err
 	case "deregister":
 		return a, p.region.Close()
+	case "unplug": // for so long that a peer is sure
+		if err := setLink(os.Getenv(netdevEnv), false); err != nil {
+			return a, err
+		}
+		time.Sleep(3 * time.Second)
+		return a, setLink(os.Getenv(netdevEnv), true)
 	case "die":
 		return a, syscall.Kill(syscall.Getpid(), syscall.SIGKILL)
 	}
@@ -234,4 +241,26 @@ func sumOf(f *os.File) error {
 func lockedChild() {
 	_, err := newMachine(4<<20, Options{})
 	fmt.Println(ReasonOf(err), err)
+}
+
+// setLink takes a network interface up or down.
+func setLink(name string, up bool) error {
+	s, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(s)
+	r, err := unix.NewIfreq(name)
+	if err != nil {
+		return err
+	}
+	if err := unix.IoctlIfreq(s, unix.SIOCGIFFLAGS, r); err != nil {
+		return err
+	}
+	flags := r.Uint16() &^ unix.IFF_UP
+	if up {
+		flags |= unix.IFF_UP
+	}
+	r.SetUint16(flags)
+	return unix.IoctlIfreq(s, unix.SIOCSIFFLAGS, r)
 }

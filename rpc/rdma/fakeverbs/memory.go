@@ -15,6 +15,7 @@ type memory struct {
 	under  int // READs under way into it
 }
 
+// Register implements [verbs.Device].
 func (d *device) Register(b []byte, rights verbs.Rights) (verbs.Memory, error) {
 	defer d.lock()()
 	if err := d.alive(); err != nil {
@@ -29,11 +30,17 @@ func (d *device) Register(b []byte, rights verbs.Rights) (verbs.Memory, error) {
 	return m, nil
 }
 
+// Address implements [verbs.Memory].
 func (m *memory) Address() uint64 { return address(m.bytes) }
-func (m *memory) Key() uint32     { return m.key }
 
-func address(b []byte) uint64 { return uint64(uintptr(unsafe.Pointer(unsafe.SliceData(b)))) }
+// Key implements [verbs.Memory].
+func (m *memory) Key() uint32 { return m.key }
 
+func address(b []byte) uint64 {
+	return uint64(uintptr(unsafe.Pointer(unsafe.SliceData(b)))) //nolint:gosec // a number for peers, never a pointer again
+}
+
+// Close implements [verbs.Memory].
 func (m *memory) Close() error {
 	f := m.nic.fabric
 	f.mu.Lock()

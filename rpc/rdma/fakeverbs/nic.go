@@ -127,11 +127,13 @@ func (n *NIC) alive() error {
 	return nil
 }
 
+// Limits implements [verbs.Device].
 func (d *device) Limits() (verbs.Limits, error) {
 	defer d.lock()()
 	return d.NIC.Limits, d.alive()
 }
 
+// Port implements [verbs.Device].
 func (d *device) Port(number int) (verbs.Port, error) {
 	defer d.lock()()
 	if number != 1 {
@@ -140,6 +142,7 @@ func (d *device) Port(number int) (verbs.Port, error) {
 	return d.NIC.Port, d.alive()
 }
 
+// GID implements [verbs.Device].
 func (d *device) GID(port, index int) (verbs.GID, error) {
 	defer d.lock()()
 	if port != 1 || index < 0 || index >= len(d.GIDs) {
@@ -148,6 +151,7 @@ func (d *device) GID(port, index int) (verbs.GID, error) {
 	return d.GIDs[index], d.alive()
 }
 
+// Close implements [verbs.Device].
 func (d *device) Close() error {
 	defer d.lock()()
 	if len(d.memories)+len(d.queues) > 0 {

@@ -44,13 +44,14 @@ type read struct {
 	written bool
 }
 
+// NewQueue implements [verbs.Device].
 func (d *device) NewQueue(o verbs.QueueOptions) (verbs.Queue, error) {
 	defer d.lock()()
 	if err := d.alive(); err != nil {
 		return nil, err
 	}
-	if d.NIC.Queue != nil {
-		return nil, d.NIC.Queue
+	if d.Queue != nil {
+		return nil, d.Queue
 	}
 	d.fabric.serial++
 	q := &queue{nic: d.NIC, options: o, number: d.fabric.serial & 0xffffff, event: make(chan struct{}, 1)}
@@ -63,8 +64,10 @@ func (q *queue) lock() func() {
 	return q.nic.fabric.mu.Unlock
 }
 
+// Number implements [verbs.Queue].
 func (q *queue) Number() uint32 { return q.number }
 
+// Connect implements [verbs.Queue].
 func (q *queue) Connect(p verbs.Path) error {
 	defer q.lock()()
 	switch {
@@ -80,6 +83,7 @@ func (q *queue) Connect(p verbs.Path) error {
 	return nil
 }
 
+// Read implements [verbs.Queue].
 func (q *queue) Read(id uint64, into []byte, m verbs.Memory, from uint64, key uint32) error {
 	defer q.lock()()
 	switch {
@@ -225,6 +229,7 @@ func (r *read) scribble() {
 	}
 }
 
+// Poll implements [verbs.Queue].
 func (q *queue) Poll(out []verbs.Completion) (int, error) {
 	defer q.lock()()
 	if q.nic.Poll != nil {
@@ -235,12 +240,14 @@ func (q *queue) Poll(out []verbs.Completion) (int, error) {
 	return n, nil
 }
 
+// Arm implements [verbs.Queue].
 func (q *queue) Arm() error {
 	defer q.lock()()
 	q.armed = true
 	return nil
 }
 
+// Wait implements [verbs.Queue].
 func (q *queue) Wait(deadline time.Time) error {
 	timer := time.NewTimer(time.Until(deadline))
 	defer timer.Stop()
@@ -252,6 +259,7 @@ func (q *queue) Wait(deadline time.Time) error {
 	}
 }
 
+// Fail implements [verbs.Queue].
 func (q *queue) Fail() error {
 	defer q.lock()()
 	if q.nic.Fail != nil {
@@ -263,6 +271,7 @@ func (q *queue) Fail() error {
 	return nil
 }
 
+// Close implements [verbs.Queue].
 func (q *queue) Close() error {
 	defer q.lock()()
 	if q.nic.Destroy != nil {

@@ -31,6 +31,7 @@ type device struct {
 	domain  *C.struct_ibv_pd
 }
 
+// Open implements [Driver].
 func (driver) Open(name string) (Device, error) {
 	var n C.int
 	list, err := C.ibv_get_device_list(&n)
@@ -74,6 +75,7 @@ func number(n C.int) error {
 	return syscall.Errno(n)
 }
 
+// Limits implements [Device].
 func (d *device) Limits() (Limits, error) {
 	var a C.struct_ibv_device_attr
 	if err := number(C.ibv_query_device(d.context, &a)); err != nil {
@@ -82,6 +84,7 @@ func (d *device) Limits() (Limits, error) {
 	return Limits{Reads: int(a.max_qp_init_rd_atom), Served: int(a.max_qp_rd_atom)}, nil
 }
 
+// Port implements [Device].
 func (d *device) Port(n int) (Port, error) {
 	var a C.struct_ibv_port_attr
 	if err := number(C.shim_port(d.context, C.int(n), &a)); err != nil {
@@ -93,11 +96,13 @@ func (d *device) Port(n int) (Port, error) {
 	}, nil
 }
 
+// GID implements [Device].
 func (d *device) GID(port, index int) (gid GID, err error) {
 	err = number(C.shim_gid(d.context, C.int(port), C.int(index), unsafe.Pointer(&gid)))
 	return gid, err
 }
 
+// Close implements [Device].
 func (d *device) Close() error {
 	if err := number(C.ibv_dealloc_pd(d.domain)); err != nil {
 		return fmt.Errorf("give the protection domain back: %w", err)
@@ -120,6 +125,7 @@ func access(r Rights) (flags C.int) {
 	return flags
 }
 
+// Register implements [Device].
 func (d *device) Register(b []byte, rights Rights) (Memory, error) {
 	at := addressOf(b)
 	region, err := C.shim_register(d.domain, C.uint64_t(at), C.size_t(len(b)), access(rights))
@@ -131,6 +137,11 @@ func (d *device) Register(b []byte, rights Rights) (Memory, error) {
 
 func addressOf(b []byte) uint64 { return uint64(uintptr(unsafe.Pointer(unsafe.SliceData(b)))) }
 
+// Address implements [Memory].
 func (m *memory) Address() uint64 { return m.address }
-func (m *memory) Key() uint32     { return uint32(m.region.rkey) }
-func (m *memory) Close() error    { return number(C.ibv_dereg_mr(m.region)) }
+
+// Key implements [Memory].
+func (m *memory) Key() uint32 { return uint32(m.region.rkey) }
+
+// Close implements [Memory].
+func (m *memory) Close() error { return number(C.ibv_dereg_mr(m.region)) }

@@ -29,6 +29,7 @@ type queue struct {
 	polled      []C.struct_ibv_wc
 }
 
+// NewQueue implements [Device].
 func (d *device) NewQueue(o QueueOptions) (Queue, error) {
 	q := &queue{port: o.Port, polled: make([]C.struct_ibv_wc, o.Depth)}
 	if err := q.make(d, o); err != nil {
@@ -70,8 +71,10 @@ func (q *queue) listen() error {
 	return nil
 }
 
+// Number implements [Queue].
 func (q *queue) Number() uint32 { return uint32(q.pair.qp_num) }
 
+// Connect implements [Queue].
 func (q *queue) Connect(p Path) error {
 	c := C.struct_shim_path{
 		number: C.uint32_t(p.Number), peer_psn: C.uint32_t(p.PeerPSN), psn: C.uint32_t(p.PSN), lid: C.uint16_t(p.LID),
@@ -88,11 +91,13 @@ func (q *queue) Connect(p Path) error {
 	return number(C.shim_connect(q.pair, &c))
 }
 
+// Read implements [Queue].
 func (q *queue) Read(id uint64, into []byte, m Memory, address uint64, key uint32) error {
 	return number(C.shim_read(q.pair, C.uint64_t(id), C.uint64_t(addressOf(into)), C.uint32_t(len(into)),
 		m.(*memory).region.lkey, C.uint64_t(address), C.uint32_t(key)))
 }
 
+// Poll implements [Queue].
 func (q *queue) Poll(out []Completion) (int, error) {
 	n := int(C.shim_poll(q.completions, C.int(min(len(out), len(q.polled))), &q.polled[0]))
 	if n < 0 {
@@ -104,8 +109,10 @@ func (q *queue) Poll(out []Completion) (int, error) {
 	return n, nil
 }
 
+// Arm implements [Queue].
 func (q *queue) Arm() error { return number(C.shim_arm(q.completions)) }
 
+// Wait implements [Queue].
 func (q *queue) Wait(deadline time.Time) error {
 	if err := q.events.SetReadDeadline(deadline); err != nil {
 		return fmt.Errorf("completion channel: %w", err)
@@ -121,6 +128,7 @@ func (q *queue) Wait(deadline time.Time) error {
 	return event
 }
 
+// Fail implements [Queue].
 func (q *queue) Fail() error { return number(C.shim_fail(q.pair)) }
 
 // Close gives everything back that has been made. Once the queue pair is gone, what else
