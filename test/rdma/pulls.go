@@ -5,6 +5,7 @@ package main
 import (
 	"fmt"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -17,20 +18,21 @@ import (
 func pulls(s scenario) step {
 	const port = 7100
 	args := []string{"/bin/rdma.test", "-test.v", "-test.run", "^TestDevice"}
-	device := "RPCPOOL_RDMA_DEVICE=" + plan.Device
+	env := []string{"RPCPOOL_RDMA_DEVICE=" + plan.Device}
 	p := plan.Step{Name: "rpc/rdma", Limit: plan.Duration(2 * time.Minute)}
 	if !s.two { // they start their peers themselves
-		p.Client = &plan.Command{Args: append(args, "-test.skip", "^TestDeviceLink"), Env: []string{device}}
+		p.Client = &plan.Command{Args: append(args, "-test.skip", "^TestDeviceLink"), Env: env}
 		return step{Step: p, figures: verdicts}
 	}
 	at := fmt.Sprintf("%s:%d", s.server(), port)
+	env = append(env, "RPCPOOL_RDMA_NETDEV=eth0")
 	p.Server = &plan.Command{
 		Args: args, Port: port,
-		Env: []string{device, "RPCPOOL_RDMA_ADDRESS=" + first.Addr().String(), "RPCPOOL_RDMA_LISTEN=" + at},
+		Env: slices.Concat(env, []string{"RPCPOOL_RDMA_ADDRESS=" + first.Addr().String(), "RPCPOOL_RDMA_LISTEN=" + at}),
 	}
 	p.Client = &plan.Command{
 		Args: args,
-		Env:  []string{device, "RPCPOOL_RDMA_ADDRESS=" + second.Addr().String(), "RPCPOOL_RDMA_PEER=" + at, "RPCPOOL_RDMA_NETDEV=eth0"},
+		Env:  slices.Concat(env, []string{"RPCPOOL_RDMA_ADDRESS=" + second.Addr().String(), "RPCPOOL_RDMA_PEER=" + at}),
 	}
 	return step{Step: p, figures: verdicts}
 }
