@@ -57,7 +57,6 @@ func NewHost(o Options) *Host {
 		log: o.Logger, huge: o.HugePages, hello: helloPatience, begun: time.Now(), stop: make(chan struct{}),
 		table: blob.NewTable(c), segments: map[blob.SegmentID]*memory{}, lost: map[blob.SegmentID]bool{},
 		guests: map[blob.PartyID]*guest{}, open: map[*socket]struct{}{}, returned: make(chan struct{}),
-		guests: map[blob.PartyID]*guest{}, open: map[*socket]struct{}{},
 		payer: func(blob.PartyID, blob.Call) (blob.Handle, error) { return blob.Handle{}, blob.ErrCall },
 	}
 	if o.Tickets {
