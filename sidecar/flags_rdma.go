@@ -5,7 +5,7 @@ import (
 	"flag"
 	"fmt"
 
-	"rpcpool.dev/sidecar/rdma"
+	rdma "rpcpool.dev/rpc/rdma/device"
 )
 
 // maxDevices bounds --rdma-count.

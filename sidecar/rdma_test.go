@@ -15,7 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"rpcpool.dev/internal/tcp"
-	"rpcpool.dev/sidecar/rdma"
+	rdma "rpcpool.dev/rpc/rdma/device"
 	"rpcpool.dev/sidecar/supervise"
 	"rpcpool.dev/tracker"
 	"rpcpool.dev/tvm"
@@ -77,8 +77,8 @@ func (n *nic) promised(mode rdma.Mode) RDMA {
 		Mode: mode, Want: rdma.Want{Resource: "openshift.io/rdma_vf", Count: 1},
 		Host: rdma.Host{
 			Sys: filepath.Join(n.root, "sys"), Dev: filepath.Join(n.root, "dev"), Proc: filepath.Join(n.root, "proc"),
-			Lookup:    func(name string) (string, bool) { return "0000:3b:00.3", name == "PCIDEVICE_OPENSHIFT_IO_RDMA_VF" },
-			Addresses: func() ([]netip.Addr, error) { return []netip.Addr{netip.MustParseAddr("10.0.0.5")}, nil },
+			Environ:   func() []string { return []string{"PCIDEVICE_OPENSHIFT_IO_RDMA_VF=0000:3b:00.3"} },
+			Addresses: func() ([]rdma.Address, error) { return []rdma.Address{{Addr: netip.MustParseAddr("10.0.0.5")}}, nil },
 		},
 	}
 }

@@ -7,7 +7,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"rpcpool.dev/api/v1alpha1"
-	"rpcpool.dev/sidecar/rdma"
+	rdma "rpcpool.dev/rpc/rdma/device"
 )
 
 // TestTheSidecarHasTheDevicesAndKnowsIt: it, and nobody else in the pod, is

@@ -1,4 +1,4 @@
-package rdma
+package device
 
 import (
 	"errors"
@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -32,6 +33,8 @@ type machine struct {
 	env  map[string]string
 	own  []string
 	host Host
+
+	netns Netns
 }
 
 // newMachine has one working device of RoCE in the pod's network.
@@ -40,9 +43,12 @@ func newMachine(t *testing.T) *machine {
 	m := &machine{t: t, root: t.TempDir(), env: map[string]string{}, own: []string{"127.0.0.1", "fe80::1", "10.244.1.5", "10.0.0.5"}}
 	m.host = Host{
 		Sys: filepath.Join(m.root, "sys"), Dev: filepath.Join(m.root, "dev"), Proc: filepath.Join(m.root, "proc"),
-		Lookup:    func(name string) (string, bool) { v, ok := m.env[name]; return v, ok },
-		Memlock:   func() (uint64, error) { return 8 << 20, nil },
-		Addresses: m.addresses,
+		NetworkStatus: filepath.Join(m.root, "network-status"),
+		Environ:       m.environ,
+		Memlock:       func() (uint64, error) { return 8 << 20, nil },
+		Lock:          func(uint64) error { return syscall.ENOSYS }, // a kernel that is too old to be asked
+		Netns:         func() Netns { return m.netns },
+		Addresses:     m.addresses,
 	}
 	m.write("proc/self/status", "Name:\tx\nCapPrm:\t0000000000000000\nCapEff:\t0000000000004000\n")
 	m.write("sys/class/net/net1/mtu", "1500\n")
@@ -58,10 +64,18 @@ func info(address, device string, number int) string {
 		address, address, number, device, number, number)
 }
 
-func (m *machine) addresses() ([]netip.Addr, error) {
-	var list []netip.Addr
+func (m *machine) environ() (list []string) {
+	for name, value := range m.env {
+		list = append(list, name+"="+value)
+	}
+	return list
+}
+
+// addresses are the pod's, each with the interface that has it after a slash.
+func (m *machine) addresses() (list []Address, _ error) {
 	for _, a := range m.own {
-		list = append(list, netip.MustParseAddr(a))
+		addr, netdev, _ := strings.Cut(a, "/")
+		list = append(list, Address{netip.MustParseAddr(addr), netdev})
 	}
 	return list, nil
 }
@@ -149,7 +163,7 @@ func TestWhatIsTrueOfTheDevices(t *testing.T) {
 			DevicesReady, name + "port 1, GID 3 10.0.0.5",
 		},
 		"an interface whose packets are too small for RDMA": {
-			func(m *machine) { m.write("sys/class/net/net1/mtu", "300") }, DevicesReady, name + "port 1, GID 3 10.0.0.5 on net1",
+			func(m *machine) { m.write("sys/class/net/net1/mtu", "300") }, MTUTooSmall, name + "port 1: packets of net1 have 300 bytes, RDMA needs 352",
 		},
 		"a pod with IPv6 alone": {
 			func(m *machine) {
@@ -265,7 +279,7 @@ func TestWhatIsTrueOfTheDevices(t *testing.T) {
 		},
 		"addresses that cannot be read": {
 			func(m *machine) {
-				m.host.Addresses = func() ([]netip.Addr, error) { return nil, errors.New("netlink") }
+				m.host.Addresses = func() ([]Address, error) { return nil, errors.New("netlink") }
 			}, NoGID,
 			"…none is known",
 		},
@@ -326,15 +340,15 @@ func TestOneDeviceOfTwoThatDoesNotWork(t *testing.T) {
 	got := m.host.Check(Want{Resource: resource, Count: 2})
 	want := Report{
 		Reason: PortDown, Message: vf + " (mlx5_4): port 1 is DOWN, not ACTIVE",
-		VFs: []VF{
+		Devices: []Device{
 			{
 				PCI: other, Reason: DevicesReady, Message: other + " (mlx5_3): port 1, GID 3 10.0.0.5 on net1, MTU 1024",
-				Device: "mlx5_3", Verbs: "/dev/infiniband/uverbs3", Port: 1, Link: "Ethernet", GID: 3,
+				Name: "mlx5_3", Verbs: "/dev/infiniband/uverbs3", Port: 1, Link: "Ethernet", GID: 3,
 				Addr: netip.MustParseAddr("10.0.0.5"), Netdev: "net1", MTU: 1024,
 			},
 			{
 				PCI: vf, Reason: PortDown, Message: vf + " (mlx5_4): port 1 is DOWN, not ACTIVE",
-				Device: "mlx5_4", Verbs: "/dev/infiniband/uverbs4", Port: 1, Link: "Ethernet",
+				Name: "mlx5_4", Verbs: "/dev/infiniband/uverbs4", Port: 1, Link: "Ethernet",
 			},
 		},
 	}
@@ -354,7 +368,7 @@ func TestThisMachine(t *testing.T) {
 		t.Errorf("%s: %s", got.Reason, got.Message)
 	}
 	h := Host{}.withDefaults()
-	if l := h.locked(); l.err != nil {
+	if l := h.locked(1 << 12); l.err != nil {
 		t.Errorf("locked memory: %v", l.err)
 	}
 	if _, err := h.Addresses(); err != nil {
@@ -385,7 +399,7 @@ func TestGrants(t *testing.T) {
 		"an address twice":          {resource, map[string]string{variable: vf + "," + vf}, nil, variable + ": an address occurs twice"},
 		"too many":                  {resource, map[string]string{variable: strings.Repeat(vf+",", 64) + vf}, nil, variable + ": 65 devices: want at most 64"},
 		"too much":                  {resource, map[string]string{variable: strings.Repeat("0", 5000)}, nil, variable + ": 5000 bytes of addresses: want at most 4096"},
-		"a description of nothing":  {resource, map[string]string{variable: vf, variable + "_INFO": "[]"}, nil, variable + ": _INFO: not what the plugin writes: json: cannot unmarshal array into Go value of type map[string]rdma.description"},
+		"a description of nothing":  {resource, map[string]string{variable: vf, variable + "_INFO": "[]"}, nil, variable + ": _INFO: not what the plugin writes: json: cannot unmarshal array into Go value of type map[string]device.description"},
 		"a description too long":    {resource, map[string]string{variable: vf, variable + "_INFO": strings.Repeat(" ", 70000)}, nil, variable + ": _INFO: 70000 bytes: want at most 65536"},
 		"a device by another name":  {resource, map[string]string{variable: vf, variable + "_INFO": `{"` + vf + `":{"generic":{"deviceID":"x"}}}`}, nil, variable + `: _INFO: "` + vf + `" is called "x"`},
 		"a node that is a path":     {resource, map[string]string{variable: vf, variable + "_INFO": `{"` + vf + `":{"rdma":{"uverbs":"/dev/infiniband/../sda"}}}`}, nil, variable + `: _INFO: "` + vf + `": "/dev/infiniband/../sda" is not a node such as /dev/infiniband/uverbs0`},
@@ -393,7 +407,7 @@ func TestGrants(t *testing.T) {
 		"the same error every time": {resource, map[string]string{variable: vf, variable + "_INFO": `{"b":{"generic":{"deviceID":"x"}},"a":{"generic":{"deviceID":"x"}}}`}, nil, variable + `: _INFO: "a" is called "x"`},
 	} {
 		t.Run(what, func(t *testing.T) {
-			grants, err := Grants(func(name string) (string, bool) { v, ok := tc.env[name]; return v, ok }, tc.resource)
+			grants, err := Grants((&machine{env: tc.env}).environ(), tc.resource)
 			var got []string
 			for _, g := range grants {
 				got = append(got, g.Address+" "+g.Device+" "+g.Verbs)
@@ -417,7 +431,7 @@ func FuzzGrants(f *testing.F) {
 	f.Add(vf, `{"`+vf+`":{"rdma":{"rdma_dev":"`+strings.Repeat("\U0010ffff", 100)+`"}}}`)
 	f.Fuzz(func(t *testing.T, addresses, info string) {
 		env := map[string]string{variable: addresses, variable + "_INFO": info}
-		grants, err := Grants(func(name string) (string, bool) { v, ok := env[name]; return v, ok }, resource)
+		grants, err := Grants((&machine{env: env}).environ(), resource)
 		if err != nil {
 			if len(grants) > 0 || len(err.Error()) > MaxMessage || strings.ContainsRune(err.Error(), '\n') {
 				t.Fatalf("%d grants, error %q", len(grants), err)
@@ -455,12 +469,12 @@ func TestModes(t *testing.T) {
 func TestMessagesAreBounded(t *testing.T) {
 	s := seen{locked: locked{capable: true}}
 	for i := range 16 {
-		s.devices = append(s.devices, device{
+		s.devices = append(s.devices, seenDevice{
 			Grant: Grant{Address: fmt.Sprintf("0000:3b:00.%d", i)}, present: true, name: "mlx5_" + strings.Repeat("ü", 30), node: "n",
 			ports: []port{{number: 1, state: active, link: ethernet, gids: []gid{{kind: roce, addr: netip.MustParseAddr("10.0.0.5")}}}},
+			own:   []Address{{Addr: netip.MustParseAddr("10.0.0.5")}},
 		})
 	}
-	s.own = []netip.Addr{netip.MustParseAddr("10.0.0.5")}
 	r := judge(Want{Count: 16}, s)
 	if r.Reason != DevicesReady || len(r.Message) > MaxMessage || !strings.HasSuffix(r.Message, "…") {
 		t.Errorf("%s, %d bytes: %s", r.Reason, len(r.Message), r.Message)
