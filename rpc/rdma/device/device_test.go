@@ -16,7 +16,13 @@ import (
 	"go.uber.org/goleak"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if what := os.Getenv(childVariable); what != "" {
+		tryLocking(what)
+		return
+	}
+	goleak.VerifyTestMain(m)
+}
 
 const (
 	vf       = "0000:3b:00.3"
@@ -231,6 +237,13 @@ func TestWhatIsTrueOfTheDevices(t *testing.T) {
 		"no such function": {
 			func(m *machine) { m.remove("sys/bus") }, NoRDMADevice, vf + ": this machine has no such PCI device",
 		},
+		"a function whose device is in no namespace of ours": {
+			func(m *machine) { m.remove(pci(vf, "infiniband")); m.netns = NetnsExclusive }, OtherNamespace,
+			vf + ": it has no RDMA device in this network namespace, and namespaces share none here: the pod's network must bring it in, by the CNI plugin rdma",
+		},
+		"a function without RDMA, where namespaces share devices": {
+			func(m *machine) { m.remove(pci(vf, "infiniband")); m.netns = NetnsShared }, NoRDMADevice, "…in another network namespace",
+		},
 		"a function without RDMA": {
 			func(m *machine) { m.remove(pci(vf, "infiniband")) }, NoRDMADevice,
 			vf + ": it has no RDMA device here: it has no driver for RDMA, or that device is in another network namespace",
@@ -302,6 +315,28 @@ func TestWhatIsTrueOfTheDevices(t *testing.T) {
 		"a user for whom IPC_LOCK is of no effect": {
 			func(m *machine) { m.powerless() }, MemlockTooSmall,
 			"at most 8192 KiB of memory may be locked, 65536 KiB are needed, and IPC_LOCK is not in effect (of a user that is not root it never is)",
+		},
+		"a user for whom a lock is refused, by the kernel's own word": {
+			func(m *machine) { m.powerless(); m.host.Lock = func(uint64) error { return syscall.ENOMEM } }, MemlockTooSmall,
+			"at most 8192 KiB of memory may be locked, 65536 KiB are needed, and IPC_LOCK is not in effect (of a user that is not root it never is)",
+		},
+		"a capability that counts for nothing": {
+			func(m *machine) { m.host.Lock = func(uint64) error { return syscall.ENOMEM } }, MemlockTooSmall,
+			"65536 KiB of memory cannot be locked although IPC_LOCK is in effect: cannot allocate memory (in a user namespace of the pod's own the capability is of no use)",
+		},
+		"a lock that is refused whatever the limit is": {
+			func(m *machine) {
+				m.powerless()
+				m.host.Memlock = func() (uint64, error) { return 1 << 30, nil }
+				m.host.Lock = func(uint64) error { return syscall.EPERM }
+			}, MemlockTooSmall,
+			"65536 KiB of memory cannot be locked although the limit is 1048576 KiB: operation not permitted",
+		},
+		"no verbs library": {
+			func(m *machine) { m.host.Library = func() error { return errors.New("libibverbs.so.1: not found") } }, NoLibrary, "libibverbs.so.1: not found",
+		},
+		"a verbs library": {
+			func(m *machine) { m.host.Library = func() error { return nil } }, DevicesReady, name + "port 1, GID 3 10.0.0.5 on net1, MTU 1024",
 		},
 		"a limit that cannot be read": {
 			func(m *machine) { m.host.Memlock = func() (uint64, error) { return 0, errors.New("getrlimit: no") } },

@@ -66,7 +66,7 @@ func lockable(bytes uint64) error {
 		return fmt.Errorf("mmap: %w", err)
 	}
 	defer func() { _ = unix.Munmap(mapping) }() // which unlocks it
-	_, _, errno := unix.Syscall(unix.SYS_MLOCK2, uintptr(unsafe.Pointer(unsafe.SliceData(mapping))), uintptr(bytes), unix.MLOCK_ONFAULT)
+	_, _, errno := unix.Syscall(unix.SYS_MLOCK2, uintptr(unsafe.Pointer(&mapping[0])), uintptr(bytes), unix.MLOCK_ONFAULT) //nolint:gosec // the address is not kept
 	if errno != 0 {
 		return errno
 	}
