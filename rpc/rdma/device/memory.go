@@ -65,7 +65,7 @@ func lockable(bytes uint64) error {
 	if err != nil {
 		return fmt.Errorf("mmap: %w", err)
 	}
-	defer func() { _ = unix.Munmap(mapping) }() // which unlocks it
+	defer func() { _ = unix.Munmap(mapping) }()                                                                            // which unlocks it
 	_, _, errno := unix.Syscall(unix.SYS_MLOCK2, uintptr(unsafe.Pointer(&mapping[0])), uintptr(bytes), unix.MLOCK_ONFAULT) //nolint:gosec // the address is not kept
 	if errno != 0 {
 		return errno
