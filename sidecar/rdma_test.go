@@ -302,7 +302,6 @@ func TestFlagsOfRDMA(t *testing.T) {
 	}
 	for args, want := range map[string]string{
 		"--rdma-mode=on":                        `--rdma-mode: "on": want off, auto or required`,
-		"--rdma-mode=auto":                      "--rdma-resource: want one, for --rdma-mode auto",
 		"--rdma-mode=auto --rdma-resource=\x1b": `--rdma-resource: "\x1b" has characters that cannot be printed`,
 		"--rdma-count=0":                        "--rdma-count: 0 is not between 1 and 64",
 		"--rdma-count=65":                       "--rdma-count: 65 is not between 1 and 64",
@@ -311,13 +310,9 @@ func TestFlagsOfRDMA(t *testing.T) {
 			t.Errorf("%s: error %v, want %s", args, err, want)
 		}
 	}
-	listener, err := tcp.Listen("127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = listener.Close() }()
-	if _, err := New(Options{Key: "k", Listener: listener, AgentSocket: "a", RDMA: RDMA{Mode: rdma.Auto}}); err == nil {
-		t.Error("a server of no resource")
+	o, err = parseFlags(t, "--key=k", "--rdma-mode=auto", "--rdma-network-status=/etc/x") // whatever it was given
+	if err != nil || o.RDMA.Want != (rdma.Want{Count: 1}) || o.RDMA.Host.NetworkStatus != "/etc/x" {
+		t.Errorf("%+v, error %v", o.RDMA, err)
 	}
 }
 
