@@ -54,6 +54,10 @@ func (r *Pools) createAll(ctx context.Context, pool *v1alpha1.RPCPool, ordinals 
 	if len(ordinals) == 0 {
 		return nil // what was refused before still is, as far as we know
 	}
+	if err := r.readyClaims(ctx, pool); err != nil {
+		m.refused = refusal(err)
+		return err
+	}
 	var refused atomic.Bool
 	err := inParallel(ctx, ordinals, func(ctx context.Context, ordinal int) error {
 		if refused.Load() {
@@ -80,6 +84,10 @@ func instances(uids []types.UID) []string {
 // refusal is what to tell people of a pod that could not be made; empty if there
 // is no error, or it is nobody's business but ours.
 func refusal(err error) string {
+	var claim *claimError
+	if errors.As(err, &claim) {
+		return claim.text
+	}
 	var status apierrors.APIStatus
 	if !errors.As(err, &status) {
 		return ""

@@ -17,7 +17,7 @@ import (
 	"rpcpool.dev/controllers/build"
 	"rpcpool.dev/controllers/plan"
 	"rpcpool.dev/controllers/trackers"
-	"rpcpool.dev/sidecar/rdma"
+	rdma "rpcpool.dev/rpc/rdma/device"
 	"rpcpool.dev/tracker"
 	"rpcpool.dev/tvm"
 )

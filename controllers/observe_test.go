@@ -13,7 +13,7 @@ import (
 
 	"rpcpool.dev/api/v1alpha1"
 	"rpcpool.dev/controllers/plan"
-	"rpcpool.dev/sidecar/rdma"
+	rdma "rpcpool.dev/rpc/rdma/device"
 	"rpcpool.dev/tracker"
 	"rpcpool.dev/tvm"
 )
@@ -59,12 +59,13 @@ func TestWhatServersSayOfTheirDevices(t *testing.T) {
 	}
 }
 
-// TestReasonsOfDevicesAreConditions: the sidecar has words of its own, because it
+// TestReasonsOfDevicesAreConditions: package device has words of its own, because it
 // does not know the API. The documents say what to do about each.
 func TestReasonsOfDevicesAreConditions(t *testing.T) {
 	api := []rdma.Reason{
-		v1alpha1.ReasonDevicesReady, v1alpha1.ReasonNoDeviceGranted, v1alpha1.ReasonBadDeviceInfo, v1alpha1.ReasonNoRDMADevice, v1alpha1.ReasonNoDeviceNode,
-		v1alpha1.ReasonPortDown, v1alpha1.ReasonNoGID, v1alpha1.ReasonMemlockTooSmall, v1alpha1.ReasonNoAnswer,
+		v1alpha1.ReasonDevicesReady, v1alpha1.ReasonNoDeviceGranted, v1alpha1.ReasonBadDeviceInfo, v1alpha1.ReasonNoRDMADevice, v1alpha1.ReasonOtherNamespace,
+		v1alpha1.ReasonNoDeviceNode, v1alpha1.ReasonPortDown, v1alpha1.ReasonNoGID, v1alpha1.ReasonMTUTooSmall, v1alpha1.ReasonMemlockTooSmall,
+		v1alpha1.ReasonNoLibrary, v1alpha1.ReasonNoAnswer,
 	}
 	if !slices.Equal(api, rdma.Reasons()) {
 		t.Errorf("%q, and %q", api, rdma.Reasons())

@@ -7,7 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"rpcpool.dev/sidecar/rdma"
+	rdma "rpcpool.dev/rpc/rdma/device"
 	"rpcpool.dev/sidecar/supervise"
 	"rpcpool.dev/tvm"
 )

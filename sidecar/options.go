@@ -131,9 +131,6 @@ func (o Options) defaulted() (Options, error) {
 	setDefault(&o.Quarantine.Window, time.Minute)
 	setDefault(&o.Isolation, IsolationFork)
 	setDefault(&o.RDMA.Count, 1)
-	if o.RDMA.Mode.On() && o.RDMA.Resource == "" {
-		return o, errors.New("RDMA devices of no resource")
-	}
 	if o.Isolation != IsolationFork && o.Isolation != IsolationWatchdog {
 		return o, fmt.Errorf("isolation %q: want %s or %s", o.Isolation, IsolationFork, IsolationWatchdog)
 	}

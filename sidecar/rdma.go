@@ -4,7 +4,7 @@ import (
 	"context"
 	"time"
 
-	"rpcpool.dev/sidecar/rdma"
+	rdma "rpcpool.dev/rpc/rdma/device"
 	"rpcpool.dev/tvm"
 )
 

@@ -15,7 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"rpcpool.dev/internal/tcp"
-	"rpcpool.dev/sidecar/rdma"
+	rdma "rpcpool.dev/rpc/rdma/device"
 	"rpcpool.dev/sidecar/supervise"
 	"rpcpool.dev/tracker"
 	"rpcpool.dev/tvm"
@@ -77,8 +77,8 @@ func (n *nic) promised(mode rdma.Mode) RDMA {
 		Mode: mode, Want: rdma.Want{Resource: "openshift.io/rdma_vf", Count: 1},
 		Host: rdma.Host{
 			Sys: filepath.Join(n.root, "sys"), Dev: filepath.Join(n.root, "dev"), Proc: filepath.Join(n.root, "proc"),
-			Lookup:    func(name string) (string, bool) { return "0000:3b:00.3", name == "PCIDEVICE_OPENSHIFT_IO_RDMA_VF" },
-			Addresses: func() ([]netip.Addr, error) { return []netip.Addr{netip.MustParseAddr("10.0.0.5")}, nil },
+			Environ:   func() []string { return []string{"PCIDEVICE_OPENSHIFT_IO_RDMA_VF=0000:3b:00.3"} },
+			Addresses: func() ([]rdma.Address, error) { return []rdma.Address{{Addr: netip.MustParseAddr("10.0.0.5")}}, nil },
 		},
 	}
 }
@@ -302,7 +302,6 @@ func TestFlagsOfRDMA(t *testing.T) {
 	}
 	for args, want := range map[string]string{
 		"--rdma-mode=on":                        `--rdma-mode: "on": want off, auto or required`,
-		"--rdma-mode=auto":                      "--rdma-resource: want one, for --rdma-mode auto",
 		"--rdma-mode=auto --rdma-resource=\x1b": `--rdma-resource: "\x1b" has characters that cannot be printed`,
 		"--rdma-count=0":                        "--rdma-count: 0 is not between 1 and 64",
 		"--rdma-count=65":                       "--rdma-count: 65 is not between 1 and 64",
@@ -311,13 +310,9 @@ func TestFlagsOfRDMA(t *testing.T) {
 			t.Errorf("%s: error %v, want %s", args, err, want)
 		}
 	}
-	listener, err := tcp.Listen("127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = listener.Close() }()
-	if _, err := New(Options{Key: "k", Listener: listener, AgentSocket: "a", RDMA: RDMA{Mode: rdma.Auto}}); err == nil {
-		t.Error("a server of no resource")
+	o, err = parseFlags(t, "--key=k", "--rdma-mode=auto", "--rdma-network-status=/etc/x") // whatever it was given
+	if err != nil || o.RDMA.Want != (rdma.Want{Count: 1}) || o.RDMA.Host.NetworkStatus != "/etc/x" {
+		t.Errorf("%+v, error %v", o.RDMA, err)
 	}
 }
 

@@ -6,7 +6,7 @@ import (
 	"sync"
 	"time"
 
-	"rpcpool.dev/sidecar/rdma"
+	rdma "rpcpool.dev/rpc/rdma/device"
 	"rpcpool.dev/sidecar/supervise"
 	"rpcpool.dev/tracker"
 )

@@ -84,12 +84,15 @@ const (
 	// ReasonNoDeviceGranted: a sidecar was granted no RDMA device, or fewer than
 	// spec.rdma.count.
 	ReasonNoDeviceGranted = "NoDeviceGranted"
-	// ReasonBadDeviceInfo: what the device plugin says in a sidecar's environment
-	// cannot be understood.
+	// ReasonBadDeviceInfo: what the device plugin says in a sidecar's environment, or
+	// the CNI plugin in the pod's annotation, cannot be understood.
 	ReasonBadDeviceInfo = "BadDeviceInfo"
 	// ReasonNoRDMADevice: a granted virtual function is not there, or has no RDMA
-	// device in the pod's network namespace.
+	// device.
 	ReasonNoRDMADevice = "NoRDMADevice"
+	// ReasonOtherNamespace: the RDMA device of a virtual function is not in the pod's
+	// network namespace, on a node where each device is in one only.
+	ReasonOtherNamespace = "OtherNamespace"
 	// ReasonNoDeviceNode: the device's node in /dev/infiniband is missing, is
 	// another device's, or cannot be opened.
 	ReasonNoDeviceNode = "NoDeviceNode"
@@ -97,8 +100,14 @@ const (
 	ReasonPortDown = "PortDown"
 	// ReasonNoGID: the device's port has no RoCE v2 address that is the pod's.
 	ReasonNoGID = "NoGID"
+	// ReasonMTUTooSmall: the device's interface has packets without room for those of
+	// RDMA.
+	ReasonMTUTooSmall = "MTUTooSmall"
 	// ReasonMemlockTooSmall: a sidecar may not lock enough memory.
 	ReasonMemlockTooSmall = "MemlockTooSmall"
+	// ReasonNoLibrary: a sidecar has no verbs library (libibverbs) to use its devices
+	// with.
+	ReasonNoLibrary = "NoLibrary"
 	// ReasonNoAnswer: the state of a device cannot be read in time.
 	ReasonNoAnswer = "NoAnswer"
 	// ReasonForbidden: the API server refuses what the pool asks for (a quota, an

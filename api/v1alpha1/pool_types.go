@@ -24,7 +24,8 @@ const (
 
 // RDMASpec asks for RDMA devices (SR-IOV virtual functions) for the servers.
 //
-// +kubebuilder:validation:XValidation:rule="self.mode == 'Off' || has(self.resourceName)",message="is required unless mode is Off",fieldPath=".resourceName",reason=FieldValueRequired
+// +kubebuilder:validation:XValidation:rule="self.mode == 'Off' || has(self.resourceName) || has(self.claim)",message="is required unless mode is Off or there is a claim",fieldPath=".resourceName",reason=FieldValueRequired
+// +kubebuilder:validation:XValidation:rule="!has(self.resourceName) || !has(self.claim)",message="must not be there beside resourceName",fieldPath=".claim",reason=FieldValueForbidden
 type RDMASpec struct {
 	// mode is Off, Auto (where both ends have a device, else TCP) or Required (a
 	// server that cannot use its devices is not offered).
@@ -33,14 +34,21 @@ type RDMASpec struct {
 	Mode RDMAMode `json:"mode,omitempty"`
 
 	// resourceName is the extended resource of the virtual functions, such as
-	// openshift.io/rdma_vf. Required unless mode is Off.
+	// openshift.io/rdma_vf, which the SR-IOV network device plugin offers. Required
+	// unless mode is Off or there is a claim.
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=316
 	// +kubebuilder:validation:XValidation:rule=`self.matches('^[a-z0-9]([-a-z0-9.]*[a-z0-9])?/[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$')`,message="must be an extended resource's name, such as openshift.io/rdma_vf"
 	ResourceName string `json:"resourceName,omitempty"`
 
-	// count of virtual functions for each server.
+	// claim asks for the devices by dynamic resource allocation, in the place of
+	// resourceName.
+	// +optional
+	Claim *RDMAClaim `json:"claim,omitempty"`
+
+	// count of virtual functions for each server. With claim.templateName it must
+	// be what the template asks for.
 	// +optional
 	// +kubebuilder:default=1
 	// +kubebuilder:validation:Minimum=1
@@ -56,6 +64,28 @@ type RDMASpec struct {
 	// +kubebuilder:validation:items:MaxLength=317
 	// +kubebuilder:validation:items:Pattern=`^([a-z0-9]([-a-z0-9]*[a-z0-9])?/)?[a-z0-9]([-a-z0-9.]*[a-z0-9])?$`
 	Networks []string `json:"networks,omitempty"`
+}
+
+// RDMAClaim says which devices a server claims. It needs a cluster that serves
+// resource.k8s.io/v1.
+//
+// +kubebuilder:validation:XValidation:rule="has(self.templateName) != has(self.deviceClassName)",message="must have either templateName or deviceClassName"
+type RDMAClaim struct {
+	// templateName is a ResourceClaimTemplate in the pool's namespace, from which
+	// each server's claim is made.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:Pattern=`^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$`
+	TemplateName string `json:"templateName,omitempty"`
+
+	// deviceClassName is the DeviceClass of which each server claims count
+	// devices. The operator makes the template.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:Pattern=`^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$`
+	DeviceClassName string `json:"deviceClassName,omitempty"`
 }
 
 // Wanted tells whether servers are to have RDMA devices. A nil RDMASpec wants none.

@@ -36,6 +36,25 @@ func (f *outputFormat) Set(s string) error {
 	}
 }
 
+// objectFormat is the value of -o of a command that prints an object for a cluster.
+type objectFormat outputFormat
+
+func (f *objectFormat) String() string { return string(*f) }
+
+// Type is what --help shows as the flag's value.
+func (f *objectFormat) Type() string { return "yaml|json" }
+
+// Set parses the flag's value.
+func (f *objectFormat) Set(s string) error {
+	switch v := outputFormat(strings.ToLower(s)); v {
+	case outputJSON, outputYAML:
+		*f = objectFormat(v)
+		return nil
+	default:
+		return errors.New("want yaml or json")
+	}
+}
+
 // addOutputFlag adds -o to a command that prints data.
 func addOutputFlag(cmd *cobra.Command, format *outputFormat) {
 	*format = outputTable

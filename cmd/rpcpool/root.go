@@ -121,6 +121,7 @@ func subcommands() []*cobra.Command {
 		checked(newTuneCommand()),
 		checked(newPlotCommand()),
 		newWorkerCommand(),
+		newSRIOVConfigCommand(),
 	}
 }
 

@@ -72,7 +72,7 @@ func podOf(t testing.TB, pool *v1alpha1.RPCPool) *corev1.Pod {
 }
 
 func TestObjectsAreTheGoldenOnes(t *testing.T) {
-	for _, name := range []string{"least", "most", "rdma", "host", "calls"} {
+	for _, name := range []string{"least", "most", "rdma", "claim", "host", "calls"} {
 		t.Run(name, func(t *testing.T) {
 			pool := example(t, name)
 			owners := []*v1alpha1.RPCPool{pool}
@@ -89,6 +89,9 @@ func TestObjectsAreTheGoldenOnes(t *testing.T) {
 			}
 			if p := NetworkPolicy(pool); p != nil {
 				objects = append(objects, p)
+			}
+			if c := ClaimTemplate(pool); c != nil {
+				objects = append(objects, c)
 			}
 			var text bytes.Buffer
 			for _, o := range objects {

@@ -29,7 +29,9 @@ const (
 	workDir      = stateDir + "/work"
 	coreDir      = stateDir + "/cores"
 	podDir       = "/etc/rpcpool" // what the pod's annotations say, for the sidecar
-	draining     = "draining"     // a file in it
+	draining     = "draining"     // a file in it,
+	// and another: what is attached to the pod
+	networkStatus = "network-status"
 
 	workerProgram      = "rpcpool-worker"       // of our image: of sessions,
 	callsWorkerProgram = "rpcpool-calls-worker" // and of native calls

@@ -11,6 +11,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"rpcpool.dev/api/v1alpha1"
+	"rpcpool.dev/rpc/rdma/device"
 )
 
 const (
@@ -64,7 +65,7 @@ func render(pool *v1alpha1.RPCPool, s Settings) (*corev1.Pod, error) {
 	maps.Copy(pod.Annotations, template.Annotations)
 	wrap(pool, device)
 	sidecar := sidecarContainer(pool, s)
-	if err := addRDMA(pool.Spec.RDMA, pod, &sidecar); err != nil {
+	if err := addRDMA(pool, pod, &sidecar); err != nil {
 		return nil, err
 	}
 	pod.Spec.InitContainers = append([]corev1.Container{agentContainer(pool, s), sidecar}, pod.Spec.InitContainers...)
@@ -182,11 +183,7 @@ func volumes(pool *v1alpha1.RPCPool) []corev1.Volume {
 	work := resource.NewQuantity(directories*min(limit.Value(), math.MaxInt64/directories), limit.Format)
 	all := []corev1.Volume{
 		{Name: runVolume, VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{SizeLimit: &run}}},
-		{Name: podVolume, VolumeSource: corev1.VolumeSource{DownwardAPI: &corev1.DownwardAPIVolumeSource{
-			Items: []corev1.DownwardAPIVolumeFile{{Path: draining, FieldRef: &corev1.ObjectFieldSelector{
-				APIVersion: "v1", FieldPath: "metadata.annotations['" + v1alpha1.AnnotationDraining + "']",
-			}}},
-		}}},
+		{Name: podVolume, VolumeSource: corev1.VolumeSource{DownwardAPI: &corev1.DownwardAPIVolumeSource{Items: annotations(pool)}}},
 		{Name: workVolume, VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{SizeLimit: work}}},
 	}
 	if c := pool.Spec.Server.Calls; c != nil { // a new journal is made beside one that cannot be read
@@ -196,6 +193,21 @@ func volumes(pool *v1alpha1.RPCPool) []corev1.Volume {
 		})
 	}
 	return all
+}
+
+// annotations are those that the sidecar reads, a file for each; one that is not there
+// is an empty file.
+func annotations(pool *v1alpha1.RPCPool) []corev1.DownwardAPIVolumeFile {
+	file := func(path, annotation string) corev1.DownwardAPIVolumeFile {
+		return corev1.DownwardAPIVolumeFile{Path: path, FieldRef: &corev1.ObjectFieldSelector{
+			APIVersion: "v1", FieldPath: "metadata.annotations['" + annotation + "']",
+		}}
+	}
+	files := []corev1.DownwardAPIVolumeFile{file(draining, v1alpha1.AnnotationDraining)}
+	if pool.Spec.RDMA.Wanted() {
+		files = append(files, file(networkStatus, device.NetworkStatusAnnotation))
+	}
+	return files
 }
 
 // restricted is what Pod Security's level of that name wants.

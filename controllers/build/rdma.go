@@ -16,9 +16,9 @@ import (
 // Group's convention).
 const networksAnnotation = "k8s.v1.cni.cncf.io/networks"
 
-// addRDMA gives the sidecar, which will move the blobs, virtual functions of the
-// SR-IOV network device plugin. The plugin brings the nodes in /dev/infiniband
-// with them, so there is no host path. Registering memory needs IPC_LOCK, or a
+// addRDMA gives the sidecar, which will move the blobs, virtual functions: of the
+// SR-IOV network device plugin, or by a claim of dynamic resource allocation. Plugin and
+// driver bring the nodes in /dev/infiniband with them, so there is no host path. Registering memory needs IPC_LOCK, or a
 // limit on locked memory that is high enough. A capability that is added to a
 // container is in the bounding set of a process that is not root, and of no use
 // to it; so the sidecar of such a pool is root, with this one capability. No
@@ -26,15 +26,15 @@ const networksAnnotation = "k8s.v1.cni.cncf.io/networks"
 //
 // It fails for a template whose annotation of networks is not JSON although it
 // begins so.
-func addRDMA(rdma *v1alpha1.RDMASpec, pod *corev1.Pod, sidecar *corev1.Container) error {
+func addRDMA(pool *v1alpha1.RPCPool, pod *corev1.Pod, sidecar *corev1.Container) error {
+	rdma := pool.Spec.RDMA
 	if !rdma.Wanted() {
 		return nil
 	}
-	for _, list := range []*corev1.ResourceList{&sidecar.Resources.Requests, &sidecar.Resources.Limits} {
-		if *list == nil {
-			*list = corev1.ResourceList{}
-		}
-		(*list)[corev1.ResourceName(rdma.ResourceName)] = *resource.NewQuantity(int64(rdma.Count), resource.DecimalSI)
+	if rdma.Claim != nil {
+		claimDevices(pool, pod, sidecar)
+	} else {
+		requestDevices(rdma, sidecar)
 	}
 	root, no := int64(0), false
 	sidecar.SecurityContext.Capabilities.Add = []corev1.Capability{"IPC_LOCK"}
@@ -50,15 +50,27 @@ func addRDMA(rdma *v1alpha1.RDMASpec, pod *corev1.Pod, sidecar *corev1.Container
 	return nil
 }
 
-// rdmaFlags tell the sidecar what it was promised.
+// requestDevices asks the device plugin for them.
+func requestDevices(rdma *v1alpha1.RDMASpec, sidecar *corev1.Container) {
+	for _, list := range []*corev1.ResourceList{&sidecar.Resources.Requests, &sidecar.Resources.Limits} {
+		if *list == nil {
+			*list = corev1.ResourceList{}
+		}
+		(*list)[corev1.ResourceName(rdma.ResourceName)] = *resource.NewQuantity(int64(rdma.Count), resource.DecimalSI)
+	}
+}
+
+// rdmaFlags tell the sidecar what it was promised, and where it learns which interface
+// was made of which device. Of a claim's devices no resource is known by name.
 func rdmaFlags(rdma *v1alpha1.RDMASpec) []string {
 	if !rdma.Wanted() {
 		return nil
 	}
-	return []string{
-		"--rdma-mode", strings.ToLower(string(rdma.Mode)),
-		"--rdma-resource", rdma.ResourceName, "--rdma-count", strconv.Itoa(int(rdma.Count)),
+	f := []string{"--rdma-mode", strings.ToLower(string(rdma.Mode)), "--rdma-count", strconv.Itoa(int(rdma.Count))}
+	if rdma.Claim == nil {
+		f = append(f, "--rdma-resource", rdma.ResourceName)
 	}
+	return append(f, "--rdma-network-status", podDir+"/"+networkStatus)
 }
 
 // addNetworks adds networks to those that a template asks for, in the

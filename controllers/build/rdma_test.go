@@ -7,7 +7,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"rpcpool.dev/api/v1alpha1"
-	"rpcpool.dev/sidecar/rdma"
+	rdma "rpcpool.dev/rpc/rdma/device"
 )
 
 // TestTheSidecarHasTheDevicesAndKnowsIt: it, and nobody else in the pod, is
@@ -52,4 +52,46 @@ func TestTheSidecarHasTheDevicesAndKnowsIt(t *testing.T) {
 func mayLock(c *corev1.Container) bool {
 	s := c.SecurityContext
 	return s != nil && s.Capabilities != nil && slices.Contains(s.Capabilities.Add, "IPC_LOCK") && s.RunAsUser != nil && *s.RunAsUser == 0
+}
+
+// TestAClaimInThePlaceOfAResource: the sidecar, and nobody else in the pod, has our
+// claim; of the user's template or of one that is ours to make.
+func TestAClaimInThePlaceOfAResource(t *testing.T) {
+	pool := example(t, "claim")
+	made := ClaimTemplate(pool)
+	if made == nil || made.Namespace != "tuning" || made.Spec.Spec.Devices.Requests[0].Exactly.Count != 2 || len(made.OwnerReferences) != 1 {
+		t.Fatalf("%+v", made)
+	}
+	claimed := func(template string) {
+		t.Helper()
+		pod, o := podOf(t, pool), parsed(t, pool)
+		if o.RDMA.Mode != rdma.Required || o.RDMA.Want != (rdma.Want{Count: 2}) || o.RDMA.Host.NetworkStatus != "/etc/rpcpool/network-status" {
+			t.Errorf("the sidecar makes %+v of it", o.RDMA)
+		}
+		if c := pod.Spec.ResourceClaims[1]; c.Name != claimName || *c.ResourceClaimTemplateName != template {
+			t.Errorf("claim %+v, want template %s", c, template)
+		}
+		for _, list := range [][]corev1.Container{pod.Spec.InitContainers, pod.Spec.Containers} {
+			for i := range list {
+				its := list[i].Name == sidecarName
+				if slices.Contains(list[i].Resources.Claims, corev1.ResourceClaim{Name: claimName}) != its || mayLock(&list[i]) != its {
+					t.Errorf("container %s has %+v", list[i].Name, list[i].Resources.Claims)
+				}
+			}
+		}
+	}
+	claimed(made.Name)
+	pool.Spec.RDMA.Count = 3
+	if again := ClaimTemplate(pool); again.Name == made.Name {
+		t.Error("templates cannot be changed, and another has the same name")
+	}
+	pool.Spec.RDMA = &v1alpha1.RDMASpec{Mode: v1alpha1.RDMARequired, Count: 2, Claim: &v1alpha1.RDMAClaim{TemplateName: "mine"}}
+	claimed("mine")
+	if made := ClaimTemplate(pool); made != nil {
+		t.Errorf("the user's is not ours to make: %+v", made)
+	}
+	pool.Spec.RDMA.Mode = v1alpha1.RDMAOff
+	if name := ClaimTemplateName(pool); name != "" || len(podOf(t, pool).Spec.ResourceClaims) != 1 {
+		t.Errorf("off, and there is a claim of %q", name)
+	}
 }

@@ -59,6 +59,8 @@ func changes() map[string]struct {
 		"Server.Quarantine.Window":      {func(s spec) { s.Server.Quarantine.Window = minute }, true},
 		"RDMA.Mode":                     {func(s spec) { s.RDMA.Mode = v1alpha1.RDMAOff }, true},
 		"RDMA.ResourceName":             {func(s spec) { s.RDMA.ResourceName = "a/b" }, true},
+		"RDMA.Claim.TemplateName":       {func(s spec) { s.RDMA.Claim = &v1alpha1.RDMAClaim{TemplateName: "vf"} }, true},
+		"RDMA.Claim.DeviceClassName":    {func(s spec) { s.RDMA.Claim = &v1alpha1.RDMAClaim{DeviceClassName: "vf"} }, true},
 		"RDMA.Count":                    {func(s spec) { s.RDMA.Count = 2 }, true},
 		"RDMA.Networks":                 {func(s spec) { s.RDMA.Networks = nil }, true},
 		"Rollout.MaxUnavailable":        {func(s spec) { s.Rollout.MaxUnavailable = &all }, false},

@@ -237,6 +237,7 @@ func TestWhateverIsLeftOutNothingPanics(t *testing.T) {
 		"budgets":            {Server: v1alpha1.ServerSpec{Budgets: &v1alpha1.Budgets{}}},
 		"limits":             {Server: v1alpha1.ServerSpec{Limits: &v1alpha1.Limits{}}},
 		"rdma":               {RDMA: &v1alpha1.RDMASpec{ResourceName: "a.b/c"}},
+		"a claim":            {RDMA: &v1alpha1.RDMASpec{Claim: &v1alpha1.RDMAClaim{DeviceClassName: "c"}}},
 		"the policy's peers": {NetworkPolicy: &v1alpha1.NetworkPolicySpec{}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -262,10 +263,10 @@ func TestWhateverIsLeftOutNothingPanics(t *testing.T) {
 // TestWhatIsBuiltSharesNoMemoryWithTheManifest, which is in a cache that all
 // share: everything in an object may be overwritten.
 func TestWhatIsBuiltSharesNoMemoryWithTheManifest(t *testing.T) {
-	for _, name := range []string{"least", "most", "rdma", "host", "calls"} {
+	for _, name := range []string{"least", "most", "rdma", "claim", "host", "calls"} {
 		pool := example(t, name)
 		build := func() string {
-			text, err := json.Marshal([]any{podOf(t, pool), NetworkPolicy(pool), DisruptionBudget(pool)})
+			text, err := json.Marshal([]any{podOf(t, pool), NetworkPolicy(pool), DisruptionBudget(pool), ClaimTemplate(pool)})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -311,7 +312,7 @@ func scribble(v reflect.Value) {
 }
 
 func TestTheSameManifestGivesTheSameBytes(t *testing.T) {
-	for _, name := range []string{"least", "most", "rdma", "host", "calls"} {
+	for _, name := range []string{"least", "most", "rdma", "claim", "host", "calls"} {
 		a, errA := json.Marshal(podOf(t, example(t, name)))
 		b, errB := json.Marshal(podOf(t, example(t, name)))
 		if errA != nil || errB != nil || !bytes.Equal(a, b) {

@@ -36,6 +36,8 @@ var kinds = map[string]schema.GroupVersionResource{
 	"EndpointSlice":       {Group: "discovery.k8s.io", Version: "v1", Resource: "endpointslices"},
 	"PodDisruptionBudget": {Group: "policy", Version: "v1", Resource: "poddisruptionbudgets"},
 	"NetworkPolicy":       {Group: "networking.k8s.io", Version: "v1", Resource: "networkpolicies"},
+
+	"ResourceClaimTemplate": {Group: "resource.k8s.io", Version: "v1", Resource: "resourceclaimtemplates"},
 }
 
 // built are the golden objects of package build, by example.
@@ -124,7 +126,9 @@ func TestPodsAreAdmittedByTheirLevelOfPodSecurity(t *testing.T) {
 		// The template's own containers are not restricted, and then there is the VF.
 		"most": {"baseline": "IPC_LOCK", "restricted": "IPC_LOCK"},
 		"rdma": {"baseline": "IPC_LOCK", "restricted": "runAsUser=0"},
-		"host": {"baseline": "host namespaces", "restricted": "host namespaces"},
+		// The same by a claim.
+		"claim": {"baseline": "IPC_LOCK", "restricted": "runAsUser=0"},
+		"host":  {"baseline": "host namespaces", "restricted": "host namespaces"},
 		// The template's own container again.
 		"calls": {"restricted": "allowPrivilegeEscalation"},
 	}

@@ -67,6 +67,15 @@
   - patch
   - watch
 - apiGroups:
+  - resource.k8s.io
+  resources:
+  - resourceclaimtemplates
+  verbs:
+  - create
+  - delete
+  - get
+  - list
+- apiGroups:
   - rpcpool.dev
   resources:
   - rpcpools

@@ -7,7 +7,7 @@ import (
 	"os"
 	"testing"
 
-	"rpcpool.dev/sidecar/rdma"
+	rdma "rpcpool.dev/rpc/rdma/device"
 	"rpcpool.dev/test/e2e/image/deviceplugin"
 	"rpcpool.dev/test/e2e/image/sysfs"
 )
@@ -31,11 +31,9 @@ func TestASidecarBelievesTheFakes(t *testing.T) {
 	}
 	host := rdma.Host{
 		Sys: sys, Dev: dev,
-		Lookup: func(name string) (string, bool) {
-			return "0000:3b:00.3", name == "PCIDEVICE_OPENSHIFT_IO_RDMA_VF"
-		},
-		Addresses: func() ([]netip.Addr, error) { return []netip.Addr{netip.MustParseAddr("10.99.1.7")}, nil },
-		Memlock:   func() (uint64, error) { return 1 << 40, nil },
+		Environ:   func() []string { return []string{"PCIDEVICE_OPENSHIFT_IO_RDMA_VF=0000:3b:00.3"} },
+		Addresses: func() ([]rdma.Address, error) { return []rdma.Address{{Addr: netip.MustParseAddr("10.99.1.7")}}, nil },
+		Lock:      func(uint64) error { return nil },
 	}
 	want := rdma.Want{Resource: "openshift.io/rdma_vf", Count: 1}
 	if report := host.Check(want); report.Reason != rdma.NoGID {
@@ -45,7 +43,7 @@ func TestASidecarBelievesTheFakes(t *testing.T) {
 		t.Fatal(o)
 	}
 	report := host.Check(want)
-	if report.Reason != rdma.DevicesReady || len(report.VFs) != 1 || report.VFs[0].Device != "mlx5_1" || report.VFs[0].GID != 3 {
+	if report.Reason != rdma.DevicesReady || len(report.Devices) != 1 || report.Devices[0].Name != "mlx5_1" || report.Devices[0].GID != 3 {
 		t.Errorf("with it: %+v", report)
 	}
 	if o := execute("deviceplugin", "set-port", "0000:3b:00.3", "down", "--fake-sysfs", sys, "--ip", "10.99.1.7"); o.status != exitOK {

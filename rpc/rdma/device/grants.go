@@ -1,4 +1,4 @@
-package rdma
+package device
 
 import (
 	"encoding/json"
@@ -18,9 +18,10 @@ const (
 	maxInfo      = 64 << 10
 )
 
-// Grant is a device that the plugin granted, by the plugin's word.
+// Grant is a device that a container was given, by the word of who gave it.
 type Grant struct {
-	// Address of the device on the PCI bus, such as 0000:3b:00.3.
+	// Address of the device on the PCI bus, such as 0000:3b:00.3. Empty: it is not on
+	// one, as that of soft-RoCE is not.
 	Address string
 	// Device is its RDMA device, such as mlx5_4, and Verbs its node, such as
 	// /dev/infiniband/uverbs4, when the container was made. Empty: not said.
@@ -33,28 +34,75 @@ var (
 	verbsNode  = regexp.MustCompile(`^/dev/infiniband/uverbs[0-9]{1,6}$`)
 )
 
-// Grants reads what the device plugin says of a resource, such as
-// openshift.io/rdma_vf. It returns the devices by address; none and no error if
-// the container has none. An error has at most [MaxMessage] bytes. lookup is
-// os.LookupEnv.
-func Grants(lookup func(string) (string, bool), resource string) ([]Grant, error) {
-	for _, name := range variables(resource) {
-		addresses, ok := lookup(name)
+// Grants reads what is said in the environment, given as NAME=VALUE, of a resource such as
+// openshift.io/rdma_vf; of an empty one, what is said of all resources. It returns the
+// devices by address; none and no error if the container has none. An error has at
+// most [MaxMessage] bytes.
+func Grants(environ []string, resource string) ([]Grant, error) {
+	env := make(map[string]string, len(environ))
+	for _, variable := range environ {
+		name, value, _ := strings.Cut(variable, "=")
+		env[name] = value
+	}
+	names := variables(resource)
+	if resource == "" {
+		names = granting(env)
+	}
+	all := make(map[string]Grant)
+	for _, name := range names {
+		addresses, ok := env[name]
 		if !ok {
 			continue
 		}
-		info, _ := lookup(name + "_INFO")
-		// That is also the variable of a resource whose name ends so.
-		if _, err := parseAddresses(info); err == nil {
-			info = ""
-		}
-		grants, err := decode(addresses, info)
+		grants, err := decode(addresses, describedBy(env, name))
 		if err != nil {
 			return nil, errors.New(clip(name + ": " + err.Error())) // quotes what may be long
 		}
-		return grants, nil
+		for _, g := range grants {
+			all[g.Address] = g
+		}
+		if resource != "" {
+			break // of two spellings, one
+		}
 	}
-	return nil, nil
+	if len(all) > maxGrants {
+		return nil, fmt.Errorf("%d devices: want at most %d", len(all), maxGrants)
+	}
+	grants := slices.Collect(maps.Values(all))
+	slices.SortFunc(grants, func(a, b Grant) int { return strings.Compare(a.Address, b.Address) })
+	return grants, nil
+}
+
+// Prefixes of the variables that name devices: of the SR-IOV network device plugin's
+// are two for each resource, of the SR-IOV DRA driver's one for each device.
+const (
+	pluginPrefix = "PCIDEVICE_"
+	driverPrefix = "SRIOVNETWORK_VF_DEVICE_"
+)
+
+// granting are all variables that name devices, sorted. Those of devices that are not
+// PCI functions, or that are given to no kernel driver, tell nothing about RDMA.
+func granting(env map[string]string) (names []string) {
+	for name, value := range env {
+		if !strings.HasPrefix(name, pluginPrefix) && !strings.HasPrefix(name, driverPrefix) {
+			continue
+		}
+		if _, err := parseAddresses(value); err == nil {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+// describedBy is the description that belongs to a variable; empty: there is none.
+func describedBy(env map[string]string, name string) string {
+	text := env[name+"_INFO"]
+	// That is also the variable of a resource whose name ends so.
+	if _, err := parseAddresses(text); err == nil {
+		return ""
+	}
+	return text
 }
 
 // variables are the names that the addresses of a resource can have: with each
@@ -62,7 +110,7 @@ func Grants(lookup func(string) (string, bool), resource string) ([]Grant, error
 // say, and with hyphens left, as its code does.
 func variables(resource string) []string {
 	spell := func(keep string) string {
-		return "PCIDEVICE_" + strings.Map(func(r rune) rune {
+		return pluginPrefix + strings.Map(func(r rune) rune {
 			if r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune(keep, r) {
 				return r
 			}

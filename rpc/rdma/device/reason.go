@@ -1,4 +1,4 @@
-package rdma
+package device
 
 import (
 	"fmt"
@@ -16,10 +16,13 @@ const (
 	DevicesReady Reason = "DevicesReady"
 	// NoDeviceGranted: none was granted, or fewer than were asked for.
 	NoDeviceGranted Reason = "NoDeviceGranted"
-	// BadDeviceInfo: what the device plugin says cannot be understood.
+	// BadDeviceInfo: what the device plugin or the CNI plugin says cannot be understood.
 	BadDeviceInfo Reason = "BadDeviceInfo"
-	// NoRDMADevice: a granted device has no RDMA device in this network namespace.
+	// NoRDMADevice: a granted device is not there, or has no RDMA device.
 	NoRDMADevice Reason = "NoRDMADevice"
+	// OtherNamespace: its RDMA device is not in the pod's network namespace, on a
+	// machine where each device is in one only.
+	OtherNamespace Reason = "OtherNamespace"
 	// NoDeviceNode: the node in /dev/infiniband is missing, is another device's, or
 	// cannot be opened.
 	NoDeviceNode Reason = "NoDeviceNode"
@@ -27,8 +30,12 @@ const (
 	PortDown Reason = "PortDown"
 	// NoGID: the port has none of the pod's addresses.
 	NoGID Reason = "NoGID"
+	// MTUTooSmall: the interface's packets have no room for those of RDMA.
+	MTUTooSmall Reason = "MTUTooSmall"
 	// MemlockTooSmall: the process may not pin enough memory.
 	MemlockTooSmall Reason = "MemlockTooSmall"
+	// NoLibrary: the program has no verbs library (libibverbs) to use devices with.
+	NoLibrary Reason = "NoLibrary"
 	// NoAnswer: the devices' state cannot be read in time.
 	NoAnswer Reason = "NoAnswer"
 )
@@ -36,7 +43,8 @@ const (
 // Reasons returns all reasons.
 func Reasons() []Reason {
 	return []Reason{
-		DevicesReady, NoDeviceGranted, BadDeviceInfo, NoRDMADevice, NoDeviceNode, PortDown, NoGID, MemlockTooSmall, NoAnswer,
+		DevicesReady, NoDeviceGranted, BadDeviceInfo, NoRDMADevice, OtherNamespace, NoDeviceNode, PortDown, NoGID, MTUTooSmall,
+		MemlockTooSmall, NoLibrary, NoAnswer,
 	}
 }
 

@@ -1,4 +1,4 @@
-package rdma
+package device
 
 import (
 	"errors"
@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -15,7 +16,13 @@ import (
 	"go.uber.org/goleak"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if what := os.Getenv(childVariable); what != "" {
+		tryLocking(what)
+		return
+	}
+	goleak.VerifyTestMain(m)
+}
 
 const (
 	vf       = "0000:3b:00.3"
@@ -32,6 +39,8 @@ type machine struct {
 	env  map[string]string
 	own  []string
 	host Host
+
+	netns Netns
 }
 
 // newMachine has one working device of RoCE in the pod's network.
@@ -40,9 +49,12 @@ func newMachine(t *testing.T) *machine {
 	m := &machine{t: t, root: t.TempDir(), env: map[string]string{}, own: []string{"127.0.0.1", "fe80::1", "10.244.1.5", "10.0.0.5"}}
 	m.host = Host{
 		Sys: filepath.Join(m.root, "sys"), Dev: filepath.Join(m.root, "dev"), Proc: filepath.Join(m.root, "proc"),
-		Lookup:    func(name string) (string, bool) { v, ok := m.env[name]; return v, ok },
-		Memlock:   func() (uint64, error) { return 8 << 20, nil },
-		Addresses: m.addresses,
+		NetworkStatus: filepath.Join(m.root, "network-status"),
+		Environ:       m.environ,
+		Memlock:       func() (uint64, error) { return 8 << 20, nil },
+		Lock:          func(uint64) error { return syscall.ENOSYS }, // a kernel that is too old to be asked
+		Netns:         func() Netns { return m.netns },
+		Addresses:     m.addresses,
 	}
 	m.write("proc/self/status", "Name:\tx\nCapPrm:\t0000000000000000\nCapEff:\t0000000000004000\n")
 	m.write("sys/class/net/net1/mtu", "1500\n")
@@ -58,10 +70,18 @@ func info(address, device string, number int) string {
 		address, address, number, device, number, number)
 }
 
-func (m *machine) addresses() ([]netip.Addr, error) {
-	var list []netip.Addr
+func (m *machine) environ() (list []string) {
+	for name, value := range m.env {
+		list = append(list, name+"="+value)
+	}
+	return list
+}
+
+// addresses are the pod's, each with the interface that has it after a slash.
+func (m *machine) addresses() (list []Address, _ error) {
 	for _, a := range m.own {
-		list = append(list, netip.MustParseAddr(a))
+		addr, netdev, _ := strings.Cut(a, "/")
+		list = append(list, Address{netip.MustParseAddr(addr), netdev})
 	}
 	return list, nil
 }
@@ -149,7 +169,7 @@ func TestWhatIsTrueOfTheDevices(t *testing.T) {
 			DevicesReady, name + "port 1, GID 3 10.0.0.5",
 		},
 		"an interface whose packets are too small for RDMA": {
-			func(m *machine) { m.write("sys/class/net/net1/mtu", "300") }, DevicesReady, name + "port 1, GID 3 10.0.0.5 on net1",
+			func(m *machine) { m.write("sys/class/net/net1/mtu", "300") }, MTUTooSmall, name + "port 1: packets of net1 have 300 bytes, RDMA needs 352",
 		},
 		"a pod with IPv6 alone": {
 			func(m *machine) {
@@ -217,6 +237,13 @@ func TestWhatIsTrueOfTheDevices(t *testing.T) {
 		"no such function": {
 			func(m *machine) { m.remove("sys/bus") }, NoRDMADevice, vf + ": this machine has no such PCI device",
 		},
+		"a function whose device is in no namespace of ours": {
+			func(m *machine) { m.remove(pci(vf, "infiniband")); m.netns = NetnsExclusive }, OtherNamespace,
+			vf + ": it has no RDMA device in this network namespace, and namespaces share none here: the pod's network must bring it in, by the CNI plugin rdma",
+		},
+		"a function without RDMA, where namespaces share devices": {
+			func(m *machine) { m.remove(pci(vf, "infiniband")); m.netns = NetnsShared }, NoRDMADevice, "…in another network namespace",
+		},
 		"a function without RDMA": {
 			func(m *machine) { m.remove(pci(vf, "infiniband")) }, NoRDMADevice,
 			vf + ": it has no RDMA device here: it has no driver for RDMA, or that device is in another network namespace",
@@ -265,7 +292,7 @@ func TestWhatIsTrueOfTheDevices(t *testing.T) {
 		},
 		"addresses that cannot be read": {
 			func(m *machine) {
-				m.host.Addresses = func() ([]netip.Addr, error) { return nil, errors.New("netlink") }
+				m.host.Addresses = func() ([]Address, error) { return nil, errors.New("netlink") }
 			}, NoGID,
 			"…none is known",
 		},
@@ -288,6 +315,28 @@ func TestWhatIsTrueOfTheDevices(t *testing.T) {
 		"a user for whom IPC_LOCK is of no effect": {
 			func(m *machine) { m.powerless() }, MemlockTooSmall,
 			"at most 8192 KiB of memory may be locked, 65536 KiB are needed, and IPC_LOCK is not in effect (of a user that is not root it never is)",
+		},
+		"a user for whom a lock is refused, by the kernel's own word": {
+			func(m *machine) { m.powerless(); m.host.Lock = func(uint64) error { return syscall.ENOMEM } }, MemlockTooSmall,
+			"at most 8192 KiB of memory may be locked, 65536 KiB are needed, and IPC_LOCK is not in effect (of a user that is not root it never is)",
+		},
+		"a capability that counts for nothing": {
+			func(m *machine) { m.host.Lock = func(uint64) error { return syscall.ENOMEM } }, MemlockTooSmall,
+			"65536 KiB of memory cannot be locked although IPC_LOCK is in effect: cannot allocate memory (in a user namespace of the pod's own the capability is of no use)",
+		},
+		"a lock that is refused whatever the limit is": {
+			func(m *machine) {
+				m.powerless()
+				m.host.Memlock = func() (uint64, error) { return 1 << 30, nil }
+				m.host.Lock = func(uint64) error { return syscall.EPERM }
+			}, MemlockTooSmall,
+			"65536 KiB of memory cannot be locked although the limit is 1048576 KiB: operation not permitted",
+		},
+		"no verbs library": {
+			func(m *machine) { m.host.Library = func() error { return errors.New("libibverbs.so.1: not found") } }, NoLibrary, "libibverbs.so.1: not found",
+		},
+		"a verbs library": {
+			func(m *machine) { m.host.Library = func() error { return nil } }, DevicesReady, name + "port 1, GID 3 10.0.0.5 on net1, MTU 1024",
 		},
 		"a limit that cannot be read": {
 			func(m *machine) { m.host.Memlock = func() (uint64, error) { return 0, errors.New("getrlimit: no") } },
@@ -326,15 +375,15 @@ func TestOneDeviceOfTwoThatDoesNotWork(t *testing.T) {
 	got := m.host.Check(Want{Resource: resource, Count: 2})
 	want := Report{
 		Reason: PortDown, Message: vf + " (mlx5_4): port 1 is DOWN, not ACTIVE",
-		VFs: []VF{
+		Devices: []Device{
 			{
 				PCI: other, Reason: DevicesReady, Message: other + " (mlx5_3): port 1, GID 3 10.0.0.5 on net1, MTU 1024",
-				Device: "mlx5_3", Verbs: "/dev/infiniband/uverbs3", Port: 1, Link: "Ethernet", GID: 3,
+				Name: "mlx5_3", Verbs: "/dev/infiniband/uverbs3", Port: 1, Link: "Ethernet", GID: 3,
 				Addr: netip.MustParseAddr("10.0.0.5"), Netdev: "net1", MTU: 1024,
 			},
 			{
 				PCI: vf, Reason: PortDown, Message: vf + " (mlx5_4): port 1 is DOWN, not ACTIVE",
-				Device: "mlx5_4", Verbs: "/dev/infiniband/uverbs4", Port: 1, Link: "Ethernet",
+				Name: "mlx5_4", Verbs: "/dev/infiniband/uverbs4", Port: 1, Link: "Ethernet",
 			},
 		},
 	}
@@ -354,7 +403,7 @@ func TestThisMachine(t *testing.T) {
 		t.Errorf("%s: %s", got.Reason, got.Message)
 	}
 	h := Host{}.withDefaults()
-	if l := h.locked(); l.err != nil {
+	if l := h.locked(1 << 12); l.err != nil {
 		t.Errorf("locked memory: %v", l.err)
 	}
 	if _, err := h.Addresses(); err != nil {
@@ -385,7 +434,7 @@ func TestGrants(t *testing.T) {
 		"an address twice":          {resource, map[string]string{variable: vf + "," + vf}, nil, variable + ": an address occurs twice"},
 		"too many":                  {resource, map[string]string{variable: strings.Repeat(vf+",", 64) + vf}, nil, variable + ": 65 devices: want at most 64"},
 		"too much":                  {resource, map[string]string{variable: strings.Repeat("0", 5000)}, nil, variable + ": 5000 bytes of addresses: want at most 4096"},
-		"a description of nothing":  {resource, map[string]string{variable: vf, variable + "_INFO": "[]"}, nil, variable + ": _INFO: not what the plugin writes: json: cannot unmarshal array into Go value of type map[string]rdma.description"},
+		"a description of nothing":  {resource, map[string]string{variable: vf, variable + "_INFO": "[]"}, nil, variable + ": _INFO: not what the plugin writes: json: cannot unmarshal array into Go value of type map[string]device.description"},
 		"a description too long":    {resource, map[string]string{variable: vf, variable + "_INFO": strings.Repeat(" ", 70000)}, nil, variable + ": _INFO: 70000 bytes: want at most 65536"},
 		"a device by another name":  {resource, map[string]string{variable: vf, variable + "_INFO": `{"` + vf + `":{"generic":{"deviceID":"x"}}}`}, nil, variable + `: _INFO: "` + vf + `" is called "x"`},
 		"a node that is a path":     {resource, map[string]string{variable: vf, variable + "_INFO": `{"` + vf + `":{"rdma":{"uverbs":"/dev/infiniband/../sda"}}}`}, nil, variable + `: _INFO: "` + vf + `": "/dev/infiniband/../sda" is not a node such as /dev/infiniband/uverbs0`},
@@ -393,7 +442,7 @@ func TestGrants(t *testing.T) {
 		"the same error every time": {resource, map[string]string{variable: vf, variable + "_INFO": `{"b":{"generic":{"deviceID":"x"}},"a":{"generic":{"deviceID":"x"}}}`}, nil, variable + `: _INFO: "a" is called "x"`},
 	} {
 		t.Run(what, func(t *testing.T) {
-			grants, err := Grants(func(name string) (string, bool) { v, ok := tc.env[name]; return v, ok }, tc.resource)
+			grants, err := Grants((&machine{env: tc.env}).environ(), tc.resource)
 			var got []string
 			for _, g := range grants {
 				got = append(got, g.Address+" "+g.Device+" "+g.Verbs)
@@ -417,7 +466,7 @@ func FuzzGrants(f *testing.F) {
 	f.Add(vf, `{"`+vf+`":{"rdma":{"rdma_dev":"`+strings.Repeat("\U0010ffff", 100)+`"}}}`)
 	f.Fuzz(func(t *testing.T, addresses, info string) {
 		env := map[string]string{variable: addresses, variable + "_INFO": info}
-		grants, err := Grants(func(name string) (string, bool) { v, ok := env[name]; return v, ok }, resource)
+		grants, err := Grants((&machine{env: env}).environ(), resource)
 		if err != nil {
 			if len(grants) > 0 || len(err.Error()) > MaxMessage || strings.ContainsRune(err.Error(), '\n') {
 				t.Fatalf("%d grants, error %q", len(grants), err)
@@ -455,12 +504,12 @@ func TestModes(t *testing.T) {
 func TestMessagesAreBounded(t *testing.T) {
 	s := seen{locked: locked{capable: true}}
 	for i := range 16 {
-		s.devices = append(s.devices, device{
+		s.devices = append(s.devices, seenDevice{
 			Grant: Grant{Address: fmt.Sprintf("0000:3b:00.%d", i)}, present: true, name: "mlx5_" + strings.Repeat("ü", 30), node: "n",
 			ports: []port{{number: 1, state: active, link: ethernet, gids: []gid{{kind: roce, addr: netip.MustParseAddr("10.0.0.5")}}}},
+			own:   []Address{{Addr: netip.MustParseAddr("10.0.0.5")}},
 		})
 	}
-	s.own = []netip.Addr{netip.MustParseAddr("10.0.0.5")}
 	r := judge(Want{Count: 16}, s)
 	if r.Reason != DevicesReady || len(r.Message) > MaxMessage || !strings.HasSuffix(r.Message, "…") {
 		t.Errorf("%s, %d bytes: %s", r.Reason, len(r.Message), r.Message)
