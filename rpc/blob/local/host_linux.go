@@ -66,9 +66,12 @@ func (h *Host) Callee(name string) (Callee, error) {
 	return Callee{p}, err
 }
 
-// Close ends all connections, and gives the memory back.
+// Close ends all connections, and gives the memory back. It may be called again.
 func (h *Host) Close() error {
 	err := h.listener.Close()
+	if errors.Is(err, net.ErrClosed) {
+		err = nil
+	}
 	h.served.Wait()
 	return errors.Join(err, h.Host.Close())
 }
