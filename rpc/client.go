@@ -6,8 +6,11 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"sync"
+	"sync/atomic"
 	"time"
 
+	"rpcpool.dev/rpc/blob/local"
 	"rpcpool.dev/rpc/client"
 	"rpcpool.dev/rpc/codec"
 	"rpcpool.dev/rpc/conn"
@@ -32,8 +35,12 @@ type ClientOptions struct {
 	Interceptors []Interceptor       // the first is the outermost
 	Codecs       codec.Options
 	Conn         conn.Options
-	OneWayEnd    func(method string, err error) // is told how one-way calls end
-	Log          *slog.Logger                   // default: none
+	// BlobThreshold is from which length on arguments go to the server by its blobs: in memory
+	// that it shares, if it is on this machine. Results do if their server has blobs, from 64 KiB
+	// on, once one was so long. Default [LongBlob]; negative: all bytes are in messages.
+	BlobThreshold int
+	OneWayEnd     func(method string, err error) // is told how one-way calls end
+	Log           *slog.Logger                   // default: none
 }
 
 // Client calls the servers of one service. It is safe for concurrent use.
@@ -41,6 +48,11 @@ type Client struct {
 	opts   ClientOptions
 	codecs *codec.Codecs
 	c      *client.Client
+
+	threshold int         // 0: nothing goes by blobs
+	handed    atomic.Bool // a caller has a blob, so there may be some among arguments
+	outs      sync.Map    // of uint64 → *Blob: blobs that calls are to make
+	lastOut   atomic.Uint64
 }
 
 // Dial makes a client of the servers with these addresses (see [ParseAddress]). It connects
@@ -73,6 +85,13 @@ func NewClient(opts ClientOptions) (*Client, error) {
 		Service: opts.Service, Pool: pool, Grace: opts.Grace, Log: opts.Log, Compress: opts.Compress,
 		Session: session.ClientOptions{Open: opts.Open, FailoverAfter: opts.Failover},
 	}
+	threshold := max(opts.BlobThreshold, 0)
+	if opts.BlobThreshold == 0 {
+		threshold = LongBlob
+	}
+	if threshold > 0 {
+		o.JoinBlobs = []client.JoinBlobs{local.Join}
+	}
 	if opts.OneWayEnd != nil {
 		o.OneWayEnd = func(u *client.Call) { opts.OneWayEnd(u.Method, errorOf(u)) }
 	}
@@ -80,7 +99,7 @@ func NewClient(opts ClientOptions) (*Client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("rpc client: %w", err)
 	}
-	return &Client{opts: opts, codecs: codecs, c: c}, nil
+	return &Client{opts: opts, codecs: codecs, c: c, threshold: threshold}, nil
 }
 
 // Update replaces the list of servers. Those that stay keep their connections; what was

@@ -210,6 +210,15 @@ func (t *Table) Free(now time.Duration, owner PartyID, h Handle) error {
 	return err
 }
 
+// Discard frees a result whose owner does not come to know of it.
+func (t *Table) Discard(now time.Duration, result Handle) error {
+	b, err := t.find(result)
+	if err == nil && b.owner != nil {
+		t.disown(now, b)
+	}
+	return err
+}
+
 // Accept makes a blob usable again that a crash has left half written. Its owner says
 // by it that it knows, and has written it anew or can do with what is there.
 func (t *Table) Accept(owner PartyID, h Handle) error {

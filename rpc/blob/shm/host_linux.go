@@ -2,6 +2,7 @@ package shm
 
 import (
 	"crypto/rand"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -14,16 +15,6 @@ import (
 
 	"rpcpool.dev/rpc/blob"
 )
-
-// Options are what a host starts with. Zero values are defaults.
-type Options struct {
-	Limits    blob.Limits
-	Segment   uint64 // see blob.Config
-	Idle      time.Duration
-	Grace     time.Duration
-	HugePages bool         // segments of 2 MiB pages, as long as the system has some
-	Logger    *slog.Logger // default: slog.Default
-}
 
 // tick is how often leases, graces and unused segments are looked at.
 const tick = 100 * time.Millisecond
@@ -49,6 +40,8 @@ type Host struct {
 	open     map[*socket]struct{}
 	returned chan struct{} // is closed when a Range is
 	closed   bool
+	tickets  map[string]string // names of those who may connect; nil: all may
+	payer    Payer
 	plain    int // segments that are not of huge pages although that was wanted
 }
 
@@ -64,6 +57,10 @@ func NewHost(o Options) *Host {
 		log: o.Logger, huge: o.HugePages, hello: helloPatience, begun: time.Now(), stop: make(chan struct{}),
 		table: blob.NewTable(c), segments: map[blob.SegmentID]*memory{}, lost: map[blob.SegmentID]bool{},
 		guests: map[blob.PartyID]*guest{}, open: map[*socket]struct{}{}, returned: make(chan struct{}),
+		payer: func(blob.PartyID, blob.Call) (blob.Handle, error) { return blob.Handle{}, blob.ErrCall },
+	}
+	if o.Tickets {
+		h.tickets = map[string]string{}
 	}
 	if h.log == nil {
 		h.log = slog.Default()
@@ -252,6 +249,47 @@ func (h *Host) Leave(id blob.PartyID) {
 		t.Leave(now, id)
 		return nil
 	})
+}
+
+// OnResult says who is asked when a callee wants to make a result that nobody has asked for.
+// Default: nobody is, and callees are refused.
+func (h *Host) OnResult(p Payer) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.payer = p
+}
+
+// Discard lets a result go that its owner does not come to know of.
+func (h *Host) Discard(result blob.Handle) {
+	_ = h.with(func(t *blob.Table, now time.Duration) error { return t.Discard(now, result) })
+}
+
+// Ticket lets somebody connect as that name who shows it, until it is revoked.
+func (h *Host) Ticket(name string) (ticket [16]byte, revoke func()) {
+	_, _ = rand.Read(ticket[:]) // never fails
+	key := hex.EncodeToString(ticket[:])
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.tickets[key] = name
+	return ticket, func() {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		delete(h.tickets, key)
+	}
+}
+
+// admit tells as whom somebody may connect who has said that.
+func (h *Host) admit(said string) (name string, err error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.tickets == nil {
+		return said, nil
+	}
+	name, ok := h.tickets[said]
+	if !ok {
+		return "", fmt.Errorf("%w: nobody has that ticket", blob.ErrParty)
+	}
+	return name, nil
 }
 
 // Snapshot tells who has what.
