@@ -21,8 +21,11 @@ type Options struct {
 	Segment   uint64 // see blob.Config
 	Idle      time.Duration
 	Grace     time.Duration
-	HugePages bool         // segments of 2 MiB pages, as long as the system has some
-	Logger    *slog.Logger // default: slog.Default
+	HugePages bool // segments of 2 MiB pages, as long as the system has some
+	// LetGo is called before a segment is given back, to take it away from devices that
+	// have it. If it fails, the segment is never given back. Default: there are none.
+	LetGo  func(segment []byte) error
+	Logger *slog.Logger // default: slog.Default
 }
 
 // tick is how often leases, graces and unused segments are looked at.
@@ -33,6 +36,7 @@ const tick = 100 * time.Millisecond
 type Host struct {
 	log   *slog.Logger
 	huge  bool
+	letGo func([]byte) error
 	hello time.Duration
 	begun time.Time
 	stop  chan struct{}
@@ -61,12 +65,15 @@ func NewHost(o Options) *Host {
 	_, _ = rand.Read(c.Domain[:]) // never fails
 	_, _ = rand.Read(c.Key[:])
 	h := &Host{
-		log: o.Logger, huge: o.HugePages, hello: helloPatience, begun: time.Now(), stop: make(chan struct{}),
+		log: o.Logger, huge: o.HugePages, letGo: o.LetGo, hello: helloPatience, begun: time.Now(), stop: make(chan struct{}),
 		table: blob.NewTable(c), segments: map[blob.SegmentID]*memory{}, lost: map[blob.SegmentID]bool{},
 		guests: map[blob.PartyID]*guest{}, open: map[*socket]struct{}{}, returned: make(chan struct{}),
 	}
 	if h.log == nil {
 		h.log = slog.Default()
+	}
+	if h.letGo == nil {
+		h.letGo = func([]byte) error { return nil }
 	}
 	h.tasks.Go(h.expire)
 	return h
@@ -95,7 +102,7 @@ func (h *Host) Close() error {
 	var err error
 	for id, m := range h.segments {
 		if !h.lost[id] {
-			err = errors.Join(err, m.discard())
+			err = errors.Join(err, h.discard(m))
 		}
 		delete(h.segments, id)
 	}
@@ -111,11 +118,19 @@ func (h *Host) with(do func(t *blob.Table, now time.Duration) error) error {
 	retired := h.retire()
 	h.mu.Unlock()
 	for _, m := range retired { // takes milliseconds, if there is much of it
-		if err := m.discard(); err != nil {
+		if err := h.discard(m); err != nil {
 			h.log.Error("memory of blobs is not given back", "error", err)
 		}
 	}
 	return err
+}
+
+// discard gives memory back that no device has any more.
+func (h *Host) discard(m *memory) error {
+	if err := h.letGo(m.bytes); err != nil {
+		return fmt.Errorf("a device keeps a segment of %d bytes: %w", len(m.bytes), err)
+	}
+	return m.discard()
 }
 
 func (h *Host) locked(do func(t *blob.Table, now time.Duration) error) error {
