@@ -20,6 +20,7 @@ type Adapter struct {
 	mu        sync.Mutex
 	regions   map[memoryKey][]*Region
 	endpoints map[*Endpoint]struct{}
+	lost      []*Region // that the device keeps for ever
 	closed    bool
 }
 

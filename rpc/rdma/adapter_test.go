@@ -150,3 +150,23 @@ func TestAnAdapterClosesWhatItHas(t *testing.T) {
 		t.Error("identity")
 	}
 }
+
+func TestMemoryThatIsRegisteredForOneUse(t *testing.T) {
+	r := newRig(t, Options{})
+	once, err := r.here.adapter.RegisterOnce(r.here.memory, verbs.Source)
+	r.want(err, "")
+	shared, err := r.here.adapter.Register(r.here.memory, verbs.Source)
+	if r.want(err, ""); once == shared || shared != r.here.region {
+		t.Error("it is somebody else's, too")
+	}
+	r.want(once.Close(), "")
+	if again, err := r.here.adapter.Register(r.here.memory, verbs.Source); err != nil || again != shared {
+		t.Error("closing it has closed the other")
+	}
+	r.want(r.here.adapter.Forget(r.here.memory), "")
+	r.want(r.here.adapter.Forget(r.here.memory), "")
+	r.want(r.here.adapter.Forget(nil), "")
+	if n := r.here.adapter.Counts().Registered; n != 0 {
+		t.Errorf("%d regions are left", n)
+	}
+}

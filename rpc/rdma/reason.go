@@ -1,6 +1,7 @@
 package rdma
 
 import (
+	"context"
 	"errors"
 	"fmt"
 
@@ -128,6 +129,8 @@ func ReasonOf(err error) Reason {
 		return e.Reason
 	case errors.Is(err, ErrNoRDMA):
 		return NoRDMA
+	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		return Cancelled
 	}
 	return DeviceFault
 }

@@ -1,6 +1,8 @@
 package rdma
 
 import (
+	"errors"
+	"slices"
 	"sync"
 
 	"rpcpool.dev/rpc/rdma/verbs"
@@ -18,6 +20,7 @@ type Region struct {
 	adapter *Adapter
 	bytes   []byte
 	rights  verbs.Rights
+	alone   bool // nobody else finds it
 	memory  verbs.Memory
 
 	mu     sync.Mutex
@@ -31,6 +34,31 @@ type Region struct {
 // called once, whoever has registered it how often. It fails with [Memlock], whose text
 // names the remedy, or [NoMemory].
 func (a *Adapter) Register(memory []byte, rights verbs.Rights) (*Region, error) {
+	return a.register(memory, rights, false)
+}
+
+// RegisterOnce registers memory for one use: the region is nobody else's, whatever else
+// of the memory is registered. It fails as Register does.
+func (a *Adapter) RegisterOnce(memory []byte, rights verbs.Rights) (*Region, error) {
+	return a.register(memory, rights, true)
+}
+
+// Forget closes what has been registered of mapped memory: see [Region.Close].
+func (a *Adapter) Forget(memory []byte) error {
+	if len(memory) == 0 {
+		return nil
+	}
+	a.mu.Lock()
+	regions := slices.Clone(a.regions[memoryKey{&memory[0], len(memory)}])
+	a.mu.Unlock()
+	var errs []error
+	for _, r := range regions {
+		errs = append(errs, r.Close())
+	}
+	return errors.Join(errs...)
+}
+
+func (a *Adapter) register(memory []byte, rights verbs.Rights, alone bool) (*Region, error) {
 	if len(memory) == 0 || rights == 0 || rights&^(verbs.Sink|verbs.Source) != 0 {
 		return nil, failure(OutOfRange, "%d bytes with the rights %#x", len(memory), uint8(rights))
 	}
@@ -41,11 +69,11 @@ func (a *Adapter) Register(memory []byte, rights verbs.Rights) (*Region, error) 
 	}
 	key := memoryKey{&memory[0], len(memory)}
 	for _, r := range a.regions[key] {
-		if r.rights&rights == rights {
+		if r.rights&rights == rights && !r.alone && !alone {
 			return r, nil
 		}
 	}
-	r := &Region{adapter: a, bytes: memory, rights: rights}
+	r := &Region{adapter: a, bytes: memory, rights: rights, alone: alone}
 	var err error
 	if r.memory, err = a.device.Register(memory, rights); err != nil {
 		return nil, registerError(err, len(memory), a.counts.registeredBytes.Load(), readLocked)
@@ -88,9 +116,10 @@ func (r *Region) Close() error {
 		return nil
 	}
 	r.closed = true
-	r.adapter.forget(r) // nobody finds it any more, also if it cannot be deregistered
+	r.adapter.forget(r) // nobody finds it any more
 	if err := r.memory.Close(); err != nil {
 		r.strand()
+		r.adapter.keep(r)
 		return failure(Stuck, "%w: deregister: %w", ErrStuck, err)
 	}
 	r.adapter.counts.deregistered(len(r.bytes))
@@ -126,20 +155,20 @@ func (r *Region) strand() {
 	}
 }
 
+// forget makes that a region is not found any more.
 func (a *Adapter) forget(r *Region) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	key := memoryKey{&r.bytes[0], len(r.bytes)}
-	list := a.regions[key]
-	for i, other := range list {
-		if other == r {
-			list = append(list[:i:i], list[i+1:]...)
-			break
-		}
-	}
-	if len(list) == 0 {
+	a.regions[key] = slices.DeleteFunc(a.regions[key], func(o *Region) bool { return o == r })
+	if len(a.regions[key]) == 0 {
 		delete(a.regions, key)
-		return
 	}
-	a.regions[key] = list
+}
+
+// keep keeps a region that is lost, so that Go's collector does not give its memory to others.
+func (a *Adapter) keep(r *Region) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.lost = append(a.lost, r)
 }

@@ -24,6 +24,7 @@ const tick = 100 * time.Millisecond
 type Host struct {
 	log   *slog.Logger
 	huge  bool
+	letGo func([]byte) error
 	hello time.Duration
 	begun time.Time
 	stop  chan struct{}
@@ -54,7 +55,7 @@ func NewHost(o Options) *Host {
 	_, _ = rand.Read(c.Domain[:]) // never fails
 	_, _ = rand.Read(c.Key[:])
 	h := &Host{
-		log: o.Logger, huge: o.HugePages, hello: helloPatience, begun: time.Now(), stop: make(chan struct{}),
+		log: o.Logger, huge: o.HugePages, letGo: o.LetGo, hello: helloPatience, begun: time.Now(), stop: make(chan struct{}),
 		table: blob.NewTable(c), segments: map[blob.SegmentID]*memory{}, lost: map[blob.SegmentID]bool{},
 		guests: map[blob.PartyID]*guest{}, open: map[*socket]struct{}{}, returned: make(chan struct{}),
 		payer: func(blob.PartyID, blob.Call) (blob.Handle, error) { return blob.Handle{}, blob.ErrCall },
@@ -64,6 +65,9 @@ func NewHost(o Options) *Host {
 	}
 	if h.log == nil {
 		h.log = slog.Default()
+	}
+	if h.letGo == nil {
+		h.letGo = func([]byte) error { return nil }
 	}
 	h.tasks.Go(h.expire)
 	return h
@@ -92,7 +96,7 @@ func (h *Host) Close() error {
 	var err error
 	for id, m := range h.segments {
 		if !h.lost[id] {
-			err = errors.Join(err, m.discard())
+			err = errors.Join(err, h.discard(m))
 		}
 		delete(h.segments, id)
 	}
@@ -108,11 +112,19 @@ func (h *Host) with(do func(t *blob.Table, now time.Duration) error) error {
 	retired := h.retire()
 	h.mu.Unlock()
 	for _, m := range retired { // takes milliseconds, if there is much of it
-		if err := m.discard(); err != nil {
+		if err := h.discard(m); err != nil {
 			h.log.Error("memory of blobs is not given back", "error", err)
 		}
 	}
 	return err
+}
+
+// discard gives memory back that no device has any more.
+func (h *Host) discard(m *memory) error {
+	if err := h.letGo(m.bytes); err != nil {
+		return fmt.Errorf("a device keeps a segment of %d bytes: %w", len(m.bytes), err)
+	}
+	return m.discard()
 }
 
 func (h *Host) locked(do func(t *blob.Table, now time.Duration) error) error {
