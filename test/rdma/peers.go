@@ -29,11 +29,11 @@ func peers(server string) []step {
 	}
 	return []step{
 		pair("ibv_rc_pingpong", pingpongPort, pingpong,
-			"/bin/ibv_rc_pingpong", "-d", plan.Device, "-g", plan.GID, "-s", "4096", "-n", "200"),
+			"/bin/ibv_rc_pingpong", "-d", plan.Device, "-g", plan.GID, "-s", "4096", "-n", "100"),
 		pair("ib_read_lat", perftestPort, readLatency,
-			"/bin/ib_read_lat", "-d", plan.Device, "-x", plan.GID, "-s", "8", "-n", "200", "-F"),
+			"/bin/ib_read_lat", "-d", plan.Device, "-x", plan.GID, "-s", "8", "-n", "100", "-F"),
 		pair("ib_read_bw", perftestPort, readBandwidth,
-			"/bin/ib_read_bw", "-d", plan.Device, "-x", plan.GID, "-s", "1048576", "-n", "20", "-F"),
+			"/bin/ib_read_bw", "-d", plan.Device, "-x", plan.GID, "-s", "1048576", "-n", "16", "-F"),
 	}
 }
 
