@@ -42,9 +42,12 @@ func (r *Pools) observe(ctx context.Context, pool *v1alpha1.RPCPool, m *memory) 
 	t := r.Trackers.Get(id)
 	in.Tracker = r.Addresses.of(pool)
 	servers := map[string][]tracker.ServerStatus{}
-	if t == nil {
+	switch {
+	case pool.Spec.NativeCalls(): // who is ready is the kubelets' to say, and nobody is held
+		in.Tracker.Settled, in.Tracker.Joining = true, in.Tracker.Address != "" && !r.Trackers.Joins(id)
+	case t == nil:
 		in.Tracker.Settled = false
-	} else {
+	default:
 		// A tracker that has just started does not know yet who is to be held: what
 		// it says counts after it has been told.
 		in.Tracker.Settled = in.Tracker.Settled && t.Settled() && m.heldAt == t
@@ -52,9 +55,6 @@ func (r *Pools) observe(ctx context.Context, pool *v1alpha1.RPCPool, m *memory) 
 		for _, s := range t.ServersOf(pool.DeviceKey()) {
 			servers[s.Instance] = append(servers[s.Instance], s)
 		}
-	}
-	if pool.Spec.NativeCalls() { // who is ready is the kubelets' to say, and nobody is held
-		in.Tracker.Settled, in.Tracker.Pending = true, 0
 	}
 	nodes := nodeReader{Pools: r, now: in.Now, known: map[string]nodeState{}}
 	pods := &corev1.PodList{}

@@ -41,6 +41,8 @@ const (
 type TrackerSet interface {
 	// Get returns the tracker that runs under id; nil: none does.
 	Get(id trackers.ID) *tracker.Server
+	// Joins tells whether clients are told of servers of native calls that are new.
+	Joins(id trackers.ID) bool
 }
 
 // Pools reconciles RPCPools.

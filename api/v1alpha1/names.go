@@ -68,7 +68,8 @@ const (
 	// ReasonListening: the tracker takes requests.
 	ReasonListening = "Listening"
 	// ReasonSettling: the tracker has just started and waits for servers and
-	// clients of its predecessor to come back before it grants.
+	// clients of its predecessor to come back before it grants, or tells clients of
+	// new servers.
 	ReasonSettling = "Settling"
 	// ReasonNotListening: the tracker's listener or its Service cannot be made.
 	ReasonNotListening = "NotListening"

@@ -120,6 +120,8 @@ func (p *planning) trackerReady() verdict {
 		return no(v1alpha1.ReasonNotListening, "the tracker does not listen yet")
 	case !t.Settled:
 		return no(v1alpha1.ReasonSettling, "the tracker has just started and waits for servers and clients to come back")
+	case t.Joining:
+		return no(v1alpha1.ReasonSettling, "the tracker has just started: it waits for servers that clients know to come back, and then tells of others")
 	default:
 		return yes(v1alpha1.ReasonListening, "clients connect to %s", t.Address)
 	}

@@ -163,7 +163,9 @@ func TestTrackerReadySaysHowTheTrackerIs(t *testing.T) {
 	runSays(t, v1alpha1.ConditionTrackerReady, map[string]sayCase{
 		"listening": {aPool(0), "True Listening: clients connect to rpcpool-tracker.tuning.svc:9190"},
 		"settling":  {aPool(0).but(unsettled), "False Settling: the tracker has just started and waits for servers and clients to come back"},
-		"not yet":   {aPool(0).but(func(in *Input) { in.Tracker = Tracker{} }), "False NotListening: the tracker does not listen yet"},
+		"native calls, while the registry settles": {aPool(0).but(nativeCalls).but(func(in *Input) { in.Tracker.Joining = true }),
+			"False Settling: the tracker has just started: it waits for servers that clients know to come back, and then tells of others"},
+		"not yet": {aPool(0).but(func(in *Input) { in.Tracker = Tracker{} }), "False NotListening: the tracker does not listen yet"},
 		"no port": {aPool(0).but(func(in *Input) { in.Tracker = Tracker{Reason: "NotListening", Message: "no port is free"} }),
 			"False NotListening: no port is free"},
 	})

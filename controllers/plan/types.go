@@ -35,6 +35,9 @@ type Tracker struct {
 	// the tracker knows the holds of one plan: a pod that drains may be offered
 	// before.
 	Settled bool
+	// Joining: of native calls, clients are told of new servers later, when those have come
+	// back that its registry may have had before.
+	Joining bool
 	// Pending is the number of requests that wait for the pool's key.
 	Pending int
 }

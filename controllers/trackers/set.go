@@ -75,14 +75,16 @@ type Options struct {
 	FairShare bool
 	Settle    time.Duration
 	// Changed is called when something happened at a tracker, for a device key;
-	// with an empty key, that it began or ceased to listen, or has settled. It must
-	// not block.
+	// with an empty key, that it began or ceased to listen, or has settled, or its
+	// registry has. It must not block.
 	Changed func(id ID, key string)
 	// Registerer gets each tracker's metrics, with the labels namespace and
 	// tracker; nil: there are none.
 	Registerer prometheus.Registerer
 	// Logger of the trackers; nil: none.
 	Logger *slog.Logger
+
+	lease registry.Lease // of registries, for tests
 }
 
 // Set is the trackers that run. Make it by [NewSet]; its methods may be called
@@ -100,6 +102,7 @@ type Set struct {
 // running is one tracker.
 type running struct {
 	server *tracker.Server
+	host   *naming.Host
 	port   uint16
 	stop   context.CancelFunc
 }
@@ -111,6 +114,9 @@ func NewSet(o Options) *Set {
 	}
 	if o.Changed == nil {
 		o.Changed = func(ID, string) {}
+	}
+	if o.lease == (registry.Lease{}) {
+		o.lease = registry.DefaultLease()
 	}
 	return &Set{options: o, running: map[ID]*running{}}
 }
@@ -142,6 +148,15 @@ func (s *Set) Get(id ID) *tracker.Server {
 	return nil
 }
 
+// Joins tells whether the registry of the tracker under id takes in servers of native calls
+// that it did not have before.
+func (s *Set) Joins(id ID) bool {
+	s.mu.Lock()
+	r := s.running[id]
+	s.mu.Unlock()
+	return r != nil && !r.host.Settling()
+}
+
 // Ensure makes sure that a tracker listens under id, and returns its port.
 func (s *Set) Ensure(ctx context.Context, id ID) (port uint16, err error) {
 	s.mu.Lock()
@@ -168,7 +183,7 @@ func (s *Set) run(id ID, l net.Listener) (port uint16, err error) {
 	}
 	// Who led before began earlier by a lease at least, which clocks differ less than.
 	s.term = max(s.term+1, uint32(time.Now().Unix()))
-	host, err := naming.NewHost(naming.Options{Registry: registry.Options{Term: s.term}}, log)
+	host, err := naming.NewHost(naming.Options{Registry: registry.Options{Term: s.term, Lease: s.options.lease}}, log)
 	if err != nil {
 		m.Unregister()
 		return 0, errors.Join(fmt.Errorf("tracker %s: %w", id, err), l.Close())
@@ -178,7 +193,7 @@ func (s *Set) run(id ID, l net.Listener) (port uint16, err error) {
 		m.Unregister()
 		return 0, errors.Join(fmt.Errorf("tracker %s: %w", id, err), l.Close(), host.Close())
 	}
-	r := &running{server: tracker.NewServer(tracker.Options{
+	r := &running{host: host, server: tracker.NewServer(tracker.Options{
 		Logger: log, Metrics: m, FairShare: s.options.FairShare, Settle: s.options.Settle,
 		Changed: func(key string) { s.options.Changed(id, key) }, Native: host.Take,
 	})}
@@ -188,8 +203,10 @@ func (s *Set) run(id ID, l net.Listener) (port uint16, err error) {
 	var ctx context.Context
 	ctx, r.stop = context.WithCancel(context.Background())
 	s.running[id] = r
+	joins := time.AfterFunc(s.options.lease.Fence, func() { s.options.Changed(id, "") })
 	s.group.Go(func() {
 		defer r.stop()
+		defer joins.Stop()
 		err := errors.Join(r.server.Serve(ctx, l), host.Close())
 		m.Unregister()
 		unexport()

@@ -203,3 +203,23 @@ func TestPortRanges(t *testing.T) {
 		}
 	}
 }
+
+// TestClientsAreToldOfNewServersWhenTheRegistryHasSettled: that is news to pools.
+func TestClientsAreToldOfNewServersWhenTheRegistryHasSettled(t *testing.T) {
+	l := lead(t, func(o *Options) {
+		o.lease = registry.Lease{Renew: 100 * time.Millisecond, Self: 300 * time.Millisecond, Fence: time.Second}
+	})
+	id := ID{Namespace: "ns", Name: "t"}
+	if l.Joins(id) {
+		t.Error("there is no tracker")
+	}
+	begun := time.Now()
+	l.ensure(t, id)
+	if l.Joins(id) && time.Since(begun) < time.Second {
+		t.Error("those that it may have had cannot have come back")
+	}
+	l.await(t, "ns/t ")
+	if !l.Joins(id) {
+		t.Error("it has settled, and takes in nobody")
+	}
+}

@@ -82,6 +82,13 @@ func (j *Journal) ID() [16]byte { return j.id }
 // Life counts how often the file was opened.
 func (j *Journal) Life() uint32 { return j.life }
 
+// Fits tells whether the ring is as long as one that would be made of so many bytes: a file
+// that was there keeps its size.
+func (j *Journal) Fits(size int64) bool { return int64(j.ring.size) == rounded(size) }
+
+// Size is how many bytes the ring has.
+func (j *Journal) Size() int64 { return int64(j.ring.size) }
+
 // Room is how many bytes the list may grow before it is full.
 func (j *Journal) Room() uint64 {
 	j.mu.Lock()

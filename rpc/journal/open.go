@@ -57,7 +57,7 @@ func open(path string, opt Options) (*Journal, error) {
 	if opt.Size == 0 {
 		opt.Size = 16 << 20
 	}
-	opt.Size = (opt.Size + headerSize - 1) / headerSize * headerSize
+	opt.Size = rounded(opt.Size)
 	if opt.Size < minSize || opt.Size > maxSize {
 		return nil, fmt.Errorf("a ring of %d bytes: must be from %d to %d", opt.Size, minSize, int64(maxSize))
 	}
@@ -93,6 +93,9 @@ func open(path string, opt Options) (*Journal, error) {
 	}
 	return j, nil
 }
+
+// rounded is the size of a ring that is asked for.
+func rounded(size int64) int64 { return (size + headerSize - 1) / headerSize * headerSize }
 
 // begin starts a life. The disk has to have the list before a mark that says so,
 // and has to know of the life before anything is written in it.

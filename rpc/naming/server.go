@@ -174,6 +174,12 @@ func (s *Server) Counts() (c Counts) {
 	return c
 }
 
+// Settling tells whether new nodes have to wait: there may be some of the registry before.
+func (s *Server) Settling() (settling bool) {
+	s.do(func(now time.Duration) { settling = s.reg.Settling(now) })
+	return settling
+}
+
 // Instances returns all nodes, by rank.
 func (s *Server) Instances() (all []registry.Instance) {
 	s.do(func(now time.Duration) { all = s.reg.Instances(now) })

@@ -47,6 +47,12 @@ func (r *Registry) over(epoch uint64) bool {
 	return epoch != 0 && epoch <= r.epoch && (epoch >= r.base || r.now >= r.settled()) && r.byEpoch[epoch] == nil
 }
 
+// Settling tells whether nodes of the registry before may still come back.
+func (r *Registry) Settling(now time.Duration) bool {
+	r.advance(now)
+	return r.settling
+}
+
 // settled is when all those nodes have fenced themselves that the registry before
 // knew and this one does not.
 func (r *Registry) settled() time.Duration { return r.started + r.opts.Lease.Fence }

@@ -116,6 +116,10 @@ func (s *Server) openJournal(core *server.Options) (err error) {
 	if lost != nil {
 		s.opts.Log.Warn("what the journal held is lost", "err", lost)
 	}
+	if want := s.opts.JournalSize; want != 0 && !s.journal.Fits(want) {
+		s.opts.Log.Warn("the journal keeps the size that it was made with; to have another, stop the server and remove the file, which forgets all calls",
+			"journal", s.opts.Journal, "size", s.journal.Size(), "asked", want)
+	}
 	core.Journal, core.ID, core.Life = s.journal, s.journal.ID(), uint64(s.journal.Life())
 	core.Domain.DomainBytes = int(s.journal.Stats().Limit / 2)
 	core.Domain.ReplyBytes = min(core.Domain.DomainBytes, 16<<20)

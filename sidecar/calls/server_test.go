@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"flag"
+	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
@@ -17,6 +18,7 @@ import (
 
 	"rpcpool.dev/rpc"
 	"rpcpool.dev/rpc/crash"
+	"rpcpool.dev/rpc/server"
 	"rpcpool.dev/rpc/workers"
 )
 
@@ -136,6 +138,30 @@ func TestADamagedJournalIsSetAside(t *testing.T) {
 	}
 	if kept, err := os.ReadFile(path + ".aside"); err != nil || !bytes.Equal(kept, garbage) {
 		t.Errorf("set aside: %d bytes, %v", len(kept), err)
+	}
+}
+
+// TestAJournalKeepsItsSize: whoever asks for another is told so.
+func TestAJournalKeepsItsSize(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "journal")
+	for _, life := range []struct {
+		asked int64
+		told  bool
+	}{{1 << 20, false}, {1<<20 - 1, false}, {2 << 20, true}, {32 << 10, true}, {0, false}} {
+		var log bytes.Buffer
+		s := &Server{opts: Options{Journal: path, JournalSize: life.asked, Log: slog.New(slog.NewTextHandler(&log, nil))}}
+		if err := s.openJournal(&server.Options{}); err != nil {
+			t.Fatal(err)
+		}
+		if size := s.journal.Size(); size != 1<<20 {
+			t.Errorf("asked for %d: it has %d bytes", life.asked, size)
+		}
+		if told := strings.Contains(log.String(), "size=1048576"); told != life.told {
+			t.Errorf("asked for %d: %q", life.asked, log.String())
+		}
+		if err := s.journal.Close(); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 
