@@ -57,6 +57,7 @@ type Table struct {
 	leased  map[RefID]*ref // those with a lease of their own
 	retired []SegmentID
 	live    uint64
+	made    uint64 // blobs, ever
 	joined  PartyID
 	lastRef RefID
 }
@@ -127,6 +128,7 @@ func (t *Table) allocate(now time.Duration, p *party, size uint64, lend Rights) 
 	p.count++
 	p.bytes += pages * Page
 	t.live++
+	t.made++
 	return b, nil
 }
 
