@@ -11,7 +11,7 @@ type Snapshot struct {
 	Bytes    uint64 // of all segments
 	Made     uint64 // blobs that were made, ever
 	Refused  Refused
-	Calls    int    // that have borrowed something
+	Calls    int // that have borrowed something
 	Holdings []Holding
 }
 

@@ -11,7 +11,6 @@ import (
 	"strings"
 	"testing"
 	"time"
-
 )
 
 // document has bytes inside of another value.
@@ -90,7 +89,8 @@ func checksum(b []byte) (sum uint64) {
 // blobRig is a server with blobs, and a client of it.
 type blobRig struct {
 	*Client
-	server *Server
+	server  *Server
+	address string
 }
 
 // withBlobs runs a test with handlers in workers, and with handlers in the server's process.
@@ -127,7 +127,7 @@ func newBlobRig(t testing.TB, so ServerOptions, co ClientOptions) *blobRig {
 		}
 		<-served
 	})
-	return &blobRig{c, s}
+	return &blobRig{c, s, address}
 }
 
 // live is how many blobs there are, when those have gone that are about to.
@@ -241,4 +241,3 @@ func TestBlobsAreReadAndMade(t *testing.T) {
 		}
 	})
 }
-
