@@ -69,6 +69,9 @@ func (h *Host) Callee(name string) (Callee, error) {
 // Close ends all connections, and gives the memory back.
 func (h *Host) Close() error {
 	err := h.listener.Close()
+	if errors.Is(err, net.ErrClosed) { // it was closed before
+		err = nil
+	}
 	h.served.Wait()
 	return errors.Join(err, h.Host.Close())
 }
