@@ -14,18 +14,19 @@ import (
 // Options of a Server. Listeners and Starter must be set; the zero value of each other
 // field means its default.
 type Options struct {
-	Listeners    []net.Listener     // for clients; the server closes them
-	Starter      workers.Starter    // of the workers; the caller closes it, after the server
-	Workers      int                // that serve; one more is kept as a spare. Default 1
-	Concurrency  int                // calls that run in a worker at once. Default 1
-	Journal      string             // file that keeps the table of calls over a crash. Default: none does
-	JournalSize  int64              // bytes, of a journal that is made. Default 16 MiB
-	MaxTimeout   time.Duration      // of calls, also of those that say none. Default: none
-	KillGrace    time.Duration      // for a call to end after its deadline, or when nobody wants it any more, before its worker is killed. Default 2 s
-	StartTimeout time.Duration      // for a worker to become ready. Default 30 s
-	DrainTimeout time.Duration      // for calls that run when the server is told to stop; 0: their workers are ended at once
-	TCP          conn.TCP           // of clients
-	TLS          *tls.Config        // clients over TCP must speak it. Default: they cannot
+	Listeners    []net.Listener  // for clients; the server closes them
+	Starter      workers.Starter // of the workers; the caller closes it, after the server
+	Workers      int             // that serve; one more is kept as a spare. Default 1
+	Concurrency  int             // calls that run in a worker at once. Default 1
+	Journal      string          // file that keeps the table of calls over a crash. Default: none does
+	JournalSize  int64           // bytes, of a journal that is made. Default 16 MiB
+	MaxTimeout   time.Duration   // of calls, also of those that say none. Default: none
+	KillGrace    time.Duration   // for a call to end after its deadline, or when nobody wants it any more, before its worker is killed. Default 2 s
+	StartTimeout time.Duration   // for a worker to become ready. Default 30 s
+	DrainTimeout time.Duration   // for calls that run when the server is told to stop; 0: their workers are ended at once
+	TCP          conn.TCP        // of clients
+	TLS          *tls.Config     // clients over TCP must speak it. Default: they cannot
+	Blobs        BlobOptions
 	Token        func([]byte) error // checks a client's credentials. Default: all are welcome
 	NoGRPC       bool               // clients that speak gRPC are closed. Default: they are served, by the same listeners
 	Metrics      *Metrics           // of this server alone. Default: none

@@ -66,10 +66,10 @@ func (h *Host) Callee(name string) (Callee, error) {
 	return Callee{p}, err
 }
 
-// Close ends all connections, and gives the memory back. It may be called again.
+// Close ends all connections, and gives the memory back.
 func (h *Host) Close() error {
 	err := h.listener.Close()
-	if errors.Is(err, net.ErrClosed) {
+	if errors.Is(err, net.ErrClosed) { // it was closed before
 		err = nil
 	}
 	h.served.Wait()

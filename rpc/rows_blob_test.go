@@ -11,7 +11,6 @@ import (
 	"strings"
 	"testing"
 	"time"
-
 )
 
 // document has bytes inside of another value.
@@ -38,6 +37,8 @@ type twoBlobs struct {
 func handleBlobs(s *Server) {
 	Handle(s, "echo", func(_ context.Context, b []byte) ([]byte, error) { return b, nil })
 	Handle(s, "sum", func(_ context.Context, b []byte) (uint64, error) { return checksum(b), nil })
+	Handle(s, "length", func(_ context.Context, b []byte) (int, error) { return len(b), nil })
+	Handle(s, "touch", func(_ context.Context, a printArgs) (int, error) { return len(a.Buffer.Bytes()), nil })
 	Handle(s, "read", func(_ context.Context, r io.Reader) (uint64, error) {
 		b, err := io.ReadAll(r)
 		return checksum(b), err
@@ -90,7 +91,8 @@ func checksum(b []byte) (sum uint64) {
 // blobRig is a server with blobs, and a client of it.
 type blobRig struct {
 	*Client
-	server *Server
+	server  *Server
+	address string
 }
 
 // withBlobs runs a test with handlers in workers, and with handlers in the server's process.
@@ -127,7 +129,7 @@ func newBlobRig(t testing.TB, so ServerOptions, co ClientOptions) *blobRig {
 		}
 		<-served
 	})
-	return &blobRig{c, s}
+	return &blobRig{c, s, address}
 }
 
 // live is how many blobs there are, when those have gone that are about to.
@@ -241,4 +243,3 @@ func TestBlobsAreReadAndMade(t *testing.T) {
 		}
 	})
 }
-
