@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"rpcpool.dev/rpc/blob/local"
+	"rpcpool.dev/rpc/blob/remote"
 	"rpcpool.dev/rpc/client"
 	"rpcpool.dev/rpc/codec"
 	"rpcpool.dev/rpc/conn"
@@ -90,7 +91,7 @@ func NewClient(opts ClientOptions) (*Client, error) {
 		threshold = LongBlob
 	}
 	if threshold > 0 {
-		o.JoinBlobs = []client.JoinBlobs{local.Join}
+		o.JoinBlobs = []client.JoinBlobs{local.Join, remote.Join(remote.Options{Log: opts.Log})}
 	}
 	if opts.OneWayEnd != nil {
 		o.OneWayEnd = func(u *client.Call) { opts.OneWayEnd(u.Method, errorOf(u)) }

@@ -11,7 +11,6 @@ import (
 	"strings"
 	"testing"
 	"time"
-
 )
 
 // document has bytes inside of another value.
@@ -240,4 +239,3 @@ func TestBlobsAreReadAndMade(t *testing.T) {
 		}
 	})
 }
-
