@@ -1,6 +1,7 @@
 package rpc
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"fmt"
@@ -40,8 +41,12 @@ type ClientOptions struct {
 	// that it shares, if it is on this machine. Results do if their server has blobs, from 64 KiB
 	// on, once one was so long. Default [LongBlob]; negative: all bytes are in messages.
 	BlobThreshold int
-	OneWayEnd     func(method string, err error) // is told how one-way calls end
-	Log           *slog.Logger                   // default: none
+	// FarBlobs says how the bytes of blobs go to servers that share no memory with this process.
+	// Dial, Name and Token are filled in.
+	FarBlobs       remote.Options
+	NoSharedMemory bool                           // treat servers of this machine as if they were of another
+	OneWayEnd      func(method string, err error) // is told how one-way calls end
+	Log            *slog.Logger                   // default: none
 }
 
 // Client calls the servers of one service. It is safe for concurrent use.
@@ -91,7 +96,12 @@ func NewClient(opts ClientOptions) (*Client, error) {
 		threshold = LongBlob
 	}
 	if threshold > 0 {
-		o.JoinBlobs = []client.JoinBlobs{local.Join, remote.Join(remote.Options{Log: opts.Log})}
+		far := opts.FarBlobs
+		far.Log = cmp.Or(far.Log, opts.Log)
+		o.JoinBlobs = []client.JoinBlobs{local.Join, remote.Join(far)}
+		if opts.NoSharedMemory {
+			o.JoinBlobs = o.JoinBlobs[1:]
+		}
 	}
 	if opts.OneWayEnd != nil {
 		o.OneWayEnd = func(u *client.Call) { opts.OneWayEnd(u.Method, errorOf(u)) }

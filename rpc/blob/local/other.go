@@ -21,6 +21,7 @@ import (
 type Options struct {
 	shm.Options
 	Socket string
+	Far    remote.ServerOptions
 }
 
 // Host is a host of blobs, on Linux.
