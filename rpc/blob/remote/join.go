@@ -13,8 +13,9 @@ import (
 )
 
 // Join makes clients of calls parties of their servers' hosts, wherever these are. What
-// the options say of the way to a server, and who the client is, is filled in.
-func Join(o Options) client.JoinBlobs {
+// the options say of the way to a server, and who the client is, is filled in. Arguments
+// that are shorter than least, in bytes, had better go in messages.
+func Join(o Options, least int) client.JoinBlobs {
 	return func(ctx context.Context, s *client.BlobServer) (client.Blobs, error) {
 		if s.Features&frame.FeatureBulk == 0 {
 			return nil, client.ErrNoBlobs
@@ -32,12 +33,19 @@ func Join(o Options) client.JoinBlobs {
 		if c.Domain() != s.Offer.Domain { // there is another server behind the address
 			return nil, errors.Join(client.ErrNoBlobs, c.Close())
 		}
-		return &joined{c}, nil
+		return &joined{c, least}, nil
 	}
 }
 
 // joined is a client at one server.
-type joined struct{ *Client }
+type joined struct {
+	*Client
+
+	least int
+}
+
+// Least is from which length on bytes are quicker by a blob than in a message.
+func (j *joined) Least() int { return j.least }
 
 func (j *joined) Put(ctx context.Context, size uint64, lend blob.Rights, r io.Reader) (client.Blob, error) {
 	var b *Blob
