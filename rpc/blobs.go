@@ -17,7 +17,7 @@ const LongBlob = 64 << 10
 
 // FarBlob is from which length on arguments go by blobs to a server that shares no memory with this
 // process, bytes: below it, what is to be said of a blob takes longer than the message.
-const FarBlob = 1 << 20
+const FarBlob = 4 << 20
 
 // errShort means that bytes are quicker in the message.
 var errShort = errors.New("too short for a blob")

@@ -58,6 +58,7 @@ type Table struct {
 	borrowed map[RefID]*ref // those that do not go with their party
 	retired  []SegmentID
 	live     uint64
+	made     uint64 // blobs, ever
 	joined   PartyID
 	lastRef  RefID
 }
@@ -128,6 +129,7 @@ func (t *Table) allocate(now time.Duration, p *party, size uint64, lend Rights) 
 	p.count++
 	p.bytes += pages * Page
 	t.live++
+	t.made++
 	return b, nil
 }
 

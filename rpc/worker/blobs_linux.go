@@ -9,9 +9,9 @@ import (
 	"rpcpool.dev/rpc/blob/local"
 )
 
-// join joins the parent's host of blobs, by the socket that comes with the first byte of the
+// attach joins the parent's host of blobs, by the socket that comes with the first byte of the
 // channel. That stays to be read. nil: there is none, and all bytes come in messages.
-func join(nc net.Conn) *local.Callee {
+func attach(nc net.Conn) *local.Callee {
 	c, ok := nc.(*net.UnixConn)
 	if !ok {
 		return nil

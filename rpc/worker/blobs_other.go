@@ -8,5 +8,5 @@ import (
 	"rpcpool.dev/rpc/blob/local"
 )
 
-// join finds nothing: hosts of blobs are on Linux.
-func join(net.Conn) *local.Callee { return nil }
+// attach finds nothing: hosts of blobs are on Linux.
+func attach(net.Conn) *local.Callee { return nil }

@@ -59,7 +59,7 @@ func Serve(ctx context.Context, methods ...server.Method) error {
 func ServeConn(ctx context.Context, nc net.Conn, methods ...server.Method) error {
 	local := &server.Local{}
 	features := frame.FeatureStreams
-	if callee := join(nc); callee != nil {
+	if callee := attach(nc); callee != nil {
 		defer callee.Close() //nolint:errcheck // the process is to end
 		local.Lend(callee)
 		features |= frame.FeatureBlobs

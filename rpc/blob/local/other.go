@@ -43,6 +43,7 @@ func (*Host) End(blob.Call, blob.Outcome, []uint64) (blob.Ended, error) {
 func (*Host) Discard(blob.Handle)                         {}
 func (*Host) Leave(blob.PartyID)                          {}
 func (*Host) OnResult(shm.Payer)                          {}
+func (*Host) Counts() blob.Snapshot                       { return blob.Snapshot{} }
 func (*Host) Snapshot() blob.Snapshot                     { return blob.Snapshot{} }
 func (*Host) Offer(string) (frame.BlobOffer, func())      { return frame.BlobOffer{}, func() {} }
 func (*Host) Pair(string) (blob.PartyID, *os.File, error) { return 0, nil, errors.ErrUnsupported }

@@ -42,6 +42,7 @@ type Host struct {
 	closed   bool
 	tickets  map[string]string // names of those who may connect; nil: all may
 	payer    Payer
+	refused  blob.Refused
 	plain    int // segments that are not of huge pages although that was wanted
 }
 
@@ -57,7 +58,7 @@ func NewHost(o Options) *Host {
 		log: o.Logger, huge: o.HugePages, hello: helloPatience, begun: time.Now(), stop: make(chan struct{}),
 		table: blob.NewTable(c), segments: map[blob.SegmentID]*memory{}, lost: map[blob.SegmentID]bool{},
 		guests: map[blob.PartyID]*guest{}, open: map[*socket]struct{}{}, returned: make(chan struct{}),
-		payer: func(blob.PartyID, blob.Call) (blob.Handle, error) { return blob.Handle{}, blob.ErrCall },
+		payer: func(blob.PartyID, blob.Call, uint64) (blob.Handle, error) { return blob.Handle{}, blob.ErrCall },
 	}
 	if o.Tickets {
 		h.tickets = map[string]string{}
@@ -105,6 +106,7 @@ func (h *Host) now() time.Duration { return time.Since(h.begun) }
 func (h *Host) with(do func(t *blob.Table, now time.Duration) error) error {
 	h.mu.Lock()
 	err := h.locked(do)
+	h.count(err)
 	retired := h.retire()
 	h.mu.Unlock()
 	for _, m := range retired { // takes milliseconds, if there is much of it
@@ -113,6 +115,19 @@ func (h *Host) with(do func(t *blob.Table, now time.Duration) error) error {
 		}
 	}
 	return err
+}
+
+// count counts what was refused.
+func (h *Host) count(err error) {
+	switch {
+	case err == nil, errors.Is(err, ErrClosed), errors.Is(err, blob.ErrCall): // a call that has ended may be ended again
+	case errors.Is(err, blob.ErrQuota):
+		h.refused.Quota++
+	case errors.Is(err, blob.ErrBusy):
+		h.refused.Busy++
+	default:
+		h.refused.Other++
+	}
 }
 
 func (h *Host) locked(do func(t *blob.Table, now time.Duration) error) error {
@@ -296,7 +311,18 @@ func (h *Host) admit(said string) (name string, err error) {
 func (h *Host) Snapshot() blob.Snapshot {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return h.table.Snapshot(h.now())
+	s := h.table.Snapshot(h.now())
+	s.Refused = h.refused
+	return s
+}
+
+// Counts is Snapshot without its Holdings, which are many.
+func (h *Host) Counts() blob.Snapshot {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	s := h.table.Counts()
+	s.Refused = h.refused
+	return s
 }
 
 // expire ends what is over.

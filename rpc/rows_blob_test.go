@@ -71,6 +71,7 @@ func handleBlobs(s *Server) {
 	Handle(s, "sleep", func(ctx context.Context, a printArgs) (int, error) {
 		select {
 		case <-ctx.Done():
+			return 0, ctx.Err()
 		case <-time.After(time.Duration(a.Size) * time.Millisecond):
 		}
 		return len(a.Buffer.Bytes()), nil
@@ -89,7 +90,8 @@ func checksum(b []byte) (sum uint64) {
 // blobRig is a server with blobs, and a client of it.
 type blobRig struct {
 	*Client
-	server *Server
+	server  *Server
+	address string
 }
 
 // withBlobs runs a test with handlers in workers, and with handlers in the server's process.
@@ -126,7 +128,7 @@ func newBlobRig(t testing.TB, so ServerOptions, co ClientOptions) *blobRig {
 		}
 		<-served
 	})
-	return &blobRig{c, s}
+	return &blobRig{c, s, address}
 }
 
 // live is how many blobs there are, when those have gone that are about to.
