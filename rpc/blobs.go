@@ -15,6 +15,13 @@ import (
 // LongBlob is the default of [ClientOptions].BlobThreshold, bytes.
 const LongBlob = 64 << 10
 
+// FarBlob is from which length on arguments go by blobs to a server that shares no memory with this
+// process, bytes: below it, what is to be said of a blob takes longer than the message.
+const FarBlob = 4 << 20
+
+// errShort means that bytes are quicker in the message.
+var errShort = errors.New("too short for a blob")
+
 // mostTries is how many servers are tried for a call whose arguments are put there.
 const mostTries = 3
 
@@ -84,6 +91,9 @@ func (c *Client) put(ctx context.Context, u *client.Call, args []byte, avoid []s
 		server, party, err := c.c.Blobs(ctx, u, avoid)
 		if err != nil {
 			return "", nil, nil, err //nolint:wrapcheck // it is not told
+		}
+		if far, is := party.(interface{ Least() int }); is && len(body) < far.Least() {
+			return "", nil, nil, errShort
 		}
 		b, err := party.Put(ctx, uint64(len(body)), blob.Read, bytes.NewReader(body))
 		var h blob.Handle

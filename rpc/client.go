@@ -1,6 +1,7 @@
 package rpc
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 	"time"
 
 	"rpcpool.dev/rpc/blob/local"
+	"rpcpool.dev/rpc/blob/remote"
 	"rpcpool.dev/rpc/client"
 	"rpcpool.dev/rpc/codec"
 	"rpcpool.dev/rpc/conn"
@@ -39,8 +41,13 @@ type ClientOptions struct {
 	// that it shares, if it is on this machine. Results do if their server has blobs, from 64 KiB
 	// on, once one was so long. Default [LongBlob]; negative: all bytes are in messages.
 	BlobThreshold int
-	OneWayEnd     func(method string, err error) // is told how one-way calls end
-	Log           *slog.Logger                   // default: none
+	// FarBlobs says how the bytes of blobs go to servers that share no memory with this process.
+	// Dial, Name and Token are filled in.
+	FarBlobs       remote.Options
+	FarThreshold   int                            // BlobThreshold of such servers, if that is not longer. Default [FarBlob]
+	NoSharedMemory bool                           // treat servers of this machine as if they were of another
+	OneWayEnd      func(method string, err error) // is told how one-way calls end
+	Log            *slog.Logger                   // default: none
 }
 
 // Client calls the servers of one service. It is safe for concurrent use.
@@ -90,7 +97,12 @@ func NewClient(opts ClientOptions) (*Client, error) {
 		threshold = LongBlob
 	}
 	if threshold > 0 {
-		o.JoinBlobs = []client.JoinBlobs{local.Join}
+		far := opts.FarBlobs
+		far.Log = cmp.Or(far.Log, opts.Log)
+		o.JoinBlobs = []client.JoinBlobs{local.Join, remote.Join(far, cmp.Or(opts.FarThreshold, FarBlob))}
+		if opts.NoSharedMemory {
+			o.JoinBlobs = o.JoinBlobs[1:]
+		}
 	}
 	if opts.OneWayEnd != nil {
 		o.OneWayEnd = func(u *client.Call) { opts.OneWayEnd(u.Method, errorOf(u)) }

@@ -6,16 +6,18 @@ import (
 
 	"rpcpool.dev/rpc/blob"
 	"rpcpool.dev/rpc/blob/local"
+	"rpcpool.dev/rpc/blob/remote"
 	"rpcpool.dev/rpc/server"
 )
 
 // BlobOptions say what memory a server has for blobs. The zero value of each field means its
 // default.
 type BlobOptions struct {
-	Off    bool        // all bytes are in messages. Default: only where there is no Linux
-	Host   *local.Host // of the program; it outlives the server. Default: the server makes one
-	Limits blob.Limits // of the host that is made
-	Socket string      // of the host that is made, for clients; @NAME is an abstract one. Default: an abstract one of a random name
+	Off    bool                 // all bytes are in messages. Default: only where there is no Linux
+	Host   *local.Host          // of the program; it outlives the server. Default: the server makes one
+	Limits blob.Limits          // of the host that is made
+	Socket string               // of the host that is made, for clients; @NAME is an abstract one. Default: an abstract one of a random name
+	Far    remote.ServerOptions // of the host that is made, for clients of other machines
 }
 
 // blobs is a server's host of blobs.
@@ -33,7 +35,7 @@ func newBlobs(o *BlobOptions, log *slog.Logger) (*blobs, error) {
 	if o.Host != nil {
 		return &blobs{host: o.Host}, nil
 	}
-	l := local.Options{Socket: o.Socket}
+	l := local.Options{Socket: o.Socket, Far: o.Far}
 	if l.Limits = o.Limits; log != nil {
 		l.Logger = log
 	} else {
@@ -73,6 +75,14 @@ func (b *blobs) close() error {
 		err = errors.Join(err, b.host.Close())
 	}
 	return err //nolint:wrapcheck // they say all
+}
+
+// BlobsMoved tells how the bytes of blobs went to and from clients of other machines.
+func (s *Server) BlobsMoved() remote.Moved {
+	if s.blobs == nil {
+		return remote.Moved{}
+	}
+	return s.blobs.host.Moved()
 }
 
 // Blobs returns what the server's clients and workers have of its memory; ok is false if it has none.

@@ -113,9 +113,11 @@ func NewServer(opts ServerOptions) (*Server, error) {
 		if opts.Compress != nil {
 			s.door.Compress(opts.Compress)
 		}
-		s.conns, err = conn.NewServer(conn.ServerOptions{
-			Handler: s.door, Admit: s.admit, Conn: opts.Conn, IdleTimeout: opts.IdleTimeout,
-		})
+		conns := conn.ServerOptions{Handler: s.door, Admit: s.admit, Conn: opts.Conn, IdleTimeout: opts.IdleTimeout}
+		if s.blobs != nil {
+			conns.Bulk = s.blobs.host.Bulk
+		}
+		s.conns, err = conn.NewServer(conns)
 	}
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("rpc server: %w", err), s.Close())
@@ -139,7 +141,7 @@ func (s *Server) admit(h *frame.Hello) frame.HelloAck {
 	}
 	features := frame.FeatureStreams | frame.FeatureCompression
 	if s.blobs != nil {
-		features |= frame.FeatureBlobs | frame.FeatureSharedMemory
+		features |= frame.FeatureBlobs | frame.FeatureSharedMemory | frame.FeatureBulk
 	}
 	return frame.Answer(h, frame.HelloAck{
 		Codecs: s.codecs.Mask(), Features: features, Compressors: s.door.Compressors(),

@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -287,6 +288,9 @@ func (c *Client) join(ctx context.Context, s *store) {
 		return
 	}
 	s.grant = s.blobs.Account().Append(nil)
+	if far, is := s.blobs.(interface{ Least() int }); is {
+		s.grant = binary.LittleEndian.AppendUint64(s.grant, uint64(far.Least())) //nolint:gosec // a length
+	}
 	c.stores.any.Store(true)
 	c.stores.mu.Lock()
 	closed := c.stores.closed

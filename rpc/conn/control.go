@@ -64,7 +64,7 @@ func checkSession(t frame.Type, body []byte) error {
 			_, err = frame.ParseBlobOffer(body)
 		}
 	case frame.TypeBlobGrant:
-		_, err = frame.ParseBlobGrant(body)
+		_, _, err = frame.ParseBlobGrant(body)
 	}
 	return err //nolint:wrapcheck // it says all
 }

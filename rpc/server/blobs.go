@@ -101,14 +101,14 @@ func Unlent(err error) (code session.Code, reply []byte) {
 	return session.Invalid, wire.Failure(-time.Millisecond, err.Error(), nil)
 }
 
-// Payer is at whose cost long results of the call are made. Who asks marks the call as one that
+// Payer is at whose cost a result of that size of the call is made. Who asks marks the call as one that
 // has borrowed something, so it is asked under the lock that guards its end.
-func (j *Job) Payer() (account blob.Handle, err error) {
-	if j.account == nil || j.stream != nil || j.OneWay {
+func (j *Job) Payer(size uint64) (account blob.Handle, err error) {
+	if j.account == nil || size < j.account.least || j.stream != nil || j.OneWay {
 		return blob.Handle{}, fmt.Errorf("%w: the caller takes no blobs", blob.ErrCall)
 	}
 	j.lent = true
-	return *j.account, nil
+	return j.account.handle, nil
 }
 
 // Made says which results a worker has made: the arguments in front of its reply.
@@ -208,6 +208,21 @@ func (l *nativeLine) offer(h Host) {
 	_ = l.peer.Queue(&conn.Message{Header: frame.Header{Type: frame.TypeBlobOffer}, Body: o.Append(nil)})
 }
 
+// account is at whose cost results are made.
+type account struct {
+	handle blob.Handle
+	least  uint64 // bytes of such a result
+}
+
+func parseAccount(body []byte) (*account, error) {
+	handle, least, err := frame.ParseBlobGrant(body)
+	if err != nil {
+		return nil, err //nolint:wrapcheck // it says all
+	}
+	h, err := blob.ParseHandle(handle)
+	return &account{h, least}, err //nolint:wrapcheck // it says all
+}
+
 // blobs tells whether a frame is about the blobs of a connection, and sees to it.
 func (l *nativeLine) blobs(in *conn.In) bool {
 	h := l.door.core.opts.Blobs
@@ -217,8 +232,8 @@ func (l *nativeLine) blobs(in *conn.In) bool {
 	case in.Type == frame.TypeBlobOffer && agreed:
 		l.offer(h)
 	case in.Type == frame.TypeBlobGrant && agreed:
-		if account, err := blob.ParseHandle(in.Body); err == nil {
-			l.account = &account
+		if a, err := parseAccount(in.Body); err == nil {
+			l.account = a
 		}
 	case in.Type == frame.TypeCall && in.Ext.Blobs > 0 && !agreed:
 		l.Close(frame.ReasonFeature, "call with blobs, which were not agreed on")
@@ -241,14 +256,14 @@ type lender struct {
 func (l *Local) Lend(c Callee) { l.blobs.callee = c }
 
 // Payer says who pays for a result that this process is about to make.
-func (l *Local) Payer(_ blob.PartyID, call blob.Call) (blob.Handle, error) {
+func (l *Local) Payer(_ blob.PartyID, call blob.Call, size uint64) (blob.Handle, error) {
 	l.blobs.mu.Lock()
 	defer l.blobs.mu.Unlock()
 	j := l.blobs.asking[call]
 	if j == nil {
 		return blob.Handle{}, fmt.Errorf("%w: %v", blob.ErrCall, call)
 	}
-	return j.Payer()
+	return j.Payer(size)
 }
 
 // borrow opens the arguments of a job. If it fails, the job does not run.
@@ -340,7 +355,7 @@ func (l *Local) long(j *Job, reply []byte) []byte {
 
 // room makes room for a long result of a job; nil if it is to go into the message.
 func (l *Local) room(j *Job, n int) []byte {
-	if l.blobs.callee == nil || j.bare == nil && j.account == nil {
+	if l.blobs.callee == nil || j.bare == nil && (j.account == nil || uint64(n) < j.account.least) {
 		return nil
 	}
 	call := j.BlobCall()

@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"rpcpool.dev/internal/fifo"
-	"rpcpool.dev/rpc/blob"
 	"rpcpool.dev/rpc/conn"
 	"rpcpool.dev/rpc/frame"
 	"rpcpool.dev/rpc/items"
@@ -59,8 +58,8 @@ type Job struct {
 	long     bool          // it is in the core's list of those that run for long
 	lent     bool          // the host of blobs knows of its run
 	peer     string
-	loan     *loan        // its blobs; nil: it has none
-	account  *blob.Handle // at whose cost long results are made; nil: they go in messages
+	loan     *loan    // its blobs; nil: it has none
+	account  *account // at whose cost long results are made; nil: they go in messages
 
 	mu      sync.Mutex
 	err     error // why nobody waits any more

@@ -7,7 +7,6 @@ import (
 	"sync"
 	"time"
 
-	"rpcpool.dev/rpc/blob"
 	"rpcpool.dev/rpc/compress"
 	"rpcpool.dev/rpc/conn"
 	"rpcpool.dev/rpc/frame"
@@ -46,7 +45,7 @@ type nativeLine struct {
 	mu      sync.Mutex
 	bound   map[uint32]*Method // by the client's number
 	streams map[uint64]*Job    // by the call's number
-	account *blob.Handle       // at whose cost results are made; the reader's
+	account *account           // at whose cost results are made; the reader's
 	revoke  func()             // of its ticket to the host of blobs; the reader's
 	packs   map[*Method]*compress.Adaptive
 }

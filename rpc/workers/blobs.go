@@ -70,7 +70,7 @@ func (p *Pool) unpair(id blob.PartyID) {
 }
 
 // payer says at whose cost a worker may make a result of a call that it runs.
-func (p *Pool) payer(callee blob.PartyID, id blob.Call) (blob.Handle, error) {
+func (p *Pool) payer(callee blob.PartyID, id blob.Call, size uint64) (blob.Handle, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, w := range p.serving {
@@ -79,7 +79,7 @@ func (p *Pool) payer(callee blob.PartyID, id blob.Call) (blob.Handle, error) {
 		}
 		for _, c := range w.calls {
 			if c.job.BlobCall() == id {
-				return c.job.Payer() //nolint:wrapcheck // it says all
+				return c.job.Payer(size) //nolint:wrapcheck // it says all
 			}
 		}
 	}

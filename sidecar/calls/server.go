@@ -94,11 +94,15 @@ func (s *Server) build() (err error) {
 	}
 	offer := frame.HelloAck{Codecs: codecs.Mask(), Lease: lease, MaxDeadline: frame.DeadlineOf(o.MaxTimeout), MaxOpen: open}
 	if s.blobs != nil {
-		offer.Features |= frame.FeatureBlobs | frame.FeatureSharedMemory
+		offer.Features |= frame.FeatureBlobs | frame.FeatureSharedMemory | frame.FeatureBulk
 	}
-	s.conns, err = conn.NewServer(conn.ServerOptions{
+	conns := conn.ServerOptions{
 		Handler: server.NewDoor(s.core), Conn: conn.Options{TCP: o.TCP}, Admit: s.admit(offer),
-	})
+	}
+	if s.blobs != nil {
+		conns.Bulk = s.blobs.Bulk
+	}
+	s.conns, err = conn.NewServer(conns)
 	if err != nil {
 		return err //nolint:wrapcheck // New does
 	}

@@ -12,6 +12,8 @@
 // container of the pod. Who shows no ticket that the server has given to a client is
 // refused; a ticket is good as long as that client's connection.
 //
+// Clients of other machines come to the port of the calls ([Host.Bulk], package remote).
+//
 // Where Linux is not, [New] says so ([errors.ErrUnsupported]), and Join leads nowhere.
 //
 // # What a crash loses

@@ -1,6 +1,7 @@
 package local
 
 import (
+	"context"
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
@@ -11,6 +12,7 @@ import (
 	"sync"
 
 	"rpcpool.dev/rpc/blob"
+	"rpcpool.dev/rpc/blob/remote"
 	"rpcpool.dev/rpc/blob/shm"
 	"rpcpool.dev/rpc/frame"
 )
@@ -18,7 +20,8 @@ import (
 // Options of a Host. The zero value of each field means its default.
 type Options struct {
 	shm.Options
-	Socket string // path; @NAME is an abstract one. Default: an abstract one of a random name
+	Socket string               // path; @NAME is an abstract one. Default: an abstract one of a random name
+	Far    remote.ServerOptions // for clients of other machines
 }
 
 // Host is a host of blobs whose clients come by its socket. It is safe for concurrent use.
@@ -28,6 +31,7 @@ type Host struct {
 	domain   blob.Domain
 	listener *net.UnixListener
 	served   sync.WaitGroup
+	far      *remote.Server
 }
 
 // New starts a host. It must be closed.
@@ -51,8 +55,19 @@ func New(o Options) (*Host, error) {
 	h.Host = shm.NewHost(o.Options)
 	h.domain = h.Snapshot().Domain
 	h.served.Go(func() { _ = h.Serve(h.listener) })
+	if o.Far.Log == nil {
+		o.Far.Log = o.Logger
+	}
+	h.far = remote.NewServer(h.Host, o.Far)
 	return h, nil
 }
+
+// Bulk serves a connection of a client that does not share memory with this machine. It is a
+// conn.Bulk.
+func (h *Host) Bulk(ctx context.Context, nc net.Conn, from frame.Hello) { h.far.Serve(ctx, nc, from) }
+
+// Moved tells how the transfers of these clients went.
+func (h *Host) Moved() remote.Moved { return h.far.Moved() }
 
 // Offer lets a client in, until it is revoked.
 func (h *Host) Offer(client string) (_ frame.BlobOffer, revoke func()) {
@@ -72,6 +87,7 @@ func (h *Host) Close() error {
 	if errors.Is(err, net.ErrClosed) { // it was closed before
 		err = nil
 	}
+	err = errors.Join(h.far.Close(), err)
 	h.served.Wait()
 	return errors.Join(err, h.Host.Close())
 }

@@ -6,10 +6,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"runtime"
 
 	"rpcpool.dev/rpc/blob"
+	"rpcpool.dev/rpc/blob/remote"
 	"rpcpool.dev/rpc/blob/shm"
 	"rpcpool.dev/rpc/client"
 	"rpcpool.dev/rpc/frame"
@@ -19,6 +21,7 @@ import (
 type Options struct {
 	shm.Options
 	Socket string
+	Far    remote.ServerOptions
 }
 
 // Host is a host of blobs, on Linux.
@@ -45,6 +48,8 @@ func (*Host) Snapshot() blob.Snapshot                     { return blob.Snapshot
 func (*Host) Offer(string) (frame.BlobOffer, func())      { return frame.BlobOffer{}, func() {} }
 func (*Host) Pair(string) (blob.PartyID, *os.File, error) { return 0, nil, errors.ErrUnsupported }
 func (*Host) Callee(string) (Callee, error)               { return Callee{}, errors.ErrUnsupported }
+func (*Host) Bulk(context.Context, net.Conn, frame.Hello) {}
+func (*Host) Moved() remote.Moved                         { return remote.Moved{} }
 func (*Host) Close() error                                { return nil }
 
 // Callee is a party that handles calls.

@@ -179,7 +179,7 @@ func (g *guest) answer(m *message) (a message, f *os.File, err error) {
 			place, err = t.Locate(g.party, m.call, m.handle)
 		case opResult:
 			var account blob.Handle
-			if account, err = g.host.payer(g.party, m.call); err == nil {
+			if account, err = g.host.payer(g.party, m.call, m.length); err == nil {
 				var result blob.Arg
 				result, place, err = t.Extend(now, m.call, g.party, account, m.length)
 				a.handle = result.Handle

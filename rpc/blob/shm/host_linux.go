@@ -59,7 +59,7 @@ func NewHost(o Options) *Host {
 		log: o.Logger, huge: o.HugePages, letGo: o.LetGo, hello: helloPatience, begun: time.Now(), stop: make(chan struct{}),
 		table: blob.NewTable(c), segments: map[blob.SegmentID]*memory{}, lost: map[blob.SegmentID]bool{},
 		guests: map[blob.PartyID]*guest{}, open: map[*socket]struct{}{}, returned: make(chan struct{}),
-		payer: func(blob.PartyID, blob.Call) (blob.Handle, error) { return blob.Handle{}, blob.ErrCall },
+		payer: func(blob.PartyID, blob.Call, uint64) (blob.Handle, error) { return blob.Handle{}, blob.ErrCall },
 	}
 	if o.Tickets {
 		h.tickets = map[string]string{}

@@ -23,4 +23,4 @@ type Options struct {
 
 // Payer says at whose cost a result of a call is made that runs at a party now. It is called
 // with the host's lock.
-type Payer func(callee blob.PartyID, call blob.Call) (account blob.Handle, err error)
+type Payer func(callee blob.PartyID, call blob.Call, size uint64) (account blob.Handle, err error)
