@@ -153,6 +153,14 @@ test-grpc: $(GRPCURL) ## Test the gRPC door with clients of other makers (Python
 	$(PYTHON) -c 'import grpc, google.protobuf' 2>/dev/null || hack/need.sh python3-grpcio python3-grpcio python3-protobuf
 	GRPCURL=$(GRPCURL) PYTHON=$(PYTHON) CGO_ENABLED=1 go test -vet=off -race -count=1 -v -run '^TestForeign' ./rpc/grpcdoor
 
+.PHONY: test-rdma
+test-rdma: ## Test RDMA in virtual machines with soft-RoCE (QEMU, emulated): Debian on amd64; consoles are in out/rdma.
+	@[ "$$(uname -sm)" = "Linux x86_64" ] || { echo "make test-rdma runs on Linux on x86_64 only, not on $$(uname -sm)" >&2; exit 1; }
+	hack/need.sh qemu-system-x86_64 qemu-system-x86
+	hack/need.sh xz xz-utils
+	hack/need.sh gcc gcc libc6-dev
+	go run ./test/rdma -cache $(CACHE)
+
 .PHONY: sim
 sim: ## Play SEEDS (10000000) schedules of calls, from FIRST (1) on; the traces of those that break a promise are in out/sim.
 	go test -vet=off -count=1 -timeout 0 -v ./rpc/session/sim -run '^TestSchedules$$' -seeds $(SEEDS) -first $(FIRST) -keep $(abspath out/sim)

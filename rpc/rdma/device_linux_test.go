@@ -1,7 +1,6 @@
 package rdma
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -10,6 +9,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -174,9 +174,11 @@ func TestDevicePulls(t *testing.T) {
 	for _, mode := range []struct {
 		name string
 		spin time.Duration
-	}{{"polling", time.Hour}, {"events", -1}} {
+		most int
+	}{{"polling", time.Hour, 16 << 20}, {"events", -1, 64 << 20}} {
 		t.Run(mode.name, func(t *testing.T) {
-			f := connect(t, 64<<20, Options{Spin: mode.spin})
+			f := connect(t, mode.most, Options{Spin: mode.spin})
+			pulls := uint64(0)
 			for n := 1 << 20; n <= len(f.memory); n *= 4 {
 				want := f.ask(request{Do: "fill", N: uint64(n), Seed: uint32(n)}).Sum
 				clear(f.memory)
@@ -186,13 +188,14 @@ func TestDevicePulls(t *testing.T) {
 					t.Fatal(err)
 				}
 				took := time.Since(begun)
+				pulls++
 				if here, there := crc32.ChecksumIEEE(f.memory[:n]), f.third(n); here != want || there != want {
 					t.Fatalf("%d bytes: sum %08x here, %08x in a third process, want %08x", n, here, there, want)
 				}
 				fmt.Printf("figure pull %d MiB, %s: %.1f MiB/s\n", n>>20, mode.name, float64(n)/(1<<20)/took.Seconds())
 			}
 			c := f.adapter.Counts()
-			if c.Registrations != 1 || c.Pulls != 4 {
+			if c.Registrations != 1 || c.Pulls != pulls {
 				t.Errorf("%+v", c)
 			}
 			if mode.spin < 0 && c.Sleeps == 0 && os.Getenv(peerEnv) != "" { // on one machine soft-RoCE completes at once
@@ -288,8 +291,8 @@ func (f *far) again() {
 }
 
 // untilItFails pulls all memory again and again, while something happens that makes a
-// pull fail with a reason; empty: with Silent or LocalFault.
-func (f *far) untilItFails(reason Reason, happen func()) {
+// pull fail with one of some reasons.
+func (f *far) untilItFails(happen func(), reasons ...Reason) {
 	f.Helper()
 	d := f.describe(0, uint64(len(f.memory)))
 	if err := f.pull(d); err != nil {
@@ -304,16 +307,17 @@ func (f *far) untilItFails(reason Reason, happen func()) {
 	}
 	happening.Wait()
 	f.Logf("%v after the last good pull", time.Since(last))
-	if reason == "" && ReasonOf(err) == LocalFault {
-		reason = LocalFault
+	if !slices.Contains(reasons, ReasonOf(err)) {
+		f.Fatalf("%v, want one of %v", err, reasons)
 	}
-	f.want(err, cmp.Or(reason, Silent))
+	f.Log(err)
 	f.quiet()
 }
 
+// Its memory may be taken from its device before its queue pair is destroyed.
 func TestDevicePeerIsKilledInMidTransfer(t *testing.T) {
 	f := connect(t, 4<<20, Options{})
-	f.untilItFails(Silent, func() { f.send(request{Do: "die"}) })
+	f.untilItFails(func() { f.send(request{Do: "die"}) }, Silent, Refused)
 	f.again()
 }
 
@@ -337,13 +341,13 @@ func TestDeviceLinkGoesDownInMidTransfer(t *testing.T) {
 	}
 	t.Run("the other one's", func(t *testing.T) {
 		f := connect(t, 4<<20, Options{})
-		f.untilItFails(Silent, func() { f.send(request{Do: "unplug"}) })
+		f.untilItFails(func() { f.send(request{Do: "unplug"}) }, Silent)
 		f.answer("unplug")
 		f.again()
 	})
 	t.Run("the own one", func(t *testing.T) {
 		f := connect(t, 4<<20, Options{})
-		f.untilItFails("", func() { f.set(name, false) })
+		f.untilItFails(func() { f.set(name, false) }, Silent, LocalFault)
 		_, err := f.adapter.NewEndpoint()
 		f.set(name, true)
 		f.want(err, PortDown)
@@ -365,7 +369,7 @@ func (f *far) set(name string, up bool) {
 }
 
 func TestDevicePullIsCancelled(t *testing.T) {
-	f := connect(t, 32<<20, Options{Chunk: 64 << 10})
+	f := connect(t, 8<<20, Options{Chunk: 64 << 10})
 	d := f.describe(0, uint64(len(f.memory)))
 	cancelled := 0
 	for patience := 100 * time.Microsecond; ; patience *= 10 {

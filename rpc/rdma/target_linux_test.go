@@ -180,7 +180,7 @@ func newMachine(bytes int, o Options) (m machine, err error) {
 		return m, err
 	}
 	o.Locate = func() (Place, error) { return find(o.Driver, o.Device) }
-	o.Timeout, o.Retries = 14, 3 // 0.3 s
+	o.Timeout, o.Retries = 16, 3 // 1.1 s: virtual machines stand still at times
 	fd, err := unix.MemfdCreate("test", unix.MFD_CLOEXEC)
 	if err != nil {
 		return m, err
