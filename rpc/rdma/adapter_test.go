@@ -4,6 +4,9 @@ import (
 	"errors"
 	"io/fs"
 	"math"
+	"os"
+	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -168,5 +171,19 @@ func TestMemoryThatIsRegisteredForOneUse(t *testing.T) {
 	r.want(r.here.adapter.Forget(nil), "")
 	if n := r.here.adapter.Counts().Registered; n != 0 {
 		t.Errorf("%d regions are left", n)
+	}
+}
+
+func TestReasonsAreDocumented(t *testing.T) {
+	text, err := os.ReadFile("../../docs/rdma.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var documented []Reason
+	for _, m := range regexp.MustCompile("(?m)^\\| `([a-z-]+)` \\|").FindAllStringSubmatch(string(text), -1) {
+		documented = append(documented, Reason(m[1]))
+	}
+	if !slices.Equal(documented, Reasons()) {
+		t.Errorf("docs/rdma.md has %q, want %q", documented, Reasons())
 	}
 }

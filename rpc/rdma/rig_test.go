@@ -1,6 +1,7 @@
 package rdma
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"math/rand/v2"
@@ -79,10 +80,7 @@ func (r *rig) side(name, address string, o Options) *side {
 	if s.endpoint, err = s.adapter.NewEndpoint(); err != nil {
 		r.Fatal(err)
 	}
-	random := rand.New(rand.NewPCG(uint64(len(name)), 7))
-	for i := range s.memory {
-		s.memory[i] = byte(random.Uint32())
-	}
+	_, _ = rand.NewChaCha8([32]byte{byte(len(name))}).Read(s.memory) // never fails
 	return s
 }
 
@@ -129,13 +127,10 @@ func (r *rig) want(err error, reason Reason) {
 // quiet fails if anything is still written to here's memory. It takes an hour, of a bubble.
 func (r *rig) quiet() {
 	r.Helper()
-	for i := range r.here.memory {
-		r.here.memory[i] = 0x11
-	}
+	want := bytes.Repeat([]byte{0x11}, size)
+	copy(r.here.memory, want)
 	time.Sleep(time.Hour)
-	for i, b := range r.here.memory {
-		if b != 0x11 {
-			r.Fatalf("byte %d was written after the pull had returned", i)
-		}
+	if !bytes.Equal(r.here.memory, want) {
+		r.Fatal("bytes were written after the pull had returned")
 	}
 }

@@ -1,6 +1,7 @@
 package fakeverbs
 
 import (
+	"bytes"
 	"fmt"
 	"os"
 	"syscall"
@@ -224,9 +225,7 @@ func (q *queue) flush(r *read) {
 
 // scribble writes something, as a device may do until it says that it has ended.
 func (r *read) scribble() {
-	for i := range r.into {
-		r.into[i] = 0xdd
-	}
+	copy(r.into, bytes.Repeat([]byte{0xdd}, len(r.into)))
 }
 
 // Poll implements [verbs.Queue].
