@@ -41,7 +41,7 @@
 //
 // # RDMA
 //
-// A server that was promised RDMA devices looks at them every 5 s (package rdma),
+// A server that was promised RDMA devices looks at them every 5 s and when an interface changes (package device),
 // and tells the tracker what is true of them, with its state; it is not offered before
 // it has looked once. News of that do not touch an offer or a session. Where RDMA is required, a device whose worker is
 // ready is withdrawn (quarantined) as long as they cannot be used.

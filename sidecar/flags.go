@@ -13,6 +13,7 @@ import (
 	"unicode/utf8"
 
 	"rpcpool.dev/internal/tcp"
+	rdma "rpcpool.dev/rpc/rdma/device"
 	"rpcpool.dev/tvm"
 )
 
@@ -35,7 +36,7 @@ type Flags struct {
 	flavour   string
 	isolation string
 	bounds    boundFlags
-	rdma      rdmaFlags
+	rdma      rdma.Flags
 }
 
 // Register adds the flags to a flag set.
@@ -61,7 +62,7 @@ func (f *Flags) Register(flags *flag.FlagSet) {
 	flags.IntVar(&o.Quarantine.Failures, "quarantine-failures", 5, "`starts` that failed, within the window, after which the device is withdrawn")
 	flags.DurationVar(&o.Quarantine.Window, "quarantine-window", time.Minute, "window of --quarantine-failures")
 	f.bounds.register(flags, o)
-	f.rdma.register(flags, o)
+	f.rdma.Register(flags)
 }
 
 // Options checks the flags and opens the listener. An error names the flag that
@@ -130,9 +131,11 @@ func (f *Flags) check() error {
 	case o.Quarantine.Failures <= 0:
 		return errors.New("--quarantine-failures: want 1 or more")
 	}
-	if err := f.rdma.check(o); err != nil {
-		return err
+	promise, err := f.rdma.Promise()
+	if err != nil {
+		return err //nolint:wrapcheck // names the flag
 	}
+	o.RDMA = promise
 	return f.bounds.check(o)
 }
 

@@ -12,6 +12,7 @@ import (
 	"syscall"
 	"time"
 
+	rdma "rpcpool.dev/rpc/rdma/device"
 	"rpcpool.dev/sidecar/supervise"
 	"rpcpool.dev/tvm"
 )
@@ -85,7 +86,7 @@ type Options struct {
 		Window   time.Duration
 	}
 	// RDMA says which RDMA devices the server was promised; default: none.
-	RDMA RDMA
+	RDMA rdma.Promise
 	// Metrics receives what happens; nil: nobody does.
 	Metrics *Metrics
 	// Logger (slog.Default) gets one record a session and one a transition.

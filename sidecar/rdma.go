@@ -1,60 +1,9 @@
 package sidecar
 
 import (
-	"context"
-	"time"
-
 	rdma "rpcpool.dev/rpc/rdma/device"
 	"rpcpool.dev/tvm"
 )
-
-// Periods of the look at the RDMA devices. A link that goes down withdraws the
-// device within the first, a driver that hangs within both.
-const (
-	rdmaPeriod   = 5 * time.Second
-	rdmaPatience = 5 * time.Second
-)
-
-// RDMA is which RDMA devices the server was promised, and what becomes of it
-// while they cannot be used. The zero value is none.
-type RDMA struct {
-	Mode rdma.Mode
-	rdma.Want
-	// Host is where the devices are looked up; the zero value is this machine.
-	Host rdma.Host
-}
-
-// rdmaWatch looks at the devices again and again. It has no memory: it tells
-// everything that it sees.
-type rdmaWatch struct {
-	check            func() rdma.Report
-	tell             func(rdma.Report)
-	period, patience time.Duration
-}
-
-// run looks until ctx ends. A look that a driver keeps from returning is left
-// behind then, in a goroutine of its own.
-func (w *rdmaWatch) run(ctx context.Context) {
-	for ctx.Err() == nil {
-		seen := make(chan rdma.Report, 1)
-		go func() { seen <- w.check() }()
-		select {
-		case r := <-seen:
-			w.tell(r)
-		case <-ctx.Done():
-			return
-		case <-time.After(w.patience):
-			w.tell(rdma.Silent(w.patience))
-			select { // the next look would hang as well
-			case r := <-seen:
-				w.tell(r)
-			case <-ctx.Done():
-				return
-			}
-		}
-		pause(ctx, w.period)
-	}
-}
 
 // rdmaSeen brings in what is true of the RDMA devices.
 func (c *core) rdmaSeen(r rdma.Report) {

@@ -72,8 +72,8 @@ func (n *nic) port(state string) {
 }
 
 // promised is the option of a server that has the device.
-func (n *nic) promised(mode rdma.Mode) RDMA {
-	return RDMA{
+func (n *nic) promised(mode rdma.Mode) rdma.Promise {
+	return rdma.Promise{
 		Mode: mode, Want: rdma.Want{Resource: "openshift.io/rdma_vf", Count: 1},
 		Host: rdma.Host{
 			Sys: filepath.Join(n.root, "sys"), Dev: filepath.Join(n.root, "dev"), Proc: filepath.Join(n.root, "proc"),
@@ -90,7 +90,7 @@ const (
 
 // serveWith runs a server with the promised devices, at a tracker of ours. It
 // looks at them all the time.
-func serveWith(t *testing.T, r RDMA, change func(*Options)) (*testServer, *tracker.Server) {
+func serveWith(t *testing.T, r rdma.Promise, change func(*Options)) (*testServer, *tracker.Server) {
 	t.Helper()
 	tr, addr, _ := runTracker(t, "127.0.0.1:0")
 	listener, err := tcp.Listen("127.0.0.1:0")
@@ -110,7 +110,8 @@ func serveWith(t *testing.T, r RDMA, change func(*Options)) (*testServer, *track
 		t.Fatal(err)
 	}
 	if s.watch != nil {
-		s.watch.period = time.Millisecond
+		check := func() rdma.Report { return r.Host.Check(r.Want) }
+		s.watch = rdma.Watch{Check: check, Tell: s.core.rdmaSeen, Period: time.Millisecond}.Run
 	}
 	runServer(t, s)
 	return &testServer{Server: s, agent: agent}, tr
@@ -218,14 +219,14 @@ func TestAnAutoDeviceIsOfferedAndToldAbout(t *testing.T) {
 
 // On a bare machine nobody grants devices.
 func TestAutoWithoutADevicePlugin(t *testing.T) {
-	r := RDMA{Mode: rdma.Auto, Want: rdma.Want{Resource: "example.com/none"}}
+	r := rdma.Promise{Mode: rdma.Auto, Want: rdma.Want{Resource: "example.com/none"}}
 	_, tr := serveWith(t, r, nil)
 	status(t, tr, tracker.StateFree)
 	says(t, tr, tvm.RDMAInfo{Reason: "NoDeviceGranted", Message: "no device of example.com/none was granted: PCIDEVICE_EXAMPLE_COM_NONE is not set"})
 }
 
 func TestAServerThatWasPromisedNothingSaysNothing(t *testing.T) {
-	s, tr := serveWith(t, RDMA{}, nil)
+	s, tr := serveWith(t, rdma.Promise{}, nil)
 	if got := status(t, tr, tracker.StateFree); got.RDMA != (tvm.RDMAInfo{}) || s.watch != nil {
 		t.Errorf("%+v", got)
 	}
@@ -255,26 +256,6 @@ func TestNewsOfDevicesAreAnUpdateAndNoPut(t *testing.T) {
 	}
 }
 
-func TestADriverThatHangsIsToldAbout(t *testing.T) {
-	release := make(chan struct{})
-	told := make(chan rdma.Reason, 10)
-	w := &rdmaWatch{
-		check:  func() rdma.Report { <-release; return rdma.Report{Reason: rdma.DevicesReady} },
-		tell:   func(r rdma.Report) { told <- r.Reason },
-		period: time.Hour, patience: time.Millisecond,
-	}
-	var done sync.WaitGroup
-	done.Go(func() { w.run(t.Context()) })
-	if got := <-told; got != rdma.NoAnswer {
-		t.Errorf("told %s", got)
-	}
-	close(release)
-	if got := <-told; got != rdma.DevicesReady {
-		t.Errorf("then %s", got)
-	}
-	t.Cleanup(done.Wait) // the test's context has ended by then
-}
-
 // A server ends although a look at its devices does not.
 func TestADriverThatHangsDoesNotKeepTheServer(t *testing.T) {
 	release := make(chan struct{})
@@ -282,7 +263,7 @@ func TestADriverThatHangsDoesNotKeepTheServer(t *testing.T) {
 		asked := make(chan struct{}, 1)
 		s, stop := startHooked(t, newScriptedAgent(t), func(s *Server) {
 			check := func() rdma.Report { asked <- struct{}{}; <-release; return rdma.Report{} }
-			s.watch = &rdmaWatch{check: check, tell: s.core.rdmaSeen, patience: patience}
+			s.watch = rdma.Watch{Check: check, Tell: s.core.rdmaSeen, Patience: patience}.Run
 		})
 		<-asked
 		if err := stop(); err != nil {

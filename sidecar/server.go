@@ -6,7 +6,6 @@ import (
 	"sync"
 	"time"
 
-	rdma "rpcpool.dev/rpc/rdma/device"
 	"rpcpool.dev/sidecar/supervise"
 	"rpcpool.dev/tracker"
 )
@@ -24,7 +23,7 @@ type Server struct {
 	tickets *tickets
 	offer   *offer
 	core    *core
-	watch   *rdmaWatch // nil: no RDMA devices were promised
+	watch   func(context.Context) // over RDMA devices; nil: none were promised
 
 	now func() time.Time
 
@@ -43,8 +42,7 @@ func New(o Options) (*Server, error) {
 	s.published = device{state: stateStarting, reason: "the server has just started"}
 	s.core = newCore(o, s.tickets, s.publish)
 	if o.RDMA.Mode.On() {
-		check := func() rdma.Report { return o.RDMA.Host.Check(o.RDMA.Want) }
-		s.watch = &rdmaWatch{check: check, tell: s.core.rdmaSeen, period: rdmaPeriod, patience: rdmaPatience}
+		s.watch = func(ctx context.Context) { o.RDMA.Watch(ctx, o.Logger, s.core.rdmaSeen) }
 	}
 	m := meter{Metrics: o.Metrics, key: o.Key}
 	m.begin()
@@ -98,7 +96,7 @@ func (s *Server) Run(ctx context.Context) error {
 		group.Go(func() { s.offer.run(inner) })
 	}
 	if s.watch != nil {
-		group.Go(func() { s.watch.run(inner) })
+		group.Go(func() { s.watch(inner) })
 	}
 	group.Go(func() { s.connectAgent(inner) })
 	s.core.run(drain)

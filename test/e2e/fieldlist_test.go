@@ -12,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/intstr"
 
 	"rpcpool.dev/api/v1alpha1"
+	"rpcpool.dev/controllers/build"
 )
 
 type manifest = *v1alpha1.RPCPoolSpec
@@ -135,6 +136,10 @@ func otherFields() map[string]field {
 // rdmaFields are those of spec.rdma.
 func rdmaFields() map[string]field {
 	const another = "rpcpool.dev/another-vf"
+	class := build.ClaimTemplateName(&v1alpha1.RPCPool{
+		ObjectMeta: metav1.ObjectMeta{Name: "dev"},
+		Spec:       v1alpha1.RPCPoolSpec{RDMA: &v1alpha1.RDMASpec{Claim: &v1alpha1.RDMAClaim{DeviceClassName: "rpcpool.dev"}, Count: 2}},
+	})
 	return map[string]field{
 		"RDMA.Mode": ofSidecar("rdma-mode", "required", func(m manifest) { m.RDMA.Mode = v1alpha1.RDMARequired }),
 		"RDMA.ResourceName": {
@@ -155,11 +160,30 @@ func rdmaFields() map[string]field {
 				return sidecarIs(p, "rdma-count", "2")
 			},
 		},
+		// The template is made of this,
+		"RDMA.Claim.DeviceClassName": claims(class, &v1alpha1.RDMAClaim{DeviceClassName: "rpcpool.dev"}),
+		// and is anybody's to name.
+		"RDMA.Claim.TemplateName": claims(class, &v1alpha1.RDMAClaim{TemplateName: class}),
 		"RDMA.Networks": {
 			change: func(m manifest) { m.RDMA.Networks = []string{"fabric/rails", "other"} }, anew: true,
 			wrong: func(_ *space, p *corev1.Pod) error {
 				return differ("networks", p.Annotations["k8s.v1.cni.cncf.io/networks"], "fabric/rails,other")
 			},
+		},
+	}
+}
+
+// claims is a change to devices that are claimed by a template, two by two.
+func claims(template string, claim *v1alpha1.RDMAClaim) field {
+	return field{
+		change: func(m manifest) { m.RDMA.ResourceName, m.RDMA.Count, m.RDMA.Claim = "", 2, claim },
+		anew:   claim.DeviceClassName != "", // and then it is the same template
+		wrong: func(_ *space, p *corev1.Pod) error {
+			claims, its := p.Spec.ResourceClaims, sidecarOf(p).Resources.Claims
+			if len(claims) != 1 || len(its) != 1 || its[0].Name != claims[0].Name || *claims[0].ResourceClaimTemplateName != template {
+				return differ("the sidecar's claims", claims, template)
+			}
+			return sidecarIs(p, "rdma-count", "2")
 		},
 	}
 }

@@ -120,7 +120,7 @@ func TestFieldsOfRDMA(t *testing.T) {
 	}
 	hasPod(t)()
 	fields := rdmaFields()
-	for _, name := range []string{"RDMA.Mode", "RDMA.ResourceName", "RDMA.Count", "RDMA.Networks"} {
+	for _, name := range []string{"RDMA.Mode", "RDMA.ResourceName", "RDMA.Count", "RDMA.Networks", "RDMA.Claim.DeviceClassName", "RDMA.Claim.TemplateName"} {
 		t.Run(name, func(t *testing.T) { s.in(t).try(fields[name], hasPod(t)) })
 	}
 }

@@ -14,6 +14,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"rpcpool.dev/api/v1alpha1"
 	"rpcpool.dev/test/e2e/image/visit"
@@ -176,6 +178,12 @@ func TestRDMAPort(t *testing.T) {
 		t.Errorf("%v, the sidecar says\n%s, want %q", err, text, said)
 	}
 
+	s.attached(server, p.vfs[0], "203.0.113.9")
+	s.awaitDevices(v1alpha1.ReasonNoGID, "port 1 has no RoCE v2 GID that is an address of fabric/rails on net1: 203.0.113.9")
+	s.attached(server, p.vfs[0], server.Status.PodIP)
+	s.awaitDevices(v1alpha1.ReasonDevicesReady, "1 server can use RDMA")
+	s.awaitFree("dev", 1)
+
 	const hold = 20 * time.Second
 	client := s.holders("dev", hold, "holder")[0]
 	p.setPort(server.Name, "down")
@@ -195,6 +203,38 @@ func TestRDMAPort(t *testing.T) {
 	if now := s.theOnly("dev"); now.UID != server.UID {
 		t.Errorf("the pod is another one now")
 	}
+}
+
+// attached writes what a CNI plugin would: that an interface with that address was made of
+// a device. It is what the sidecar believes of it.
+func (s *space) attached(pod *corev1.Pod, vf, ip string) {
+	s.t.Helper()
+	status := fmt.Sprintf(`[{"name":"fabric/rails","interface":"net1","ips":[%q],"device-info":{"type":"pci","pci":{"pci-address":%q}}}]`, ip, vf)
+	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"annotations": map[string]string{"k8s.v1.cni.cncf.io/network-status": status}}})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	if err := s.api.Patch(s.t.Context(), pod.DeepCopy(), client.RawPatch(types.MergePatchType, patch)); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// TestRDMAClaim: a pool waits for a template that is not there, its pod for a class that
+// nobody offers, and both are said.
+func TestRDMAClaim(t *testing.T) {
+	s := the.namespace(t, privileged)
+	s.pool("dev", 1, quick, func(p *v1alpha1.RPCPool) {
+		p.Spec.RDMA = &v1alpha1.RDMASpec{Claim: &v1alpha1.RDMAClaim{TemplateName: "mine"}}
+	})
+	s.await("dev", "that there is no template", func(st *v1alpha1.RPCPoolStatus) bool {
+		c := progress(st)
+		return is(st.Replicas, 0) && c.Reason == v1alpha1.ReasonForbidden && strings.Contains(c.Message, "there is no ResourceClaimTemplate mine")
+	})
+	s.change("dev", func(m manifest) { m.RDMA.Claim = &v1alpha1.RDMAClaim{DeviceClassName: "nobody.rpcpool.dev"} })
+	s.await("dev", "that there is no such class", func(st *v1alpha1.RPCPoolStatus) bool {
+		c := progress(st)
+		return is(st.Replicas, 1) && c.Reason == v1alpha1.ReasonUnschedulable && strings.Contains(c.Message, "nobody.rpcpool.dev")
+	})
 }
 
 // TestRDMAHealth: there are fewer devices than servers, and then one less because it is
