@@ -307,6 +307,14 @@ type Calls struct {
 	// +kubebuilder:default="16Mi"
 	// +kubebuilder:validation:XValidation:rule="type(self) == int ? self >= 1048576 && self <= 8589934592 : (isQuantity(self) && quantity(self).compareTo(quantity('1Mi')) >= 0 && quantity(self).compareTo(quantity('8Gi')) <= 0)",message="must be a quantity from 1Mi to 8Gi, such as 64Mi"
 	JournalSize *resource.Quantity `json:"journalSize,omitempty"`
+
+	// tokenSecret is the name of a Secret of the pool's namespace whose key "token" has
+	// tokens, one a line: clients must present one of them. The operator does not read
+	// it; servers read it again when it changes. Default: any client may connect.
+	// +optional
+	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:XValidation:rule=`self.matches('^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$')`,message="must be the name of a Secret: lower-case letters, digits, - and ."
+	TokenSecret string `json:"tokenSecret,omitempty"`
 }
 
 // WorkDir is the directory that each session, or worker of calls, has for itself:

@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+	corev1 "k8s.io/api/core/v1"
 
 	"rpcpool.dev/api/v1alpha1"
 	"rpcpool.dev/internal/local"
@@ -90,6 +91,36 @@ func TestTheSidecarUnderstandsAManifestOfCallsAsLocalDoes(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestTheTokenIsTheSidecarsAlone: workers run what clients send.
+func TestTheTokenIsTheSidecarsAlone(t *testing.T) {
+	pool := example(t, "calls")
+	pool.Spec.Server.Calls.TokenSecret = "clients"
+	spec := podOf(t, pool).Spec
+	has := func(c *corev1.Container) bool {
+		return slices.ContainsFunc(c.VolumeMounts, func(m corev1.VolumeMount) bool {
+			return m.Name == tokenVolume && m.ReadOnly && m.MountPath == "/etc/rpcpool/token"
+		})
+	}
+	for i := range spec.Containers {
+		if c := &spec.Containers[i]; has(c) {
+			t.Errorf("%s has the token", c.Name)
+		}
+	}
+	for i := range spec.InitContainers {
+		c := &spec.InitContainers[i]
+		told := slices.Contains(c.Command, "/etc/rpcpool/token/token")
+		if is := c.Name == sidecarName; has(c) != is || told != is {
+			t.Errorf("%s: the token is there: %v, it is told where: %v", c.Name, has(c), told)
+		}
+	}
+	for _, v := range spec.Volumes {
+		if v.Name == tokenVolume && v.Secret.SecretName == "clients" {
+			return
+		}
+	}
+	t.Error("the Secret is no volume")
 }
 
 // TestThereIsRoomForTheJournal: the kubelet evicts a pod whose volume is over its limit.

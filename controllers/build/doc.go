@@ -13,7 +13,8 @@
 //	│                        (PID 1), which starts the workers                       │
 //	│ main  …                what else the template has, untouched                   │
 //	│ volumes: rpcpool-run (socket, agent), rpcpool-work (workers' directories),     │
-//	│          rpcpool-pod (since when the pod drains), rpcpool-journal (of calls)   │
+//	│          rpcpool-pod (since when the pod drains), and of calls rpcpool-journal │
+//	│          and rpcpool-token                                                     │
 //	└────────────────────────────────────────────────────────────────────────────────┘
 //
 // The sidecar starts first, and answers /healthz, which its startup probe asks

@@ -192,6 +192,11 @@ func volumes(pool *v1alpha1.RPCPool) []corev1.Volume {
 			Name: journalVolume, VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{SizeLimit: room}},
 		})
 	}
+	if c := pool.Spec.Server.Calls; c != nil && c.TokenSecret != "" {
+		all = append(all, corev1.Volume{Name: tokenVolume, VolumeSource: corev1.VolumeSource{Secret: &corev1.SecretVolumeSource{
+			SecretName: c.TokenSecret, Items: []corev1.KeyToPath{{Key: token, Path: token}},
+		}}})
+	}
 	return all
 }
 

@@ -32,6 +32,9 @@ func sidecarContainer(pool *v1alpha1.RPCPool, s Settings) corev1.Container {
 	if pool.Spec.NativeCalls() {
 		mounts = append(mounts, corev1.VolumeMount{Name: journalVolume, MountPath: journalDir})
 	}
+	if c := pool.Spec.Server.Calls; c != nil && c.TokenSecret != "" {
+		mounts = append(mounts, corev1.VolumeMount{Name: tokenVolume, MountPath: tokenDir, ReadOnly: true})
+	}
 	return corev1.Container{
 		Name: sidecarName, Image: s.Image, ImagePullPolicy: s.PullPolicy, RestartPolicy: &always,
 		Command: command, Env: env(), Resources: s.resources(), SecurityContext: restricted(),
@@ -126,6 +129,9 @@ func callFlags(pool *v1alpha1.RPCPool) []string {
 	}
 	if t := s.Calls.MaxTimeout; t != nil {
 		f = append(f, "--max-timeout", t.Duration.String())
+	}
+	if s.Calls.TokenSecret != "" {
+		f = append(f, "--token-file", tokenDir+"/"+token)
 	}
 	return append(f, bounds(s)...)
 }

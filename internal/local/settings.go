@@ -74,6 +74,9 @@ func (p *planner) settings(pool *manifest.Pool) Settings {
 	}
 	if pool.Spec.NativeCalls() {
 		out.Calls = calls(s.Calls)
+		if s.Calls != nil && s.Calls.TokenSecret != "" {
+			p.note(pool, "clients need no token: spec.server.calls.tokenSecret needs a cluster")
+		}
 	}
 	if b := s.Budgets; b != nil {
 		out.Budgets = Budgets{Upload: duration(b.Upload), Load: duration(b.Load), Run: duration(b.Run)}
