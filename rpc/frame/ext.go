@@ -15,6 +15,7 @@ const (
 	extPlainLen   = 8
 	extLoad       = 9
 	extXID        = 10
+	extNeeds      = 12
 	extCritical   = 0x80
 )
 
@@ -24,6 +25,8 @@ const (
 	TraceLen = 16 + 8 + 1
 	// XIDLen is the length of a call's identity: session and seq.
 	XIDLen = 16 + 8
+	// MaxNeeds is how many results of other calls a call may need.
+	MaxNeeds = 8
 )
 
 // Ext is what a frame's extensions say. Zero fields are not there.
@@ -37,6 +40,7 @@ type Ext struct {
 	PlainLen   uint64 // with FlagCompressed: length when decompressed, bytes
 	Load       uint32 // REPLY: calls that wait at the server
 	XID        []byte // CALL: XIDLen bytes; to a worker: as the call's client knows it; of a client: which call this is another attempt at
+	Needs      []byte // CALL: ids of the calls whose results the body wants, 8 bytes each, at most MaxNeeds: [FeaturePipelining]
 }
 
 // Append appends the extensions, padded to a multiple of 8. Nothing is appended
@@ -54,6 +58,7 @@ func (e *Ext) Append(dst []byte) []byte {
 	dst = appendU64Ext(dst, extPlainLen, e.PlainLen)
 	dst = appendU32Ext(dst, extLoad, e.Load)
 	dst = appendBytesExt(dst, extXID, e.XID)
+	dst = appendBytesExt(dst, extNeeds, e.Needs)
 	for (len(dst)-start)%extUnit != 0 {
 		dst = append(dst, 0)
 	}
@@ -90,7 +95,7 @@ func ParseExt(area []byte) (e Ext, err error) {
 		}
 		id, value := area[0], area[2:2+int(area[1])]
 		area = area[2+len(value):]
-		if id <= extXID {
+		if id <= extNeeds {
 			if seen&(1<<id) != 0 {
 				return Ext{}, errf(ReasonProtocol, "extension %d is there twice", id)
 			}
@@ -134,6 +139,8 @@ func (e *Ext) set(id byte, value []byte) error {
 		e.Load, ok = u32Ext(value)
 	case extXID:
 		e.XID, ok = value, len(value) == XIDLen
+	case extNeeds:
+		e.Needs, ok = value, needs(value)
 	default:
 		if id >= extCritical {
 			return errf(ReasonUnknownExt, "unknown extension %d", id)
@@ -143,6 +150,19 @@ func (e *Ext) set(id byte, value []byte) error {
 		return errf(ReasonProtocol, "extension %d has the value % x", id, value)
 	}
 	return nil
+}
+
+// needs tells whether a value is a list of call ids.
+func needs(b []byte) bool {
+	if len(b) == 0 || len(b)%8 != 0 || len(b) > 8*MaxNeeds {
+		return false
+	}
+	for ; len(b) > 0; b = b[8:] {
+		if binary.LittleEndian.Uint64(b) == 0 {
+			return false
+		}
+	}
+	return true
 }
 
 func u32Ext(b []byte) (uint32, bool) {

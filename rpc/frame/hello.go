@@ -26,7 +26,7 @@ const (
 // Features is a set of abilities.
 type Features uint64
 
-// Features. Those after FeatureStreams are reserved: their place is kept, and
+// Features. FeatureBlobs to FeatureRDMA are reserved: their place is kept, and
 // no peer of this version has them.
 const (
 	FeatureCRC         Features = 1 << iota // checksums may be asked for
@@ -35,6 +35,7 @@ const (
 	FeatureBlobs
 	FeatureSharedMemory
 	FeatureRDMA
+	FeaturePipelining // calls may need results of others: Ext.Needs
 )
 
 // Limits is what a peer takes from the other.

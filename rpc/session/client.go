@@ -117,6 +117,8 @@ func (c *Client) Dead(p *Peer, fenced bool, out []Demand) []Demand {
 		i.Outcome = Outcome{Code: Lost, Fenced: fenced && !i.ran}
 		out = p.finish(i, out)
 	})
+	p.gone = true
+	p.drop()
 	c.peers = slices.DeleteFunc(c.peers, func(q *Peer) bool { return p == q })
 	return out
 }
