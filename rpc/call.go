@@ -115,6 +115,9 @@ func (c *Client) call(ctx context.Context, u *client.Call, args, reply any) erro
 }
 
 func (c *Client) do(ctx context.Context, u *client.Call, args, reply any) error {
+	if err := await(ctx, c, args); err != nil {
+		return notRun(ctx, u.Method, err)
+	}
 	own, err := c.encode(u, args, reply)
 	if err != nil {
 		return err
@@ -128,6 +131,16 @@ func (c *Client) do(ctx context.Context, u *client.Call, args, reply any) error 
 
 // start implements [Caller].
 func (c *Client) start(ctx context.Context, u *client.Call, args, reply any, done func(error)) {
+	if c.waits(args) {
+		go func() {
+			if err := await(ctx, c, args); err != nil {
+				done(notRun(ctx, u.Method, err))
+				return
+			}
+			c.start(ctx, u, args, reply, done)
+		}()
+		return
+	}
 	if _, err := c.encode(u, args, reply); err != nil {
 		done(err)
 		return
@@ -150,6 +163,8 @@ func (c *Client) encode(u *client.Call, args, reply any) (own bool, err error) {
 	case nil:
 		u.Codec, u.Args = codec.IDCBOR, append(u.Args[:0], cborNull)
 		return true, nil
+	case promised:
+		return c.encodePromise(u, b.origin(), reply)
 	}
 	k, err := c.codecs.For(reflect.TypeOf(args))
 	if err == nil {

@@ -122,6 +122,11 @@ func errorOf(u *client.Call) error {
 	if u.As != (XID{}) {
 		e.XID = u.As
 	}
+	if e.Code == Unmet && u.Cause != nil {
+		if e.cause = u.Cause(); e.cause != nil {
+			e.Message = "its argument: " + e.cause.Error()
+		}
+	}
 	if e.Code == Failed {
 		var reason string
 		reason, e.Detail = parseDetail(u.Detail)

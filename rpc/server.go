@@ -125,7 +125,7 @@ func (s *Server) admit(h *frame.Hello) frame.HelloAck {
 		open = 512
 	}
 	return frame.Answer(h, frame.HelloAck{
-		Codecs: s.codecs.Mask(), Features: frame.FeatureStreams | frame.FeatureCompression, Compressors: s.door.Compressors(),
+		Codecs: s.codecs.Mask(), Features: frame.FeatureStreams | frame.FeatureCompression | frame.FeaturePipelining, Compressors: s.door.Compressors(),
 		Lease: lease, MaxDeadline: frame.DeadlineOf(s.opts.MaxTimeout), MaxOpen: uint32(open),
 	})
 }

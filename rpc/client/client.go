@@ -112,7 +112,7 @@ func New(opts Options) (*Client, error) {
 	}
 	c.packers = compress.New(compress.Options{Now: time.Now, MaxPlain: opts.Pool.Conn.MaxMessage})
 	opts.Pool.Handler = (*handler)(c)
-	opts.Pool.Hello.Features |= frame.FeatureStreams | frame.FeatureCompression
+	opts.Pool.Hello.Features |= frame.FeatureStreams | frame.FeatureCompression | frame.FeaturePipelining
 	opts.Pool.Hello.Compressors |= c.packers.Mask()
 	var err error
 	if c.pool, err = conn.NewPool(opts.Pool); err != nil {

@@ -39,7 +39,7 @@ func (*Client) Promise(i *Invocation) *Promise {
 func (pr *Promise) Done() bool { return pr.call == nil }
 
 // Refers says whether a peer lets calls name others whose results they need. It is said
-// before Connected, of each connection.
+// before Connected, of each connection; until the first, it is taken for granted.
 func (*Client) Refers(p *Peer, yes bool) { p.refers = yes }
 
 // Where returns the peer to which a call can be assigned whose arguments want results, nil if

@@ -1,0 +1,221 @@
+package rpc
+
+import (
+	"context"
+	"errors"
+	"reflect"
+
+	"rpcpool.dev/rpc/client"
+	"rpcpool.dev/rpc/session"
+	"rpcpool.dev/rpc/wire"
+)
+
+// Promise is the result of a call that was spawned, as the argument of another call: see
+// [Future.Result].
+type Promise[R any] struct{ f *Future[R] }
+
+// Result promises the result of a call to others, which need not wait for it: where a server
+// is to run both, it puts the one into the arguments of the other itself, and a chain of calls
+// takes one round trip.
+//
+//	module := rpc.Spawn[Handle](ctx, c, "Upload", code)
+//	loaded := rpc.Spawn[Handle](ctx, c, "Load", module.Result())
+//	output := rpc.Spawn[[]byte](ctx, c, "Run", loaded.Result())
+//	b, err := output.Get(ctx)
+//
+// A call whose promise is broken does not run: it is [Unmet], NotExecuted, and its error
+// wraps that of the other call. One that goes to another server than the promised call, or is
+// made by another client, waits here until the result has come. So it does if the promised
+// call is hedged, or may be made several times.
+func (f *Future[R]) Result() Promise[R] { return Promise[R]{f} }
+
+// promised is an argument that is a promise.
+type promised interface{ origin() origin }
+
+// origin is the call behind a promise, whatever its result is.
+type origin interface {
+	ended() <-chan struct{}
+	// outcome is what has come of it, once it has ended.
+	outcome() (any, error)
+	// at is the promise at a client whose call it is, and which has no answer yet; or nil.
+	at(c *Client) *session.Promise
+	resultType() reflect.Type
+	name() string
+}
+
+func (p Promise[R]) origin() origin { return p.f }
+
+func (f *Future[R]) ended() <-chan struct{} { return f.done }
+
+func (f *Future[R]) outcome() (any, error) { return f.r, f.err }
+
+func (f *Future[R]) at(c *Client) *session.Promise {
+	if f.c != c || f.u == nil {
+		return nil
+	}
+	return c.c.Promise(f.u)
+}
+
+func (*Future[R]) resultType() reflect.Type { return reflect.TypeFor[R]() }
+
+func (f *Future[R]) name() string {
+	if f.u == nil {
+		return "of another client"
+	}
+	return f.u.Method
+}
+
+// of notes whose call the future's is, if that can promise its result before it is there.
+func (f *Future[R]) of(c Caller, u *client.Call) {
+	if u.Tries > 1 || u.Hedge || u.OneWay {
+		return
+	}
+	switch c := c.(type) {
+	case *Client:
+		f.c, f.u = c, u
+	case *Batch:
+		f.c, f.u = c.c, u
+	}
+}
+
+// await returns when an argument can be encoded: at once, but for promises that are
+// kept elsewhere.
+func await(ctx context.Context, c *Client, args any) error {
+	p, ok := args.(promised)
+	if !ok {
+		return nil
+	}
+	o := p.origin()
+	if c != nil && o.at(c) != nil {
+		return nil
+	}
+	select {
+	case <-o.ended():
+		return nil
+	default:
+	}
+	select {
+	case <-o.ended():
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx) //nolint:wrapcheck // the caller's own reason
+	}
+}
+
+// waits tells whether await would.
+func (c *Client) waits(args any) bool {
+	p, ok := args.(promised)
+	if !ok {
+		return false
+	}
+	o := p.origin()
+	select {
+	case <-o.ended():
+		return false
+	default:
+		return o.at(c) == nil
+	}
+}
+
+// encodePromise makes a promise a call's arguments, or its result if that is there.
+func (c *Client) encodePromise(u *client.Call, o origin, reply any) (own bool, err error) {
+	if pr := o.at(c); pr != nil {
+		k, err := c.codecs.For(o.resultType())
+		if err != nil {
+			return true, &Error{Method: u.Method, Code: Invalid, Execution: NotExecuted, Message: "arguments: " + err.Error(), cause: err}
+		}
+		u.Codec, u.Args, u.Needs = k.ID(), u.Args[:0], []*session.Promise{pr}
+		u.Cause = func() error { return causeOf(o, pr) }
+		return true, nil
+	}
+	<-o.ended() // it is over, and about to say so
+	v, err := o.outcome()
+	if err != nil {
+		return true, unmet(u.Method, err)
+	}
+	return c.encode(u, v, reply)
+}
+
+// unmet is the error of a call whose promise is broken.
+func unmet(method string, why error) *Error {
+	return &Error{Method: method, Code: Unmet, Execution: NotExecuted, Message: "its argument: " + why.Error(), cause: why}
+}
+
+// causeOf is why a promise was broken.
+func causeOf(o origin, pr *session.Promise) error {
+	select {
+	case <-o.ended():
+		_, err := o.outcome()
+		return err
+	default: // it is about to say so
+	}
+	e := &Error{Method: o.name(), Code: Code(pr.Outcome.Code), Execution: Execution(pr.Outcome.Execution)}
+	e.Retry, e.Message, e.Detail = wire.ParseFailure(pr.Outcome.Reply)
+	return e
+}
+
+// given is an argument for a call within the process: what was promised, once it is there.
+func given(ctx context.Context, method string, args any) (any, error) {
+	p, ok := args.(promised)
+	if !ok {
+		return args, nil
+	}
+	if err := await(ctx, nil, args); err != nil {
+		return nil, notRun(ctx, method, err)
+	}
+	v, err := p.origin().outcome()
+	if err != nil {
+		return nil, unmet(method, err)
+	}
+	return v, nil
+}
+
+// Batch makes several calls as one group of frames: they are made when it is sent, at one server
+// as far as that takes them, by one write, and one ack closes them. Calls are spawned in it,
+// as in any [Caller], and may need each other's results:
+//
+//	b := rpc.NewBatch(c)
+//	loaded := rpc.Spawn[Handle](ctx, b, "Load", code)
+//	output := rpc.Spawn[[]byte](ctx, b, "Run", loaded.Result())
+//	b.Send()
+//
+// It is not safe for concurrent use.
+type Batch struct {
+	c    *Client
+	list []client.Prepared
+}
+
+var _ Caller = (*Batch)(nil)
+
+// NewBatch makes an empty batch.
+func NewBatch(c *Client) *Batch { return &Batch{c: c} }
+
+// Send makes the calls of the batch, which is empty afterwards.
+func (b *Batch) Send() {
+	b.c.c.StartAll(b.list)
+	b.list = nil
+}
+
+// start implements [Caller].
+func (b *Batch) start(ctx context.Context, u *client.Call, args, reply any, done func(error)) {
+	if u.Tries > 1 || u.Hedge {
+		done(&Error{Method: u.Method, Code: Invalid, Execution: NotExecuted, Message: "a batch makes each call once"})
+		return
+	}
+	if b.c.waits(args) {
+		b.c.start(ctx, u, args, reply, done) // alone, when it has its argument
+		return
+	}
+	if _, err := b.c.encode(u, args, reply); err != nil {
+		done(err)
+		return
+	}
+	b.list = append(b.list, b.c.c.Prepare(ctx, u, func(u *client.Call) { done(b.c.decode(u, reply)) }))
+}
+
+var errBatch = errors.New("calls of a batch are spawned, not waited for")
+
+// call implements [Caller].
+func (*Batch) call(_ context.Context, u *client.Call, _, _ any) error {
+	return &Error{Method: u.Method, Code: Invalid, Execution: NotExecuted, Message: errBatch.Error(), cause: errBatch}
+}
