@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"rpcpool.dev/rpc/client"
@@ -41,6 +43,10 @@ type Client struct {
 	opts   ClientOptions
 	codecs *codec.Codecs
 	c      *client.Client
+	// promising has the types of arguments, and whether they may have promises in them;
+	// numbers are of futures.
+	promising sync.Map
+	numbers   atomic.Uint64
 }
 
 // Dial makes a client of the servers with these addresses (see [ParseAddress]). It connects

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"reflect"
+	"slices"
 
 	"rpcpool.dev/rpc/client"
 	"rpcpool.dev/rpc/session"
@@ -41,6 +42,8 @@ type origin interface {
 	at(c *Client) *session.Promise
 	resultType() reflect.Type
 	name() string
+	// id is its number at its client.
+	id() uint64
 }
 
 func (p Promise[R]) origin() origin { return p.f }
@@ -65,6 +68,8 @@ func (f *Future[R]) name() string {
 	return f.u.Method
 }
 
+func (f *Future[R]) id() uint64 { return f.number }
+
 // of notes whose call the future's is, if that can promise its result before it is there.
 func (f *Future[R]) of(c Caller, u *client.Call) {
 	if u.Tries > 1 || u.Hedge || u.OneWay {
@@ -72,48 +77,53 @@ func (f *Future[R]) of(c Caller, u *client.Call) {
 	}
 	switch c := c.(type) {
 	case *Client:
-		f.c, f.u = c, u
+		f.c, f.u, f.number = c, u, c.numbers.Add(1)
 	case *Batch:
-		f.c, f.u = c.c, u
+		f.c, f.u, f.number = c.c, u, c.c.numbers.Add(1)
 	}
 }
 
-// await returns when an argument can be encoded: at once, but for promises that are
-// kept elsewhere.
-func await(ctx context.Context, c *Client, args any) error {
-	p, ok := args.(promised)
-	if !ok {
-		return nil
+// await returns when arguments can be encoded: at once, but for promises that are to be kept
+// elsewhere than at c.
+func await(ctx context.Context, c *Client, all []origin) error {
+	for _, o := range all {
+		if c != nil && o.at(c) != nil {
+			continue
+		}
+		select {
+		case <-o.ended():
+			continue
+		default:
+		}
+		select {
+		case <-o.ended():
+		case <-ctx.Done():
+			return context.Cause(ctx) //nolint:wrapcheck // the caller's own reason
+		}
 	}
-	o := p.origin()
-	if c != nil && o.at(c) != nil {
-		return nil
-	}
-	select {
-	case <-o.ended():
-		return nil
-	default:
-	}
-	select {
-	case <-o.ended():
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx) //nolint:wrapcheck // the caller's own reason
-	}
+	return nil
 }
 
 // waits tells whether await would.
-func (c *Client) waits(args any) bool {
-	p, ok := args.(promised)
-	if !ok {
-		return false
-	}
-	o := p.origin()
+func (c *Client) waits(all []origin) bool {
+	return slices.ContainsFunc(all, func(o origin) bool {
+		select {
+		case <-o.ended():
+			return false
+		default:
+			return o.at(c) == nil
+		}
+	})
+}
+
+// broken is why a promise is broken, nil if that is not known.
+func broken(o origin) error {
 	select {
 	case <-o.ended():
-		return false
+		_, err := o.outcome()
+		return err
 	default:
-		return o.at(c) == nil
+		return nil
 	}
 }
 
@@ -160,7 +170,7 @@ func given(ctx context.Context, method string, args any) (any, error) {
 	if !ok {
 		return args, nil
 	}
-	if err := await(ctx, nil, args); err != nil {
+	if err := await(ctx, nil, []origin{p.origin()}); err != nil {
 		return nil, notRun(ctx, method, err)
 	}
 	v, err := p.origin().outcome()
@@ -202,7 +212,7 @@ func (b *Batch) start(ctx context.Context, u *client.Call, args, reply any, done
 		done(&Error{Method: u.Method, Code: Invalid, Execution: NotExecuted, Message: "a batch makes each call once"})
 		return
 	}
-	if b.c.waits(args) {
+	if b.c.waits(b.c.promises(args)) {
 		b.c.start(ctx, u, args, reply, done) // alone, when it has its argument
 		return
 	}

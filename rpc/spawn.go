@@ -15,6 +15,8 @@ type Future[R any] struct {
 	err  error
 	c    *Client // whose call it is, if it can promise its result; else nil
 	u    *client.Call
+	// number tells it from others of its client; 0: it has none.
+	number uint64
 }
 
 // Done is closed when the call has ended.

@@ -49,7 +49,7 @@ func Fill(dst []byte, id uint8, args []byte, results [][]byte) ([]byte, error) {
 	}
 	start := len(dst)
 	for from := 0; ; {
-		at, err := place(args, from)
+		at, err := Place(args, from)
 		switch {
 		case err != nil:
 			return dst[:start], err
@@ -80,8 +80,8 @@ func appendResult(dst []byte, what byte, result []byte) ([]byte, error) {
 	return dst, errPlace
 }
 
-// place finds the next place in CBOR, from the begin of an item on; -1: there is none.
-func place(b []byte, from int) (at int, err error) {
+// Place finds the next place in CBOR, from the begin of an item on; -1: there is none.
+func Place(b []byte, from int) (at int, err error) {
 	for at = from; at < len(b); {
 		arg, head := argument(b[at:])
 		if head == 0 {

@@ -44,11 +44,11 @@ type Invocation struct {
 	exposed  bool // it may have reached peer
 	ran      bool // it may have run elsewhere, or in a server's last life
 	started  bool
-	why      Code     // of the cancel
-	promise  *Promise // of its result; nil: nobody needs it
-	refs     []uint64 // the calls that it names, while it is sent so
 	alone    bool     // it is sent when its arguments are whole
 	recalled bool     // it was cancelled by the client itself, to be sent with whole arguments
+	why      Code     // of the cancel
+	promise  *Promise // of its result; nil: nobody needs it
+	refs     *Needs   // the calls that it names, while it is sent so
 }
 
 // XID is the call's identity at the server that it was sent to last.

@@ -155,7 +155,7 @@ func (p *Peer) transmit(now time.Duration, i *Invocation, out []Demand) []Demand
 	i.state, i.exposed = sent, true
 	return p.send(now, i, Message{
 		Kind: Call, Seq: i.seq, Method: i.Method, Lane: i.Lane, Sum: i.Sum, Idempotent: i.Idempotent,
-		Time: p.deadline(i.Deadline), Body: i.Args, Needs: i.references(),
+		Time: p.deadline(i.Deadline), Body: i.Args, Needs: i.refs,
 	}, out)
 }
 

@@ -140,24 +140,16 @@ func (i *Invocation) refer(p *Peer) bool {
 			return false
 		}
 	}
-	i.refs = make([]uint64, 0, len(i.Needs))
+	i.refs = &Needs{make([]uint64, 0, len(i.Needs))}
 	for _, pr := range i.Needs {
 		pr.users++
 		if pr.call != nil {
-			i.refs = append(i.refs, pr.call.seq)
+			i.refs.Calls = append(i.refs.Calls, pr.call.seq)
 		} else {
-			i.refs = append(i.refs, pr.seq)
+			i.refs.Calls = append(i.refs.Calls, pr.seq)
 		}
 	}
 	return true
-}
-
-// references are what a call says of what it needs.
-func (i *Invocation) references() *Needs {
-	if i.refs == nil {
-		return nil
-	}
-	return &Needs{i.refs}
 }
 
 // unrefer is for a call that is closed: what it needed may be closed as well.

@@ -18,9 +18,10 @@ func (p *program) want(c *call) {
 		return
 	}
 	most := 1 + w.rng.IntN(3)
+	const deepest = 3 // a longer chain may not end in time, one call after the other
 	for _, of := range slices.Backward(p.r.truth.calls) {
-		if of.client == p.client && of.promise != nil && w.one(2) && (!of.done || of.inv.Outcome.Code == session.OK || w.one(20)) {
-			c.needs = append(c.needs, of)
+		if of.client == p.client && of.promise != nil && of.depth < deepest && w.one(2) && (!of.done || of.inv.Outcome.Code == session.OK || w.one(20)) {
+			c.needs, c.depth = append(c.needs, of), max(c.depth, of.depth+1)
 			c.inv.Needs = append(c.inv.Needs, of.promise)
 		}
 		if len(c.needs) == most {

@@ -17,6 +17,7 @@ type call struct {
 	poison  bool // kills every worker
 	routes  int
 	needs   []*call // whose results it needs
+	depth   int     // of the chain that it ends
 	promise *session.Promise
 
 	issued, finished uint64 // when, by the order of events
