@@ -115,7 +115,7 @@ func (c *Client) call(ctx context.Context, u *client.Call, args, reply any) erro
 }
 
 func (c *Client) do(ctx context.Context, u *client.Call, args, reply any) error {
-	if err := await(ctx, c, c.promises(args)); err != nil {
+	if err := await(ctx, c, c.in(args)); err != nil {
 		return notRun(ctx, u.Method, err)
 	}
 	own, err := c.encode(u, args, reply)
@@ -131,7 +131,7 @@ func (c *Client) do(ctx context.Context, u *client.Call, args, reply any) error 
 
 // start implements [Caller].
 func (c *Client) start(ctx context.Context, u *client.Call, args, reply any, done func(error)) {
-	if all := c.promises(args); c.waits(all) {
+	if all := c.in(args); c.waits(all) {
 		go func() {
 			if err := await(ctx, c, all); err != nil {
 				done(notRun(ctx, u.Method, err))
@@ -166,7 +166,7 @@ func (c *Client) encode(u *client.Call, args, reply any) (own bool, err error) {
 	case promised:
 		return c.encodePromise(u, b.origin(), reply)
 	}
-	if all := c.promises(args); all != nil {
+	if all := c.in(args); all != nil {
 		for _, o := range all {
 			if err := broken(o); err != nil {
 				return true, unmet(u.Method, err)

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -43,10 +42,8 @@ type Client struct {
 	opts   ClientOptions
 	codecs *codec.Codecs
 	c      *client.Client
-	// promising has the types of arguments, and whether they may have promises in them;
-	// numbers are of futures.
-	promising sync.Map
-	numbers   atomic.Uint64
+	promising
+	numbers atomic.Uint64 // of futures
 }
 
 // Dial makes a client of the servers with these addresses (see [ParseAddress]). It connects

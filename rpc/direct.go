@@ -140,7 +140,7 @@ func (l *Local) call(ctx context.Context, u *client.Call, args, reply any) error
 		}
 		ctx = context.WithValue(ctx, asKey{}, u.As)
 	}
-	args, err := given(ctx, u.Method, args)
+	args, err := s.given(ctx, u.Method, args)
 	if err != nil {
 		return err
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"sync"
 
 	"github.com/fxamacker/cbor/v2"
 
@@ -61,17 +62,19 @@ func (p *Promise[R]) UnmarshalCBOR(b []byte) error {
 	return nil
 }
 
-// promises returns the promises in a value that have something to wait for. A type that has
-// none costs a look into a table.
-func (c *Client) promises(args any) []origin {
+// promising has the types of arguments, and whether they may have promises in them.
+type promising struct{ types sync.Map }
+
+// in returns the promises in a value. A type that has none costs a look into a table.
+func (p *promising) in(args any) []origin {
 	if args == nil {
 		return nil
 	}
 	t := reflect.TypeOf(args)
-	has, known := c.promising.Load(t)
+	has, known := p.types.Load(t)
 	if !known {
 		has = mayPromise(t, map[reflect.Type]bool{})
-		c.promising.Store(t, has)
+		p.types.Store(t, has)
 	}
 	if has != true {
 		return nil

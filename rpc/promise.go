@@ -165,19 +165,24 @@ func causeOf(o origin, pr *session.Promise) error {
 }
 
 // given is an argument for a call within the process: what was promised, once it is there.
-func given(ctx context.Context, method string, args any) (any, error) {
-	p, ok := args.(promised)
-	if !ok {
+func (s *Server) given(ctx context.Context, method string, args any) (any, error) {
+	all := s.in(args)
+	if all == nil {
 		return args, nil
 	}
-	if err := await(ctx, nil, []origin{p.origin()}); err != nil {
+	if err := await(ctx, nil, all); err != nil {
 		return nil, notRun(ctx, method, err)
 	}
-	v, err := p.origin().outcome()
-	if err != nil {
-		return nil, unmet(method, err)
+	for _, o := range all {
+		if _, err := o.outcome(); err != nil {
+			return nil, unmet(method, err)
+		}
 	}
-	return v, nil
+	if p, ok := args.(promised); ok {
+		v, _ := p.origin().outcome()
+		return v, nil
+	}
+	return args, nil
 }
 
 // Batch makes several calls as one group of frames: they are made when it is sent, at one server
@@ -212,7 +217,7 @@ func (b *Batch) start(ctx context.Context, u *client.Call, args, reply any, done
 		done(&Error{Method: u.Method, Code: Invalid, Execution: NotExecuted, Message: "a batch makes each call once"})
 		return
 	}
-	if b.c.waits(b.c.promises(args)) {
+	if b.c.waits(b.c.in(args)) {
 		b.c.start(ctx, u, args, reply, done) // alone, when it has its argument
 		return
 	}

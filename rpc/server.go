@@ -58,6 +58,7 @@ type Server struct {
 	errs   []error // of registration
 	list   []server.Method
 	direct map[string]immediate
+	promising
 }
 
 // Interceptor is around every call of a server or a client. It calls next, or
