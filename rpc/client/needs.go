@@ -27,6 +27,7 @@ func (c *Client) join(t *turn, k *call) {
 			return
 		}
 	}
+	c.awaiting[k] = true
 	t.out = c.session.Await(&k.inv, t.out)
 }
 
@@ -38,6 +39,7 @@ func (p *peer) takes(k *call) bool {
 // supply puts the results into the arguments of a call that has waited for them, which any
 // server may take then.
 func (c *Client) supply(t *turn, k *call) {
+	delete(c.awaiting, k)
 	results := make([][]byte, 0, session.MaxNeeds)
 	for _, pr := range k.inv.Needs {
 		results = append(results, pr.Outcome.Reply)

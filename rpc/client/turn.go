@@ -164,6 +164,9 @@ func (c *Client) finished(t *turn, k *call) {
 		c.parked = slices.Delete(c.parked, i, i+1)
 		k.parked = false
 	}
+	if k.user.Needs != nil {
+		delete(c.awaiting, k)
+	}
 	k.user.XID = k.inv.XID()
 	k.user.Attempts = len(k.tried)
 	k.finish()
