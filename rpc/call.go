@@ -116,6 +116,9 @@ func (c *Client) call(ctx context.Context, u *client.Call, args, reply any) erro
 }
 
 func (c *Client) do(ctx context.Context, u *client.Call, args, reply any) error {
+	if err := await(ctx, c, c.in(args)); err != nil {
+		return notRun(ctx, u.Method, err)
+	}
 	own, err := c.encode(u, args, reply)
 	if err != nil {
 		return err
@@ -129,6 +132,16 @@ func (c *Client) do(ctx context.Context, u *client.Call, args, reply any) error 
 
 // start implements [Caller].
 func (c *Client) start(ctx context.Context, u *client.Call, args, reply any, done func(error)) {
+	if all := c.in(args); c.waits(all) {
+		go func() {
+			if err := await(ctx, c, all); err != nil {
+				done(notRun(ctx, u.Method, err))
+				return
+			}
+			c.start(ctx, u, args, reply, done)
+		}()
+		return
+	}
 	if _, err := c.encode(u, args, reply); err != nil {
 		done(err)
 		return
@@ -153,11 +166,18 @@ func (c *Client) encode(u *client.Call, args, reply any) (own bool, err error) {
 		return true, nil
 	case io.Reader:
 		return true, c.encodeReader(u, b)
+	case promised:
+		return c.encodePromise(u, b.origin(), reply)
 	}
-	k, err := c.codecs.For(reflect.TypeOf(args))
-	if err == nil {
-		u.Codec = k.ID()
-		u.Args, err = k.Append(u.Args[:0], args)
+	if all := c.in(args); all != nil {
+		for _, o := range all {
+			if err := broken(o); err != nil {
+				return true, unmet(u.Method, err)
+			}
+		}
+		err = c.encodePlaces(u, args, all)
+	} else {
+		err = c.encodeWhole(u, args)
 	}
 	if err == nil && u.Codec == codec.IDCBOR && c.handed.Load() {
 		err = c.encodeBlobs(u)
@@ -166,6 +186,18 @@ func (c *Client) encode(u *client.Call, args, reply any) (own bool, err error) {
 		return true, &Error{Method: u.Method, Code: Invalid, Execution: NotExecuted, Message: "arguments: " + err.Error(), cause: err}
 	}
 	return true, nil
+}
+
+// encodeWhole puts arguments into a call that have no promises in them, or none that is not
+// kept.
+func (c *Client) encodeWhole(u *client.Call, args any) error {
+	k, err := c.codecs.For(reflect.TypeOf(args))
+	if err != nil {
+		return err //nolint:wrapcheck // the codec says all
+	}
+	u.Codec = k.ID()
+	u.Args, err = k.Append(u.Args[:0], args)
+	return err //nolint:wrapcheck // the codec says all
 }
 
 // cborNull is nothing, in CBOR.

@@ -60,6 +60,8 @@ type Client struct {
 	handed    atomic.Bool // a caller has a blob, so there may be some among arguments
 	outs      sync.Map    // of uint64 → *Blob: blobs that calls are to make
 	lastOut   atomic.Uint64
+	promising
+	numbers atomic.Uint64 // of futures
 }
 
 // Dial makes a client of the servers with these addresses (see [ParseAddress]). It connects
@@ -152,6 +154,11 @@ func errorOf(u *client.Call) error {
 	}
 	if u.As != (XID{}) {
 		e.XID = u.As
+	}
+	if e.Code == Unmet && u.Cause != nil {
+		if e.cause = u.Cause(); e.cause != nil {
+			e.Message = "its argument: " + e.cause.Error()
+		}
 	}
 	if e.Code == Failed {
 		var reason string

@@ -141,7 +141,11 @@ func (l *Local) call(ctx context.Context, u *client.Call, args, reply any) error
 		}
 		ctx = context.WithValue(ctx, asKey{}, u.As)
 	}
-	args, err := d.take(s, args) // here: the caller may have returned before its goroutine runs
+	args, err := s.given(ctx, u.Method, args)
+	if err != nil {
+		return err
+	}
+	args, err = d.take(s, args) // here: the caller may have returned before its goroutine runs
 	if err != nil {
 		return direrror(u.Method, &codedError{Invalid, fmt.Errorf("arguments: %w", err)})
 	}

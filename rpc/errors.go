@@ -43,6 +43,8 @@ const (
 	Unimplemented = Code(session.Unimplemented)
 	// Invalid: the arguments cannot be encoded, or are none of the method's.
 	Invalid = Code(session.Invalid)
+	// Unmet: the call whose result was promised to it has none. errors.Is finds why.
+	Unmet = Code(session.Unmet)
 )
 
 // String is the code's word, as in metrics and logs.

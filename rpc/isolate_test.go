@@ -18,6 +18,7 @@ func isolated() (*Server, error) {
 		return nil, err
 	}
 	handleBlobs(s)
+	steps(s)
 	HandleStream(s, "Sum", func(ctx context.Context, start int, st *ServerStream[int, int]) error {
 		if start < 0 {
 			os.Exit(7)

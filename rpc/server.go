@@ -60,6 +60,7 @@ type Server struct {
 	errs   []error // of registration
 	list   []server.Method
 	direct map[string]immediate
+	promising
 }
 
 // Interceptor is around every call of a server or a client. It calls next, or
@@ -139,7 +140,7 @@ func (s *Server) admit(h *frame.Hello) frame.HelloAck {
 	if open == 0 {
 		open = 512
 	}
-	features := frame.FeatureStreams | frame.FeatureCompression
+	features := frame.FeatureStreams | frame.FeatureCompression | frame.FeaturePipelining
 	if s.blobs != nil {
 		features |= frame.FeatureBlobs | frame.FeatureSharedMemory | frame.FeatureBulk
 	}

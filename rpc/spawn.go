@@ -13,6 +13,10 @@ type Future[R any] struct {
 	done chan struct{}
 	r    R
 	err  error
+	c    *Client // whose call it is, if it can promise its result; else nil
+	u    *client.Call
+	// number tells it from others of its client; 0: it has none.
+	number uint64
 }
 
 // Done is closed when the call has ended.
@@ -44,6 +48,7 @@ func Spawn[R any](ctx context.Context, c Caller, method string, args any, opts .
 	for _, o := range opts {
 		o(u)
 	}
+	f.of(c, u)
 	c.start(ctx, u, args, &f.r, func(err error) {
 		f.err = err
 		close(f.done)
@@ -98,6 +103,7 @@ func SpawnIn[R any](g *Group, c Caller, method string, args any, opts ...CallOpt
 	for _, o := range opts {
 		o(u)
 	}
+	f.of(c, u)
 	g.wait.Add(1)
 	if g.slots != nil {
 		select {

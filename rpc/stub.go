@@ -48,6 +48,11 @@ func (m Stub[A, R]) Spawn(ctx context.Context, c Caller, args A, opts ...CallOpt
 	return Spawn[R](ctx, c, m.name, args, m.all(opts)...)
 }
 
+// Then is Spawn with what another call has promised: see [Future.Result].
+func (m Stub[A, R]) Then(ctx context.Context, c Caller, args Promise[A], opts ...CallOption) *Future[R] {
+	return Spawn[R](ctx, c, m.name, args, m.all(opts)...)
+}
+
 // SpawnIn is Spawn in a group, as [SpawnIn] does it.
 func (m Stub[A, R]) SpawnIn(g *Group, c Caller, args A, opts ...CallOption) *Future[R] {
 	return SpawnIn[R](g, c, m.name, args, m.all(opts)...)

@@ -37,6 +37,9 @@ type Call struct {
 	ReadOnly bool
 	Hedge    bool
 	User     any
+	// Needs are the results of other calls that Args want, see [codec.Fill]; Cause is the caller's.
+	Needs []*session.Promise
+	Cause func() error
 
 	// Reply is the result: it is appended to Reply[:0], so memory that is there is used.
 	Reply []byte
@@ -50,7 +53,8 @@ type Call struct {
 	Text     string        // of an error, for people
 	Detail   []byte        // of an error
 
-	as [frame.XIDLen]byte
+	as  [frame.XIDLen]byte
+	now *call // that [Client.Start] has made of it
 }
 
 // call is a Call on its way.
@@ -193,7 +197,7 @@ func (c *Client) prepare(ctx context.Context, u *Call) *call {
 		binary.LittleEndian.PutUint64(u.as[copy(u.as[:], u.As.Session[:]):], u.As.Seq)
 	}
 	k.pins.Store(1)
-	k.inv = session.Invocation{Lane: u.Lane, Args: u.Args, Idempotent: u.Idempotent, Tag: k}
+	k.inv = session.Invocation{Lane: u.Lane, Args: u.Args, Idempotent: u.Idempotent, Tag: k, Needs: u.Needs}
 	if deadline, ok := ctx.Deadline(); ok {
 		k.inv.Deadline = c.at(deadline)
 	}
@@ -207,15 +211,23 @@ func (c *Client) start(ctx context.Context, k *call) *line {
 	if k.over.Load() { // its context ended before it began
 		return c.end(ctx, t, nil)
 	}
+	if !c.admit(ctx, t, k) {
+		return c.end(ctx, t, nil)
+	}
+	return c.end(ctx, t, k)
+}
+
+// admit lets a call begin, unless it is over before that.
+func (c *Client) admit(ctx context.Context, t *turn, k *call) bool {
 	if ctx.Err() != nil || c.closed {
 		t.out = c.session.Cancel(t.now, &k.inv, whyOf(ctx), t.out)
-		return c.end(ctx, t, nil)
+		return false
 	}
 	k.born = t.now
 	k.method = c.number(k.user.Method)
 	k.inv.Method = k.method
 	c.route(t, k)
-	return c.end(ctx, t, k)
+	return true
 }
 
 // await waits for the end of a call, as long as its context does.
@@ -270,18 +282,23 @@ func (c *Client) letGo(ctx context.Context, u *Call) {
 // the end, so it must not wait; Args must not be changed before that.
 func (c *Client) Start(ctx context.Context, u *Call, done func(*Call)) {
 	k := c.prepare(ctx, u)
-	k.async = done
+	k.async, u.now = done, k
 	c.launch(ctx, k)
 }
 
 // launch starts a call that nobody waits for.
 func (c *Client) launch(ctx context.Context, k *call) {
+	c.watch(ctx, k)
+	c.start(ctx, k)
+}
+
+// watch ends a call with its context.
+func (c *Client) watch(ctx context.Context, k *call) {
 	if ctx.Done() != nil {
 		c.mu.Lock() // abandon needs it, so it finds unwatch
 		k.unwatch = context.AfterFunc(ctx, func() { c.abandon(ctx, k) })
 		c.mu.Unlock()
 	}
-	c.start(ctx, k)
 }
 
 // abandon is giveUp for a call that nobody waits for in a goroutine.

@@ -58,7 +58,8 @@ type Client struct {
 	delays    map[string]*delays // of methods whose calls are hedged
 	hedges    HedgeCounts
 	exhausted uint64
-	parked    []*call // that wait for a server
+	parked    []*call        // that wait for a server
+	awaiting  map[*call]bool // that wait for results of others
 
 	stop       chan struct{}
 	background sync.WaitGroup
@@ -111,7 +112,7 @@ func New(opts Options) (*Client, error) {
 	}
 	c := &Client{
 		opts: opts, start0: time.Now(), session: session.NewClient(opts.Session), budget: newBudget(),
-		peers: map[string]*peer{}, lines: map[conn.Peer]*line{}, numbers: map[string]uint32{}, delays: map[string]*delays{}, stop: make(chan struct{}),
+		peers: map[string]*peer{}, lines: map[conn.Peer]*line{}, numbers: map[string]uint32{}, delays: map[string]*delays{}, awaiting: map[*call]bool{}, stop: make(chan struct{}),
 	}
 	c.stores.all, c.stores.offers = map[string]*store{}, map[conn.Peer][]chan frame.BlobOffer{}
 	if len(opts.JoinBlobs) > 0 {
@@ -119,7 +120,7 @@ func New(opts Options) (*Client, error) {
 	}
 	c.packers = compress.New(compress.Options{Now: time.Now, MaxPlain: opts.Pool.Conn.MaxMessage})
 	opts.Pool.Handler = (*handler)(c)
-	opts.Pool.Hello.Features |= frame.FeatureStreams | frame.FeatureCompression
+	opts.Pool.Hello.Features |= frame.FeatureStreams | frame.FeatureCompression | frame.FeaturePipelining
 	opts.Pool.Hello.Compressors |= c.packers.Mask()
 	var err error
 	if c.pool, err = conn.NewPool(opts.Pool); err != nil {

@@ -41,6 +41,7 @@ func (c *Client) dial(p *peer) {
 	c.lines[ref.Peer], p.line, p.why = l, l, nil
 	if n, ok := ref.Peer.(*conn.Conn); ok {
 		c.session.Terms(p.session, n.Agreed().Lease, int(n.Agreed().MaxOpen))
+		c.session.Refers(p.session, n.Agreed().Features&frame.FeaturePipelining != 0)
 	}
 	c.regrant(p.endpoint, ref.Peer)
 	t.out = c.session.Connected(t.now, p.session, l.id, t.out)

@@ -12,7 +12,7 @@ import (
 type Open struct {
 	Method   string
 	XID      session.XID   // at the server that it was sent to last; its Seq is 0 if there is none
-	Server   string        // id of the endpoint that it is at; empty: it waits for a server
+	Server   string        // id of the endpoint that it is at; empty: it waits for a server, or for the results of others
 	Attempts int           // servers that it was at
 	Started  bool          // the server has said that it runs
 	For      time.Duration // since it was made
@@ -35,6 +35,9 @@ func (c *Client) Outstanding() []Open {
 		all = append(all, o)
 	}
 	for _, k := range c.parked {
+		list(k, "")
+	}
+	for k := range c.awaiting {
 		list(k, "")
 	}
 	for _, p := range c.peers {

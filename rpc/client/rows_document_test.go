@@ -20,7 +20,7 @@ func TestTheDocumentOfRowsIsTrue(t *testing.T) {
 		"rpc": "..", "workers": "../workers", "naming": "../naming", "registry": "../registry", "accumulator": "../accumulator", "remote": "../accumulator/remote",
 		"calls": "../../sidecar/calls", "codec": "../codec", "compress": "../compress", "schedule": "../schedule", "items": "../items", "examples": "../../examples", "accumulate": "../../examples/accumulate",
 		"server": "../server", "blob": "../blob", "shm": "../blob/shm", "bulk": "../blob/remote", "agents": "../../sidecar/calls/remote", "blobs": "../../examples/blobs",
-		"snprintf": "../../examples/snprintf", "bank": "../../examples/bank", "jobs": "../../examples/jobs", "exactlyonce": "../../examples/exactlyonce",
+		"snprintf": "../../examples/snprintf", "bank": "../../examples/bank", "jobs": "../../examples/jobs", "exactlyonce": "../../examples/exactlyonce", "pipeline": "../../examples/pipeline",
 	}
 	known := map[string]map[string]bool{}
 	for name, dir := range dirs {

@@ -18,6 +18,7 @@ import (
 // turn is one event, and what it leads to.
 type turn struct {
 	now     time.Duration
+	near    *peer     // that all calls of the turn go to, if they can; nil: none
 	reader  conn.Peer // whose reader brought it: it sends what is queued there, and nowhere else. nil: none did
 	several bool      // messages are sent, in one go
 	out     []session.Demand
@@ -136,6 +137,9 @@ func (c *Client) carry(t *turn, d *session.Demand) {
 			c.leave(t, k, k.tried[n-1])
 		}
 		c.finished(t, k)
+	case session.Supply:
+		k, _ := d.Call.Tag.(*call)
+		c.supply(t, k)
 	}
 }
 
@@ -159,6 +163,9 @@ func (c *Client) finished(t *turn, k *call) {
 		i := slices.Index(c.parked, k)
 		c.parked = slices.Delete(c.parked, i, i+1)
 		k.parked = false
+	}
+	if k.user.Needs != nil {
+		delete(c.awaiting, k)
 	}
 	k.user.XID = k.inv.XID()
 	if k.user.Attempts = len(k.tried); k.user.Attempts > 0 {
@@ -343,7 +350,14 @@ func (c *Client) give(p conn.Peer, f *conn.Message, reader bool) {
 
 // route gives a call to a server that it was not at yet.
 func (c *Client) route(t *turn, k *call) {
+	if k.inv.Needs != nil {
+		c.follow(t, k)
+		return
+	}
 	p := c.choose(t.now, k)
+	if t.near != nil && t.near.takes(k) {
+		p = t.near
+	}
 	if p == nil && k.user.Wait && !c.closed {
 		k.parked = true
 		c.parked = append(c.parked, k)
@@ -354,6 +368,11 @@ func (c *Client) route(t *turn, k *call) {
 		t.out = c.session.NoServer(&k.inv, t.out)
 		return
 	}
+	c.assign(t, k, p)
+}
+
+// assign gives a call to a server.
+func (c *Client) assign(t *turn, k *call, p *peer) {
 	k.tried = append(k.tried, p)
 	k.there = true
 	p.open++

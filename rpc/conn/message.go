@@ -74,6 +74,7 @@ func (in *In) Keep() *In {
 	if in.from != nil {
 		kept.Ext.Trace = append([]byte(nil), in.Ext.Trace...)
 		kept.Ext.XID = append([]byte(nil), in.Ext.XID...)
+		kept.Ext.Needs = append([]byte(nil), in.Ext.Needs...)
 		if in.mem == nil && len(in.Body) > 0 && !in.replaced {
 			kept.mem = takeMemory(len(in.Body))
 			kept.Body = kept.mem.b[:len(in.Body)]

@@ -291,6 +291,7 @@ func (rd *reader) begin(h *frame.Header, e *frame.Ext) (*assembly, error) {
 	ext := *e
 	ext.Trace = append([]byte(nil), e.Trace...)
 	ext.XID = append([]byte(nil), e.XID...)
+	ext.Needs = append([]byte(nil), e.Needs...)
 	a := &assembly{h: *h, ext: ext, total: int(e.MessageLen)}
 	a.h.Flags &^= frame.FlagMore
 	if rd.long == nil {

@@ -13,13 +13,15 @@ import (
 var fullExt = Ext{
 	Method: 7, MessageLen: 1 << 33, Until: 1 << 40, Attempt: 3,
 	Lane: 11, Trace: bytes.Repeat([]byte{0xab}, TraceLen), PlainLen: 1 << 20, Load: 40,
+	Needs: []byte{5, 0, 0, 0, 0, 0, 0, 0, 4, 1, 0, 0, 0, 0, 0, 0},
 }
 
 func TestExtensionsAreTheseBytes(t *testing.T) {
 	wire := fullExt.Append(nil)
 	wantBytes(t, wire, unhex(t, `01 04 07 00 00 00  02 08 00 00 00 00 02 00 00 00  03 08 00 00 00 00 00 01 00 00
 		05 01 03  06 08 0b 00 00 00 00 00 00 00  07 19`+strings.Repeat("ab", TraceLen)+`
-		08 08 00 00 10 00 00 00 00 00  09 04 28 00 00 00 00 00 00 00 00 00`))
+		08 08 00 00 10 00 00 00 00 00  09 04 28 00 00 00
+		0c 10 05 00 00 00 00 00 00 00 04 01 00 00 00 00 00 00 00 00 00 00`))
 	got, err := ParseExt(wire)
 	if err != nil || !reflect.DeepEqual(got, fullExt) {
 		t.Errorf("got %+v, %v", got, err)
@@ -42,6 +44,10 @@ func TestBadExtensions(t *testing.T) {
 		{"time of four bytes", "03 04 01 00 00 00 00 00", ReasonProtocol},
 		{"attempt 0", "05 01 00 00 00 00 00 00", ReasonProtocol},
 		{"trace that is too short", "07 01 00 00 00 00 00 00", ReasonProtocol},
+		{"needs of no call", "0c 00 00 00 00 00 00 00", ReasonProtocol},
+		{"needs that are cut off", "0c 04 01 00 00 00 00 00", ReasonProtocol},
+		{"needs of call 0", "0c 08 00 00 00 00 00 00 00 00 00 00 00 00 00 00", ReasonProtocol},
+		{"too many needs", "0c 48" + strings.Repeat("01 00 00 00 00 00 00 00", 9) + "00 00 00 00 00 00", ReasonProtocol},
 		{"critical and unknown", "80 00 00 00 00 00 00 00", ReasonUnknownExt},
 		{"padding of a whole unit", "00 00 00 00 00 00 00 00", ReasonProtocol},
 		{"padding that is not zero", "01 04 07 00 00 00 00 01", ReasonProtocol},

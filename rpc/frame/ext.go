@@ -16,6 +16,7 @@ const (
 	extLoad       = 9
 	extXID        = 10
 	extBlobs      = 11
+	extNeeds      = 12
 	extCritical   = 0x80
 )
 
@@ -27,6 +28,8 @@ const (
 	XIDLen = 16 + 8
 	// MaxBlobs is how many blobs a message may have.
 	MaxBlobs = 64
+	// MaxNeeds is how many results of other calls a call may need.
+	MaxNeeds = 8
 )
 
 // Ext is what a frame's extensions say. Zero fields are not there.
@@ -41,6 +44,7 @@ type Ext struct {
 	Load       uint32 // REPLY: calls that wait at the server
 	XID        []byte // CALL: XIDLen bytes; to a worker: as the call's client knows it; of a client: which call this is another attempt at
 	Blobs      uint8  // CALL, REPLY: how many blobs are named in front of the body, see package blob
+	Needs      []byte // CALL: ids of the calls whose results the body wants, 8 bytes each, at most MaxNeeds: [FeaturePipelining]
 }
 
 // Append appends the extensions, padded to a multiple of 8. Nothing is appended
@@ -61,6 +65,7 @@ func (e *Ext) Append(dst []byte) []byte {
 	if e.Blobs != 0 {
 		dst = append(dst, extBlobs, 1, e.Blobs)
 	}
+	dst = appendBytesExt(dst, extNeeds, e.Needs)
 	for (len(dst)-start)%extUnit != 0 {
 		dst = append(dst, 0)
 	}
@@ -97,7 +102,7 @@ func ParseExt(area []byte) (e Ext, err error) {
 		}
 		id, value := area[0], area[2:2+int(area[1])]
 		area = area[2+len(value):]
-		if id <= extBlobs {
+		if id <= extNeeds {
 			if seen&(1<<id) != 0 {
 				return Ext{}, errf(ReasonProtocol, "extension %d is there twice", id)
 			}
@@ -145,6 +150,8 @@ func (e *Ext) set(id byte, value []byte) error {
 		if ok = len(value) == 1 && value[0] != 0 && value[0] <= MaxBlobs; ok {
 			e.Blobs = value[0]
 		}
+	case extNeeds:
+		e.Needs, ok = value, needs(value)
 	default:
 		if id >= extCritical {
 			return errf(ReasonUnknownExt, "unknown extension %d", id)
@@ -154,6 +161,19 @@ func (e *Ext) set(id byte, value []byte) error {
 		return errf(ReasonProtocol, "extension %d has the value % x", id, value)
 	}
 	return nil
+}
+
+// needs tells whether a value is a list of call ids.
+func needs(b []byte) bool {
+	if len(b) == 0 || len(b)%8 != 0 || len(b) > 8*MaxNeeds {
+		return false
+	}
+	for ; len(b) > 0; b = b[8:] {
+		if binary.LittleEndian.Uint64(b) == 0 {
+			return false
+		}
+	}
+	return true
 }
 
 func u32Ext(b []byte) (uint32, bool) {

@@ -54,6 +54,7 @@ func FuzzParseHeader(f *testing.F) {
 
 func FuzzParseExt(f *testing.F) {
 	f.Add(fullExt.Append(nil))
+	f.Add((&Ext{Method: 1, Needs: []byte{1, 0, 0, 0, 0, 0, 0, 0}}).Append(nil))
 	f.Add([]byte{0x7f, 1, 0, 0x80, 0, 0, 0, 0})
 	f.Fuzz(func(t *testing.T, b []byte) {
 		e, err := ParseExt(b)

@@ -38,6 +38,8 @@ const (
 	// FeatureBulk: the server has bulk connections. If a client requires it, this is one:
 	// after the handshake nothing but the bytes of blobs, and what they need, goes over it.
 	FeatureBulk
+	// FeaturePipelining: calls may need results of others: [Ext].Needs.
+	FeaturePipelining
 )
 
 // Limits is what a peer takes from the other.

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/bits"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -192,7 +193,7 @@ func (l *Link) Call(in *conn.In, m *session.Message, method *Method) error {
 	c := l.core
 	j := &Job{Method: method, Codec: in.Codec, Priority: in.Priority, OneWay: in.Flags&frame.FlagOneWay != 0, core: c, peer: l.line.Peer()}
 	j.place.Value = j
-	j.take(in, m.Lane != 0)
+	j.take(in, m.Lane != 0 || m.Needs != nil)
 	j.as = parseXID(in.Ext.XID)
 	m.Method = 0
 	most := c.opts.MaxTimeout
@@ -213,6 +214,9 @@ func (l *Link) Call(in *conn.In, m *session.Message, method *Method) error {
 			return err
 		}
 	}
+	if m.Needs != nil { // the arguments are others if the results of others are in them
+		m.Sum ^= bits.RotateLeft64(xxhash.Sum64(in.Ext.Needs), 1)
+	}
 	m.Body, m.Tag = j.Args, j
 	return nil
 }
@@ -230,6 +234,7 @@ func (c *Core) enqueue(t *turn, e *session.Entry) {
 		c.refuse(t, j, session.Invalid, -time.Millisecond, "the method keeps no record of what it has done: it must not be called again with the same id")
 	case c.draining:
 		c.refuse(t, j, session.Refused, 0, "server is draining")
+	case e.Needy() && !c.supply(t, j):
 	default:
 		if v := c.push(t.now, j); v.Reason != schedule.Queued {
 			c.turnAway(t, j, v)

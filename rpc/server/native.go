@@ -97,6 +97,10 @@ func (d *Door) Message(p conn.Peer, in *conn.In) {
 		return
 	}
 	if m.Kind == session.Call {
+		if m.Needs != nil && in.Flags&frame.FlagStream != 0 {
+			l.Close(frame.ReasonProtocol, "stream that needs results of calls")
+			return
+		}
 		l.mu.Lock()
 		method, known := l.bound[m.Method]
 		l.mu.Unlock()

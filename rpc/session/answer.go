@@ -56,11 +56,20 @@ func (p *Peer) welcome(now time.Duration, m *Message, out []Demand) []Demand {
 	p.welcomed, p.domain, p.life = true, h.Domain, h.Life
 	p.up, p.missing, p.pause = true, false, 0
 	p.heard(now, m)
+	if restarted && len(p.kept) > 0 { // those may be gone, and would be waited for
+		p.drop()
+		p.fences.needed = p.fences.newest + 1
+	}
 	p.open.all(func(_ uint64, i *Invocation) {
 		if restarted && i.exposed && i.Idempotent {
 			i.ran = true // which no journal tells
 		}
 		if i.state == canceling {
+			out = p.cancel(now, i, out)
+			return
+		}
+		if i.refs != nil && !p.refers {
+			i.recalled = true
 			out = p.cancel(now, i, out)
 			return
 		}
@@ -82,6 +91,7 @@ func (p *Peer) lose(code Code, out []Demand) []Demand {
 			return
 		}
 		p.open.del(i.seq)
+		i.unrefer()
 		i.ran = i.ran || i.exposed
 		i.state, i.session, i.seq, i.copies, i.exposed = pending, ID{}, 0, 0, false
 		again.PushBack(&i.place)
@@ -100,8 +110,11 @@ func (p *Peer) reply(now time.Duration, m *Message, out []Demand) []Demand {
 		p.client.Counts.Late++
 		return out
 	}
-	p.settle(i.seq)
+	p.settle(i, m.Code == OK)
 	switch {
+	case i.state == sent && i.unmet(m):
+		i.alone = true
+		out = p.route(i, out)
 	case i.state == sent && m.Code == Refused && i.attempts < p.client.opt.Attempts &&
 		(m.Execution == NotExecuted || i.Idempotent):
 		i.ran = i.ran || m.Execution != NotExecuted
@@ -111,7 +124,7 @@ func (p *Peer) reply(now time.Duration, m *Message, out []Demand) []Demand {
 		i.peer, i.state = nil, routing // where it was before, it may start until Cancel says the same
 	default:
 		i.Outcome = Outcome{Code: m.Code, Execution: m.Execution, Reply: m.Body, Blobs: m.Blobs}
-		if i.state == canceling && (m.Code == Canceled || m.Code == DeadlineExceeded) {
+		if i.state == canceling && (m.Code == Canceled || m.Code == DeadlineExceeded || m.Code == Unmet) {
 			i.Outcome.Code = i.why
 		}
 		out = i.finish(out)
@@ -122,19 +135,24 @@ func (p *Peer) reply(now time.Duration, m *Message, out []Demand) []Demand {
 	return p.pump(now, out)
 }
 
-// settle closes a call that the server has answered.
-func (p *Peer) settle(seq uint64) {
-	p.open.del(seq)
-	if seq > p.watermark() {
+// settle closes a call that the server has answered. Its result is kept there while others
+// need it.
+func (p *Peer) settle(i *Invocation, keep bool) {
+	p.open.del(i.seq)
+	switch {
+	case keep && i.promise != nil && i.promise.users > 0:
+		p.keep(i)
+	case i.seq > p.watermark():
 		p.held++
 	}
+	i.unrefer()
 }
 
 // abandon closes a call that the server has not answered: it must be told before
 // it considers a later one.
-func (p *Peer) abandon(seq uint64) {
-	p.settle(seq)
-	if seq > p.watermark() {
+func (p *Peer) abandon(i *Invocation) {
+	p.settle(i, false)
+	if i.seq > p.watermark() {
 		p.fences.needed = p.fences.newest + 1
 	}
 }
@@ -142,7 +160,7 @@ func (p *Peer) abandon(seq uint64) {
 // finish ends a call without an answer of the server.
 func (p *Peer) finish(i *Invocation, out []Demand) []Demand {
 	if i.seq != 0 {
-		p.abandon(i.seq)
+		p.abandon(i)
 	} else {
 		p.queue.Remove(&i.place)
 	}
@@ -158,9 +176,9 @@ func (p *Peer) route(i *Invocation, out []Demand) []Demand {
 
 // leave takes away all calls that may go, those first that were sent first.
 func (p *Peer) leave(may func(*Invocation) bool, out []Demand) []Demand {
-	p.open.all(func(seq uint64, i *Invocation) {
+	p.open.all(func(_ uint64, i *Invocation) {
 		if may(i) {
-			p.abandon(seq)
+			p.abandon(i)
 			i.ran = i.ran || i.exposed
 			out = p.route(i, out)
 		}

@@ -59,7 +59,7 @@ func NewClient(opt ClientOptions) *Client { return &Client{opt: opt.withDefaults
 
 // Add makes a server known. tag is the shell's own.
 func (c *Client) Add(tag any) *Peer {
-	p := &Peer{Tag: tag, client: c, lease: c.opt.Lease, most: c.opt.Open}
+	p := &Peer{Tag: tag, client: c, lease: c.opt.Lease, most: c.opt.Open, refers: true}
 	c.peers = append(c.peers, p)
 	return p
 }
@@ -117,6 +117,8 @@ func (c *Client) Dead(p *Peer, fenced bool, out []Demand) []Demand {
 		i.Outcome = Outcome{Code: Lost, Fenced: fenced && !i.ran}
 		out = p.finish(i, out)
 	})
+	p.gone = true
+	p.drop()
 	c.peers = slices.DeleteFunc(c.peers, func(q *Peer) bool { return p == q })
 	return out
 }

@@ -109,6 +109,21 @@
 // version: it does not matter which of them arrive, by which connections, in which
 // order. Calls that nobody has given up cost not a byte.
 //
+// # What needs the results of others
+//
+// A call may need the results of calls of the same session that come before it ([Needs]). It is
+// waiting, when it is its turn in its lane, until they are done: then it is queued, and the
+// shell puts the results into its arguments. If one has no result, or is closed, it is done
+// itself: Unmet, NotExecuted. As a call needs only what comes before it, none waits for
+// itself, and one pass over those that wait settles chains of any length.
+//
+// The client names a call only where that is open ([Promise]), and leaves it open there until
+// nothing that needs it is, so a call that is sent again finds what it found before. What else
+// can be known of the result it finds out by itself: an Unmet call waits at the client, for
+// the other's own outcome, and goes on with whole arguments. So promise 1 holds for each of
+// them, and a run gets what a run of the call that it needs has returned: of the one run, or
+// if that is idempotent, of one of them.
+//
 // # Sessions
 //
 //	          Hello               any message       Bye, lease over, or another
@@ -143,6 +158,8 @@
 //   - Check what it decodes: a Message has a Greeting where its kind wants one.
 //   - Restore a Domain only when the workers of its last life have ended; give it
 //     all whole records of its journal, or another identity and none of them.
+//   - Put results into arguments when it is told to, before it does anything else with a call
+//     (Queue of a [Entry.Needy], [Supply]).
 //   - Ask Start just before a hand-over. Cancel a running handler at its deadline.
 //   - Call Client.Cancel when a caller's context ends or the call's deadline comes, and
 //     Client.GiveUp when the answer to that is not worth waiting for any longer.

@@ -15,6 +15,9 @@ type DomainOptions struct {
 	// session (16 MiB) and in all (1 GiB). Over it the oldest are dropped: who asks
 	// again for one of them is told that it ran.
 	ReplyBytes, DomainBytes int
+	// NeedBytes is how many bytes of arguments one session's calls may have that wait for
+	// the results of others: 16 MiB. Over it they are refused.
+	NeedBytes int
 	// Runs is how often an idempotent call may be run if its workers crash: 3.
 	Runs int
 	// Strikes is how many workers the same method with the same arguments may kill
@@ -31,6 +34,7 @@ func (o DomainOptions) withDefaults() DomainOptions {
 		Open:         or(o.Open, 512),
 		ReplyBytes:   or(o.ReplyBytes, 16<<20),
 		DomainBytes:  or(o.DomainBytes, 1<<30),
+		NeedBytes:    or(o.NeedBytes, 16<<20),
 		Runs:         or(o.Runs, 3),
 		Strikes:      or(o.Strikes, 3),
 		StrikeWindow: or(o.StrikeWindow, 10*time.Minute),
@@ -96,6 +100,7 @@ type Session struct {
 	spare      *lane   // an empty one, for the next
 	held       int     // bytes of replies
 	place      int     // in Domain.order
+	needy      needy   // calls that wait for results of others
 }
 
 // proves tells whether that is the secret of who opened the session.
@@ -136,7 +141,7 @@ func (d *Domain) Hello(now time.Duration, conn Conn, m *Message, fx []Effect) (*
 		}
 	}
 	s.heard = now
-	fx = d.close(s, m, fx)
+	fx = d.supply(s, d.close(s, m, fx))
 	return s, append(fx, s.tell(conn, Message{
 		Kind: Welcome, Time: now,
 		Greeting: &Handshake{Session: s.id, Resume: known, Domain: d.id, Life: d.life},
@@ -166,10 +171,13 @@ func (d *Domain) remove(s *Session) {
 // Tick ends sessions whose lease is over. It is to be called about once a second.
 func (d *Domain) Tick(now time.Duration, fx []Effect) []Effect {
 	for i := len(d.order) - 1; i >= 0; i-- {
-		if s := d.order[i]; now-s.heard >= d.opt.Lease {
+		s := d.order[i]
+		if now-s.heard >= d.opt.Lease {
 			d.Counts.Expired++
 			fx = d.end(s, fx)
+			continue
 		}
+		fx = d.overdue(now, s, fx)
 	}
 	d.poison.prune(now)
 	return fx

@@ -55,11 +55,14 @@ const (
 	Route
 	// Finish says that Call has its Outcome.
 	Finish
+	// Supply says that all results that Call needs are there. The shell puts them into its
+	// arguments, and says [Invocation.Supplied]; then it is routed.
+	Supply
 )
 
 // String is the name, as in traces.
 func (w Want) String() string {
-	return [...]string{"", "Transmit", "Dial", "Route", "Finish"}[w]
+	return [...]string{"", "Transmit", "Dial", "Route", "Finish", "Supply"}[w]
 }
 
 // Demand is one thing that a Client wants done. Demands are to be carried out in
@@ -68,6 +71,6 @@ type Demand struct {
 	Want Want
 	Conn Conn        // Transmit
 	Peer *Peer       // Transmit, Dial, Route
-	Call *Invocation // Transmit of a Call, Route, Finish
+	Call *Invocation // Transmit of a Call, Route, Finish, Supply
 	Msg  Message     // Transmit
 }

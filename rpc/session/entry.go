@@ -31,6 +31,7 @@ type Entry struct {
 	sum, exact uint64
 	conn       Conn // where the answer goes
 	lane       *lane
+	needs      *Needs // that it has not got; nil: its arguments are whole
 	state      entryState
 	runs, most int // most: of runs; 0: as the domain has it
 	outcome    Outcome
@@ -202,12 +203,16 @@ func (d *Domain) finish(e *Entry, o Outcome, fx []Effect) []Effect {
 		return d.bury(e, fx)
 	}
 	started := e.state >= taken
+	if e.needs != nil {
+		s.needy.remove(e)
+		e.needs = nil
+	}
 	reply := e.reply(&o) // in full, whatever of it is kept
 	d.keep(s, e, o)
 	if e.journalled && (e.ordered || started) {
 		fx = append(fx, Effect{Do: Append, kind: RecordEnd, session: s, entry: e})
 	}
-	return s.leave(e, append(fx, reply))
+	return d.supply(s, s.leave(e, append(fx, reply)))
 }
 
 // keep stores an outcome, and drops the oldest replies if they are too many.
@@ -268,5 +273,5 @@ func (d *Domain) bury(e *Entry, fx []Effect) []Effect {
 	e.release()
 	*e = Entry{}
 	d.free = append(d.free, e)
-	return fx
+	return d.supply(s, fx)
 }

@@ -14,6 +14,7 @@ const (
 	sent                      // may have arrived
 	canceling                 // was sent; its caller does not want it any more
 	routing                   // at no peer
+	awaiting                  // the results that it needs, at no peer
 	finished
 )
 
@@ -27,6 +28,8 @@ type Invocation struct {
 	Idempotent bool          // more than one run is no harm
 	Deadline   time.Duration // on the client's clock; 0: none
 	Tag        any
+	// Needs are the results that Args want, at most MaxNeeds.
+	Needs []*Promise
 
 	// Outcome is valid after Finish.
 	Outcome Outcome
@@ -41,7 +44,11 @@ type Invocation struct {
 	exposed  bool // it may have reached peer
 	ran      bool // it may have run elsewhere, or in a server's last life
 	started  bool
-	why      Code // of the cancel
+	alone    bool     // it is sent when its arguments are whole
+	recalled bool     // it was cancelled by the client itself, to be sent with whole arguments
+	why      Code     // of the cancel
+	promise  *Promise // of its result; nil: nobody needs it
+	refs     *Needs   // the calls that it names, while it is sent so
 }
 
 // XID is the call's identity at the server that it was sent to last.
@@ -135,5 +142,12 @@ func (i *Invocation) finish(out []Demand) []Demand {
 		i.Outcome.Execution = Indeterminate
 	}
 	i.state = finished
-	return append(out, Demand{Want: Finish, Call: i})
+	out = append(out, Demand{Want: Finish, Call: i})
+	if i.Needs != nil {
+		i.forgo()
+	}
+	if i.promise != nil {
+		return i.promise.fulfil(i.Outcome, out)
+	}
+	return out
 }

@@ -20,8 +20,7 @@ type lane struct {
 // join puts a new entry into its lane, or lets it start if it is in none.
 func (s *Session) join(key uint64, e *Entry, fx []Effect) []Effect {
 	if key == 0 {
-		e.state, e.queuedUp = queued, true
-		return append(fx, Effect{Do: Queue, Entry: e})
+		return s.enter(e, fx)
 	}
 	l := s.lanes[key]
 	if l == nil {
@@ -58,12 +57,14 @@ func (s *Session) admit(l *lane, fx []Effect) []Effect {
 	}
 	l.calls = slices.Delete(l.calls, 0, 1)
 	l.busy = e
-	e.state, e.queuedUp = queued, true
-	return append(fx, Effect{Do: Queue, Entry: e})
+	return s.enter(e, fx)
 }
 
 // leave takes an entry that has ended out of its lane: the next one may start.
 func (s *Session) leave(e *Entry, fx []Effect) []Effect {
+	if e.needs != nil {
+		s.needy.remove(e)
+	}
 	l := e.lane
 	if l == nil {
 		return fx

@@ -74,6 +74,7 @@ type Message struct {
 	Time time.Duration
 
 	Closed   *Fence     // of a client: what is closed above Ack; nil where nothing new
+	Needs    *Needs     // Call: results that its arguments want; nil if they are whole
 	Greeting *Handshake // Hello, Welcome, Gone: never nil
 	Body     []byte     // Call: arguments; Reply: result or error
 	Memory   Memory     // Reply: that Body is in, to be released when it is sent; mostly nil

@@ -58,6 +58,9 @@ const (
 	Unimplemented
 	// Invalid means that the arguments are none of the method's: it did not run.
 	Invalid
+	// Unmet means that a call whose result was to be in the arguments has none: it did
+	// not run.
+	Unmet
 	// Codes is their number.
 	Codes
 )
@@ -67,6 +70,7 @@ func (c Code) String() string {
 	return name([]string{
 		"OK", "Failed", "DeadlineExceeded", "Canceled", "Crashed", "Poisoned",
 		"Refused", "NoServer", "Lost", "Expired", "ReplyLost", "Unimplemented", "Invalid",
+		"Unmet",
 	}, uint8(c))
 }
 

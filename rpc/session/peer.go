@@ -1,6 +1,7 @@
 package session
 
 import (
+	"slices"
 	"time"
 
 	"rpcpool.dev/internal/fifo"
@@ -15,7 +16,9 @@ type Peer struct {
 	former, proof   ID   // the last session before this one that was welcomed, and its secret
 	welcomed        bool // the server knows the session
 	lease           time.Duration
-	most            int // calls that may be open
+	most            int  // calls that may be open
+	refers          bool // calls may name others whose results they need
+	gone            bool // it is dead
 	domain          ID
 	life            uint64
 
@@ -36,8 +39,9 @@ type Peer struct {
 	queue  fifo.List[*Invocation] // not sent, without a sequence number
 	last   uint64                 // sequence number
 	open   window[Invocation]
-	acked  uint64 // as the server was told last
-	held   int    // calls above the watermark that were closed since the last fence
+	kept   []*Promise // of calls that have ended, and whose results open ones need, ascending
+	acked  uint64     // as the server was told last
+	held   int        // calls above the watermark that were closed since the last fence
 	fences fences
 }
 
@@ -77,14 +81,19 @@ func (p *Peer) renew() {
 	}
 	p.session, p.secret = p.client.opt.Rand.id(), p.client.opt.Rand.id()
 	p.welcomed = false
+	p.drop()
 }
 
 // watermark is the number up to which all calls are closed.
 func (p *Peer) watermark() uint64 {
+	mark := p.last
 	if first := p.open.first(); first != 0 {
-		return first - 1
+		mark = first - 1
 	}
-	return p.last
+	if len(p.kept) > 0 {
+		mark = min(mark, p.kept[0].seq-1)
+	}
+	return mark
 }
 
 // fence makes the list of what is open.
@@ -92,9 +101,15 @@ func (p *Peer) fence() *Fence {
 	p.fences.newest++
 	p.held = 0
 	f := &Fence{Version: p.fences.newest, Last: p.last}
-	if p.open.live > 0 {
-		f.Open = make([]uint64, 0, p.open.live)
+	if n := p.open.live + len(p.kept); n > 0 {
+		f.Open = make([]uint64, 0, n)
+		for _, pr := range p.kept {
+			f.Open = append(f.Open, pr.seq)
+		}
 		p.open.all(func(seq uint64, _ *Invocation) { f.Open = append(f.Open, seq) })
+	}
+	if len(p.kept) > 0 {
+		slices.Sort(f.Open)
 	}
 	return f
 }
@@ -140,7 +155,7 @@ func (p *Peer) transmit(now time.Duration, i *Invocation, out []Demand) []Demand
 	i.state, i.exposed = sent, true
 	return p.send(now, i, Message{
 		Kind: Call, Seq: i.seq, Method: i.Method, Lane: i.Lane, Sum: i.Sum, Idempotent: i.Idempotent,
-		Time: p.deadline(i.Deadline), Body: i.Args,
+		Time: p.deadline(i.Deadline), Body: i.Args, Needs: i.refs,
 	}, out)
 }
 
@@ -169,8 +184,12 @@ func (p *Peer) pump(now time.Duration, out []Demand) []Demand {
 	if p.queue.Len() > 0 && !p.up {
 		return p.dial(now, out)
 	}
-	for p.queue.Len() > 0 && p.open.live < p.most {
+	for p.queue.Len() > 0 && p.open.live+len(p.kept) < p.most {
 		i := p.queue.Pop()
+		if i.Needs != nil && !i.refer(p) {
+			out = p.route(i, out)
+			continue
+		}
 		p.last++
 		i.session, i.seq = p.session, p.last
 		p.open.put(i.seq, i)

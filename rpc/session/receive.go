@@ -18,15 +18,15 @@ func (d *Domain) Receive(now time.Duration, s *Session, conn Conn, m *Message, f
 	}
 	switch m.Kind {
 	case Call:
-		return d.call(now, s, conn, m, fx)
+		return d.supply(s, d.call(now, s, conn, m, fx))
 	case Cancel:
-		return d.cancel(s, conn, m, fx)
+		return d.supply(s, d.cancel(s, conn, m, fx))
 	case Bye:
 		return d.end(s, fx)
 	case Ping:
 		return append(fx, s.tell(conn, Message{Kind: Pong, Time: now}))
 	case Ack:
-		return fx
+		return d.supply(s, fx)
 	}
 	return append(fx, Effect{Do: Close, Conn: conn})
 }
@@ -38,6 +38,9 @@ func (s *Session) tell(conn Conn, m Message) Effect {
 }
 
 func (d *Domain) call(now time.Duration, s *Session, conn Conn, m *Message, fx []Effect) []Effect {
+	if !m.Needs.valid(m.Seq) {
+		return append(fx, Effect{Do: Close, Conn: conn})
+	}
 	if e := s.window.get(m.Seq); e != nil {
 		return d.duplicate(s, e, conn, m, fx)
 	}
@@ -52,11 +55,14 @@ func (d *Domain) call(now time.Duration, s *Session, conn Conn, m *Message, fx [
 	e.Method, e.Args, e.Deadline, e.Tag = m.Method, m.Body, m.Time, m.Tag
 	m.Tag, e.most = nil, m.Runs
 	e.sum, e.exact, e.conn, e.idempotent, e.recorded = m.Sum, m.Exact, conn, m.Idempotent, m.Recorded
-	e.ordered = m.Lane != 0
+	e.ordered, e.needs = m.Lane != 0, m.Needs
 	e.journalled = d.opt.Journal && (e.ordered || !e.idempotent)
-	if d.poison.has(now, e) {
+	switch {
+	case e.needs == nil && d.poison.has(now, e):
 		fx = d.finish(e, Outcome{Code: Poisoned, Execution: NotExecuted}, fx)
-	} else {
+	case e.needs != nil && s.needy.bytes+len(e.Args) > d.opt.NeedBytes:
+		fx = d.finish(e, Outcome{Code: Refused, Execution: NotExecuted}, fx)
+	default:
 		fx = s.join(m.Lane, e, fx)
 	}
 	return d.advance(s, fx)
@@ -78,7 +84,8 @@ func (d *Domain) duplicate(s *Session, e *Entry, conn Conn, m *Message, fx []Eff
 	if e.state == done && e.recorded && m.Recorded && m.Lane == 0 && e.outcome.Code == Lost {
 		e.Args, e.Deadline, e.Tag, e.outcome, e.runs = m.Body, m.Time, m.Tag, Outcome{}, 1
 		m.Tag, e.most = nil, m.Runs
-		return d.requeue(e, fx)
+		e.needs = m.Needs
+		return s.enter(e, fx)
 	}
 	if e.state == done {
 		return append(fx, e.reply(&e.outcome))

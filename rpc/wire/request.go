@@ -31,6 +31,9 @@ func Request(m *session.Message, f *conn.Message) bool {
 			f.Flags |= frame.FlagIdempotent
 		}
 		f.Ext.Lane, f.Ext.Until, f.Body = m.Lane, uint64(m.Time), m.Body
+		if m.Needs != nil {
+			f.Ext.Needs = appendNeeds(nil, m.Needs)
+		}
 	case session.Hello:
 		h := m.Greeting
 		open := frame.Open{Session: h.Session, Secret: h.Secret, Former: h.Former, Proof: h.Proof, Resume: h.Resume}
@@ -59,6 +62,9 @@ func ParseRequest(in *conn.In, m *session.Message) (bool, error) {
 	case frame.TypeCall:
 		m.Kind, m.Method, m.Lane = session.Call, in.Ext.Method, in.Ext.Lane
 		m.Time, m.Idempotent, m.Body = time.Duration(in.Ext.Until&(1<<63-1)), in.Flags&frame.FlagIdempotent != 0, in.Body
+		if len(in.Ext.Needs) > 0 {
+			m.Needs = parseNeeds(in.Ext.Needs)
+		}
 	case frame.TypeCancel:
 		m.Kind = session.Cancel
 	case frame.TypeAck:

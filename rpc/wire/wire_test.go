@@ -24,14 +24,15 @@ func carry(t *testing.T, f *conn.Message) *conn.In {
 func TestWhatAClientSaysIsWhatAServerHears(t *testing.T) {
 	fence := &session.Fence{Version: 3, Last: 9, Open: []uint64{4, 9}}
 	for name, m := range map[string]session.Message{
-		"a call":                {Kind: session.Call, Seq: 7, Ack: 3, Lane: 5, Time: time.Hour, Idempotent: true, Body: []byte("args")},
-		"a call with a fence":   {Kind: session.Call, Seq: 7, Ack: 3, Closed: fence},
-		"a cancel with a fence": {Kind: session.Cancel, Seq: 7, Ack: 3, Closed: fence},
-		"a cancel":              {Kind: session.Cancel, Seq: 7, Ack: 3},
-		"an ack":                {Kind: session.Ack, Ack: 3},
-		"an ack with a fence":   {Kind: session.Ack, Ack: 3, Closed: fence},
-		"a ping":                {Kind: session.Ping, Ack: 3},
-		"a goodbye":             {Kind: session.Bye, Ack: 3},
+		"a call":                   {Kind: session.Call, Seq: 7, Ack: 3, Lane: 5, Time: time.Hour, Idempotent: true, Body: []byte("args")},
+		"a call that needs others": {Kind: session.Call, Seq: 7, Ack: 3, Needs: &session.Needs{Calls: []uint64{4, 6}}},
+		"a call with a fence":      {Kind: session.Call, Seq: 7, Ack: 3, Closed: fence},
+		"a cancel with a fence":    {Kind: session.Cancel, Seq: 7, Ack: 3, Closed: fence},
+		"a cancel":                 {Kind: session.Cancel, Seq: 7, Ack: 3},
+		"an ack":                   {Kind: session.Ack, Ack: 3},
+		"an ack with a fence":      {Kind: session.Ack, Ack: 3, Closed: fence},
+		"a ping":                   {Kind: session.Ping, Ack: 3},
+		"a goodbye":                {Kind: session.Bye, Ack: 3},
 		"a hello": {Kind: session.Hello, Ack: 3, Closed: fence, Greeting: &session.Handshake{
 			Session: session.ID{1}, Secret: session.ID{2}, Former: session.ID{3}, Proof: session.ID{4}, Resume: true,
 		}},
@@ -103,6 +104,12 @@ func TestAFailureIsWhatWasSaid(t *testing.T) {
 	}
 	if retry, text, detail := ParseFailure(nil); retry != 0 || text != "" || detail != nil {
 		t.Errorf("nothing became %v, %q, %v", retry, text, detail)
+	}
+}
+
+func TestFrameAndSessionAgreeOnHowManyResultsACallMayNeed(t *testing.T) {
+	if frame.MaxNeeds != session.MaxNeeds {
+		t.Errorf("%d, %d", frame.MaxNeeds, session.MaxNeeds)
 	}
 }
 

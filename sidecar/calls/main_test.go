@@ -19,6 +19,13 @@ import (
 
 // The test's own binary is the workers' program.
 func TestMain(m *testing.M) {
+	if worker.Inherited() && os.Getenv("WORKER") == "typed" {
+		if err := work(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
 	if worker.Inherited() {
 		methods, err := builtin.Methods()
 		if err == nil {

@@ -92,12 +92,16 @@ func (s *Server) build() (err error) {
 	if err != nil {
 		return err //nolint:wrapcheck // New does
 	}
-	offer := frame.HelloAck{Codecs: codecs.Mask(), Lease: lease, MaxDeadline: frame.DeadlineOf(o.MaxTimeout), MaxOpen: open}
+	door := server.NewDoor(s.core)
+	offer := frame.HelloAck{
+		Codecs: codecs.Mask(), Compressors: door.Compressors(), Lease: lease, MaxDeadline: frame.DeadlineOf(o.MaxTimeout), MaxOpen: open,
+		Features: frame.FeatureStreams | frame.FeatureCompression | frame.FeaturePipelining,
+	}
 	if s.blobs != nil {
 		offer.Features |= frame.FeatureBlobs | frame.FeatureSharedMemory | frame.FeatureBulk
 	}
 	conns := conn.ServerOptions{
-		Handler: server.NewDoor(s.core), Conn: conn.Options{TCP: o.TCP}, Admit: s.admit(offer),
+		Handler: door, Conn: conn.Options{TCP: o.TCP}, Admit: s.admit(offer),
 	}
 	if s.blobs != nil {
 		conns.Bulk = s.blobs.Bulk

@@ -84,6 +84,10 @@ const (
 	droppedReplies
 	lostRecords
 	interrupted
+	suppliedThere
+	suppliedHere
+	unmetCalls
+	unmetThere
 	seen
 )
 
@@ -94,6 +98,8 @@ func (s sight) String() string {
 		"sessions that a server had lost", "calls taken back from a connection", "duplicates",
 		"calls that were closed when they came", "leases that ran out", "replies dropped for the budget",
 		"records lost with the power", "interrupts",
+		"calls that a server gave the results of others", "calls that their client gave them",
+		"calls that needed what had failed", "calls that a server could not give what they need",
 	}[s]
 }
 

@@ -24,6 +24,7 @@ type Mutant struct {
 	onAnswer   func(*link, *session.Message)
 	onLost     func(*link)
 	anyConn    bool // replies by any connection are taken
+	onSupply   func([][]byte)
 }
 
 func (m *Mutant) received(s *server, l *link, msg *session.Message) {
@@ -47,10 +48,10 @@ func (m *Mutant) effects(_ *server, fx []session.Effect) []session.Effect {
 }
 
 func (m *Mutant) start(s *server, now time.Duration, e *session.Entry, c *call) (bool, []session.Effect) {
-	xid := e.XID()
+	xid, args := e.XID(), e.Args
 	ok, fx := s.domain.Start(now, e, nil)
 	if !ok && m.unasked {
-		s.r.truth.started(s, xid, c)
+		s.r.truth.started(s, xid, c, args[8:])
 	}
 	return ok, fx
 }
@@ -83,7 +84,7 @@ func (m *Mutant) lost(l *link) {
 
 // Mutants returns one for each thing that the promises rest on.
 func Mutants() []Mutant {
-	return slices.Concat(serverMutants(), journalMutants(), clientMutants())
+	return slices.Concat(serverMutants(), journalMutants(), clientMutants(), needMutants())
 }
 
 func serverMutants() []Mutant {

@@ -83,6 +83,10 @@ func (p *program) callOn(incarnation *session.Client) func() {
 		if p.client == incarnation && p.left > 0 && p.w.now < stormy+calm/3 {
 			p.left--
 			p.issue(p.r.newCall(p))
+			for p.left > 0 && p.w.one(p.r.mix.needs) { // a chain, most likely
+				p.left--
+				p.issue(p.r.newCall(p))
+			}
 		}
 	}
 }
@@ -90,7 +94,7 @@ func (p *program) callOn(incarnation *session.Client) func() {
 func (p *program) issue(c *call) {
 	p.w.logf("program %d: %s", p.name, c)
 	client := p.client
-	p.perform(client.Assign(p.clock.now(), &c.inv, p.peers[p.w.rng.IntN(len(p.peers))], nil))
+	p.perform(p.assign(c, p.peers[p.w.rng.IntN(len(p.peers))]))
 	if at := c.inv.Deadline; at != 0 {
 		p.w.at(p.clock.until(at), func() { p.awake(func() { p.cancel(client, c, session.DeadlineExceeded) }) })
 	}
@@ -131,6 +135,9 @@ func (p *program) receive(l *link, m *session.Message) {
 		return
 	}
 	conn := p.r.mutant.answered(l, m)
+	if m.Kind == session.Reply && m.Code == session.Unmet {
+		p.r.cover.events[unmetThere]++
+	}
 	p.w.logMessage("program %d ← %d: %s", p.name, l.id, m)
 	p.perform(p.client.Receive(p.clock.now(), l.peer, conn, m, nil))
 }
@@ -164,6 +171,8 @@ func (p *program) perform(out []session.Demand) {
 			p.route(d)
 		case session.Finish:
 			p.finish(p.r.truth.of(d.Call))
+		case session.Supply:
+			p.supply(p.r.truth.of(d.Call))
 		}
 	}
 }
@@ -181,6 +190,7 @@ func (p *program) dial(peer *session.Peer) {
 			return
 		}
 		l := p.w.connect(p, peer, s)
+		client.Refers(peer, s.refers)
 		p.w.logf("program %d: connection %d to server %d", p.name, l.id, s.name)
 		p.perform(client.Connected(p.clock.now(), peer, l.id, nil))
 		if p.w.fault(Second, 5) { // it does not trust that one, and makes another beside it
@@ -204,6 +214,7 @@ func (p *program) again(d time.Duration, peer *session.Peer) {
 			return
 		}
 		l := p.w.connect(p, peer, s)
+		client.Refers(peer, s.refers)
 		p.w.logf("program %d: another connection %d to server %d", p.name, l.id, s.name)
 		p.perform(client.Connected(p.clock.now(), peer, l.id, nil))
 	})
@@ -228,7 +239,7 @@ func (p *program) route(d *session.Demand) {
 				peer = p.peers[0]
 			}
 			p.w.logf("program %d: call %d goes to another server", p.name, c.id)
-			p.perform(client.Assign(p.clock.now(), d.Call, peer, nil))
+			p.perform(p.assign(c, peer))
 		}
 	})
 }

@@ -31,13 +31,14 @@ type run struct {
 
 // mix is what the calls of a schedule are like: one in so many.
 type mix struct {
-	idempotent, lane, deadline, cancel int
+	idempotent, lane, deadline, cancel, needs int
 }
 
 func (w *world) mix() mix {
 	pick := func(n ...int) int { return n[w.rng.IntN(len(n))] }
 	return mix{
 		idempotent: pick(1, 3, 3, 10), lane: pick(1, 2, 2, 8), deadline: pick(1, 4, 4, 20), cancel: pick(2, 6, 6, 30),
+		needs: pick(2, 4, 4, 20),
 	}
 }
 
@@ -59,9 +60,10 @@ func (echo) call(r *run, c *call) {
 	}
 }
 
-func (echo) run(c *call) []byte { return append(encode(c.id), '!') }
+// A run's reply tells it from other runs of the call.
+func (echo) run(c *call) []byte { return append(encode(c.id), byte(len(c.starts))) }
 
-func (e echo) reply(c *call, b []byte) bool { return string(b) == string(e.run(c)) }
+func (echo) reply(c *call, b []byte) bool { return len(b) == 9 && decode(b) == c.id }
 
 func newRun(s Schedule, m Mutant, a app, trace io.Writer, cover *Coverage) *run {
 	if s.Storm == 0 {
@@ -165,6 +167,7 @@ func (r *run) newCall(p *program) *call {
 	if w.one(r.mix.deadline) {
 		c.inv.Deadline = p.clock.now() + w.between(time.Millisecond, p.patience())
 	}
+	p.want(c)
 	r.truth.calls = append(r.truth.calls, c)
 	r.truth.byInv[&c.inv] = c
 	return c

@@ -18,6 +18,7 @@ type server struct {
 	pace    int // one handler in so many is slow
 	running bool
 	drains  bool
+	refers  bool // it knows calls that need results of others
 	life    uint64
 	id      session.ID
 	domain  *session.Domain
@@ -45,6 +46,7 @@ type job struct {
 	entry  *session.Entry
 	worker int
 	start  *start // nil: it is about to be handed over
+	given  []byte // the results that the call needs
 	reply  []byte
 }
 
@@ -64,7 +66,7 @@ func (r *run) newServer(name int) *server {
 // boot starts the process. What it finds of its journal is all that it knows.
 func (s *server) boot() {
 	s.life++
-	s.running, s.drains = true, false
+	s.running, s.drains, s.refers = true, false, !s.w.one(6)
 	s.links = map[session.Conn]*link{}
 	s.ready, s.held, s.next = nil, nil, nil
 	clear(s.busy)
@@ -178,6 +180,9 @@ func (s *server) receive(l *link, m *session.Message) {
 	}
 	if m.Kind == session.Call {
 		s.r.truth.received(s.r.call(m.Body), s)
+		if m.Needs != nil && !s.refers {
+			s.r.truth.broke("a server that knows nothing of it is asked for results of others")
+		}
 	}
 	s.perform(s.domain.Receive(now, l.session, l.accept, m, nil))
 }
@@ -228,7 +233,7 @@ func (s *server) do(e *session.Effect) {
 			s.append(e.Record())
 		}
 	case session.Queue:
-		s.ready = append(s.ready, e.Entry)
+		s.queue(e.Entry)
 	case session.Execute:
 		s.execute(e.Entry)
 	case session.Interrupt:
@@ -277,7 +282,7 @@ func (s *server) dispatch() {
 		}
 		fx := s.domain.Take(s.clock.now(), e, nil)
 		if slices.ContainsFunc(fx, executes) {
-			j := &job{entry: e, call: s.r.call(e.Args), worker: slices.Index(s.busy, nil)}
+			j := &job{entry: e, call: s.r.call(e.Args), given: e.Args[8:], worker: slices.Index(s.busy, nil)}
 			s.busy[j.worker], e.Tag = j, j
 		}
 		if len(fx) > 0 {
@@ -309,7 +314,7 @@ func (s *server) execute(e *session.Entry) {
 		})
 		return
 	}
-	j.start = s.r.truth.started(s, e.XID(), j.call)
+	j.start = s.r.truth.started(s, e.XID(), j.call, j.given)
 	s.w.logf("server %d: call %d runs", s.name, j.call.id)
 	takes := s.w.between(10*time.Microsecond, 2*time.Millisecond)
 	if s.w.one(s.pace) {
@@ -339,7 +344,7 @@ func (s *server) end(j *job) {
 
 func (s *server) complete(j *job, code session.Code, reply []byte) {
 	s.busy[j.worker] = nil
-	j.start.over, j.start.completed = true, true
+	j.start.over, j.start.completed, j.start.reply = true, true, reply
 	s.perform(s.domain.Return(j.entry, code, reply, nil))
 }
 
@@ -381,8 +386,8 @@ func (s *server) current(j *job, do func()) {
 func encode(id int) []byte { return binary.LittleEndian.AppendUint64(nil, uint64(id)) }
 
 func decode(b []byte) int {
-	if len(b) != 8 {
+	if len(b) < 8 {
 		return -1
 	}
-	return int(binary.LittleEndian.Uint64(b))
+	return int(binary.LittleEndian.Uint64(b[:8]))
 }

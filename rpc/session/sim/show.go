@@ -27,6 +27,10 @@ func show(m *session.Message) string {
 	if m.Lane != 0 {
 		fmt.Fprintf(&b, " lane %d", m.Lane)
 	}
+	if m.Needs != nil {
+		b.WriteString(" needs")
+		fmt.Fprint(&b, m.Needs.Calls)
+	}
 	if g := m.Greeting; g != nil {
 		fmt.Fprintf(&b, " session %x resume %t life %d", g.Session[:2], g.Resume, g.Life)
 	}

@@ -16,6 +16,9 @@ type call struct {
 	once    bool // it is not idempotent
 	poison  bool // kills every worker
 	routes  int
+	needs   []*call // whose results it needs
+	depth   int     // of the chain that it ends
+	promise *session.Promise
 
 	issued, finished uint64 // when, by the order of events
 	done             bool
@@ -42,6 +45,7 @@ type start struct {
 	at        uint64
 	over      bool
 	completed bool
+	reply     []byte // once it has completed
 }
 
 // relation is a client and a server that it calls, whatever sessions they have.
@@ -89,7 +93,8 @@ func (t *truth) received(c *call, s *server) {
 }
 
 // started checks what must hold whenever a handler starts.
-func (t *truth) started(s *server, xid session.XID, c *call) *start {
+func (t *truth) started(s *server, xid session.XID, c *call, given []byte) *start {
+	t.supplied(c, given)
 	x := &start{server: s, life: s.life, xid: xid, at: t.r.w.n}
 	c.starts = append(c.starts, x)
 	if len(c.starts) > 1 && c.once {
@@ -133,7 +138,11 @@ func (t *truth) ended(c *call) {
 		t.broke("call %d runs although its server is dead", c.id)
 	}
 	t.r.cover.outcomes[o.Execution]++
-	t.r.cover.codes[o.Code]++
+	if o.Code == session.Unmet {
+		t.unmet(c)
+	} else {
+		t.r.cover.codes[o.Code]++
+	}
 	t.r.w.logf("program %d: call %d: %s, %s", c.program.name, c.id, o.Code, o.Execution)
 	if o.Code == session.OK && o.Execution != session.Executed {
 		t.broke("call %d has a result, and is said to be %s", c.id, o.Execution)
