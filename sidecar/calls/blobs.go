@@ -12,6 +12,7 @@ import (
 
 	"rpcpool.dev/rpc/blob"
 	"rpcpool.dev/rpc/blob/local"
+	"rpcpool.dev/rpc/blob/remote"
 	"rpcpool.dev/rpc/blob/shm"
 )
 
@@ -108,7 +109,7 @@ func (m *Member) BlobsPage() http.Handler {
 
 // blobMetrics are about the memory that is shared.
 type blobMetrics struct {
-	live, parties, lent, segments, bytes, made, refused *prometheus.Desc
+	live, parties, lent, segments, bytes, made, refused, moved, fellBack *prometheus.Desc
 }
 
 func newBlobMetrics(desc func(name, help string, labels ...string) *prometheus.Desc) blobMetrics {
@@ -120,16 +121,24 @@ func newBlobMetrics(desc func(name, help string, labels ...string) *prometheus.D
 		bytes:    desc("blob_bytes", "Bytes of the segments. Their pages are charged to the container that touches them first."),
 		made:     desc("blob_allocations_total", "Blobs that were made."),
 		refused:  desc("blob_refusals_total", "What clients, workers and calls were refused: over a limit (quota), in use by others (busy), or no right to it (other).", "reason"),
+		moved:    desc("blob_transfers_total", "Transfers of bytes to and from clients of other machines: over their connections (connection), or past them, as by RDMA (mover).", "way"),
+		fellBack: desc("blob_fallbacks_total", "Transfers that a mover, such as RDMA, was to make and could not, by its reason.", "reason"),
 	}
 }
 
 func (m *blobMetrics) describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{m.live, m.parties, m.lent, m.segments, m.bytes, m.made, m.refused} {
+	for _, d := range []*prometheus.Desc{m.live, m.parties, m.lent, m.segments, m.bytes, m.made, m.refused, m.moved, m.fellBack} {
 		ch <- d
 	}
 }
 
-func (m *blobMetrics) collect(ch chan<- prometheus.Metric, n blob.Snapshot) {
+func (m *blobMetrics) collect(ch chan<- prometheus.Metric, n blob.Snapshot, far remote.Moved) {
+	for way, v := range map[string]uint64{"connection": far.Conn, "mover": far.Mover} {
+		ch <- prometheus.MustNewConstMetric(m.moved, prometheus.CounterValue, float64(v), way)
+	}
+	for reason, v := range far.Why {
+		ch <- prometheus.MustNewConstMetric(m.fellBack, prometheus.CounterValue, float64(v), reason)
+	}
 	for d, v := range map[*prometheus.Desc]float64{
 		m.live: float64(n.Blobs), m.parties: float64(n.Parties), m.lent: float64(n.Calls), m.segments: float64(n.Segments), m.bytes: float64(n.Bytes),
 	} {

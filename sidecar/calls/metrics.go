@@ -97,7 +97,7 @@ func (m *Metrics) Collect(ch chan<- prometheus.Metric) {
 	}
 	ch <- prometheus.MustNewConstMetric(m.broken, prometheus.GaugeValue, broken)
 	if s.blobs != nil {
-		m.blobs.collect(ch, s.blobs.Counts())
+		m.blobs.collect(ch, s.blobs.Counts(), s.blobs.Moved())
 	}
 	m.collectCalls(ch, &n.Calls)
 	m.collectWorkers(ch, s.pool.Status())

@@ -35,7 +35,7 @@ type Server struct {
 // NewServer makes a server. It must be closed before its host is.
 func NewServer(h *shm.Host, o ServerOptions) *Server {
 	o.Patience = cmp.Or(o.Patience, 20*time.Second)
-	o.Conns, o.Transfers, o.References = cmp.Or(o.Conns, 16), cmp.Or(o.Transfers, 64), cmp.Or(o.References, 4096)
+	o.Parties, o.Conns, o.Transfers, o.References = cmp.Or(o.Parties, 512), cmp.Or(o.Conns, 16), cmp.Or(o.Transfers, 64), cmp.Or(o.References, 4096)
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
@@ -146,6 +146,8 @@ func (s *Server) join(m *message) (*party, error) {
 		return nil, fmt.Errorf("%w: the lease is over, or it was another server", blob.ErrParty)
 	case m.Secret == [secretLen]byte{}:
 		return nil, malformed("JOIN without a secret")
+	case len(s.parties) >= s.opts.Parties:
+		return nil, fmt.Errorf("%w: %d parties", ErrMany, len(s.parties))
 	}
 	far, err := s.host.Join(string(m.Text[:min(len(m.Text), mostName)]))
 	if err != nil {
