@@ -38,7 +38,7 @@ func (a *Adapter) NewEndpoint() (*Endpoint, error) {
 	if err != nil {
 		return nil, err
 	}
-	depth := max(1, min(a.options.Depth, a.limits.Reads))
+	depth := min(a.options.Depth, max(1, a.limits.Reads))
 	queue, err := a.device.NewQueue(verbs.QueueOptions{Port: place.Port, Depth: depth, Rights: verbs.Source})
 	if err != nil {
 		return nil, failure(NoQueue, "queue pair of %s: %w", a.options.Device, err)

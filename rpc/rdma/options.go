@@ -16,7 +16,7 @@ type Options struct {
 	Locate func() (Place, error)
 
 	Chunk  int // of a READ, bytes; default 1 MiB
-	Depth  int // READs of an endpoint under way at most; default 16
+	Depth  int // READs of an endpoint under way at most, up to 128; default 16
 	Inline int // ranges up to so many bytes go within descriptors; default and at most MostInline, negative: none
 
 	MTU          int // of packets at most, bytes; default: what both ports can
@@ -39,10 +39,10 @@ type Place struct {
 
 func (o Options) withDefaults() Options {
 	o.Chunk = cmp.Or(o.Chunk, 1<<20)
-	o.Depth = cmp.Or(o.Depth, 16)
+	o.Depth = max(1, min(cmp.Or(o.Depth, 16), 128))
 	o.Inline = max(0, min(cmp.Or(o.Inline, MostInline), MostInline))
 	o.MTU = cmp.Or(o.MTU, 4096)
-	o.Timeout = cmp.Or(o.Timeout, 14)
+	o.Timeout = max(1, min(cmp.Or(o.Timeout, 14), 31))
 	o.Retries = max(0, min(cmp.Or(o.Retries, 7), 7))
 	o.Spin = cmp.Or(o.Spin, 20*time.Microsecond)
 	o.Stall = cmp.Or(o.Stall, 10*time.Second)

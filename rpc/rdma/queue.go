@@ -77,7 +77,7 @@ func (e *Endpoint) breakDown(cause *Error) {
 		e.adapter.counts.broken.Add(1)
 	}
 	if err := e.queue.Fail(); err != nil {
-		_ = e.destroy()
+		e.latest = time.Time{} // there is nothing to wait for: who drives destroys it
 	}
 	if cause.Reason == Refused || cause.Reason == LocalFault {
 		cause = failure(Flushed, "another pull has failed: %w", cause)
@@ -92,14 +92,14 @@ func (e *Endpoint) breakDown(cause *Error) {
 	}
 }
 
-// abandon gives up a queue pair that tells nothing any more.
+// abandon gives up a queue pair that tells nothing any more. Only who drives may do that.
 func (e *Endpoint) abandon(cause *Error) {
 	e.breakDown(cause)
 	_ = e.destroy()
 }
 
 // destroy destroys the queue pair: what was under way is not any more. If it cannot be
-// destroyed, that is stuck.
+// destroyed, that is stuck. Nobody else may drive: the queue pair is gone then.
 func (e *Endpoint) destroy() error {
 	if !e.gone {
 		e.gone = true

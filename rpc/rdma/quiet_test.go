@@ -74,9 +74,11 @@ func TestMemoryThatADeviceMayStillWriteIsNeverGivenBack(t *testing.T) {
 			t.Errorf("%+v", c)
 		}
 		time.Sleep(time.Hour)
-		if r.here.memory[0] != 0xdd {
-			t.Error("the device has not written, so nothing is shown")
-		}
+		r.here.nic.Change(func(*fakeverbs.NIC) {
+			if r.here.memory[0] != 0xdd {
+				t.Error("the device has not written, so nothing is shown")
+			}
+		})
 	})
 }
 
@@ -141,6 +143,21 @@ func TestCloseEndsPulls(t *testing.T) {
 		if c := r.here.adapter.Counts(); c.QueuesBroken != 0 || c.Queues != 0 || c.Registered != 0 || c.RegisteredBytes != 0 {
 			t.Errorf("%+v", c)
 		}
+	})
+}
+
+// Who closes does not destroy the queue pair under the hands of who waits for it.
+func TestCloseOfAQueuePairThatCannotBePutIntoERR(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := connected(t, Options{})
+		r.here.nic.Fail = syscall.EIO
+		r.here.nic.Judge = func(fakeverbs.Read) fakeverbs.Fate { return fakeverbs.Fate{Hangs: true} }
+		pulled := make(chan error, 1)
+		go func() { pulled <- r.pull(size) }()
+		synctest.Wait()
+		r.want(r.here.endpoint.Close(), "")
+		r.want(<-pulled, Closed)
+		r.quiet()
 	})
 }
 

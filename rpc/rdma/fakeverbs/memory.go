@@ -1,7 +1,6 @@
 package fakeverbs
 
 import (
-	"fmt"
 	"unsafe"
 
 	"rpcpool.dev/rpc/rdma/verbs"
@@ -46,7 +45,7 @@ func (m *memory) Close() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if m.under > 0 {
-		f.violations = append(f.violations, fmt.Sprintf("memory of %s is deregistered with %d READs under way", m.nic.name, m.under))
+		f.violate("memory of %s is deregistered with %d READs under way", m.nic.name, m.under)
 	}
 	if m.nic.Release != nil {
 		return m.nic.Release

@@ -82,6 +82,10 @@ func (f *Fabric) Violations() []string {
 	return slices.Clone(f.violations)
 }
 
+func (f *Fabric) violate(format string, args ...any) {
+	f.violations = append(f.violations, fmt.Sprintf(format, args...))
+}
+
 // Open implements [verbs.Driver].
 func (f *Fabric) Open(name string) (verbs.Device, error) {
 	f.mu.Lock()

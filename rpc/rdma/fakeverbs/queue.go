@@ -2,7 +2,6 @@ package fakeverbs
 
 import (
 	"bytes"
-	"fmt"
 	"os"
 	"syscall"
 	"time"
@@ -30,6 +29,7 @@ type queue struct {
 	completed []verbs.Completion
 	armed     bool
 	event     chan struct{}
+	waiting   int
 }
 
 // read is a READ under way.
@@ -231,6 +231,7 @@ func (r *read) scribble() {
 // Poll implements [verbs.Queue].
 func (q *queue) Poll(out []verbs.Completion) (int, error) {
 	defer q.lock()()
+	q.use("polled")
 	if q.nic.Poll != nil {
 		return 0, q.nic.Poll
 	}
@@ -242,12 +243,15 @@ func (q *queue) Poll(out []verbs.Completion) (int, error) {
 // Arm implements [verbs.Queue].
 func (q *queue) Arm() error {
 	defer q.lock()()
+	q.use("armed")
 	q.armed = true
 	return nil
 }
 
 // Wait implements [verbs.Queue].
 func (q *queue) Wait(deadline time.Time) error {
+	q.await(1)
+	defer q.await(-1)
 	timer := time.NewTimer(time.Until(deadline))
 	defer timer.Stop()
 	select {
@@ -258,9 +262,23 @@ func (q *queue) Wait(deadline time.Time) error {
 	}
 }
 
+func (q *queue) await(n int) {
+	defer q.lock()()
+	q.use("waited for")
+	q.waiting += n
+}
+
+// use notes a violation, if the queue pair is destroyed: a real one is no memory any more.
+func (q *queue) use(how string) {
+	if q.state == gone && !q.nic.dead {
+		q.nic.fabric.violate("queue pair %d is %s after it was destroyed", q.number, how)
+	}
+}
+
 // Fail implements [verbs.Queue].
 func (q *queue) Fail() error {
 	defer q.lock()()
+	q.use("put into ERR")
 	if q.nic.Fail != nil {
 		return q.nic.Fail
 	}
@@ -277,8 +295,11 @@ func (q *queue) Close() error {
 		return q.nic.Destroy
 	}
 	if q.state == gone && !q.nic.dead {
-		q.nic.fabric.violations = append(q.nic.fabric.violations, fmt.Sprintf("queue pair %d is closed twice", q.number))
+		q.nic.fabric.violate("queue pair %d is closed twice", q.number)
 		return syscall.EINVAL
+	}
+	if q.waiting > 0 {
+		q.nic.fabric.violate("queue pair %d is destroyed while somebody waits for it", q.number)
 	}
 	q.state = gone
 	for _, r := range append(q.under, q.lost...) {
