@@ -111,7 +111,7 @@ func findPromises(v reflect.Value, found []origin, depth int) []origin {
 		return found
 	}
 	if v.CanInterface() {
-		if p, ok := v.Interface().(promised); ok && !(v.Kind() == reflect.Pointer && v.IsNil()) {
+		if p, ok := v.Interface().(promised); ok && (v.Kind() != reflect.Pointer || !v.IsNil()) {
 			return append(found, p.origin())
 		}
 	}

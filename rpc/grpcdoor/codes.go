@@ -59,8 +59,14 @@ func misused(text string) answer { return failed(pb.Code_CODE_MISUSED, session.I
 
 func invalid(text string) answer { return failed(pb.Code_CODE_INVALID, session.NotExecuted, text) }
 
-// codeOf returns the code on the wire: they have the same numbers.
-func codeOf(c session.Code) pb.Code { return pb.Code(c) }
+// codeOf returns the code on the wire: they have the same numbers. No call of this door needs
+// the results of others, so none is Unmet.
+func codeOf(c session.Code) pb.Code {
+	if c == session.Unmet {
+		return pb.Code_CODE_INVALID
+	}
+	return pb.Code(c)
+}
 
 // failure is what a client is told of an answer that is an error.
 func (a *answer) failure(k key) *pb.Failure {
