@@ -12,11 +12,11 @@ func TestResultsThatAreBlobsArePromisedToo(t *testing.T) {
 		ctx := soon(t)
 		for _, size := range []int{100, LongBlob - 1, LongBlob, 1 << 20} {
 			want := fill(size)
-			if got, err := Call[[]byte](ctx, r, "make", size); err != nil || !bytes.Equal(got, want) { // it has an account from now on
+			if got, err := Call[[]byte](ctx, r.Client, "make", size); err != nil || !bytes.Equal(got, want) { // it has an account from now on
 				t.Fatalf("%d bytes: %d, %v", size, len(got), err)
 			}
-			made := Spawn[[]byte](ctx, r, "make", size)
-			sum := Spawn[uint64](ctx, r, "sum", made.Result())
+			made := Spawn[[]byte](ctx, r.Client, "make", size)
+			sum := Spawn[uint64](ctx, r.Client, "sum", made.Result())
 			if got, err := sum.Get(ctx); err != nil || got != checksum(want) {
 				t.Errorf("sum of %d promised bytes: %d, want %d, %v", size, got, checksum(want), err)
 			}
@@ -40,11 +40,11 @@ func TestLongArgumentsWithPromisesInThem(t *testing.T) {
 	}
 	withBlobs(t, func(t *testing.T, r *blobRig) {
 		ctx := soon(t)
-		if _, err := Call[[]byte](ctx, r, "make", 1<<20); err != nil {
+		if _, err := Call[[]byte](ctx, r.Client, "make", 1<<20); err != nil {
 			t.Fatal(err)
 		}
-		made := Spawn[[]byte](ctx, r, "make", 1<<20)
-		total := Spawn[int](ctx, r, "total", both{fill(1 << 20), made.Result()})
+		made := Spawn[[]byte](ctx, r.Client, "make", 1<<20)
+		total := Spawn[int](ctx, r.Client, "total", both{fill(1 << 20), made.Result()})
 		if got, err := total.Get(ctx); err != nil || got != 2<<20 {
 			t.Errorf("%d bytes, %v", got, err)
 		}

@@ -36,9 +36,10 @@ func wantsOf(u *client.Call) *wants {
 	return w
 }
 
-// byBlob tells whether the arguments of a call go into a blob.
+// byBlob tells whether the arguments of a call go into a blob: not if the server is to put
+// results into them.
 func (c *Client) byBlob(u *client.Call) bool {
-	return c.threshold > 0 && len(u.Args) >= c.threshold && !u.Hedge && !u.OneWay && u.Lane == 0
+	return c.threshold > 0 && len(u.Args) >= c.threshold && len(u.Needs) == 0 && !u.Hedge && !u.OneWay && u.Lane == 0
 }
 
 // attemptOnce makes one attempt at a call, whose arguments and result may be blobs.

@@ -182,8 +182,14 @@ func (c *Client) place(u *client.Call, body []byte, o origin) ([]byte, error) {
 		<-o.ended()
 		return c.inPlace(body, o)
 	}
-	before := u.Cause
+	before, others, at := u.Cause, u.Whole, len(u.Needs)
 	u.Needs = append(u.Needs, pr)
+	u.Whole = func(i int) ([]byte, error) {
+		if i == at {
+			return whole(o, k)
+		}
+		return others(i)
+	}
 	u.Cause = func() error {
 		if before != nil {
 			if err := before(); err != nil {

@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"rpcpool.dev/rpc/client"
+	"rpcpool.dev/rpc/codec"
 	"rpcpool.dev/rpc/session"
 	"rpcpool.dev/rpc/wire"
 )
@@ -136,6 +137,7 @@ func (c *Client) encodePromise(u *client.Call, o origin, reply any) (own bool, e
 		}
 		u.Codec, u.Args, u.Needs = k.ID(), u.Args[:0], []*session.Promise{pr}
 		u.Cause = func() error { return causeOf(o, pr) }
+		u.Whole = func(int) ([]byte, error) { return whole(o, k) }
 		return true, nil
 	}
 	<-o.ended() // it is over, and about to say so
@@ -162,6 +164,16 @@ func causeOf(o origin, pr *session.Promise) error {
 	e := &Error{Method: o.name(), Code: Code(pr.Outcome.Code), Execution: Execution(pr.Outcome.Execution)}
 	e.Retry, e.Message, e.Detail = wire.ParseFailure(pr.Outcome.Reply)
 	return e
+}
+
+// whole is a result as a codec has it, once it is there.
+func whole(o origin, k codec.Codec) ([]byte, error) {
+	<-o.ended()
+	v, err := o.outcome()
+	if err != nil {
+		return nil, err
+	}
+	return k.Append(nil, v) //nolint:wrapcheck // the codec says all
 }
 
 // given is an argument for a call within the process: what was promised, once it is there.

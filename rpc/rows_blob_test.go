@@ -38,7 +38,9 @@ func handleBlobs(s *Server) {
 	Handle(s, "echo", func(_ context.Context, b []byte) ([]byte, error) { return b, nil })
 	Handle(s, "sum", func(_ context.Context, b []byte) (uint64, error) { return checksum(b), nil })
 	Handle(s, "length", func(_ context.Context, b []byte) (uint64, error) { return uint64(len(b)), nil })
-	Handle(s, "total", func(_ context.Context, a struct{ Data, Promised []byte }) (int, error) { return len(a.Data) + len(a.Promised), nil })
+	Handle(s, "total", func(_ context.Context, a struct{ Data, Promised []byte }) (int, error) {
+		return len(a.Data) + len(a.Promised), nil
+	})
 	Handle(s, "touch", func(_ context.Context, a printArgs) (int, error) { return len(a.Buffer.Bytes()), nil })
 	Handle(s, "read", func(_ context.Context, r io.Reader) (uint64, error) {
 		b, err := io.ReadAll(r)

@@ -37,8 +37,11 @@ type Call struct {
 	ReadOnly bool
 	Hedge    bool
 	User     any
-	// Needs are the results of other calls that Args want, see [codec.Fill]; Cause is the caller's.
+	// Needs are the results of other calls that Args want, see [codec.Fill]. Whole returns that of
+	// one of them, by its place in Needs, if it names blobs; it may wait for the caller of that
+	// call. Cause is the caller's.
 	Needs []*session.Promise
+	Whole func(i int) ([]byte, error)
 	Cause func() error
 
 	// Reply is the result: it is appended to Reply[:0], so memory that is there is used.

@@ -40,10 +40,39 @@ func (p *peer) takes(k *call) bool {
 // server may take then.
 func (c *Client) supply(t *turn, k *call) {
 	delete(c.awaiting, k)
-	results := make([][]byte, 0, session.MaxNeeds)
+	results, apart := make([][]byte, 0, session.MaxNeeds), false
 	for _, pr := range k.inv.Needs {
 		results = append(results, pr.Outcome.Reply)
+		apart = apart || pr.Outcome.Blobs > 0
 	}
+	if !apart {
+		c.fill(t, k, results)
+		return
+	}
+	k.pins.Add(1)
+	c.background.Go(func() {
+		defer k.Release()
+		var err error
+		for i, pr := range k.inv.Needs {
+			if pr.Outcome.Blobs > 0 && err == nil {
+				results[i], err = k.user.Whole(i)
+			}
+		}
+		t := c.begin()
+		switch {
+		case k.over.Load():
+		case err != nil:
+			k.user.Text = "a result that it needs: " + err.Error()
+			t.out = c.session.Cancel(t.now, &k.inv, session.Unmet, t.out)
+		default:
+			c.fill(t, k, results)
+		}
+		c.end(nil, t, nil) //nolint:staticcheck // nil: do not wait
+	})
+}
+
+// fill puts results into the arguments of a call, and gives it to a server.
+func (c *Client) fill(t *turn, k *call, results [][]byte) {
 	args, err := codec.Fill(nil, k.user.Codec, k.inv.Args, results)
 	if err != nil {
 		k.user.Text = "arguments: " + err.Error()

@@ -110,6 +110,8 @@ func (s *Session) meets(e *Entry) (met bool, code Code, why []byte) {
 				why = slices.Clone(x.outcome.Reply)
 			}
 			return false, x.outcome.Code, why
+		case x.outcome.Blobs > 0: // its client has it, or a part of it, elsewhere
+			return false, Unmet, nil
 		}
 	}
 	return met, OK, nil
