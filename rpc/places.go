@@ -139,6 +139,8 @@ func findPromises(v reflect.Value, found []origin, depth int) []origin {
 	return found
 }
 
+var errForeign = errors.New("place for a result that no promise of theirs is for")
+
 // encodePlaces encodes arguments that have promises in them: of those that are open at this
 // client, the places are left for the results.
 func (c *Client) encodePlaces(u *client.Call, args any, all []origin) error {
@@ -157,7 +159,13 @@ func (c *Client) encodePlaces(u *client.Call, args any, all []origin) error {
 			return err //nolint:wrapcheck // it cannot be
 		}
 		const placed = 1 + 4 + 1 + 8 // with the future's number
-		o := open[binary.BigEndian.Uint64(u.Args[at+placed-8:])]
+		var o origin
+		if len(u.Args)-at >= placed {
+			o = open[binary.BigEndian.Uint64(u.Args[at+placed-8:])]
+		}
+		if o == nil {
+			return errForeign
+		}
 		if body, err = c.place(u, append(body, u.Args[from:at]...), o); err != nil {
 			return err
 		}

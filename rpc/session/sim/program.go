@@ -80,7 +80,7 @@ func (p *program) crash() {
 // callOn makes a call, if the process is still the same.
 func (p *program) callOn(incarnation *session.Client) func() {
 	return func() {
-		if p.client == incarnation && p.left > 0 && p.w.now < stormy+calm/3 {
+		if p.client == incarnation && p.left > 0 && p.w.now < stormy+calm/5 {
 			p.left--
 			p.issue(p.r.newCall(p))
 			for p.left > 0 && p.w.one(p.r.mix.needs) { // a chain, most likely

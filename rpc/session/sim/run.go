@@ -12,7 +12,7 @@ const (
 	windowMost = 16
 	stormy     = 1200 * time.Millisecond // for so long there are faults
 	graceMost  = 200 * time.Millisecond  // until a program gives up what it has cancelled
-	calm       = 3 * time.Second         // so much later, everything has come to its end
+	calm       = 5 * time.Second         // so much later, everything has come to its end
 )
 
 // run is one schedule.
