@@ -112,16 +112,18 @@ func (e *Endpoint) stop(t *transfer, why *Error) {
 	}
 }
 
-// drive does what is to be done for all transfers, until its own is done.
+// drive does what is to be done for all transfers, until its own is done: as all are when
+// the queue pair is destroyed.
 func (e *Endpoint) drive(t *transfer) {
 	for since := time.Now(); ; {
+		reaped := e.reap()
 		select {
 		case <-t.done:
 			return
 		default:
 		}
 		switch {
-		case e.reap() > 0:
+		case reaped > 0:
 			since = time.Now()
 		case time.Since(since) < e.adapter.options.Spin:
 			runtime.Gosched()
