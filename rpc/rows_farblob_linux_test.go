@@ -165,7 +165,7 @@ func BenchmarkFarCalls(b *testing.B) {
 			for _, n := range []int{64 << 10, 256 << 10, 1 << 20, 4 << 20, 16 << 20} {
 				data := fill(n)
 				for method, call := range map[string]func() error{
-					"argument": func() error { _, err := Call[uint64](b.Context(), r, "length", data); return err },
+					"argument": func() error { _, err := Call[int](b.Context(), r, "length", data); return err },
 					"result":   func() error { _, err := Call[[]byte](b.Context(), r, "make", n); return err },
 				} {
 					if err := call(); err != nil {

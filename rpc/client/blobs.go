@@ -94,15 +94,21 @@ func (c *Client) Blobs(ctx context.Context, u *Call, avoid []string) (server str
 	if err != nil {
 		return "", nil, err
 	}
-	s, first := c.stores.get(e)
-	if first {
-		c.join(ctx, s)
-	}
-	select {
-	case <-s.ready:
-		return e.ID, s.blobs, s.err
-	case <-ctx.Done():
-		return "", nil, context.Cause(ctx) //nolint:wrapcheck // the caller's own reason
+	for {
+		s, first := c.stores.get(e)
+		if first {
+			c.join(ctx, s)
+		}
+		select {
+		case <-s.ready:
+		case <-ctx.Done():
+			return "", nil, context.Cause(ctx) //nolint:wrapcheck // the caller's own reason
+		}
+		impatient := errors.Is(s.err, context.DeadlineExceeded) || errors.Is(s.err, context.Canceled)
+		if !impatient || first || ctx.Err() != nil {
+			return e.ID, s.blobs, s.err
+		}
+		// It was another's patience that was over, who was the first.
 	}
 }
 

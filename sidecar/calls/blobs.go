@@ -5,6 +5,8 @@ import (
 	"flag"
 	"fmt"
 	"net/http"
+	"os"
+	"strings"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -29,6 +31,22 @@ func (o *BlobOptions) register(flags *flag.FlagSet, on *bool) {
 	flags.Uint64Var(&o.Limits.PartyBytes, "blob-client-bytes", 1<<30, "`bytes` of blobs that one client may have")
 	flags.Uint64Var(&o.Limits.PartyBlobs, "blob-client-count", 1<<16, "`blobs` that one client may have")
 	flags.StringVar(&o.Socket, "blob-socket", "", "`PATH` of the Unix socket by which clients get to blobs; @NAME is an abstract one; empty: an abstract one of a random name")
+}
+
+// completeBlobs takes what no flag has said from the environment: --blob-memory is RPCPOOL_BLOB_MEMORY
+// there.
+func (f *Flags) completeBlobs() (err error) {
+	said := map[string]bool{}
+	f.set.Visit(func(g *flag.Flag) { said[g.Name] = true })
+	f.set.VisitAll(func(g *flag.Flag) {
+		name := envPrefix + strings.ToUpper(strings.ReplaceAll(g.Name, "-", "_"))
+		if v, ok := os.LookupEnv(name); ok && strings.HasPrefix(g.Name, "blob") && !said[g.Name] {
+			if bad := g.Value.Set(v); bad != nil {
+				err = errors.Join(err, fmt.Errorf("%s: %q: %w", name, v, bad))
+			}
+		}
+	})
+	return err
 }
 
 func (o *BlobOptions) check() error {
@@ -56,6 +74,14 @@ func (s *Server) openBlobs() error {
 		s.blobs = h
 	}
 	return err //nolint:wrapcheck // it says all
+}
+
+// Blobs returns what clients and workers have, without who has what; ok is false if there are none.
+func (s *Server) Blobs() (_ blob.Snapshot, ok bool) {
+	if s.blobs == nil {
+		return blob.Snapshot{}, false
+	}
+	return s.blobs.Counts(), true
 }
 
 // BlobsPage shows who has which blob; nil if there are none.

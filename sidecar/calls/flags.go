@@ -56,6 +56,9 @@ func (f *Flags) Register(flags *flag.FlagSet) {
 // Options checks the flags and opens the listeners. An error names the flag that is
 // wrong.
 func (f *Flags) Options() (Options, error) {
+	if err := f.completeBlobs(); err != nil {
+		return Options{}, err
+	}
 	if err := f.check(); err != nil {
 		return Options{}, err
 	}

@@ -83,7 +83,11 @@ func (h *Host) Callee(name string) (Callee, error) {
 
 // Close ends all connections, and gives the memory back.
 func (h *Host) Close() error {
-	err := errors.Join(h.far.Close(), h.listener.Close())
+	err := h.listener.Close()
+	if errors.Is(err, net.ErrClosed) { // it was closed before
+		err = nil
+	}
+	err = errors.Join(h.far.Close(), err)
 	h.served.Wait()
 	return errors.Join(err, h.Host.Close())
 }
