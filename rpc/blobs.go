@@ -15,9 +15,9 @@ import (
 // LongBlob is the default of [ClientOptions].BlobThreshold, bytes.
 const LongBlob = 64 << 10
 
-// FarBlob is from which length on arguments go by blobs to a server that shares no memory with this
-// process, bytes: below it, what is to be said of a blob takes longer than the message.
-const FarBlob = 4 << 20
+// FarBlob is from which length on arguments and results go by blobs to and from a server that shares no
+// memory with this process, bytes. Below it a message is quicker: see docs/benchmarks.md.
+const FarBlob = 8 << 20
 
 // errShort means that bytes are quicker in the message.
 var errShort = errors.New("too short for a blob")

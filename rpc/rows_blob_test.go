@@ -37,7 +37,7 @@ type twoBlobs struct {
 func handleBlobs(s *Server) {
 	Handle(s, "echo", func(_ context.Context, b []byte) ([]byte, error) { return b, nil })
 	Handle(s, "sum", func(_ context.Context, b []byte) (uint64, error) { return checksum(b), nil })
-	Handle(s, "length", func(_ context.Context, b []byte) (uint64, error) { return uint64(len(b)), nil })
+	Handle(s, "length", func(_ context.Context, b []byte) (int, error) { return len(b), nil })
 	Handle(s, "total", func(_ context.Context, a struct{ Data, Promised []byte }) (int, error) {
 		return len(a.Data) + len(a.Promised), nil
 	})

@@ -118,8 +118,9 @@
 //     then the REPLY, with an argument of mode Out for each result. A result is the
 //     caller's, until that frees it, or leaves. Who does not hear of one frees it when it does.
 //
-// A transport to other machines joins a party with a lease for each, and one without
-// for as long as a device may write: what it has pinned is not freed before it leaves.
+// A transport to other machines joins a party for each client there, and has it leave when
+// its lease is over. Bytes that it moves it has borrowed ([Table.Borrow]): that they stay
+// where they are does not end with the party, for a device may still write there.
 //
 // # What a crash loses
 //

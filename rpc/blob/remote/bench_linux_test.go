@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"rpcpool.dev/rpc/blob"
 	"rpcpool.dev/rpc/conn"
 	"rpcpool.dev/rpc/frame"
@@ -36,51 +38,53 @@ func BenchmarkBytes(b *testing.B) {
 				b.Fatal(err)
 			}
 			b.Run(fmt.Sprintf("put/%s/streams=%d", named(size), streams), func(b *testing.B) {
-				b.SetBytes(int64(size))
-				b.ReportAllocs()
-				for b.Loop() {
-					if err := whole.Write(b.Context(), buf, 0); err != nil {
-						b.Fatal(err)
-					}
-				}
+				costs(b, size, func() error { return whole.Write(b.Context(), buf, 0) })
 			})
 			b.Run(fmt.Sprintf("put-new/%s/streams=%d", named(size), streams), func(b *testing.B) {
-				b.SetBytes(int64(size))
-				b.ReportAllocs()
-				for b.Loop() {
+				costs(b, size, func() error {
 					have, err := c.Put(b.Context(), buf, blob.Read)
 					if err != nil {
-						b.Fatal(err)
+						return err
 					}
-					if err := have.Free(b.Context()); err != nil {
-						b.Fatal(err)
-					}
-				}
+					return have.Free(b.Context())
+				})
 			})
 			b.Run(fmt.Sprintf("get/%s/streams=%d", named(size), streams), func(b *testing.B) {
-				b.SetBytes(int64(size))
-				b.ReportAllocs()
-				for b.Loop() {
-					if err := whole.Read(b.Context(), buf, 0); err != nil {
-						b.Fatal(err)
-					}
-				}
+				costs(b, size, func() error { return whole.Read(b.Context(), buf, 0) })
 			})
 			_ = c.Close()
 		}
 	}
 }
 
+// costs is a benchmark's loop. Besides the time it says how much CPU both sides have used, which
+// others who use the machine change little.
+func costs(b *testing.B, size int, do func() error) {
+	b.SetBytes(int64(size))
+	b.ReportAllocs()
+	before := cpu(b)
+	for b.Loop() {
+		if err := do(); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(float64(cpu(b)-before)/float64(b.N)/1e3, "cpu-us/op")
+}
+
+// cpu is what this process has used, ns.
+func cpu(b *testing.B) int64 {
+	var u unix.Rusage
+	if err := unix.Getrusage(unix.RUSAGE_SELF, &u); err != nil {
+		b.Fatal(err)
+	}
+	return u.Utime.Nano() + u.Stime.Nano()
+}
+
 // raw sends bytes from memory to memory, and waits for a byte.
 func raw(b *testing.B, buf []byte) {
 	send, stop := rawPair(b, len(buf))
 	defer stop()
-	b.SetBytes(int64(len(buf)))
-	for b.Loop() {
-		if err := send(buf); err != nil {
-			b.Fatal(err)
-		}
-	}
+	costs(b, len(buf), func() error { return send(buf) })
 }
 
 // rawPair is a socket to somebody who reads so many bytes, and answers with one.
