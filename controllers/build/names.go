@@ -17,7 +17,7 @@ const (
 	workVolume    = "rpcpool-work"
 	podVolume     = "rpcpool-pod"
 	journalVolume = "rpcpool-journal"
-	tokenVolume   = "rpcpool-token"
+	tokenVolume   = "rpcpool-token" //nolint:gosec // a name
 
 	imageBin     = "/usr/local/bin" // in our image
 	runDir       = "/run/rpcpool"   // the socket, and the programs for the device container
@@ -25,7 +25,7 @@ const (
 	socket       = runDir + "/agent.sock"
 	journalDir   = "/var/lib/rpcpool/journal"    // of the sidecar alone: what workers could not be trusted with
 	journal      = journalDir + "/calls"         // of native calls
-	tokenDir     = "/etc/rpcpool/token"          // of the sidecar alone
+	tokenDir     = "/etc/rpcpool/token"          //nolint:gosec // a path; of the sidecar alone
 	token        = "token"                       // file in it, and key in its Secret
 	accumulators = runDir + "/accumulators.sock" // of their workers
 	stateDir     = "/var/lib/rpcpool"
