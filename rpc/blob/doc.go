@@ -102,7 +102,7 @@
 //     arguments of [ArgLen] bytes ([AppendArgs], [ParseArgs]) precede the body of the message.
 //     They count to its length, and to the hash of the call's arguments, so that a call that
 //     comes again with other blobs is refused.
-//   - An argument with Body has the body of the message, of which nothing follows then: so a
+//   - The last argument, with Body, has the body of the message, of which nothing follows then: so a
 //     program sends what it likes, and what is shorter than a threshold (64 KiB) just is in the
 //     message. The others are named by the body, by their number: in CBOR, a codec.BlobRef of
 //     one byte.
@@ -118,8 +118,9 @@
 //     then the REPLY, with an argument of mode Out for each result. A result is the
 //     caller's, until that frees it, or leaves. Who does not hear of one frees it when it does.
 //
-// A transport to other machines joins a party with a lease for each, and one without
-// for as long as a device may write: what it has pinned is not freed before it leaves.
+// A transport to other machines joins a party for each client there, and has it leave when
+// its lease is over. Bytes that it moves it has borrowed ([Table.Borrow]): that they stay
+// where they are does not end with the party, for a device may still write there.
 //
 // # What a crash loses
 //

@@ -222,12 +222,14 @@ func TestWhatWasNotAgreedOnIsNotAllowed(t *testing.T) {
 		{"an item of a stream", Header{Type: TypeReply, Flags: FlagStream}, FeatureStreams},
 		{"the end of a compressed stream", Header{Type: TypeReply, Flags: FlagEnd | FlagCompressed}, FeatureStreams | FeatureCompression},
 		{"a blob", Header{Type: TypeBlobGrant}, FeatureBlobs},
-		{"bytes of a blob", Header{Type: TypeBulkData}, FeatureBulk},
 	} {
-		const all = FeatureCRC | FeatureStreams | FeatureCompression | FeatureBlobs | FeatureBulk
+		const all = FeatureCRC | FeatureStreams | FeatureCompression | FeatureBlobs
 		if !c.needs.Allow(&c.h) || c.needs != 0 && (all&^c.needs).Allow(&c.h) {
 			t.Errorf("%s does not need just %#x", c.name, c.needs)
 		}
+	}
+	if (^Features(0)).Allow(&Header{Type: TypeBulkData}) {
+		t.Error("bytes of a blob may be sent on a connection of calls")
 	}
 }
 

@@ -145,8 +145,8 @@ func (t Type) MaxBody(l *Limits) uint64 {
 	}
 }
 
-// Allow tells whether peers that have agreed on f may send a frame. A checksum
-// may always be there.
+// Allow tells whether peers that have agreed on f may send a frame on a connection of
+// calls. A checksum may always be there.
 func (f Features) Allow(h *Header) bool {
 	switch {
 	case h.Flags&FlagCompressed != 0 && f&FeatureCompression == 0:
@@ -154,8 +154,8 @@ func (f Features) Allow(h *Header) bool {
 	case h.Flags&(FlagStream|FlagEnd) != 0 && f&FeatureStreams == 0:
 		return false
 	}
-	if h.Type >= TypeBulkAsk {
-		return f&FeatureBulk != 0
+	if h.Type >= TypeBulkAsk && h.Type.Known() {
+		return false
 	}
 	return h.Type < TypeBlobOffer || f&FeatureBlobs != 0
 }

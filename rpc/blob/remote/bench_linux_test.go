@@ -5,9 +5,10 @@ import (
 	"io"
 	"net"
 	"slices"
-	"sync/atomic"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"rpcpool.dev/rpc/blob"
 	"rpcpool.dev/rpc/conn"
@@ -37,77 +38,94 @@ func BenchmarkBytes(b *testing.B) {
 				b.Fatal(err)
 			}
 			b.Run(fmt.Sprintf("put/%s/streams=%d", named(size), streams), func(b *testing.B) {
-				b.SetBytes(int64(size))
-				b.ReportAllocs()
-				for b.Loop() {
-					if err := whole.Write(b.Context(), buf, 0); err != nil {
-						b.Fatal(err)
-					}
-				}
+				costs(b, size, func() error { return whole.Write(b.Context(), buf, 0) })
 			})
 			b.Run(fmt.Sprintf("put-new/%s/streams=%d", named(size), streams), func(b *testing.B) {
-				b.SetBytes(int64(size))
-				b.ReportAllocs()
-				for b.Loop() {
+				costs(b, size, func() error {
 					have, err := c.Put(b.Context(), buf, blob.Read)
 					if err != nil {
-						b.Fatal(err)
+						return err
 					}
-					if err := have.Free(b.Context()); err != nil {
-						b.Fatal(err)
-					}
-				}
+					return have.Free(b.Context())
+				})
 			})
 			b.Run(fmt.Sprintf("get/%s/streams=%d", named(size), streams), func(b *testing.B) {
-				b.SetBytes(int64(size))
-				b.ReportAllocs()
-				for b.Loop() {
-					if err := whole.Read(b.Context(), buf, 0); err != nil {
-						b.Fatal(err)
-					}
-				}
+				costs(b, size, func() error { return whole.Read(b.Context(), buf, 0) })
 			})
 			_ = c.Close()
 		}
 	}
 }
 
+// costs is a benchmark's loop. Besides the time it says how much CPU both sides have used, which
+// others who use the machine change little.
+func costs(b *testing.B, size int, do func() error) {
+	b.SetBytes(int64(size))
+	b.ReportAllocs()
+	before := cpu(b)
+	for b.Loop() {
+		if err := do(); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(float64(cpu(b)-before)/float64(b.N)/1e3, "cpu-us/op")
+}
+
+// cpu is what this process has used, ns.
+func cpu(b *testing.B) int64 {
+	var u unix.Rusage
+	if err := unix.Getrusage(unix.RUSAGE_SELF, &u); err != nil {
+		b.Fatal(err)
+	}
+	return u.Utime.Nano() + u.Stime.Nano()
+}
+
 // raw sends bytes from memory to memory, and waits for a byte.
 func raw(b *testing.B, buf []byte) {
+	send, stop := rawPair(b, len(buf))
+	defer stop()
+	costs(b, len(buf), func() error { return send(buf) })
+}
+
+// rawPair is a socket to somebody who reads so many bytes, and answers with one.
+func rawPair(t testing.TB, n int) (send func([]byte) error, stop func()) {
+	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
-		b.Fatal(err)
+		t.Fatal(err)
 	}
 	defer l.Close()
-	go func() {
-		nc, err := l.Accept()
-		if err != nil {
-			return
-		}
-		defer nc.Close()
-		into := make([]byte, len(buf))
-		for {
-			if _, err := io.ReadFull(nc, into); err != nil {
-				return
-			}
-			_, _ = nc.Write(into[:1])
-		}
-	}()
 	nc, err := net.Dial("tcp", l.Addr().String())
 	if err != nil {
-		b.Fatal(err)
+		t.Fatal(err)
 	}
-	defer nc.Close()
-	b.SetBytes(int64(len(buf)))
+	there, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		into := make([]byte, n)
+		for {
+			if _, err := io.ReadFull(there, into); err != nil {
+				return
+			}
+			_, _ = there.Write(into[:1])
+		}
+	}()
 	one := make([]byte, 1)
-	for b.Loop() {
-		if _, err := nc.Write(buf); err != nil {
-			b.Fatal(err)
+	return func(b []byte) error {
+			if _, err := nc.Write(b); err != nil {
+				return err
+			}
+			_, err := io.ReadFull(nc, one)
+			return err
+		}, func() {
+			_ = nc.Close()
+			<-done
+			_ = there.Close()
 		}
-		if _, err := io.ReadFull(nc, one); err != nil {
-			b.Fatal(err)
-		}
-	}
 }
 
 // pinger calls with 64 bytes, one at a time, over a connection of calls.
@@ -168,60 +186,67 @@ func (p *pinger) p99(t testing.TB, n int) time.Duration {
 		}
 		<-p.back
 		took[i] = time.Since(begin)
-		time.Sleep(200 * time.Microsecond) //nolint:forbidigo // callers think
+		time.Sleep(200 * time.Microsecond) // callers think
 	}
 	slices.Sort(took)
 	return took[n*99/100]
 }
 
-// BenchmarkS2_16_SmallCallsBesideBulk is the p99 of small calls when nothing else happens,
-// and while blobs go the same way without end, as a ratio.
+// BenchmarkS2_16_SmallCallsBesideBulk is the p99 of small calls while bytes go the same way
+// without end, as a multiple of what it is when nothing else happens, in turns: by blobs, and
+// by a raw socket.
 func BenchmarkS2_16_SmallCallsBesideBulk(b *testing.B) {
+	const calls = 500
 	r := serve(b, func(s *setting) { s.conns.Handler = echo{} })
 	p := r.pinger(b)
-	for _, way := range []string{"put", "get"} {
-		b.Run(way, func(b *testing.B) {
-			c := r.client(b)
-			buf := make([]byte, 64<<20)
-			whole, err := c.Put(b.Context(), buf, blob.Read)
-			if err != nil {
-				b.Fatal(err)
-			}
-			var idle, busy time.Duration
-			var moved atomic.Int64
-			begin := time.Now()
+	c := r.client(b)
+	buf := make([]byte, 16<<20)
+	whole, err := c.Put(b.Context(), buf, blob.Read)
+	if err != nil {
+		b.Fatal(err)
+	}
+	send, stopRaw := rawPair(b, len(buf))
+	defer stopRaw()
+	for _, way := range []struct {
+		name string
+		move func() error
+	}{
+		{"raw", func() error { return send(buf) }},
+		{"put", func() error { return whole.Write(b.Context(), buf, 0) }},
+		{"get", func() error { return whole.Read(b.Context(), buf, 0) }},
+	} {
+		b.Run(way.name, func(b *testing.B) {
+			var idle, busy, took time.Duration
+			moved := 0
 			for b.Loop() {
-				idle = p.p99(b, 2000)
-				stop, stopped := make(chan struct{}), make(chan struct{})
+				idle += p.p99(b, calls)
+				stop, stopped := make(chan struct{}), make(chan error)
 				go func() {
-					defer close(stopped)
-					for {
+					var err error
+					for err == nil {
 						select {
 						case <-stop:
+							stopped <- nil
 							return
 						default:
 						}
-						if way == "put" {
-							err = whole.Write(b.Context(), buf, 0)
-						} else {
-							err = whole.Read(b.Context(), buf, 0)
-						}
-						moved.Add(int64(len(buf)))
+						err = way.move()
+						moved += len(buf)
 					}
+					stopped <- err
 				}()
-				busyBegin := time.Now()
-				busy = p.p99(b, 2000)
-				begin = busyBegin
+				begin := time.Now()
+				busy += p.p99(b, calls)
 				close(stop)
-				<-stopped
+				if err := <-stopped; err != nil {
+					b.Fatal(err)
+				}
+				took += time.Since(begin)
 			}
-			if err != nil {
-				b.Fatal(err)
-			}
-			b.ReportMetric(float64(idle.Microseconds()), "idle-p99-us")
-			b.ReportMetric(float64(busy.Microseconds()), "busy-p99-us")
+			b.ReportMetric(float64(idle.Microseconds())/float64(b.N), "idle-p99-us")
+			b.ReportMetric(float64(busy.Microseconds())/float64(b.N), "busy-p99-us")
 			b.ReportMetric(float64(busy)/float64(idle), "ratio")
-			b.ReportMetric(float64(moved.Load())/1e6/time.Since(begin).Seconds(), "MB/s")
+			b.ReportMetric(float64(moved)/1e6/took.Seconds(), "MB/s")
 		})
 	}
 }

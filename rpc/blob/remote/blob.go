@@ -22,7 +22,7 @@ type Blob struct {
 func (c *Client) Allocate(ctx context.Context, size uint64, lend blob.Rights) (_ *Blob, err error) {
 	number := c.begin()
 	defer func() { c.done(number, err) }()
-	a, err := c.ask(ctx, "allocate", &message{Op: opAllocate, Number: number, Length: size, Rights: lend})
+	a, err := c.ask(ctx, "allocate", &message{Op: opAllocate, Number: number, Length: size, Rights: lend, Time: c.retire()})
 	if err != nil {
 		return nil, err
 	}
@@ -137,6 +137,18 @@ func (b *Blob) Free(ctx context.Context) error {
 	}
 	_, err := b.client.ask(ctx, "free", &message{Op: opFree, Handle: b.handle})
 	return b.client.over(ctx, err, &b.freed)
+}
+
+// Drop is Free that does not wait.
+func (b *Blob) Drop() {
+	if b.freed {
+		return
+	}
+	b.freed = true
+	again := &Blob{client: b.client, handle: b.handle}
+	if !b.client.spawn(func() { _ = again.Free(b.client.ended) }) {
+		b.client.unhold() // it went with the client
+	}
 }
 
 // over ends that something is held, unless it may be tried again.

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"slices"
 	"sync"
 	"time"
 
@@ -21,7 +22,8 @@ type Options struct {
 	Token    []byte                                  // credentials
 	Target   []byte                                  // service that is wanted
 	Name     string                                  // of this client, for people
-	Lease    time.Duration                           // how long the server keeps what a client has that says nothing. Default 1 min
+	Lease    time.Duration                           // how long the server keeps what a client has that says nothing. Default 5 min
+	Retry    time.Duration                           // how long is tried again what breaks. Default 30 s
 	Idle     time.Duration                           // connections are closed when nothing is held for so long. Default 30 s
 	Conns    int                                     // at the same time. Default 4
 	Streams  int                                     // by which the bytes of one large blob go. Default 1
@@ -48,26 +50,28 @@ type Client struct {
 	account blob.Handle
 	lease   time.Duration
 
-	mu     sync.Mutex
-	err    error // why it is of no use any more
-	known  bool  // the server has welcomed it
-	free   []*end
-	open   map[*end]struct{}
-	held   int                 // blobs, views, transfers, holds
-	used   time.Duration       // when held became 0
-	said   time.Duration       // when the server heard of this client
-	number uint64              // last that was used
-	wanted map[uint64]struct{} // transfers that have not ended
-	moved  Moved
-	moves  backoff // of the mover
+	mu       sync.Mutex
+	err      error // why it is of no use any more
+	known    bool  // the server has welcomed it
+	free     []*end
+	open     map[*end]struct{}
+	held     int                 // blobs, views, transfers, holds
+	used     time.Duration       // when held became 0
+	said     time.Duration       // when the server heard of this client
+	number   uint64              // last that was used
+	wanted   map[uint64]struct{} // transfers that have not ended
+	finished []uint64            // transfers that have ended, above one that has not
+	moved    Moved
+	moves    backoff // of the mover
 }
 
 // Dial joins the host of a server.
 func Dial(ctx context.Context, o Options) (*Client, error) {
-	if o.Dial == nil || o.Conns < 0 || o.Streams < 0 || o.Lease < 0 || o.Idle < 0 || o.Patience < 0 {
+	if o.Dial == nil || o.Conns < 0 || o.Streams < 0 || o.Lease < 0 || o.Idle < 0 || o.Patience < 0 || o.Retry < 0 {
 		return nil, errors.New("bad options: Dial must be set, nothing may be negative")
 	}
-	o.Lease, o.Idle, o.Patience = cmp.Or(o.Lease, time.Minute), cmp.Or(o.Idle, 30*time.Second), cmp.Or(o.Patience, 20*time.Second)
+	o.Lease, o.Idle, o.Patience = cmp.Or(o.Lease, maxLease), cmp.Or(o.Idle, 30*time.Second), cmp.Or(o.Patience, 20*time.Second)
+	o.Retry = cmp.Or(o.Retry, 30*time.Second)
 	o.Conns, o.Streams, o.MinMove = cmp.Or(o.Conns, 4), cmp.Or(o.Streams, 1), cmp.Or(o.MinMove, 64<<10)
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
@@ -238,6 +242,7 @@ func (c *Client) done(number uint64, err error) {
 	finish := func() {
 		c.mu.Lock()
 		delete(c.wanted, number)
+		c.finished = append(c.finished, number)
 		c.mu.Unlock()
 		c.unhold()
 	}
@@ -266,9 +271,29 @@ func (c *Client) spawn(f func()) bool {
 func (c *Client) ack() uint64 {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	return c.low()
+}
+
+func (c *Client) low() uint64 {
 	low := c.number
 	for n := range c.wanted {
 		low = min(low, n-1)
 	}
 	return low
+}
+
+// retire is one more transfer whose end is known, above those that ack says; 0: there is
+// none. Each new transfer retires one, so the server has to remember few although one
+// takes long.
+func (c *Client) retire() uint64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	low := c.low()
+	c.finished = slices.DeleteFunc(c.finished, func(n uint64) bool { return n <= low })
+	if len(c.finished) == 0 {
+		return 0
+	}
+	n := c.finished[0]
+	c.finished = c.finished[1:]
+	return n
 }

@@ -81,7 +81,7 @@ func (c *cutConn) allow(n int, reads bool) (int, error) {
 		c.of.mu.Lock()
 		c.of.cuts++
 		c.of.mu.Unlock()
-		_ = c.Conn.Close()
+		_ = c.Close()
 		return 0, errCut
 	}
 	n = min(n, c.left)
@@ -114,11 +114,7 @@ func (c *cutConn) Read(b []byte) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	n, err = c.Conn.Read(b[:n])
-	if c.left >= 0 && c.of.reads {
-		c.left += 0 // what was allowed and has not come is not given back: the cut comes earlier
-	}
-	return n, err
+	return c.Conn.Read(b[:n]) // what was allowed and has not come is not given back: the cut comes earlier
 }
 
 // every is one cut at each multiple of step, up to most.

@@ -272,9 +272,11 @@ func TestSlowClientsHoldNobodyUp(t *testing.T) {
 	within(t, "what the lazy one had is free", func() bool { return r.host.Snapshot().Parties == 0 })
 }
 
-// TestWhatOnePartyMayHaveIsBounded: connections, transfers, references.
+// TestWhatOnePartyMayHaveIsBounded: connections, transfers, references; and the parties are.
 func TestWhatOnePartyMayHaveIsBounded(t *testing.T) {
-	r := serve(t, func(s *setting) { s.server.Conns, s.server.Transfers, s.server.References = 2, 3, 4 })
+	r := serve(t, func(s *setting) {
+		s.server.Parties, s.server.Conns, s.server.Transfers, s.server.References = 1, 2, 3, 4
+	})
 	secret := [secretLen]byte{7}
 	first := r.stranger(t)
 	for i := range 3 {
@@ -287,6 +289,8 @@ func TestWhatOnePartyMayHaveIsBounded(t *testing.T) {
 			t.Errorf("connection %d: %v", i+1, err)
 		}
 	}
+	_, err := r.stranger(t).ask(message{Op: opJoin, Secret: [secretLen]byte{8}})
+	wantErr(t, "another party", err, ErrMany)
 	var h blob.Handle
 	for i := range uint64(4) {
 		a, err := first.ask(message{Op: opAllocate, Number: i + 1, Length: 10, Rights: blob.Read})

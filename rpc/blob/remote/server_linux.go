@@ -18,18 +18,6 @@ import (
 // tick is how often leases are looked at.
 const tick = 250 * time.Millisecond
 
-// ServerOptions of a Server. Zero values are defaults.
-type ServerOptions struct {
-	Patience   time.Duration // for a frame to come or go, and for the first one. Default 20 s
-	Conns      int           // of one party. Default 16
-	Transfers  int           // of one party that have not ended, or of which it has not heard so. Default 64
-	References int           // of one party. Default 4096
-	Mover      Mover         // default: none
-	Log        *slog.Logger  // default: none
-
-	now func() time.Duration // for tests; default: the monotonic clock
-}
-
 // Server serves the bulk connections of the parties of a host. It is safe for concurrent use.
 type Server struct {
 	host *shm.Host
@@ -47,7 +35,7 @@ type Server struct {
 // NewServer makes a server. It must be closed before its host is.
 func NewServer(h *shm.Host, o ServerOptions) *Server {
 	o.Patience = cmp.Or(o.Patience, 20*time.Second)
-	o.Conns, o.Transfers, o.References = cmp.Or(o.Conns, 16), cmp.Or(o.Transfers, 64), cmp.Or(o.References, 4096)
+	o.Parties, o.Conns, o.Transfers, o.References = cmp.Or(o.Parties, 512), cmp.Or(o.Conns, 16), cmp.Or(o.Transfers, 64), cmp.Or(o.References, 4096)
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
@@ -158,6 +146,8 @@ func (s *Server) join(m *message) (*party, error) {
 		return nil, fmt.Errorf("%w: the lease is over, or it was another server", blob.ErrParty)
 	case m.Secret == [secretLen]byte{}:
 		return nil, malformed("JOIN without a secret")
+	case len(s.parties) >= s.opts.Parties:
+		return nil, fmt.Errorf("%w: %d parties", ErrMany, len(s.parties))
 	}
 	far, err := s.host.Join(string(m.Text[:min(len(m.Text), mostName)]))
 	if err != nil {

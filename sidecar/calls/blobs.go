@@ -1,0 +1,151 @@
+package calls
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"net/http"
+	"os"
+	"strings"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"rpcpool.dev/rpc/blob"
+	"rpcpool.dev/rpc/blob/local"
+	"rpcpool.dev/rpc/blob/remote"
+	"rpcpool.dev/rpc/blob/shm"
+)
+
+// BlobOptions say what memory clients and workers may have at a server. The zero value of each
+// field means its default.
+type BlobOptions struct {
+	Off    bool        // all bytes are in messages
+	Limits blob.Limits // see there
+	Socket string      // for clients on this machine; @NAME is an abstract one. Default: an abstract one of a random name
+}
+
+// register adds the flags.
+func (o *BlobOptions) register(flags *flag.FlagSet, on *bool) {
+	flags.BoolVar(on, "blobs", true, "long arguments and results go by memory that clients and workers on this machine share; false: all in messages")
+	flags.Uint64Var(&o.Limits.Memory, "blob-memory", 4<<30, "`bytes` of memory for all blobs")
+	flags.Uint64Var(&o.Limits.PartyBytes, "blob-client-bytes", 1<<30, "`bytes` of blobs that one client may have")
+	flags.Uint64Var(&o.Limits.PartyBlobs, "blob-client-count", 1<<16, "`blobs` that one client may have")
+	flags.StringVar(&o.Socket, "blob-socket", "", "`PATH` of the Unix socket by which clients get to blobs; @NAME is an abstract one; empty: an abstract one of a random name")
+}
+
+// completeBlobs takes what no flag has said from the environment: --blob-memory is RPCPOOL_BLOB_MEMORY
+// there.
+func (f *Flags) completeBlobs() (err error) {
+	said := map[string]bool{}
+	f.set.Visit(func(g *flag.Flag) { said[g.Name] = true })
+	f.set.VisitAll(func(g *flag.Flag) {
+		name := envPrefix + strings.ToUpper(strings.ReplaceAll(g.Name, "-", "_"))
+		if v, ok := os.LookupEnv(name); ok && strings.HasPrefix(g.Name, "blob") && !said[g.Name] {
+			if bad := g.Value.Set(v); bad != nil {
+				err = errors.Join(err, fmt.Errorf("%s: %q: %w", name, v, bad))
+			}
+		}
+	})
+	return err
+}
+
+func (o *BlobOptions) check() error {
+	for name, n := range map[string]uint64{
+		"--blob-memory": o.Limits.Memory, "--blob-client-bytes": o.Limits.PartyBytes, "--blob-client-count": o.Limits.PartyBlobs,
+	} {
+		if n == 0 {
+			return fmt.Errorf("%s: 0 is not positive", name)
+		}
+	}
+	return nil
+}
+
+// openBlobs starts the host of blobs, where there can be one.
+func (s *Server) openBlobs() error {
+	o := &s.opts.Blobs
+	if o.Off {
+		return nil
+	}
+	h, err := local.New(local.Options{Options: shm.Options{Limits: o.Limits, Logger: s.opts.Log}, Socket: o.Socket})
+	if errors.Is(err, errors.ErrUnsupported) {
+		return nil
+	}
+	if err == nil {
+		s.blobs = h
+	}
+	return err //nolint:wrapcheck // it says all
+}
+
+// Blobs returns what clients and workers have, without who has what; ok is false if there are none.
+func (s *Server) Blobs() (_ blob.Snapshot, ok bool) {
+	if s.blobs == nil {
+		return blob.Snapshot{}, false
+	}
+	return s.blobs.Counts(), true
+}
+
+// BlobsPage shows who has which blob; nil if there are none.
+func (s *Server) BlobsPage() http.Handler {
+	if s.blobs == nil {
+		return nil
+	}
+	return shm.Page(s.blobs.Snapshot)
+}
+
+// BlobsPage is that of the server that it is now.
+func (m *Member) BlobsPage() http.Handler {
+	if m.opts.Blobs.Off {
+		return nil
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		s := m.server.Load()
+		if s == nil || s.blobs == nil {
+			http.Error(w, "there are no blobs now", http.StatusServiceUnavailable)
+			return
+		}
+		s.BlobsPage().ServeHTTP(w, r)
+	})
+}
+
+// blobMetrics are about the memory that is shared.
+type blobMetrics struct {
+	live, parties, lent, segments, bytes, made, refused, moved, fellBack *prometheus.Desc
+}
+
+func newBlobMetrics(desc func(name, help string, labels ...string) *prometheus.Desc) blobMetrics {
+	return blobMetrics{
+		live:     desc("blobs", "Blobs that somebody has. At rest, when all clients have gone, there are none."),
+		parties:  desc("blob_parties", "Clients and workers that may have blobs."),
+		lent:     desc("blob_calls", "Calls that have borrowed blobs."),
+		segments: desc("blob_segments", "Segments of memory for blobs."),
+		bytes:    desc("blob_bytes", "Bytes of the segments. Their pages are charged to the container that touches them first."),
+		made:     desc("blob_allocations_total", "Blobs that were made."),
+		refused:  desc("blob_refusals_total", "What clients, workers and calls were refused: over a limit (quota), in use by others (busy), or no right to it (other).", "reason"),
+		moved:    desc("blob_transfers_total", "Transfers of bytes to and from clients of other machines: over their connections (connection), or past them, as by RDMA (mover).", "way"),
+		fellBack: desc("blob_fallbacks_total", "Transfers that a mover, such as RDMA, was to make and could not, by its reason.", "reason"),
+	}
+}
+
+func (m *blobMetrics) describe(ch chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{m.live, m.parties, m.lent, m.segments, m.bytes, m.made, m.refused, m.moved, m.fellBack} {
+		ch <- d
+	}
+}
+
+func (m *blobMetrics) collect(ch chan<- prometheus.Metric, n blob.Snapshot, far remote.Moved) {
+	for way, v := range map[string]uint64{"connection": far.Conn, "mover": far.Mover} {
+		ch <- prometheus.MustNewConstMetric(m.moved, prometheus.CounterValue, float64(v), way)
+	}
+	for reason, v := range far.Why {
+		ch <- prometheus.MustNewConstMetric(m.fellBack, prometheus.CounterValue, float64(v), reason)
+	}
+	for d, v := range map[*prometheus.Desc]float64{
+		m.live: float64(n.Blobs), m.parties: float64(n.Parties), m.lent: float64(n.Calls), m.segments: float64(n.Segments), m.bytes: float64(n.Bytes),
+	} {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v)
+	}
+	ch <- prometheus.MustNewConstMetric(m.made, prometheus.CounterValue, float64(n.Made))
+	for reason, v := range map[string]uint64{"quota": n.Refused.Quota, "busy": n.Refused.Busy, "other": n.Refused.Other} {
+		ch <- prometheus.MustNewConstMetric(m.refused, prometheus.CounterValue, float64(v), reason)
+	}
+}

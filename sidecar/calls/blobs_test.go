@@ -1,0 +1,80 @@
+package calls
+
+import (
+	"encoding/json"
+	"flag"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+
+	"rpcpool.dev/rpc/blob/shm"
+)
+
+// TestBlobsAreCountedAndListed: in metrics, and on the page.
+func TestBlobsAreCountedAndListed(t *testing.T) {
+	m, err := NewMetrics(prometheus.NewRegistry())
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := newRig(t, Options{Metrics: m})
+	text := strings.Repeat("long ", 1<<15)
+	if got, err := r.call("echo", text); err != nil || got != text {
+		t.Fatal(err)
+	}
+	if n := testutil.CollectAndCount(m, "rpcpool_rpc_blob_allocations_total", "rpcpool_rpc_blob_refusals_total", "rpcpool_rpc_blobs"); n != 1+3+1 {
+		t.Errorf("%d series about blobs", n)
+	}
+	if s, ok := r.server.Blobs(); !ok || s.Made == 0 {
+		t.Errorf("%+v: the argument was in no blob", s)
+	}
+	buffer, err := r.client.AllocateBlob(t.Context(), 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	list := func() (l shm.Listing) {
+		req := httptest.NewRequest(http.MethodGet, "/debug/blobs", nil)
+		req.Header.Set("Accept", "application/json")
+		w := httptest.NewRecorder()
+		r.server.BlobsPage().ServeHTTP(w, req)
+		if err := json.Unmarshal(w.Body.Bytes(), &l); err != nil {
+			t.Error(err)
+		}
+		return l
+	}
+	if l := list(); len(l.Holdings) != 1 || l.Holdings[0].Size != 64 || l.Holdings[0].Use != "owner" || l.Holdings[0].Holder == "" {
+		t.Errorf("%+v", l)
+	}
+	if err := buffer.Free(); err != nil {
+		t.Error(err)
+	}
+	if l := list(); l.Blobs != 0 {
+		t.Errorf("at rest: %+v", l)
+	}
+}
+
+func TestFlagsOfBlobs(t *testing.T) {
+	for _, bad := range []string{"--blob-memory=0", "--blob-client-bytes=0", "--blob-client-count=0"} {
+		var f Flags
+		flags := flag.NewFlagSet("test", flag.ContinueOnError)
+		f.Register(flags)
+		if err := flags.Parse([]string{bad}); err != nil {
+			t.Fatal(err)
+		}
+		name, _, _ := strings.Cut(bad, "=")
+		if _, err := f.Options(); err == nil || !strings.HasPrefix(err.Error(), name) {
+			t.Errorf("%s: %v", bad, err)
+		}
+	}
+	t.Setenv("RPCPOOL_BLOB_MEMORY", "4096")
+	if o := serverOf(t); o.Blobs.Limits.Memory != 4096 {
+		t.Errorf("the environment says %d", o.Blobs.Limits.Memory)
+	}
+	off := serverOf(t, "--blobs=false")
+	if !off.Blobs.Off {
+		t.Error("--blobs=false was not heard")
+	}
+}
