@@ -289,7 +289,7 @@ func (c *Client) join(ctx context.Context, s *store) {
 	}
 	s.grant = s.blobs.Account().Append(nil)
 	if far, is := s.blobs.(interface{ Least() int }); is {
-		s.grant = binary.LittleEndian.AppendUint64(s.grant, uint64(far.Least())) //nolint:gosec // a length
+		s.grant = binary.LittleEndian.AppendUint64(s.grant, uint64(far.Least()))
 	}
 	c.stores.any.Store(true)
 	c.stores.mu.Lock()

@@ -127,6 +127,37 @@ func TestOffersThatAreNone(t *testing.T) {
 	r.want(r.pull(2*chunk), "")
 }
 
+func TestDescriptorsThatAreNone(t *testing.T) {
+	far := Descriptor{Length: 1 << 20, Adapter: AdapterID{1}, Address: 1 << 40, Key: 7}.Append(nil)
+	near := Descriptor{Length: 3, Inline: []byte("abc")}.Append(nil)
+	for name, c := range map[string]struct {
+		bytes []byte
+		at    int
+		value byte
+	}{
+		"another format":        {bytes: far, at: 0, value: 2},
+		"another kind":          {bytes: far, at: 1, value: 2},
+		"reserved bytes":        {bytes: far, at: 3, value: 1},
+		"an end missing":        {bytes: far[:len(far)-1]},
+		"bytes too many":        {bytes: append(far[:len(far):len(far)], 0)},
+		"no adapter":            {bytes: far, at: descriptorHead},
+		"no bytes":              {bytes: far, at: 10},
+		"a range that wraps":    {bytes: Descriptor{Length: 2, Adapter: AdapterID{1}, Address: 1<<64 - 1}.Append(nil)},
+		"fewer bytes than said": {bytes: near[:len(near)-1]},
+		"a key of nothing":      {bytes: near, at: 4, value: 1},
+		"too many inline":       {bytes: Descriptor{Length: MostInline + 1, Inline: make([]byte, MostInline+1)}.Append(nil)},
+		"nothing":               {},
+	} {
+		b := append([]byte{}, c.bytes...)
+		if c.at > 0 || c.value > 0 {
+			b[c.at] = c.value
+		}
+		if d, err := ParseDescriptor(b); ReasonOf(err) != Malformed {
+			t.Errorf("%s: %+v, %v", name, d, err)
+		}
+	}
+}
+
 func FuzzOffer(f *testing.F) {
 	f.Add(offer{adapter: AdapterID{1}, gid: verbs.GID{1}, mtu: 1024, served: 16, ethernet: true}.append(nil))
 	f.Add(offer{adapter: AdapterID{1}, lid: 7, mtu: 4096, number: 1<<24 - 1, psn: 1}.append(nil))

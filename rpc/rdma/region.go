@@ -83,9 +83,6 @@ func (a *Adapter) register(memory []byte, rights verbs.Rights, alone bool) (*Reg
 	return r, nil
 }
 
-// Bytes is the memory.
-func (r *Region) Bytes() []byte { return r.bytes }
-
 // Describe describes n bytes, for a peer to pull. If they are few, they are in the
 // descriptor, as they are now. It fails with [OutOfRange], or if the memory is no Source.
 func (r *Region) Describe(offset, n uint64) (Descriptor, error) {

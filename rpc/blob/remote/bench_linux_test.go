@@ -186,7 +186,7 @@ func (p *pinger) p99(t testing.TB, n int) time.Duration {
 		}
 		<-p.back
 		took[i] = time.Since(begin)
-		time.Sleep(200 * time.Microsecond) //nolint:forbidigo // callers think
+		time.Sleep(200 * time.Microsecond) // callers think
 	}
 	slices.Sort(took)
 	return took[n*99/100]

@@ -22,7 +22,7 @@ type Blob struct {
 func (c *Client) Allocate(ctx context.Context, size uint64, lend blob.Rights) (_ *Blob, err error) {
 	number := c.begin()
 	defer func() { c.done(number, err) }()
-	a, err := c.ask(ctx, "allocate", &message{Op: opAllocate, Number: number, Length: size, Rights: lend})
+	a, err := c.ask(ctx, "allocate", &message{Op: opAllocate, Number: number, Length: size, Rights: lend, Time: c.retire()})
 	if err != nil {
 		return nil, err
 	}

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"slices"
 	"sync"
 	"time"
 
@@ -49,18 +50,19 @@ type Client struct {
 	account blob.Handle
 	lease   time.Duration
 
-	mu     sync.Mutex
-	err    error // why it is of no use any more
-	known  bool  // the server has welcomed it
-	free   []*end
-	open   map[*end]struct{}
-	held   int                 // blobs, views, transfers, holds
-	used   time.Duration       // when held became 0
-	said   time.Duration       // when the server heard of this client
-	number uint64              // last that was used
-	wanted map[uint64]struct{} // transfers that have not ended
-	moved  Moved
-	moves  backoff // of the mover
+	mu       sync.Mutex
+	err      error // why it is of no use any more
+	known    bool  // the server has welcomed it
+	free     []*end
+	open     map[*end]struct{}
+	held     int                 // blobs, views, transfers, holds
+	used     time.Duration       // when held became 0
+	said     time.Duration       // when the server heard of this client
+	number   uint64              // last that was used
+	wanted   map[uint64]struct{} // transfers that have not ended
+	finished []uint64            // transfers that have ended, above one that has not
+	moved    Moved
+	moves    backoff // of the mover
 }
 
 // Dial joins the host of a server.
@@ -240,6 +242,7 @@ func (c *Client) done(number uint64, err error) {
 	finish := func() {
 		c.mu.Lock()
 		delete(c.wanted, number)
+		c.finished = append(c.finished, number)
 		c.mu.Unlock()
 		c.unhold()
 	}
@@ -268,9 +271,29 @@ func (c *Client) spawn(f func()) bool {
 func (c *Client) ack() uint64 {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	return c.low()
+}
+
+func (c *Client) low() uint64 {
 	low := c.number
 	for n := range c.wanted {
 		low = min(low, n-1)
 	}
 	return low
+}
+
+// retire is one more transfer whose end is known, above those that ack says; 0: there is
+// none. Each new transfer retires one, so the server has to remember few although one
+// takes long.
+func (c *Client) retire() uint64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	low := c.low()
+	c.finished = slices.DeleteFunc(c.finished, func(n uint64) bool { return n <= low })
+	if len(c.finished) == 0 {
+		return 0
+	}
+	n := c.finished[0]
+	c.finished = c.finished[1:]
+	return n
 }

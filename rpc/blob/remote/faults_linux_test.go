@@ -81,7 +81,7 @@ func (c *cutConn) allow(n int, reads bool) (int, error) {
 		c.of.mu.Lock()
 		c.of.cuts++
 		c.of.mu.Unlock()
-		_ = c.Conn.Close()
+		_ = c.Close()
 		return 0, errCut
 	}
 	n = min(n, c.left)

@@ -87,7 +87,13 @@ func TestALeaseIsRenewedByWhoHasNothingToSay(t *testing.T) {
 		r.clock.add(10 * time.Second)
 		before := r.clock.read()
 		ticks <- time.Time{}
-		within(t, "renewed", func() bool {
+		within(t, "renewed, and the client knows", func() bool {
+			c.mu.Lock()
+			said := c.said
+			c.mu.Unlock()
+			if said < before {
+				return false
+			}
 			r.server.mu.Lock()
 			defer r.server.mu.Unlock()
 			for _, p := range r.server.parties {

@@ -47,6 +47,7 @@ type joined struct {
 // Least is from which length on bytes are quicker by a blob than in a message.
 func (j *joined) Least() int { return j.least }
 
+// Put implements [client.Blobs].
 func (j *joined) Put(ctx context.Context, size uint64, lend blob.Rights, r io.Reader) (client.Blob, error) {
 	var b *Blob
 	var err error
@@ -61,10 +62,12 @@ func (j *joined) Put(ctx context.Context, size uint64, lend blob.Rights, r io.Re
 	return &owned{Blob: b}, nil
 }
 
+// Take implements [client.Blobs].
 func (j *joined) Take(_ context.Context, result blob.Handle) (client.Blob, error) {
 	return &owned{Blob: j.Adopt(result)}, nil
 }
 
+// Discard implements [client.Blobs].
 func (j *joined) Discard(result blob.Handle) { j.Adopt(result).Drop() }
 
 // owned is a blob of this client.
@@ -74,8 +77,10 @@ type owned struct {
 	shared [blob.Read | blob.Write + 1]blob.Handle // of all of it, by rights
 }
 
+// Memory implements [client.Blob]: it is elsewhere.
 func (o *owned) Memory() []byte { return nil }
 
+// Share implements [client.Blob].
 func (o *owned) Share(ctx context.Context, offset, length uint64, rights blob.Rights) (blob.Handle, error) {
 	whole := offset == 0 && length == o.Size() && int(rights) < len(o.shared)
 	if whole && o.shared[rights] != (blob.Handle{}) {
@@ -88,7 +93,7 @@ func (o *owned) Share(ctx context.Context, offset, length uint64, rights blob.Ri
 	return h, err
 }
 
-// Free does not wait: nobody needs to hear of it.
+// Free implements [client.Blob]. It does not wait: nobody needs to hear of it.
 func (o *owned) Free() error {
 	o.Drop()
 	return nil

@@ -180,13 +180,29 @@ func (p *party) heed(ack uint64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for n, t := range p.transfers {
-		if n <= ack && t.user == nil {
-			if t.bytes == nil {
-				t.made = false // it is the client's
-			}
-			p.finish(n, t)
+		if n <= ack {
+			p.known(n, t)
 		}
 	}
+}
+
+// retire drops one of which a client says so.
+func (p *party) retire(number uint64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if t := p.transfers[number]; t != nil {
+		p.known(number, t)
+	}
+}
+
+func (p *party) known(number uint64, t *transfer) {
+	if t.user != nil {
+		return
+	}
+	if t.bytes == nil {
+		t.made = false // it is the client's
+	}
+	p.finish(number, t)
 }
 
 // forget gives up a transfer, and what was made for it.

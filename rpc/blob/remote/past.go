@@ -106,7 +106,7 @@ func (e *end) unline() {
 func (c *Client) putPast(ctx context.Context, t target, s *source) (h blob.Handle, err error) {
 	number := c.begin()
 	defer func() { c.done(number, err) }()
-	m := message{Op: opPut, Flags: flagPull, Number: number, Handle: t.handle, Offset: t.offset, Length: t.length, Rights: t.lend}
+	m := message{Op: opPut, Flags: flagPull, Number: number, Handle: t.handle, Offset: t.offset, Length: t.length, Rights: t.lend, Time: c.retire()}
 	err = c.once(ctx, func(e *end) error {
 		if err := e.connect(); err != nil {
 			return err

@@ -163,7 +163,7 @@ func (c *Client) transfer(ctx context.Context, t target, s *source) (blob.Handle
 func (c *Client) putConn(ctx context.Context, t target, s *source) (h blob.Handle, err error) {
 	number := c.begin()
 	defer func() { c.done(number, err) }()
-	m := message{Op: opPut, Number: number, Handle: t.handle, Offset: t.offset, Length: t.length, Rights: t.lend}
+	m := message{Op: opPut, Number: number, Handle: t.handle, Offset: t.offset, Length: t.length, Rights: t.lend, Time: c.retire()}
 	err = c.run(ctx, func(e *end) error {
 		a, err := e.ask("put", &m)
 		if err != nil {

@@ -14,6 +14,7 @@ func (s *session) put(m *message) error {
 	if m.Number == 0 {
 		return malformed("a transfer without a number")
 	}
+	s.party.retire(m.Time)
 	t, err := s.party.begin(s, m.Number, func() (*transfer, error) { return s.grant(m) })
 	if err != nil {
 		return s.refuse(err)

@@ -214,6 +214,32 @@ func TestALeaseThatIsOverFreesAll(t *testing.T) {
 	}
 }
 
+// TestATransferThatTakesLongHoldsNoOthersUp although the server remembers few that have ended.
+func TestATransferThatTakesLongHoldsNoOthersUp(t *testing.T) {
+	r := serve(t, func(s *setting) { s.server.Transfers = 4 })
+	c := r.client(t)
+	from, to := io.Pipe()
+	long := make(chan error)
+	go func() {
+		_, err := c.PutFrom(t.Context(), from, 10, blob.Read)
+		long <- err
+	}()
+	if _, err := to.Write([]byte("hello")); err != nil { // it has begun
+		t.Fatal(err)
+	}
+	for range 50 {
+		if err := put(t, c, []byte("short")).Free(t.Context()); err != nil {
+			t.Error(err)
+		}
+	}
+	if _, err := to.Write([]byte("world")); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-long; err != nil {
+		t.Error(err)
+	}
+}
+
 // TestACloseFreesAllAtOnce although nothing else of the client was freed.
 func TestACloseFreesAllAtOnce(t *testing.T) {
 	r := serve(t)

@@ -16,8 +16,8 @@ type op uint8
 
 const (
 	opJoin     op = iota + 1 // Secret, Text: name, Time: lease. Answer: Handle: account, Time
-	opAllocate               // Number, Length, Rights. Answer: Handle
-	opPut                    // Number, Length and Rights, or Handle, Offset and Length. Answer: Handle, Offset: from which to go on
+	opAllocate               // Number, Length, Rights; Time: another transfer whose end is known. Answer: Handle
+	opPut                    // the same, or Number, Handle, Offset and Length. Answer: Handle, Offset: from which to go on
 	opGet                    // Handle, Offset, Length, Time: bytes that are there already
 	opShare                  // Handle, Offset, Length, Rights. Answer: Handle
 	opSlice                  // the same
@@ -67,7 +67,7 @@ type message struct {
 	Offset uint64
 	Length uint64
 	Number uint64 // of a transfer or a reference; the client's choice
-	Time   uint64 // ms, or bytes
+	Time   uint64 // ms, or as the op says
 	Secret [secretLen]byte
 	Text   []byte // points into the body
 }
