@@ -3,6 +3,7 @@ package rpc
 import (
 	"context"
 	"fmt"
+	"io"
 	"reflect"
 	"sync"
 
@@ -92,7 +93,7 @@ func (c *Client) CallBytes(ctx context.Context, method string, args, reply []byt
 	u.Args, u.Reply = args, reply
 	var err error
 	if len(c.opts.Interceptors) == 0 && u.Tries <= 1 && !u.Hedge {
-		c.c.Do(ctx, u)
+		c.attemptOnce(ctx, u)
 		err = errorOf(u)
 	} else if err = unsafe(u); err == nil {
 		err = chain(c.opts.Interceptors, ctx, method, func(ctx context.Context) error {
@@ -150,11 +151,16 @@ func (c *Client) encode(u *client.Call, args, reply any) (own bool, err error) {
 	case nil:
 		u.Codec, u.Args = codec.IDCBOR, append(u.Args[:0], cborNull)
 		return true, nil
+	case io.Reader:
+		return true, c.encodeReader(u, b)
 	}
 	k, err := c.codecs.For(reflect.TypeOf(args))
 	if err == nil {
 		u.Codec = k.ID()
 		u.Args, err = k.Append(u.Args[:0], args)
+	}
+	if err == nil && u.Codec == codec.IDCBOR && c.handed.Load() {
+		err = c.encodeBlobs(u)
 	}
 	if err != nil {
 		return true, &Error{Method: u.Method, Code: Invalid, Execution: NotExecuted, Message: "arguments: " + err.Error(), cause: err}

@@ -1,13 +1,18 @@
 package rpc
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"fmt"
 	"log/slog"
 	"net"
+	"sync"
+	"sync/atomic"
 	"time"
 
+	"rpcpool.dev/rpc/blob/local"
+	"rpcpool.dev/rpc/blob/remote"
 	"rpcpool.dev/rpc/client"
 	"rpcpool.dev/rpc/codec"
 	"rpcpool.dev/rpc/conn"
@@ -32,8 +37,17 @@ type ClientOptions struct {
 	Interceptors []Interceptor       // the first is the outermost
 	Codecs       codec.Options
 	Conn         conn.Options
-	OneWayEnd    func(method string, err error) // is told how one-way calls end
-	Log          *slog.Logger                   // default: none
+	// BlobThreshold is from which length on arguments go to the server by its blobs: in memory
+	// that it shares, if it is on this machine. Results do if their server has blobs, from 64 KiB
+	// on, once one was so long. Default [LongBlob]; negative: all bytes are in messages.
+	BlobThreshold int
+	// FarBlobs says how the bytes of blobs go to servers that share no memory with this process.
+	// Dial, Name and Token are filled in.
+	FarBlobs       remote.Options
+	FarThreshold   int                            // BlobThreshold of such servers, if that is not longer. Default [FarBlob]
+	NoSharedMemory bool                           // treat servers of this machine as if they were of another
+	OneWayEnd      func(method string, err error) // is told how one-way calls end
+	Log            *slog.Logger                   // default: none
 }
 
 // Client calls the servers of one service. It is safe for concurrent use.
@@ -41,6 +55,11 @@ type Client struct {
 	opts   ClientOptions
 	codecs *codec.Codecs
 	c      *client.Client
+
+	threshold int         // 0: nothing goes by blobs
+	handed    atomic.Bool // a caller has a blob, so there may be some among arguments
+	outs      sync.Map    // of uint64 → *Blob: blobs that calls are to make
+	lastOut   atomic.Uint64
 }
 
 // Dial makes a client of the servers with these addresses (see [ParseAddress]). It connects
@@ -73,6 +92,18 @@ func NewClient(opts ClientOptions) (*Client, error) {
 		Service: opts.Service, Pool: pool, Grace: opts.Grace, Log: opts.Log, Compress: opts.Compress,
 		Session: session.ClientOptions{Open: opts.Open, FailoverAfter: opts.Failover},
 	}
+	threshold := max(opts.BlobThreshold, 0)
+	if opts.BlobThreshold == 0 {
+		threshold = LongBlob
+	}
+	if threshold > 0 {
+		far := opts.FarBlobs
+		far.Log = cmp.Or(far.Log, opts.Log)
+		o.JoinBlobs = []client.JoinBlobs{local.Join, remote.Join(far, cmp.Or(opts.FarThreshold, FarBlob))}
+		if opts.NoSharedMemory {
+			o.JoinBlobs = o.JoinBlobs[1:]
+		}
+	}
 	if opts.OneWayEnd != nil {
 		o.OneWayEnd = func(u *client.Call) { opts.OneWayEnd(u.Method, errorOf(u)) }
 	}
@@ -80,7 +111,7 @@ func NewClient(opts ClientOptions) (*Client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("rpc client: %w", err)
 	}
-	return &Client{opts: opts, codecs: codecs, c: c}, nil
+	return &Client{opts: opts, codecs: codecs, c: c, threshold: threshold}, nil
 }
 
 // Update replaces the list of servers. Those that stay keep their connections; what was

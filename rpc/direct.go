@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"reflect"
 	"runtime/debug"
 	"sync"
@@ -46,7 +47,7 @@ type immediate struct {
 
 // handlerOf makes a handler callable within the process.
 func handlerOf[A, R any](h func(context.Context, A) (R, error)) immediate {
-	moveA, moveR := movable(reflect.TypeFor[A]()), movable(reflect.TypeFor[R]())
+	moveA, moveR := movable(reflect.TypeFor[A]()) || reflect.TypeFor[A]() == reflect.TypeFor[io.Reader](), movable(reflect.TypeFor[R]())
 	take := func(s *Server, args any) (any, error) {
 		if _, same := args.(A); same && moveA {
 			return args, nil

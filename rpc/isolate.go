@@ -63,7 +63,7 @@ type apart struct {
 	once    sync.Once
 }
 
-func newApart(o *Isolate, log *slog.Logger) (*apart, error) {
+func newApart(o *Isolate, b *blobs, log *slog.Logger) (*apart, error) {
 	command := o.Command
 	if len(command) == 0 {
 		self, err := os.Executable()
@@ -80,9 +80,13 @@ func newApart(o *Isolate, log *slog.Logger) (*apart, error) {
 	if err != nil {
 		return nil, err //nolint:wrapcheck // it says all
 	}
-	pool, err := workers.New(workers.Options{
+	options := workers.Options{
 		Starter: starter, Workers: o.Workers, Spares: o.Spares, Concurrency: o.Concurrency, Grace: o.Grace, Log: log,
-	})
+	}
+	if b != nil {
+		options.Blobs = b.host
+	}
+	pool, err := workers.New(options)
 	if err != nil {
 		return nil, errors.Join(err, starter.Close())
 	}

@@ -17,6 +17,7 @@ func isolated() (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
+	handleBlobs(s)
 	HandleStream(s, "Sum", func(ctx context.Context, start int, st *ServerStream[int, int]) error {
 		if start < 0 {
 			os.Exit(7)

@@ -1,9 +1,11 @@
 package rpc
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"reflect"
 	"time"
 
@@ -39,9 +41,11 @@ type MethodOptions struct {
 //	rpc.Handle(s, "Snprintf", func(ctx context.Context, a Args) (string, error) { … })
 //
 // The context is done when the call's deadline has come, or nobody waits for its result
-// any more. []byte arguments are the handler's until it returns; it may return them.
+// any more. []byte arguments are the handler's until it returns; it may return them. They are
+// not copied: what is long is memory that the caller has written, if both are on one machine, and
+// not to be written here. An [io.Reader] is an argument of the same kind.
 func Handle[A, R any](s *Server, name string, h func(context.Context, A) (R, error), opts ...MethodOptions) {
-	args, err := s.codecs.For(reflect.TypeFor[A]())
+	args, err := s.argsCodec(reflect.TypeFor[A]())
 	if err != nil {
 		s.reject(name, fmt.Errorf("arguments: %w", err))
 		return
@@ -64,6 +68,14 @@ func Handle[A, R any](s *Server, name string, h func(context.Context, A) (R, err
 	s.add(name, run, handlerOf[A, R](h), opts)
 }
 
+// argsCodec is the codec of a handler's arguments: what is read comes as it is.
+func (s *Server) argsCodec(t reflect.Type) (codec.Codec, error) {
+	if t == reflect.TypeFor[io.Reader]() {
+		return codec.Raw{}, nil
+	}
+	return s.codecs.For(t) //nolint:wrapcheck // the codec says all
+}
+
 // typed is a handler with its codecs.
 type typed[A, R any] struct {
 	s            *Server
@@ -76,6 +88,9 @@ func (t *typed[A, R]) run(j *server.Job) (session.Code, []byte) {
 	var a A
 	if err == nil {
 		err = decode(args, j.Args, &a)
+	}
+	if borrows, _ := j.Borrows(); borrows && err == nil {
+		err = bind(j, reflect.ValueOf(&a).Elem())
 	}
 	if err != nil {
 		return session.Invalid, wire.Failure(-1, "arguments: "+err.Error(), nil)
@@ -125,9 +140,15 @@ func (s *Server) codecsOf(j *server.Job, args, result codec.Codec) (codec.Codec,
 
 // decode sets what a points to. A pointer is to a new value; bytes are not copied.
 func decode[A any](c codec.Codec, data []byte, a *A) error {
-	if b, raw := any(a).(*[]byte); raw && c.ID() == codec.IDRaw {
-		*b = data
-		return nil
+	if c.ID() == codec.IDRaw {
+		switch a := any(a).(type) {
+		case *[]byte:
+			*a = data
+			return nil
+		case *io.Reader:
+			*a = bytes.NewReader(data)
+			return nil
+		}
 	}
 	if t := reflect.TypeFor[A](); t.Kind() == reflect.Pointer {
 		v := reflect.New(t.Elem())

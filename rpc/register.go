@@ -38,6 +38,9 @@ func (s *Server) invoke(j *server.Job, m *codec.Method) (session.Code, []byte) {
 	if err == nil {
 		err = args.Decode(j.Args, arg)
 	}
+	if borrows, _ := j.Borrows(); borrows && err == nil {
+		err = bind(j, reflect.ValueOf(arg).Elem())
+	}
 	if err != nil {
 		return session.Invalid, wire.Failure(-1, "arguments: "+err.Error(), nil)
 	}

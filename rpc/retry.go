@@ -138,21 +138,39 @@ func (c *Client) repeat(ctx context.Context, u *client.Call) {
 // once makes one attempt.
 func (c *Client) once(ctx context.Context, u *client.Call) {
 	if !u.Hedge {
-		c.c.Do(ctx, u)
+		c.attemptOnce(ctx, u)
 		return
 	}
 	done := make(chan struct{})
 	c.c.Hedge(ctx, u, func(*client.Call) { close(done) })
 	<-done
+	c.result(ctx, u)
 }
 
 // spawnOnce is once for who does not wait.
 func (c *Client) spawnOnce(ctx context.Context, u *client.Call, done func(*client.Call)) {
-	if u.Hedge {
-		c.c.Hedge(ctx, u, done)
-		return
+	ended := func(u *client.Call) {
+		if u.Outcome.Blobs == 0 {
+			c.result(ctx, u)
+			done(u)
+			return
+		}
+		go func() { // who brings the end of a call must not wait for its blobs
+			c.result(ctx, u)
+			done(u)
+		}()
 	}
-	c.c.Start(ctx, u, done)
+	switch {
+	case u.Hedge:
+		c.c.Hedge(ctx, u, ended)
+	case c.byBlob(u):
+		go func() {
+			c.attemptOnce(ctx, u)
+			done(u)
+		}()
+	default:
+		c.c.Start(ctx, u, ended)
+	}
 }
 
 // repeatAsync is repeat for who does not wait.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -18,6 +19,9 @@ import (
 func TestMain(m *testing.M) {
 	if IsWorker() {
 		work()
+	}
+	if address := os.Getenv("BLOB_CLIENT"); address != "" {
+		blobClient(address)
 	}
 	goleak.VerifyTestMain(m)
 }

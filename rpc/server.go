@@ -34,6 +34,7 @@ type ServerOptions struct {
 	TLS          *tls.Config              // nil: none
 	Token        func(token []byte) error // checks a client's credentials. Default: all are welcome
 	Compress     func(net.Addr) bool      // tells whether results for an address may be compressed. Default: if it is not on this machine
+	Blobs        BlobOptions              // memory that is shared with clients of this machine
 	Isolate      *Isolate                 // runs handlers in worker processes. Default: they run in this one
 	Interceptors []Interceptor            // the first is the outermost
 	Codecs       codec.Options
@@ -53,6 +54,7 @@ type Server struct {
 	within  Local
 	door    *server.Door
 	apart   *apart // nil: handlers run here
+	blobs   *blobs // nil: there are none
 
 	mu     sync.Mutex
 	errs   []error // of registration
@@ -87,22 +89,35 @@ func NewServer(opts ServerOptions) (*Server, error) {
 		core.Journal, core.Sync = s.journal, opts.JournalPolicy != journal.Process
 		core.ID, core.Life = s.journal.ID(), uint64(s.journal.Life())
 	}
+	if s.blobs, err = newBlobs(&opts.Blobs, opts.Log); err != nil {
+		return nil, errors.Join(fmt.Errorf("rpc server: %w", err), s.Close())
+	}
+	if s.blobs != nil {
+		core.Blobs = s.blobs.host
+	}
 	exec := server.Executor(s.local)
 	if opts.Isolate != nil && !IsWorker() {
 		core.Apart = true
-		if s.apart, err = newApart(opts.Isolate, opts.Log); err != nil {
+		if s.apart, err = newApart(opts.Isolate, s.blobs, opts.Log); err != nil {
 			return nil, errors.Join(fmt.Errorf("rpc server: %w", err), s.Close())
 		}
 		exec, core.Limit = s.apart.pool, -1
+	}
+	if s.blobs != nil && s.apart == nil {
+		if err := s.blobs.lend(s.local); err != nil {
+			return nil, errors.Join(fmt.Errorf("rpc server: %w", err), s.Close())
+		}
 	}
 	if s.core, err = server.New(exec, core); err == nil {
 		s.door = server.NewDoor(s.core)
 		if opts.Compress != nil {
 			s.door.Compress(opts.Compress)
 		}
-		s.conns, err = conn.NewServer(conn.ServerOptions{
-			Handler: s.door, Admit: s.admit, Conn: opts.Conn, IdleTimeout: opts.IdleTimeout,
-		})
+		conns := conn.ServerOptions{Handler: s.door, Admit: s.admit, Conn: opts.Conn, IdleTimeout: opts.IdleTimeout}
+		if s.blobs != nil {
+			conns.Bulk = s.blobs.host.Bulk
+		}
+		s.conns, err = conn.NewServer(conns)
 	}
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("rpc server: %w", err), s.Close())
@@ -124,8 +139,12 @@ func (s *Server) admit(h *frame.Hello) frame.HelloAck {
 	if open == 0 {
 		open = 512
 	}
+	features := frame.FeatureStreams | frame.FeatureCompression
+	if s.blobs != nil {
+		features |= frame.FeatureBlobs | frame.FeatureSharedMemory | frame.FeatureBulk
+	}
 	return frame.Answer(h, frame.HelloAck{
-		Codecs: s.codecs.Mask(), Features: frame.FeatureStreams | frame.FeatureCompression, Compressors: s.door.Compressors(),
+		Codecs: s.codecs.Mask(), Features: features, Compressors: s.door.Compressors(),
 		Lease: lease, MaxDeadline: frame.DeadlineOf(s.opts.MaxTimeout), MaxOpen: uint32(open),
 	})
 }
@@ -244,7 +263,7 @@ func (s *Server) Close() error {
 	if s.apart != nil {
 		errs = append(errs, s.apart.close())
 	}
-	errs = append(errs, s.local.Close())
+	errs = append(errs, s.local.Close(), s.blobs.close())
 	if s.core != nil {
 		errs = append(errs, s.core.Close())
 	}

@@ -117,6 +117,7 @@ func subcommands() []*cobra.Command {
 		server(newServeCommand()),
 		checked(newQueryCommand()),
 		checked(newPingCommand()),
+		checked(newBlobsCommand()),
 		checked(newCallCommand()),
 		checked(newTuneCommand()),
 		checked(newPlotCommand()),

@@ -66,6 +66,8 @@ type Probes struct {
 	// Agent is /agentz: the agent beside the process answers it. Only a server has
 	// the page.
 	Agent func() error
+	// Blobs is /debug/blobs: who has which blob. Only a server of calls has the page.
+	Blobs http.Handler
 }
 
 // Handler serves /metrics, /healthz, /readyz and, if there is something behind it,
@@ -84,6 +86,9 @@ func Handler(reg *prometheus.Registry, probes Probes, log *slog.Logger) http.Han
 	mux.HandleFunc("GET /readyz", answer("not ready", probes.Ready))
 	if probes.Agent != nil {
 		mux.HandleFunc("GET /agentz", answer("agent not alive", probes.Agent))
+	}
+	if probes.Blobs != nil {
+		mux.Handle("GET /debug/blobs", probes.Blobs)
 	}
 	return mux
 }

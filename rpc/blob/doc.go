@@ -102,7 +102,7 @@
 //     arguments of [ArgLen] bytes ([AppendArgs], [ParseArgs]) precede the body of the message.
 //     They count to its length, and to the hash of the call's arguments, so that a call that
 //     comes again with other blobs is refused.
-//   - An argument with Body has the body of the message, of which nothing follows then: so a
+//   - The last argument, with Body, has the body of the message, of which nothing follows then: so a
 //     program sends what it likes, and what is shorter than a threshold (64 KiB) just is in the
 //     message. The others are named by the body, by their number: in CBOR, a codec.BlobRef of
 //     one byte.

@@ -9,8 +9,17 @@ type Snapshot struct {
 	Blobs    uint64 // live; 0 when nobody has anything
 	Segments int
 	Bytes    uint64 // of all segments
-	Calls    int    // that have borrowed something
+	Made     uint64 // blobs that were made, ever
+	Refused  Refused
+	Calls    int // that have borrowed something
 	Holdings []Holding
+}
+
+// Refused counts what parties and calls were refused, ever. Whoever has the table counts it.
+type Refused struct {
+	Quota uint64 // it would exceed a limit
+	Busy  uint64 // somebody else uses the bytes
+	Other uint64 // the handle is of nothing, or gives no right to it
 }
 
 // Holding is that a party has a blob. A blob that several have is listed for each.
@@ -28,12 +37,18 @@ type Holding struct {
 	Age        time.Duration
 }
 
-// Snapshot lists who has what, by blob, the owner first.
-func (t *Table) Snapshot(now time.Duration) Snapshot {
-	s := Snapshot{Domain: t.Domain, Parties: len(t.parties), Blobs: t.live, Bytes: t.arenas.total, Calls: len(t.loans)}
+// Counts is a Snapshot without Holdings.
+func (t *Table) Counts() Snapshot {
+	s := Snapshot{Domain: t.Domain, Parties: len(t.parties), Blobs: t.live, Bytes: t.arenas.total, Made: t.made, Calls: len(t.loans)}
 	for _, segments := range t.arenas.groups {
 		s.Segments += len(segments)
 	}
+	return s
+}
+
+// Snapshot lists who has what, by blob, the owner first.
+func (t *Table) Snapshot(now time.Duration) Snapshot {
+	s := t.Counts()
 	calls := map[*loan]Call{}
 	for call, l := range t.loans {
 		calls[l] = call

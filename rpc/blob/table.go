@@ -58,6 +58,7 @@ type Table struct {
 	borrowed map[RefID]*ref // those that do not go with their party
 	retired  []SegmentID
 	live     uint64
+	made     uint64 // blobs, ever
 	joined   PartyID
 	lastRef  RefID
 }
@@ -128,6 +129,7 @@ func (t *Table) allocate(now time.Duration, p *party, size uint64, lend Rights) 
 	p.count++
 	p.bytes += pages * Page
 	t.live++
+	t.made++
 	return b, nil
 }
 
@@ -205,6 +207,15 @@ func (t *Table) Slice(h Handle, offset, length uint64, rights Rights) (Handle, e
 func (t *Table) Free(now time.Duration, owner PartyID, h Handle) error {
 	b, err := t.owned(owner, h)
 	if err == nil {
+		t.disown(now, b)
+	}
+	return err
+}
+
+// Discard frees a result whose owner does not come to know of it.
+func (t *Table) Discard(now time.Duration, result Handle) error {
+	b, err := t.find(result)
+	if err == nil && b.owner != nil {
 		t.disown(now, b)
 	}
 	return err

@@ -2,14 +2,18 @@ package client
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"rpcpool.dev/rpc/blob"
 	"rpcpool.dev/rpc/conn"
 	"rpcpool.dev/rpc/frame"
+	"rpcpool.dev/rpc/session"
 )
 
 // Blobs is what this client has in the memory of one server: it is a party of the host
@@ -24,6 +28,8 @@ type Blobs interface {
 	Put(ctx context.Context, size uint64, lend blob.Rights, r io.Reader) (Blob, error)
 	// Take takes what a call has made for this client, by the handle that came with the reply.
 	Take(ctx context.Context, result blob.Handle) (Blob, error)
+	// Discard frees a result that the client does not want. It does not wait.
+	Discard(result blob.Handle)
 	// Close frees all that the client has there.
 	Close() error
 }
@@ -67,6 +73,7 @@ type stores struct {
 	mu     sync.Mutex
 	all    map[string]*store // by server id
 	offers map[conn.Peer][]chan frame.BlobOffer
+	any    atomic.Bool // there is one, or was
 	closed bool
 }
 
@@ -152,6 +159,95 @@ func (s *stores) forget(n *store) {
 	}
 }
 
+// Has tells what this client has in a domain, and at which server that is; nil: nothing.
+func (c *Client) Has(d blob.Domain) (server string, _ Blobs) {
+	c.stores.mu.Lock()
+	defer c.stores.mu.Unlock()
+	for id, s := range c.stores.all {
+		select {
+		case <-s.ready:
+			if s.err == nil && s.blobs.Domain() == d {
+				return id, s.blobs
+			}
+		default:
+		}
+	}
+	return "", nil
+}
+
+// WantBlobs joins a server's host of blobs in the background, so that the next long result
+// comes that way.
+func (c *Client) WantBlobs(server string) {
+	c.mu.Lock()
+	p := c.peers[server]
+	if p == nil || c.closed || len(c.opts.JoinBlobs) == 0 || p.endpoint.Local != nil {
+		c.mu.Unlock()
+		return
+	}
+	e := p.endpoint
+	s, first := c.stores.get(e)
+	if first {
+		c.background.Go(func() {
+			ctx, cancel := context.WithTimeout(context.Background(), joinTime)
+			defer cancel()
+			c.join(ctx, s)
+		})
+	}
+	c.mu.Unlock()
+}
+
+// joinTime bounds how long it may take to join a host of blobs when nobody waits for it.
+const joinTime = 10 * time.Second
+
+// Discard frees results that nobody wants: the n blobs in front of a reply.
+func (c *Client) Discard(reply []byte, n uint8) {
+	args, _, err := blob.ParseArgs(reply, int(n))
+	if err != nil {
+		return
+	}
+	for _, a := range args {
+		if _, b := c.Has(a.Handle.Domain); b != nil && a.Mode == blob.Out {
+			b.Discard(a.Handle)
+		}
+	}
+}
+
+// mostAbandoned bounds how many calls are remembered that were given up, and may still have results.
+const mostAbandoned = 4096
+
+// gaveUp notes a call that has ended without an answer, where results may be blobs.
+func (c *Client) gaveUp(k *call) {
+	if len(k.tried) == 0 || !c.stores.any.Load() {
+		return
+	}
+	switch k.inv.Outcome.Code {
+	case session.Canceled, session.DeadlineExceeded, session.Lost, session.Expired:
+	default:
+		return
+	}
+	p := k.tried[len(k.tried)-1]
+	if p.gaveUp == nil {
+		p.gaveUp = map[uint64]struct{}{}
+	}
+	for seq := range p.gaveUp {
+		if len(p.gaveUp) < mostAbandoned {
+			break
+		}
+		delete(p.gaveUp, seq)
+	}
+	p.gaveUp[k.inv.XID().Seq] = struct{}{}
+}
+
+// tooLate frees the results of a call that was given up.
+func (c *Client) tooLate(p *peer, m *session.Message) {
+	if _, is := p.gaveUp[m.Seq]; !is || p.session.Call(m.Seq) != nil {
+		return
+	}
+	delete(p.gaveUp, m.Seq)
+	reply, n := append([]byte(nil), m.Body[:min(len(m.Body), int(m.Blobs)*blob.ArgLen)]...), m.Blobs
+	c.background.Go(func() { c.Discard(reply, n) })
+}
+
 // DropBlobs says that what a client has at a server is of no use any more: the server's host of
 // blobs is gone.
 func (c *Client) DropBlobs(server string, b Blobs) {
@@ -186,6 +282,10 @@ func (c *Client) join(ctx context.Context, s *store) {
 		return
 	}
 	s.grant = s.blobs.Account().Append(nil)
+	if far, is := s.blobs.(interface{ Least() int }); is {
+		s.grant = binary.LittleEndian.AppendUint64(s.grant, uint64(far.Least())) //nolint:gosec // a length
+	}
+	c.stores.any.Store(true)
 	c.stores.mu.Lock()
 	closed := c.stores.closed
 	c.stores.mu.Unlock()

@@ -30,12 +30,13 @@ type Call struct {
 
 	// What follows is the caller's: how long one attempt may take, how many there may be, whether
 	// one of them may have had an effect, whether the call changes nothing, and whether it is
-	// [Client.Hedge] that makes it. Do makes one attempt.
+	// [Client.Hedge] that makes it. Do makes one attempt. User is whatever the caller likes.
 	Each     time.Duration
 	Tries    int
 	Doubt    bool
 	ReadOnly bool
 	Hedge    bool
+	User     any
 
 	// Reply is the result: it is appended to Reply[:0], so memory that is there is used.
 	Reply []byte
@@ -43,6 +44,7 @@ type Call struct {
 	Outcome  session.Outcome
 	XID      session.XID
 	Attempts int           // how many servers were tried
+	At       string        // id of the last of them
 	Started  bool          // the server has said that it runs
 	Retry    time.Duration // of an error: when another attempt may do better; negative: do not
 	Text     string        // of an error, for people

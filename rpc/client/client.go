@@ -69,9 +69,10 @@ type peer struct {
 	endpoint conn.Endpoint
 	session  *session.Peer
 	front    *conn.FrontEnd
-	near     int   // the less, the nearer
-	line     *line // the newest connection; nil: none
-	open     int   // calls that are assigned to it
+	near     int                 // the less, the nearer
+	line     *line               // the newest connection; nil: none
+	open     int                 // calls that are assigned to it
+	gaveUp   map[uint64]struct{} // calls that had no answer, and may yet have one with blobs
 	retired  bool
 	why      error // of the last dial that failed; nil: none since the last that did not
 }
@@ -114,7 +115,7 @@ func New(opts Options) (*Client, error) {
 	}
 	c.stores.all, c.stores.offers = map[string]*store{}, map[conn.Peer][]chan frame.BlobOffer{}
 	if len(opts.JoinBlobs) > 0 {
-		opts.Pool.Hello.Features |= frame.FeatureBlobs | frame.FeatureSharedMemory
+		opts.Pool.Hello.Features |= frame.FeatureBlobs | frame.FeatureSharedMemory | frame.FeatureBulk
 	}
 	c.packers = compress.New(compress.Options{Now: time.Now, MaxPlain: opts.Pool.Conn.MaxMessage})
 	opts.Pool.Handler = (*handler)(c)
@@ -185,6 +186,7 @@ func (c *Client) Update(endpoints []conn.Endpoint) error {
 // retire lets a server have no new calls.
 func (c *Client) retire(t *turn, p *peer) {
 	p.retired = true
+	c.left(p.endpoint)
 	if c.peers[p.endpoint.ID] == p {
 		delete(c.peers, p.endpoint.ID)
 	}

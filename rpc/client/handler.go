@@ -115,6 +115,9 @@ func (c *Client) goneAway(p conn.Peer, in *conn.In) {
 // receive gives a message to the session. The memory of a long reply goes to its call.
 func (c *Client) receive(t *turn, l *line, in *conn.In, m *session.Message) {
 	var k *call
+	if m.Blobs > 0 {
+		c.tooLate(l.peer, m)
+	}
 	if m.Kind == session.Reply && in.Flags&frame.FlagCompressed != 0 {
 		if i := l.peer.session.Call(m.Seq); i != nil && l.peer.line == l {
 			k, _ = i.Tag.(*call)

@@ -128,6 +128,9 @@ func (r *race) ended(u *Call, second bool) {
 	r.left--
 	if r.over || !answered && r.left > 0 {
 		r.mu.Unlock()
+		if u.Outcome.Blobs > 0 {
+			go r.c.Discard(u.Reply, u.Outcome.Blobs)
+		}
 		return
 	}
 	r.over = true

@@ -161,7 +161,10 @@ func (c *Client) finished(t *turn, k *call) {
 		k.parked = false
 	}
 	k.user.XID = k.inv.XID()
-	k.user.Attempts = len(k.tried)
+	if k.user.Attempts = len(k.tried); k.user.Attempts > 0 {
+		k.user.At = k.tried[k.user.Attempts-1].endpoint.ID
+	}
+	c.gaveUp(k)
 	k.finish()
 	k.over.Store(true)
 	if k.async != nil {

@@ -60,9 +60,11 @@ func checkSession(t frame.Type, body []byte) error {
 	case frame.TypeItems:
 		_, err = frame.ParseCredit(body)
 	case frame.TypeBlobOffer:
-		_, err = frame.ParseBlobOffer(body)
+		if len(body) > 0 { // of a client: it asks for one
+			_, err = frame.ParseBlobOffer(body)
+		}
 	case frame.TypeBlobGrant:
-		_, err = frame.ParseBlobGrant(body)
+		_, _, err = frame.ParseBlobGrant(body)
 	}
 	return err //nolint:wrapcheck // it says all
 }

@@ -1,10 +1,14 @@
 package frame
 
-import "unicode/utf8"
+import (
+	"encoding/binary"
+	"unicode/utf8"
+)
 
 const (
-	// BlobGrantLen is the length of the body of BLOB_GRANT: the handle of an account,
-	// as package blob encodes it.
+	// BlobGrantLen is the length of the body of BLOB_GRANT: the handle of an account, as
+	// package blob encodes it. It may be followed by the least length of a result that is
+	// wanted in a blob, 8 bytes.
 	BlobGrantLen = 64
 
 	blobOfferFixed = 16 + 16
@@ -24,12 +28,16 @@ func (o *BlobOffer) Append(dst []byte) []byte {
 	return append(append(append(dst, o.Domain[:]...), o.Ticket[:]...), o.Socket...)
 }
 
-// ParseBlobGrant returns the handle in the body of BLOB_GRANT.
-func ParseBlobGrant(body []byte) (handle []byte, err error) {
-	if len(body) != BlobGrantLen {
-		return nil, errf(ReasonProtocol, "BLOB_GRANT has a body of %d bytes, want %d", len(body), BlobGrantLen)
+// ParseBlobGrant returns the handle in the body of BLOB_GRANT, and from which length on results
+// are wanted in blobs, bytes.
+func ParseBlobGrant(body []byte) (handle []byte, least uint64, err error) {
+	switch len(body) {
+	case BlobGrantLen:
+		return body, 0, nil
+	case BlobGrantLen + 8:
+		return body[:BlobGrantLen], binary.LittleEndian.Uint64(body[BlobGrantLen:]), nil
 	}
-	return body, nil
+	return nil, 0, errf(ReasonProtocol, "BLOB_GRANT has a body of %d bytes, want %d or %d", len(body), BlobGrantLen, BlobGrantLen+8)
 }
 
 // ParseBlobOffer parses the body of BLOB_OFFER.

@@ -107,7 +107,7 @@ func (l *line) call(ctx context.Context, in *pb.InvokeRequest) {
 	}
 	l.turn.Lock()
 	defer l.turn.Unlock()
-	l.link.Call(&conn.In{
+	_ = l.link.Call(&conn.In{
 		Header: frame.Header{Codec: uint8(in.GetCodec()), Priority: frame.PriorityNormal},
 		Ext:    frame.Ext{Trace: traceOf(ctx)},
 		Body:   in.GetArgs(), // the message's own memory, which stays as it is

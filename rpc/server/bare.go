@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"rpcpool.dev/rpc/blob"
 	"rpcpool.dev/rpc/conn"
 	"rpcpool.dev/rpc/frame"
 	"rpcpool.dev/rpc/items"
@@ -93,6 +94,11 @@ func (b *Bare) call(p conn.Peer, in *conn.In) {
 		b.refuse(j, session.Unimplemented, "the worker has no such method")
 	default:
 		j.take(in, false)
+		if err := j.takeBlobs(in.Ext.Blobs); err != nil {
+			j.let(nil)
+			b.refuse(j, session.Invalid, err.Error())
+			return
+		}
 		j.last, _ = p.(laster)
 		b.local.Execute(j)
 	}
@@ -168,10 +174,13 @@ func (b *Bare) answer(j *Job, code session.Code, reply []byte) {
 	j.let(nil)
 	ran := session.Executed
 	switch code {
-	case session.Invalid:
+	case session.Invalid, session.Refused:
 		ran = session.NotExecuted
 	case session.Lost:
 		ran = session.Indeterminate
+	}
+	if code == session.OK && j.loan != nil && len(j.loan.results) > 0 {
+		reply = append(blob.AppendArgs(nil, j.loan.results), reply...)
 	}
 	b.tell(j, code, ran, reply, owner)
 }
@@ -187,7 +196,9 @@ func (b *Bare) tell(j *Job, code session.Code, ran session.Execution, reply []by
 	wire.Response(&session.Message{Kind: session.Reply, Seq: j.seq, Code: code, Execution: ran, Body: reply}, &f)
 	f.Priority = frame.PriorityNormal
 	if f.Type == frame.TypeReply {
-		f.Codec = j.Codec
+		if f.Codec = j.Codec; code == session.OK && j.loan != nil {
+			f.Ext.Blobs = uint8(len(j.loan.results)) //nolint:gosec // at most MostArgs
+		}
 	}
 	send := b.peer.TrySend
 	if j.Method == nil || j.Method.Inline {

@@ -14,6 +14,7 @@ import (
 	"github.com/cespare/xxhash/v2"
 
 	"rpcpool.dev/internal/fifo"
+	"rpcpool.dev/rpc/blob"
 	"rpcpool.dev/rpc/conn"
 	"rpcpool.dev/rpc/frame"
 	"rpcpool.dev/rpc/schedule"
@@ -44,6 +45,7 @@ type Options struct {
 	Standing   time.Duration         // how long interactive calls may wait one and all before some are refused. Default 100 ms; negative: for ever
 	MaxTimeout time.Duration         // of calls, also of those that say none. Default: none
 	NoticeAt   time.Duration         // clients are told that a call runs after it has for so long. Default 50 ms
+	Blobs      Host                  // of calls. Default: none, all bytes are in messages
 	Apart      bool                  // calls run in other processes, which they may kill
 	Open       bool                  // methods that were not registered are given to the executor, too
 	Observer   Observer              // default: nobody
@@ -185,8 +187,8 @@ func (c *Core) Method(name string) *Method {
 }
 
 // Call makes a message of a call that has come, for [Link.Receive]. method may be
-// nil: there is no such method.
-func (l *Link) Call(in *conn.In, m *session.Message, method *Method) {
+// nil: there is no such method. It fails if its blobs are malformed.
+func (l *Link) Call(in *conn.In, m *session.Message, method *Method) error {
 	c := l.core
 	j := &Job{Method: method, Codec: in.Codec, Priority: in.Priority, OneWay: in.Flags&frame.FlagOneWay != 0, core: c, peer: l.line.Peer()}
 	j.place.Value = j
@@ -206,7 +208,13 @@ func (l *Link) Call(in *conn.In, m *session.Message, method *Method) {
 		}
 	}
 	m.Sum, m.Exact = c.sum(j.Args)
+	if in.Ext.Blobs > 0 {
+		if err := j.takeBlobs(in.Ext.Blobs); err != nil {
+			return err
+		}
+	}
 	m.Body, m.Tag = j.Args, j
+	return nil
 }
 
 // enqueue puts a call into the queue, or refuses it.
@@ -307,9 +315,14 @@ func (c *Core) Return(j *Job, code session.Code, reply []byte) {
 	if j.stream != nil {
 		reply = j.closeStream(reply, code == session.OK)
 	}
+	code, reply, blobs := j.returned(code, reply)
 	memory := j.let(reply)
 	t := c.begin(j.reader)
-	j.entry.Memory = memory
+	if j.entry.Memory = memory; blobs > 0 {
+		if j.entry.Blobs = blobs; j.entry.Unwanted() {
+			defer j.discard(reply, blobs)
+		}
+	}
 	c.finished(t.now, j, code)
 	switch code {
 	case session.Invalid:
@@ -328,6 +341,7 @@ func (c *Core) Return(j *Job, code session.Code, reply []byte) {
 // Decline says that a run did not take place: its worker cannot run such a call.
 func (c *Core) Decline(j *Job, code session.Code, reply []byte) {
 	j.cancel(context.Canceled)
+	_, _, _, _ = j.unlend(blob.Failed, nil)
 	memory := j.let(reply)
 	t := c.begin(nil)
 	j.entry.Memory = memory
@@ -340,6 +354,7 @@ func (c *Core) Decline(j *Job, code session.Code, reply []byte) {
 // Unstarted says that a run did not begin, because its worker had died before anything
 // of the call reached it. It is queued again.
 func (c *Core) Unstarted(j *Job) {
+	_, _, _, _ = j.unlend(blob.Failed, nil)
 	t := c.begin(nil)
 	c.finished(t.now, j, session.Refused)
 	t.fx = c.domain.Unstarted(j.entry, t.fx)
@@ -349,9 +364,13 @@ func (c *Core) Unstarted(j *Job) {
 
 // Crash says that the worker of a run has died. report is for the caller; guilty says
 // that it was likely this call that killed it. It is queued again if it is idempotent
-// and has not been run too often.
+// and has not been run too often, unless it has left a blob half written.
 func (c *Core) Crash(j *Job, guilty bool, report []byte) {
+	_, _, dirty, _ := j.unlend(blob.Crashed, nil)
 	t := c.begin(nil)
+	if dirty {
+		j.entry.Last()
+	}
 	c.finished(t.now, j, session.Crashed)
 	c.counts.Calls[session.Crashed][session.Indeterminate]++
 	t.fx = c.domain.Crash(t.now, j.entry, guilty, report, t.fx)

@@ -56,7 +56,10 @@ type Job struct {
 	stream   *items.Stream // nil: it is none
 	unstream func()        // the line forgets the stream
 	long     bool          // it is in the core's list of those that run for long
+	lent     bool          // the host of blobs knows of its run
 	peer     string
+	loan     *loan    // its blobs; nil: it has none
+	account  *account // at whose cost long results are made; nil: they go in messages
 
 	mu      sync.Mutex
 	err     error // why nobody waits any more

@@ -18,6 +18,8 @@ import (
 type Local struct {
 	Log *slog.Logger // of panics; may be nil
 
+	blobs lender
+
 	mu   sync.Mutex
 	idle []chan *Job
 	down bool
@@ -98,7 +100,7 @@ func (l *Local) work(j *Job) {
 
 func (l *Local) run(j *Job) {
 	code, reply := session.Failed, []byte(nil)
-	returned := false
+	returned, ran := false, true
 	defer func() {
 		if !returned { // runtime.Goexit
 			reply = wire.Failure(0, "handler ended its goroutine", nil)
@@ -106,12 +108,25 @@ func (l *Local) run(j *Job) {
 				code = session.Lost
 			}
 		}
+		if j.loan != nil || len(reply) >= LongResult {
+			reply = l.giveBack(j, code, reply)
+		}
 		if j.bare != nil {
 			j.bare.answer(j, code, reply)
 			return
 		}
+		if !ran {
+			j.core.Decline(j, code, reply)
+			return
+		}
 		j.core.Return(j, code, reply)
 	}()
+	if j.loan != nil {
+		if code, reply, ran = l.borrow(j); !ran {
+			returned = true
+			return
+		}
+	}
 	start := time.Now()
 	code, reply = l.call(j)
 	returned = true

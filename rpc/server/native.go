@@ -45,6 +45,8 @@ type nativeLine struct {
 	mu      sync.Mutex
 	bound   map[uint32]*Method // by the client's number
 	streams map[uint64]*Job    // by the call's number
+	account *account           // at whose cost results are made; the reader's
+	revoke  func()             // of its ticket to the host of blobs; the reader's
 	packs   map[*Method]*compress.Adaptive
 }
 
@@ -80,6 +82,9 @@ func (d *Door) Message(p conn.Peer, in *conn.In) {
 	if l.item(in) {
 		return
 	}
+	if (in.Type >= frame.TypeBlobOffer || in.Ext.Blobs > 0) && l.blobs(in) {
+		return
+	}
 	if !l.unpack(in) {
 		return
 	}
@@ -99,10 +104,15 @@ func (d *Door) Message(p conn.Peer, in *conn.In) {
 			l.Close(frame.ReasonProtocol, "call of a method that was not bound")
 			return
 		}
-		l.link.Call(in, m, method)
-		if j, ok := m.Tag.(*Job); ok && in.Flags&frame.FlagStream != 0 {
-			l.begin(in.Seq, j)
-			m.Runs = 1 // another would miss items
+		if err := l.link.Call(in, m, method); err != nil {
+			l.Close(frame.ReasonProtocol, err.Error())
+			return
+		}
+		if j, ok := m.Tag.(*Job); ok {
+			if j.account = l.account; in.Flags&frame.FlagStream != 0 {
+				l.begin(in.Seq, j)
+				m.Runs = 1 // another would miss items
+			}
 		}
 	}
 	l.link.Receive(m)
@@ -151,6 +161,9 @@ func (d *Door) Closed(p conn.Peer, _ error, _ []uint64) {
 	delete(d.lines, p)
 	d.mu.Unlock()
 	if l != nil {
+		if l.revoke != nil {
+			l.revoke()
+		}
 		l.cut()
 		l.link.Disconnect()
 	}

@@ -38,7 +38,7 @@ func (l *nativeLine) unpack(in *conn.In) bool {
 
 // squeeze compresses a result, if that pays.
 func (l *nativeLine) squeeze(f *conn.Message, j *Job) {
-	if f.Type != frame.TypeReply || j == nil || len(f.Body) < compress.MinLen {
+	if f.Type != frame.TypeReply || j == nil || f.Ext.Blobs > 0 || len(f.Body) < compress.MinLen {
 		return
 	}
 	c, ok := l.peer.(*conn.Conn)

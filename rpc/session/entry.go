@@ -59,6 +59,12 @@ func (d *Domain) entry(s *Session, seq uint64) *Entry {
 	return e
 }
 
+// Unwanted tells whether nobody hears how a running entry ends.
+func (e *Entry) Unwanted() bool { return e.orphan }
+
+// Last says that an entry must not be run again.
+func (e *Entry) Last() { e.most = 1 }
+
 // Take says that there is a free worker for a queued entry. Execute is among the
 // effects if the entry may start; if not, the worker is still free.
 func (d *Domain) Take(now time.Duration, e *Entry, fx []Effect) []Effect {

@@ -18,6 +18,11 @@
 //
 //   - Items of streams come and go as for any server, at the priority of all else.
 //
+//   - With the first byte of the channel comes a descriptor (SCM_RIGHTS), if the parent has a
+//     host of blobs: the socket to it. Who takes it with that byte, and joins there, may say the
+//     feature blobs in the handshake, and finds what calls name in memory. For all others, the
+//     bytes are in messages.
+//
 //   - The end of the channel is the end of the worker.
 //
 //     born ── Serve ──▶ ready ◀── all answered ── CALL ──▶ busy

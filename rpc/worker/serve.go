@@ -58,13 +58,19 @@ func Serve(ctx context.Context, methods ...server.Method) error {
 // ServeConn is Serve on any connection. It closes nc.
 func ServeConn(ctx context.Context, nc net.Conn, methods ...server.Method) error {
 	local := &server.Local{}
+	features := frame.FeatureStreams
+	if callee := attach(nc); callee != nil {
+		defer callee.Close() //nolint:errcheck // the process is to end
+		local.Lend(callee)
+		features |= frame.FeatureBlobs
+	}
 	bare, err := server.NewBare(ctx, local, methods...)
 	if err != nil {
 		return errors.Join(err, nc.Close()) //nolint:wrapcheck // it names the method
 	}
 	conn.Tune(nc)
 	admit := func(h *frame.Hello) frame.HelloAck {
-		return frame.Answer(h, frame.HelloAck{Features: frame.FeatureStreams})
+		return frame.Answer(h, frame.HelloAck{Features: features})
 	}
 	c, err := conn.Accept(ctx, nc, admit, bare, Options())
 	if err != nil {

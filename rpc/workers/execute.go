@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"rpcpool.dev/rpc/blob"
 	"rpcpool.dev/rpc/conn"
 	"rpcpool.dev/rpc/frame"
 	"rpcpool.dev/rpc/server"
@@ -24,8 +25,9 @@ type call struct {
 	sent     bool      // nothing of the arguments' memory is needed any more
 	unsent   bool      // not a byte has left, and none will. The sender's, then the worker's life's
 	canceled bool
-	lent     bool   // it waits for others, and its slot is another's
-	relay    *relay // its items; nil: it is no stream
+	lent     bool      // it waits for others, and its slot is another's
+	relay    *relay    // its items; nil: it is no stream
+	view     blob.View // of arguments that are in a blob, of which the worker knows nothing; mostly nil
 
 	answered bool // what follows is there
 	code     session.Code
@@ -46,6 +48,10 @@ func (p *Pool) Execute(j *server.Job) {
 	}
 	c := w.take(j)
 	p.mu.Unlock()
+	if _, copies := j.Borrows(); copies {
+		go w.send(c)
+		return
+	}
 	w.send(c)
 }
 
@@ -65,7 +71,7 @@ func (w *worker) load() int { return len(w.calls) - w.lent }
 // take notes a job. It is called with the pool's lock, as are bind and arm.
 func (w *worker) take(j *server.Job) *call {
 	w.seq++
-	c := &call{job: j, w: w, seq: w.seq, sent: len(j.Args) < conn.LongBody}
+	c := &call{job: j, w: w, seq: w.seq, sent: len(j.Args) < conn.LongBody && !j.InBody()}
 	j.Worker = c
 	w.calls[c.seq] = c
 	w.sends.Add(1)
@@ -114,6 +120,9 @@ func (w *worker) send(c *call) {
 	m.Ext = frame.Ext{Method: c.method, Trace: j.Trace, XID: c.xid[:]}
 	if !c.sent {
 		m.Owner = c
+	}
+	if borrows, _ := j.Borrows(); borrows && !w.borrow(c, &m) {
+		return
 	}
 	if c.relay != nil && w.conn.Agreed().Features&frame.FeatureStreams == 0 {
 		if w.drop(c) {
@@ -178,6 +187,7 @@ func (c *call) end() {
 }
 
 func (c *call) tell() {
+	c.unview()
 	switch core := c.w.pool.core; c.ran {
 	case session.NotExecuted:
 		core.Decline(c.job, c.code, c.reply)

@@ -83,7 +83,11 @@ func (p *Pool) begin(i int) (*worker, error) {
 		case <-ctx.Done():
 		}
 	}()
-	if w.conn, err = conn.Connect(ctx, nc, frame.Hello{Features: frame.FeatureStreams}, w, opts); err == nil {
+	party, socket := p.pair(i)
+	w.party = party
+	nc, done := give(nc, socket)
+	defer done()
+	if w.conn, err = conn.Connect(ctx, nc, frame.Hello{Features: frame.FeatureStreams | frame.FeatureBlobs}, w, opts); err == nil {
 		w.ready = time.Now()
 		p.opts.OnReady(w.ready.Sub(w.born))
 		return w, nil
@@ -94,6 +98,7 @@ func (p *Pool) begin(i int) (*worker, error) {
 		proc.Kill()
 		<-proc.Exited()
 	}
+	p.unpair(party)
 	r := proc.Report()
 	r.Cause = crash.StartFailed
 	p.count(r.Cause)
@@ -198,6 +203,7 @@ func (w *worker) finish() (served bool) {
 	served = w.served || len(left) > 0
 	p.mu.Unlock()
 	w.settle(left)
+	p.unpair(w.party)
 	return served
 }
 
@@ -244,6 +250,7 @@ func (w *worker) settle(left []*call) {
 	}
 	var report []byte
 	for _, c := range left {
+		c.unview()
 		if c.unsent {
 			p.core.Unstarted(c.job)
 			continue

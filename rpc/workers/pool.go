@@ -5,9 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"sync"
 	"time"
 
+	"rpcpool.dev/rpc/blob"
+	"rpcpool.dev/rpc/blob/local"
+	"rpcpool.dev/rpc/blob/shm"
 	"rpcpool.dev/rpc/crash"
 	"rpcpool.dev/rpc/server"
 )
@@ -22,6 +26,7 @@ type Options struct {
 	Grace       time.Duration            // for a call to end after its deadline, or when nobody wants it any more. Default 2 s
 	Stop        time.Duration            // for workers to end when the pool is closed. Default 2 s
 	Start       time.Duration            // for a worker to become ready. Default 30 s
+	Blobs       Blobs                    // of the core. Default: none
 	OnReady     func(took time.Duration) // is told of each worker that has become ready. It must not wait. Default: nobody is
 	Log         *slog.Logger             // default: none
 }
@@ -53,6 +58,18 @@ func (o *Options) fill() error {
 	return nil
 }
 
+// Blobs is the host of blobs, as far as workers are its parties.
+type Blobs interface {
+	// Pair makes a party, and the socket by which it is served.
+	Pair(name string) (blob.PartyID, *os.File, error)
+	// Leave says that a party's process has ended.
+	Leave(blob.PartyID)
+	// OnResult says who knows at whose cost a call's result is made.
+	OnResult(shm.Payer)
+	// Callee makes this process a party, for workers that take no blobs.
+	Callee(name string) (local.Callee, error)
+}
+
 // Pool is an executor over worker processes.
 type Pool struct {
 	opts   Options
@@ -60,6 +77,7 @@ type Pool struct {
 	ctx    context.Context //nolint:containedctx // ends when the pool is closed
 	cancel context.CancelFunc
 	lives  sync.WaitGroup
+	here   *local.Callee // this process as a party; nil: it is none
 
 	mu       sync.Mutex
 	serving  []*worker
@@ -122,9 +140,16 @@ func New(opts Options) (*Pool, error) {
 // Start starts the workers, which run the calls of a core from now on. Its limit is to
 // be -1: the workers tell it.
 func (p *Pool) Start(c *server.Core) {
+	var here *local.Callee
+	if p.opts.Blobs != nil { // not under the lock: the host asks for it under its own
+		p.opts.Blobs.OnResult(p.payer)
+		if me, err := p.opts.Blobs.Callee("server"); err == nil {
+			here = &me
+		}
+	}
 	p.mu.Lock() // Status may be asked already
 	defer p.mu.Unlock()
-	p.core = c
+	p.core, p.here = c, here
 	n := p.opts.Workers + p.opts.Spares
 	p.position = make([]position, n)
 	for i := range n {
@@ -138,6 +163,11 @@ func (p *Pool) Start(c *server.Core) {
 func (p *Pool) Close() error {
 	p.cancel()
 	p.lives.Wait()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.here != nil {
+		_ = p.here.Close()
+	}
 	return nil
 }
 

@@ -4,6 +4,7 @@ import (
 	"sync"
 	"time"
 
+	"rpcpool.dev/rpc/blob"
 	"rpcpool.dev/rpc/conn"
 	"rpcpool.dev/rpc/crash"
 	"rpcpool.dev/rpc/frame"
@@ -17,6 +18,7 @@ type worker struct {
 	position int
 	proc     Process
 	conn     *conn.Conn
+	party    blob.PartyID // at the host of blobs; 0: none
 	born     time.Time
 	ready    time.Time
 
@@ -126,11 +128,15 @@ func (c *call) take(in *conn.In) {
 			c.code, c.ran = session.Failed, session.Executed
 		}
 	}
-	switch body := m.Body; {
+	body := m.Body
+	if m.Blobs > 0 {
+		body = c.takeBlobs(m.Blobs, body)
+	}
+	switch {
 	case len(body) == 0:
 	case m.Code == session.OK && len(body) >= conn.LongBody:
 		kept := in.Keep()
-		c.reply = kept.Body
+		c.reply = kept.Body[len(kept.Body)-len(body):]
 		if memory := kept.Detach(); memory != nil {
 			c.job.Memory = memory
 		}

@@ -24,6 +24,7 @@ type Flags struct {
 	listen  string
 	unix    string
 	grpc    bool
+	blobs   bool
 	join    JoinOptions
 
 	accumulators string
@@ -41,6 +42,7 @@ func (f *Flags) Register(flags *flag.FlagSet) {
 	flags.IntVar(&o.Concurrency, "concurrency", 1, "`calls` that run in a worker at once")
 	flags.StringVar(&o.Journal, "journal", "", "`FILE` that keeps the table of calls over a crash of the server; empty: clients are told that it is lost")
 	flags.Int64Var(&o.JournalSize, "journal-size", 16<<20, "`bytes` of a journal that is made; a quarter of it is for replies")
+	o.Blobs.register(flags, &f.blobs)
 	f.join.register(flags)
 	f.network.RegisterServer(flags)
 	f.set = flags
@@ -58,7 +60,7 @@ func (f *Flags) Options() (Options, error) {
 		return Options{}, err
 	}
 	o := f.options
-	o.NoGRPC = !f.grpc
+	o.NoGRPC, o.Blobs.Off = !f.grpc, !f.blobs
 	if err := f.completeNetwork(&o); err != nil {
 		return Options{}, err
 	}
@@ -96,5 +98,5 @@ func (f *Flags) check() error {
 	case o.DrainTimeout < 0:
 		return fmt.Errorf("--drain-timeout: %s is negative", o.DrainTimeout)
 	}
-	return nil
+	return o.Blobs.check()
 }

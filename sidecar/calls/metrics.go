@@ -21,6 +21,8 @@ type Metrics struct {
 	refusals, duplicates, expired, dropped, broken          *prometheus.Desc
 	running, waiting, sessions, entries, bytes, connections *prometheus.Desc
 	workers, starts, exits                                  *prometheus.Desc
+
+	blobs blobMetrics
 }
 
 // NewMetrics makes the metrics of one server and registers them.
@@ -44,6 +46,7 @@ func NewMetrics(r prometheus.Registerer) (*Metrics, error) {
 		workers:     desc("workers", "Workers, by state.", "state"),
 		starts:      desc("worker_starts_total", "Workers that were started; each beyond those that are kept is a restart."),
 		exits:       desc("worker_exits_total", "Workers that ended, by cause.", "cause"),
+		blobs:       newBlobMetrics(desc),
 		ready: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "rpcpool_rpc_worker_ready_seconds", Help: "Time from the start of a worker until it is ready.",
 			Buckets: prometheus.ExponentialBuckets(0.001, 2, 16), NativeHistogramBucketFactor: 1.1, NativeHistogramMaxBucketNumber: 100,
@@ -63,6 +66,7 @@ func (m *Metrics) Describe(ch chan<- *prometheus.Desc) {
 	} {
 		ch <- d
 	}
+	m.blobs.describe(ch)
 	m.ready.Describe(ch)
 }
 
@@ -92,6 +96,9 @@ func (m *Metrics) Collect(ch chan<- prometheus.Metric) {
 		broken = 1
 	}
 	ch <- prometheus.MustNewConstMetric(m.broken, prometheus.GaugeValue, broken)
+	if s.blobs != nil {
+		m.blobs.collect(ch, s.blobs.Counts())
+	}
 	m.collectCalls(ch, &n.Calls)
 	m.collectWorkers(ch, s.pool.Status())
 }

@@ -26,6 +26,7 @@ type Options struct {
 	DrainTimeout time.Duration   // for calls that run when the server is told to stop; 0: their workers are ended at once
 	TCP          conn.TCP        // of clients
 	TLS          *tls.Config     // clients over TCP must speak it. Default: they cannot
+	Blobs        BlobOptions
 	NoGRPC       bool            // clients that speak gRPC are closed. Default: they are served, by the same listeners
 	Metrics      *Metrics        // of this server alone. Default: none
 	Log          *slog.Logger    // default: none

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/http"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
@@ -28,6 +29,7 @@ type serving interface {
 	Run(ctx context.Context) error
 	Alive() error
 	Ready() error
+	BlobsPage() http.Handler
 }
 
 // Program checks the flags, and opens all listeners. An error names the flag that is wrong.
@@ -127,6 +129,9 @@ func (p *Program) Run(ctx context.Context) error {
 	}
 	return nil
 }
+
+// BlobsPage shows who has which blob; nil if there are none.
+func (p *Program) BlobsPage() http.Handler { return p.serving.BlobsPage() }
 
 // Alive returns nil unless only a new process helps.
 func (p *Program) Alive() error { return p.serving.Alive() } //nolint:wrapcheck // it says all

@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"rpcpool.dev/rpc/blob/local"
 	"rpcpool.dev/rpc/codec"
 	"rpcpool.dev/rpc/conn"
 	"rpcpool.dev/rpc/frame"
@@ -33,6 +34,7 @@ type Server struct {
 	opts     Options
 	journal  *journal.Journal
 	pool     *workers.Pool
+	blobs    *local.Host // nil: there are none
 	core     *server.Core
 	conns    *conn.Server
 	grpc     *grpcdoor.Door // nil: none
@@ -68,11 +70,17 @@ func (s *Server) build() (err error) {
 			return err
 		}
 	}
+	if err := s.openBlobs(); err != nil {
+		return err
+	}
 	pool := workers.Options{
 		Starter: o.Starter, Workers: o.Workers, Concurrency: o.Concurrency, Grace: o.KillGrace, Start: o.StartTimeout, Log: o.Log,
 	}
 	if o.Metrics != nil {
 		pool.OnReady = func(took time.Duration) { o.Metrics.ready.Observe(took.Seconds()) }
+	}
+	if s.blobs != nil {
+		core.Blobs, pool.Blobs = s.blobs, s.blobs
 	}
 	if s.pool, err = workers.New(pool); err != nil {
 		return err //nolint:wrapcheck // New does
@@ -85,9 +93,16 @@ func (s *Server) build() (err error) {
 		return err //nolint:wrapcheck // New does
 	}
 	offer := frame.HelloAck{Codecs: codecs.Mask(), Lease: lease, MaxDeadline: frame.DeadlineOf(o.MaxTimeout), MaxOpen: open}
-	s.conns, err = conn.NewServer(conn.ServerOptions{
+	if s.blobs != nil {
+		offer.Features |= frame.FeatureBlobs | frame.FeatureSharedMemory | frame.FeatureBulk
+	}
+	conns := conn.ServerOptions{
 		Handler: server.NewDoor(s.core), Conn: conn.Options{TCP: o.TCP}, Admit: func(h *frame.Hello) frame.HelloAck { return frame.Answer(h, offer) },
-	})
+	}
+	if s.blobs != nil {
+		conns.Bulk = s.blobs.Bulk
+	}
+	s.conns, err = conn.NewServer(conns)
 	if err != nil {
 		return err //nolint:wrapcheck // New does
 	}
@@ -152,6 +167,9 @@ func (s *Server) Close() error {
 	}
 	if s.core != nil {
 		errs = append(errs, s.core.Close())
+	}
+	if s.blobs != nil {
+		errs = append(errs, s.blobs.Close())
 	}
 	if s.journal != nil {
 		errs = append(errs, s.journal.Close())

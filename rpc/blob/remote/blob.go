@@ -139,6 +139,18 @@ func (b *Blob) Free(ctx context.Context) error {
 	return b.client.over(ctx, err, &b.freed)
 }
 
+// Drop is Free that does not wait.
+func (b *Blob) Drop() {
+	if b.freed {
+		return
+	}
+	b.freed = true
+	again := &Blob{client: b.client, handle: b.handle}
+	if !b.client.spawn(func() { _ = again.Free(b.client.ended) }) {
+		b.client.unhold() // it went with the client
+	}
+}
+
 // over ends that something is held, unless it may be tried again.
 func (c *Client) over(ctx context.Context, err error, over *bool) error {
 	if err != nil && ctx.Err() != nil && !isFinal(err) {

@@ -21,7 +21,8 @@ type Options struct {
 	Token    []byte                                  // credentials
 	Target   []byte                                  // service that is wanted
 	Name     string                                  // of this client, for people
-	Lease    time.Duration                           // how long the server keeps what a client has that says nothing. Default 1 min
+	Lease    time.Duration                           // how long the server keeps what a client has that says nothing. Default 5 min
+	Retry    time.Duration                           // how long is tried again what breaks. Default 30 s
 	Idle     time.Duration                           // connections are closed when nothing is held for so long. Default 30 s
 	Conns    int                                     // at the same time. Default 4
 	Streams  int                                     // by which the bytes of one large blob go. Default 1
@@ -64,10 +65,11 @@ type Client struct {
 
 // Dial joins the host of a server.
 func Dial(ctx context.Context, o Options) (*Client, error) {
-	if o.Dial == nil || o.Conns < 0 || o.Streams < 0 || o.Lease < 0 || o.Idle < 0 || o.Patience < 0 {
+	if o.Dial == nil || o.Conns < 0 || o.Streams < 0 || o.Lease < 0 || o.Idle < 0 || o.Patience < 0 || o.Retry < 0 {
 		return nil, errors.New("bad options: Dial must be set, nothing may be negative")
 	}
-	o.Lease, o.Idle, o.Patience = cmp.Or(o.Lease, time.Minute), cmp.Or(o.Idle, 30*time.Second), cmp.Or(o.Patience, 20*time.Second)
+	o.Lease, o.Idle, o.Patience = cmp.Or(o.Lease, maxLease), cmp.Or(o.Idle, 30*time.Second), cmp.Or(o.Patience, 20*time.Second)
+	o.Retry = cmp.Or(o.Retry, 30*time.Second)
 	o.Conns, o.Streams, o.MinMove = cmp.Or(o.Conns, 4), cmp.Or(o.Streams, 1), cmp.Or(o.MinMove, 64<<10)
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)

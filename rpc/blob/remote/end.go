@@ -45,7 +45,7 @@ func (b *backoff) failed(now time.Duration) time.Duration {
 }
 
 // run does something over a connection. If that breaks, it does it again over another
-// one, until the lease must be over.
+// one, for a while.
 func (c *Client) run(ctx context.Context, do func(*end) error) error {
 	again := backoff{first: 20 * time.Millisecond, most: 2 * time.Second}
 	begun := c.opts.now()
@@ -56,8 +56,8 @@ func (c *Client) run(ctx context.Context, do func(*end) error) error {
 			return err
 		case ctx.Err() != nil:
 			return errors.Join(context.Cause(ctx), err)
-		case c.opts.now() >= begun+c.lease:
-			return fmt.Errorf("%w: for %v: %w", ErrLost, c.lease, err)
+		case c.opts.now() >= begun+c.opts.Retry:
+			return fmt.Errorf("given up after %v: %w", c.opts.Retry, err)
 		}
 		c.opts.Log.Debug("a bulk connection broke", "err", err)
 		pause := again.failed(0)

@@ -18,18 +18,6 @@ import (
 // tick is how often leases are looked at.
 const tick = 250 * time.Millisecond
 
-// ServerOptions of a Server. Zero values are defaults.
-type ServerOptions struct {
-	Patience   time.Duration // for a frame to come or go, and for the first one. Default 20 s
-	Conns      int           // of one party. Default 16
-	Transfers  int           // of one party that have not ended, or of which it has not heard so. Default 64
-	References int           // of one party. Default 4096
-	Mover      Mover         // default: none
-	Log        *slog.Logger  // default: none
-
-	now func() time.Duration // for tests; default: the monotonic clock
-}
-
 // Server serves the bulk connections of the parties of a host. It is safe for concurrent use.
 type Server struct {
 	host *shm.Host

@@ -33,6 +33,12 @@ func (p *Peer) Adopt(result blob.Handle) (*Blob, error) {
 	return &Blob{result, h}, nil
 }
 
+// Discard frees what a call has made for this peer, and that it does not look at.
+func (p *Peer) Discard(result blob.Handle) error {
+	_, err := p.do(&message{op: opFree, handle: result})
+	return err
+}
+
 // Bytes is the blob's memory: good until Free, and until the peer is closed. What is
 // lent to others for writing is theirs until the call has ended.
 func (b *Blob) Bytes() []byte { return b.hold.bytes }
@@ -117,6 +123,16 @@ func (p *Peer) known(arg blob.Arg) (*hold, error) {
 		return nil, err
 	}
 	return h, nil
+}
+
+// Result makes a result of a call that this process handles, of that many bytes, whose caller
+// has not asked for it. It is there until the call ends; close it before that.
+func (p *Peer) Result(call blob.Call, size uint64) (blob.Arg, *View, error) {
+	answer, h, err := p.find(&message{op: opResult, call: call, length: size})
+	if err != nil {
+		return blob.Arg{}, nil, err
+	}
+	return blob.Arg{Handle: answer.handle, Mode: blob.Out}, &View{hold: h}, nil
 }
 
 // Bytes is the memory, good until Close. What was opened for reading cannot be written:

@@ -133,7 +133,10 @@ func (g *guest) hello() error {
 		return fmt.Errorf("%w: op %d before hello", errMessage, m.op)
 	}
 	if g.party == 0 { // else its name is known
-		err = g.join(m.text)
+		var name string
+		if name, err = g.host.admit(m.text); err == nil {
+			err = g.join(name)
+		}
 	}
 	answer := message{op: opAnswer, handle: g.account, ref: uint64(g.party)}
 	if err != nil {
@@ -174,6 +177,13 @@ func (g *guest) answer(m *message) (a message, f *os.File, err error) {
 			a.ref = uint64(ref)
 		case opLocate:
 			place, err = t.Locate(g.party, m.call, m.handle)
+		case opResult:
+			var account blob.Handle
+			if account, err = g.host.payer(g.party, m.call, m.length); err == nil {
+				var result blob.Arg
+				result, place, err = t.Extend(now, m.call, g.party, account, m.length)
+				a.handle = result.Handle
+			}
 		case opRelease:
 			err = t.Release(now, g.party, blob.RefID(m.ref))
 		case opFree:

@@ -2,6 +2,7 @@ package shm
 
 import (
 	"crypto/rand"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -14,19 +15,6 @@ import (
 
 	"rpcpool.dev/rpc/blob"
 )
-
-// Options are what a host starts with. Zero values are defaults.
-type Options struct {
-	Limits    blob.Limits
-	Segment   uint64 // see blob.Config
-	Idle      time.Duration
-	Grace     time.Duration
-	HugePages bool // segments of 2 MiB pages, as long as the system has some
-	// LetGo is called before a segment is given back, to take it away from devices that
-	// have it. If it fails, the segment is never given back. Default: there are none.
-	LetGo  func(segment []byte) error
-	Logger *slog.Logger // default: slog.Default
-}
 
 // tick is how often leases, graces and unused segments are looked at.
 const tick = 100 * time.Millisecond
@@ -53,6 +41,9 @@ type Host struct {
 	open     map[*socket]struct{}
 	returned chan struct{} // is closed when a Range is
 	closed   bool
+	tickets  map[string]string // names of those who may connect; nil: all may
+	payer    Payer
+	refused  blob.Refused
 	plain    int // segments that are not of huge pages although that was wanted
 }
 
@@ -68,6 +59,10 @@ func NewHost(o Options) *Host {
 		log: o.Logger, huge: o.HugePages, letGo: o.LetGo, hello: helloPatience, begun: time.Now(), stop: make(chan struct{}),
 		table: blob.NewTable(c), segments: map[blob.SegmentID]*memory{}, lost: map[blob.SegmentID]bool{},
 		guests: map[blob.PartyID]*guest{}, open: map[*socket]struct{}{}, returned: make(chan struct{}),
+		payer: func(blob.PartyID, blob.Call, uint64) (blob.Handle, error) { return blob.Handle{}, blob.ErrCall },
+	}
+	if o.Tickets {
+		h.tickets = map[string]string{}
 	}
 	if h.log == nil {
 		h.log = slog.Default()
@@ -115,6 +110,7 @@ func (h *Host) now() time.Duration { return time.Since(h.begun) }
 func (h *Host) with(do func(t *blob.Table, now time.Duration) error) error {
 	h.mu.Lock()
 	err := h.locked(do)
+	h.count(err)
 	retired := h.retire()
 	h.mu.Unlock()
 	for _, m := range retired { // takes milliseconds, if there is much of it
@@ -131,6 +127,19 @@ func (h *Host) discard(m *memory) error {
 		return fmt.Errorf("a device keeps a segment of %d bytes: %w", len(m.bytes), err)
 	}
 	return m.discard()
+}
+
+// count counts what was refused.
+func (h *Host) count(err error) {
+	switch {
+	case err == nil, errors.Is(err, ErrClosed), errors.Is(err, blob.ErrCall): // a call that has ended may be ended again
+	case errors.Is(err, blob.ErrQuota):
+		h.refused.Quota++
+	case errors.Is(err, blob.ErrBusy):
+		h.refused.Busy++
+	default:
+		h.refused.Other++
+	}
 }
 
 func (h *Host) locked(do func(t *blob.Table, now time.Duration) error) error {
@@ -269,11 +278,63 @@ func (h *Host) Leave(id blob.PartyID) {
 	})
 }
 
+// OnResult says who is asked when a callee wants to make a result that nobody has asked for.
+// Default: nobody is, and callees are refused.
+func (h *Host) OnResult(p Payer) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.payer = p
+}
+
+// Discard lets a result go that its owner does not come to know of.
+func (h *Host) Discard(result blob.Handle) {
+	_ = h.with(func(t *blob.Table, now time.Duration) error { return t.Discard(now, result) })
+}
+
+// Ticket lets somebody connect as that name who shows it, until it is revoked.
+func (h *Host) Ticket(name string) (ticket [16]byte, revoke func()) {
+	_, _ = rand.Read(ticket[:]) // never fails
+	key := hex.EncodeToString(ticket[:])
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.tickets[key] = name
+	return ticket, func() {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		delete(h.tickets, key)
+	}
+}
+
+// admit tells as whom somebody may connect who has said that.
+func (h *Host) admit(said string) (name string, err error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.tickets == nil {
+		return said, nil
+	}
+	name, ok := h.tickets[said]
+	if !ok {
+		return "", fmt.Errorf("%w: nobody has that ticket", blob.ErrParty)
+	}
+	return name, nil
+}
+
 // Snapshot tells who has what.
 func (h *Host) Snapshot() blob.Snapshot {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return h.table.Snapshot(h.now())
+	s := h.table.Snapshot(h.now())
+	s.Refused = h.refused
+	return s
+}
+
+// Counts is Snapshot without its Holdings, which are many.
+func (h *Host) Counts() blob.Snapshot {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	s := h.table.Counts()
+	s.Refused = h.refused
+	return s
 }
 
 // expire ends what is over.

@@ -23,6 +23,7 @@ const (
 	opAccept                 // Handle
 	opAnswer                 // to the last request; Code and Text if it failed
 	opDrop                   // Segment is not used any more; no answer to anything
+	opResult                 // Call, Length. Answer: Handle, a place
 	ops
 )
 

@@ -1,6 +1,7 @@
 package shm
 
 import (
+	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
@@ -10,10 +11,16 @@ import (
 	"rpcpool.dev/rpc/blob"
 )
 
-// Page shows who has which blob, for how long, and for which call: as text, for people.
-// The function is that of a [Host].
+// Page shows who has which blob, for how long, and for which call: as text, for people, or as
+// JSON (a [Listing]) to who accepts that. The function is that of a [Host].
 func Page(snapshot func() blob.Snapshot) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Accept") == "application/json" {
+			w.Header().Set("Content-Type", "application/json")
+			w.Header().Set("Cache-Control", "no-store")
+			_ = json.NewEncoder(w).Encode(List(snapshot())) // whoever asked has gone
+			return
+		}
 		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 		w.Header().Set("Cache-Control", "no-store")
 		_ = WriteTable(w, snapshot()) // whoever asked has gone

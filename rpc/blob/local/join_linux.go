@@ -1,0 +1,122 @@
+package local
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+
+	"golang.org/x/sys/unix"
+
+	"rpcpool.dev/rpc/blob"
+	"rpcpool.dev/rpc/blob/shm"
+	"rpcpool.dev/rpc/client"
+	"rpcpool.dev/rpc/frame"
+)
+
+var _ client.JoinBlobs = Join
+
+// Join makes a client a party of a server's host, if that is on this machine, in this network
+// namespace: otherwise nobody is behind the name of its socket.
+func Join(ctx context.Context, s *client.BlobServer) (client.Blobs, error) {
+	if s.Offer.Socket == "" || s.Features&frame.FeatureSharedMemory == 0 {
+		return nil, client.ErrNoBlobs
+	}
+	p, err := shm.Dial(ctx, s.Offer.Socket, hex.EncodeToString(s.Offer.Ticket[:]))
+	switch {
+	case errors.Is(err, unix.ECONNREFUSED), errors.Is(err, unix.ENOENT), errors.Is(err, unix.EACCES), errors.Is(err, unix.EPERM):
+		return nil, client.ErrNoBlobs
+	case err != nil:
+		return nil, err
+	}
+	return &party{peer: p, domain: s.Offer.Domain}, nil
+}
+
+// party is a client at one server.
+type party struct {
+	peer   *shm.Peer
+	domain blob.Domain
+}
+
+func (p *party) Domain() blob.Domain  { return p.domain }
+func (p *party) Account() blob.Handle { return p.peer.Account() }
+func (p *party) Close() error         { return p.peer.Close() }
+
+func (p *party) Put(_ context.Context, size uint64, lend blob.Rights, r io.Reader) (client.Blob, error) {
+	b, err := p.peer.Allocate(size, lend)
+	if err != nil {
+		return nil, err
+	}
+	o := &owned{party: p, blob: b}
+	if r == nil {
+		return o, nil
+	}
+	if n, err := io.ReadFull(r, b.Bytes()); err != nil {
+		return nil, errors.Join(fmt.Errorf("blob of %d bytes, %d are there: %w", size, n, err), o.Free())
+	}
+	return o, nil
+}
+
+func (p *party) Take(_ context.Context, result blob.Handle) (client.Blob, error) {
+	b, err := p.peer.Adopt(result)
+	if err != nil {
+		return nil, err
+	}
+	return &owned{party: p, blob: b}, nil
+}
+
+func (p *party) Discard(result blob.Handle) { _ = p.peer.Discard(result) }
+
+// owned is a blob of this client.
+type owned struct {
+	party  *party
+	blob   *shm.Blob
+	shared [blob.Read | blob.Write + 1]blob.Handle // of all of it, by rights
+	freed  bool
+}
+
+func (o *owned) Handle() blob.Handle { return o.blob.Handle() }
+func (o *owned) Memory() []byte      { return o.blob.Bytes() }
+
+func (o *owned) Accept(context.Context) error { return o.blob.Accept() }
+
+func (o *owned) Share(_ context.Context, offset, length uint64, rights blob.Rights) (blob.Handle, error) {
+	whole := offset == 0 && length == o.blob.Handle().Length && int(rights) < len(o.shared)
+	if whole && o.shared[rights] != (blob.Handle{}) {
+		return o.shared[rights], nil
+	}
+	h, err := o.blob.Share(offset, length, rights)
+	if err == nil && whole {
+		o.shared[rights] = h
+	}
+	return h, err
+}
+
+func (o *owned) ReadAt(b []byte, at int64) (int, error) {
+	have := o.blob.Bytes()
+	if at < 0 || at > int64(len(have)) {
+		return 0, fmt.Errorf("%w: read at %d of %d bytes", blob.ErrRange, at, len(have))
+	}
+	n := copy(b, have[at:])
+	if n < len(b) {
+		return n, io.EOF
+	}
+	return n, nil
+}
+
+func (o *owned) WriteAt(b []byte, at int64) (int, error) {
+	have := o.blob.Bytes()
+	if at < 0 || at > int64(len(have)) || len(b) > len(have)-int(at) {
+		return 0, fmt.Errorf("%w: %d bytes at %d of %d", blob.ErrRange, len(b), at, len(have))
+	}
+	return copy(have[at:], b), nil
+}
+
+func (o *owned) Free() error {
+	if o.freed {
+		return nil
+	}
+	o.freed = true
+	return o.blob.Free()
+}

@@ -1,0 +1,95 @@
+package remote
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+
+	"rpcpool.dev/rpc/blob"
+	"rpcpool.dev/rpc/client"
+	"rpcpool.dev/rpc/conn"
+	"rpcpool.dev/rpc/frame"
+)
+
+// Join makes clients of calls parties of their servers' hosts, wherever these are. What
+// the options say of the way to a server, and who the client is, is filled in. Arguments
+// that are shorter than least, in bytes, had better go in messages.
+func Join(o Options, least int) client.JoinBlobs {
+	return func(ctx context.Context, s *client.BlobServer) (client.Blobs, error) {
+		if s.Features&frame.FeatureBulk == 0 {
+			return nil, client.ErrNoBlobs
+		}
+		o := o
+		o.Name, o.Token = s.Name, s.Token
+		o.Dial = func(ctx context.Context) (net.Conn, error) {
+			nc, _, err := conn.DialEndpoint(ctx, conn.PoolOptions{Dial: s.Dial}, s.Endpoint)
+			return nc, err
+		}
+		c, err := Dial(ctx, o)
+		if err != nil {
+			return nil, err
+		}
+		if c.Domain() != s.Offer.Domain { // there is another server behind the address
+			return nil, errors.Join(client.ErrNoBlobs, c.Close())
+		}
+		return &joined{c, least}, nil
+	}
+}
+
+// joined is a client at one server.
+type joined struct {
+	*Client
+
+	least int
+}
+
+// Least is from which length on bytes are quicker by a blob than in a message.
+func (j *joined) Least() int { return j.least }
+
+func (j *joined) Put(ctx context.Context, size uint64, lend blob.Rights, r io.Reader) (client.Blob, error) {
+	var b *Blob
+	var err error
+	if r == nil {
+		b, err = j.Allocate(ctx, size, lend)
+	} else {
+		b, err = j.PutFrom(ctx, r, size, lend)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &owned{Blob: b}, nil
+}
+
+func (j *joined) Take(_ context.Context, result blob.Handle) (client.Blob, error) {
+	return &owned{Blob: j.Adopt(result)}, nil
+}
+
+func (j *joined) Discard(result blob.Handle) { j.Adopt(result).Drop() }
+
+// owned is a blob of this client.
+type owned struct {
+	*Blob
+
+	shared [blob.Read | blob.Write + 1]blob.Handle // of all of it, by rights
+}
+
+func (o *owned) Memory() []byte { return nil }
+
+func (o *owned) Share(ctx context.Context, offset, length uint64, rights blob.Rights) (blob.Handle, error) {
+	whole := offset == 0 && length == o.Size() && int(rights) < len(o.shared)
+	if whole && o.shared[rights] != (blob.Handle{}) {
+		return o.shared[rights], nil
+	}
+	h, err := o.Blob.Share(ctx, offset, length, rights)
+	if err == nil && whole {
+		o.shared[rights] = h
+	}
+	return h, err
+}
+
+// Free does not wait: nobody needs to hear of it.
+func (o *owned) Free() error {
+	o.Drop()
+	return nil
+}

@@ -1,0 +1,196 @@
+package rpc
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"rpcpool.dev/rpc/blob"
+	"rpcpool.dev/rpc/client"
+	"rpcpool.dev/rpc/session"
+)
+
+// LongBlob is the default of [ClientOptions].BlobThreshold, bytes.
+const LongBlob = 64 << 10
+
+// FarBlob is from which length on arguments go by blobs to a server that shares no memory with this
+// process, bytes: below it, what is to be said of a blob takes longer than the message.
+const FarBlob = 4 << 20
+
+// errShort means that bytes are quicker in the message.
+var errShort = errors.New("too short for a blob")
+
+// mostTries is how many servers are tried for a call whose arguments are put there.
+const mostTries = 3
+
+// wants are what a caller wants of the blobs of a call.
+type wants struct {
+	outs []*Blob // that the call makes, in their order
+	all  *Blob   // the result as it is; nil: its bytes
+}
+
+func wantsOf(u *client.Call) *wants {
+	w, _ := u.User.(*wants)
+	return w
+}
+
+// byBlob tells whether the arguments of a call go into a blob.
+func (c *Client) byBlob(u *client.Call) bool {
+	return c.threshold > 0 && len(u.Args) >= c.threshold && !u.Hedge && !u.OneWay && u.Lane == 0
+}
+
+// attemptOnce makes one attempt at a call, whose arguments and result may be blobs.
+func (c *Client) attemptOnce(ctx context.Context, u *client.Call) {
+	if c.byBlob(u) {
+		c.putAndDo(ctx, u)
+	} else {
+		c.c.Do(ctx, u)
+	}
+	c.result(ctx, u)
+}
+
+// putAndDo puts the arguments of a call into a blob at the server that it goes to. If that does not
+// take it, another one may. Where there are no blobs, they go in the message.
+func (c *Client) putAndDo(ctx context.Context, u *client.Call) {
+	args, named, pinned, servers := u.Args, u.Blobs, u.Server, 0
+	var avoid []string
+	for {
+		server, at, b, err := c.put(ctx, u, args, avoid)
+		if err != nil {
+			c.c.Do(ctx, u)
+			u.Attempts += servers
+			return
+		}
+		before := args[:int(named)*blob.ArgLen]
+		u.Args = append(append(make([]byte, 0, len(before)+blob.ArgLen), before...), at...)
+		u.Blobs, u.Server = named+1, server
+		c.c.Do(ctx, u)
+		_ = b.Free()
+		u.Args, u.Blobs, u.Server = args, named, pinned
+		servers += u.Attempts
+		u.Attempts = servers
+		if pinned != "" || servers >= mostTries || !elsewhere(ctx, u) {
+			return
+		}
+		avoid = append(avoid, server)
+	}
+}
+
+// elsewhere tells whether a call that has failed may be made at another server.
+func elsewhere(ctx context.Context, u *client.Call) bool {
+	o := u.Outcome
+	return (o.Code == session.Refused || o.Code == session.NoServer) && (o.Execution == session.NotExecuted || u.Idempotent) && ctx.Err() == nil && u.Retry >= 0
+}
+
+// put makes a blob of what follows the blobs that a call names, and returns how it is named.
+func (c *Client) put(ctx context.Context, u *client.Call, args []byte, avoid []string) (server string, arg []byte, _ client.Blob, err error) {
+	body := args[int(u.Blobs)*blob.ArgLen:]
+	for try := 0; ; try++ {
+		server, party, err := c.c.Blobs(ctx, u, avoid)
+		if err != nil {
+			return "", nil, nil, err //nolint:wrapcheck // it is not told
+		}
+		if far, is := party.(interface{ Least() int }); is && len(body) < far.Least() {
+			return "", nil, nil, errShort
+		}
+		b, err := party.Put(ctx, uint64(len(body)), blob.Read, bytes.NewReader(body))
+		var h blob.Handle
+		if err == nil {
+			if h, err = b.Share(ctx, 0, uint64(len(body)), blob.Read); err == nil {
+				return server, blob.AppendArgs(nil, []blob.Arg{{Handle: h, Mode: blob.In, Body: true}}), b, nil
+			}
+			_ = b.Free()
+		}
+		if errors.Is(err, blob.ErrQuota) || try > 0 || ctx.Err() != nil {
+			return "", nil, nil, err //nolint:wrapcheck // it is not told
+		}
+		c.c.DropBlobs(server, party) // its host is gone, another may be there
+	}
+}
+
+// result takes a result that is in a blob, unless the caller wants that as it is.
+func (c *Client) result(ctx context.Context, u *client.Call) {
+	if u.Outcome.Code != session.OK {
+		return
+	}
+	if u.Outcome.Blobs == 0 {
+		if c.threshold > 0 && len(u.Reply) >= c.threshold && !u.OneWay {
+			c.c.WantBlobs(u.At)
+		}
+		return
+	}
+	if err := c.take(ctx, u); err != nil {
+		u.Outcome = session.Outcome{Code: session.ReplyLost, Execution: session.Executed}
+		u.Text, u.Reply = "result in a blob: "+err.Error(), u.Reply[:0]
+	}
+}
+
+// take gives each result to who wants it, and frees the others.
+func (c *Client) take(ctx context.Context, u *client.Call) error {
+	results, rest, err := blob.ParseArgs(u.Reply, int(u.Outcome.Blobs))
+	if err != nil {
+		return err //nolint:wrapcheck // it says all
+	}
+	w := wantsOf(u)
+	var outs []*Blob
+	if w != nil {
+		outs = w.outs
+	}
+	var failed error
+	var body client.Blob
+	var at string
+	for _, a := range results {
+		server, party := c.c.Has(a.Handle.Domain)
+		if party == nil {
+			failed = blob.ErrDomain
+			continue
+		}
+		var out *Blob
+		switch {
+		case len(outs) > 0:
+			out, outs = outs[0], outs[1:]
+		case !a.Body || body != nil:
+			party.Discard(a.Handle)
+			continue
+		}
+		b, err := party.Take(ctx, a.Handle)
+		switch {
+		case err != nil:
+			failed = err
+		case out != nil:
+			out.client, out.server, out.blob = c, server, b
+		default:
+			body, at = b, server
+		}
+	}
+	if body == nil {
+		u.Reply = append(u.Reply[:0], rest...)
+		return failed
+	}
+	if w != nil && w.all != nil {
+		w.all.client, w.all.server, w.all.blob = c, at, body
+		u.Reply = u.Reply[:0]
+		return failed
+	}
+	defer body.Free() //nolint:errcheck // it is of no use any more
+	u.Reply, err = readAll(body, u.Reply)
+	return errors.Join(failed, err)
+}
+
+// readAll copies a blob.
+func readAll(b client.Blob, dst []byte) ([]byte, error) {
+	if m := b.Memory(); m != nil {
+		return append(dst[:0], m...), nil
+	}
+	n := int(b.Handle().Length) //nolint:gosec // it is in memory somewhere
+	if cap(dst) < n {
+		dst = make([]byte, n)
+	}
+	dst = dst[:n]
+	if k, err := b.ReadAt(dst, 0); err != nil && (!errors.Is(err, io.EOF) || k < n) {
+		return dst[:0], fmt.Errorf("%d of %d bytes: %w", k, n, err)
+	}
+	return dst, nil
+}

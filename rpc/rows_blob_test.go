@@ -1,0 +1,244 @@
+package rpc
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// document has bytes inside of another value.
+type document struct {
+	Name string
+	Data []byte
+}
+
+// printArgs are those of the source text's snprintf.
+type printArgs struct {
+	Buffer BlobArg
+	Size   int
+	Format string
+	Values []any
+}
+
+// twoBlobs are blobs of two kinds.
+type twoBlobs struct {
+	In  BlobArg
+	Out *BlobArg
+}
+
+// handleBlobs registers what the tests of blobs call.
+func handleBlobs(s *Server) {
+	Handle(s, "echo", func(_ context.Context, b []byte) ([]byte, error) { return b, nil })
+	Handle(s, "sum", func(_ context.Context, b []byte) (uint64, error) { return checksum(b), nil })
+	Handle(s, "length", func(_ context.Context, b []byte) (uint64, error) { return uint64(len(b)), nil })
+	Handle(s, "read", func(_ context.Context, r io.Reader) (uint64, error) {
+		b, err := io.ReadAll(r)
+		return checksum(b), err
+	})
+	Handle(s, "document", func(_ context.Context, d document) (document, error) {
+		return document{strings.ToUpper(d.Name), bytes.ToUpper(d.Data)}, nil
+	})
+	Handle(s, "make", func(ctx context.Context, n int) ([]byte, error) {
+		b := Room(ctx, n)
+		copy(b, fill(n))
+		return b, nil
+	})
+	Handle(s, "snprintf", func(_ context.Context, a printArgs) (int, error) {
+		return copy(a.Buffer.Bytes()[:a.Size], fmt.Sprintf(a.Format, a.Values...)), nil
+	})
+	Handle(s, "shout", func(_ context.Context, a twoBlobs) (int, error) {
+		n := copy(a.Out.Bytes(), bytes.ToUpper(a.In.Bytes()))
+		a.Out.SetLen(n)
+		return n, nil
+	})
+	Handle(s, "spoil", func(_ context.Context, a printArgs) (int, error) {
+		copy(a.Buffer.Bytes(), "spoiled")
+		switch a.Format {
+		case "crash":
+			os.Exit(7)
+		case "fail":
+			return 0, errors.New("as asked")
+		}
+		return 1, nil
+	})
+	Handle(s, "sleep", func(ctx context.Context, a printArgs) (int, error) {
+		select {
+		case <-ctx.Done():
+			return 0, ctx.Err()
+		case <-time.After(time.Duration(a.Size) * time.Millisecond):
+		}
+		return len(a.Buffer.Bytes()), nil
+	})
+}
+
+func fill(n int) []byte { return bytes.Repeat([]byte("0123456789abcdef"), n/16+1)[:n] }
+
+func checksum(b []byte) (sum uint64) {
+	for i, c := range b {
+		sum = sum*31 + uint64(c) + uint64(i&1)
+	}
+	return sum
+}
+
+// blobRig is a server with blobs, and a client of it.
+type blobRig struct {
+	*Client
+	server  *Server
+	address string
+}
+
+// withBlobs runs a test with handlers in workers, and with handlers in the server's process.
+func withBlobs(t *testing.T, test func(t *testing.T, r *blobRig)) {
+	for name, o := range map[string]ServerOptions{
+		"in a worker":  {Isolate: &Isolate{Command: []string{os.Args[0]}, Output: io.Discard}},
+		"in a process": {},
+	} {
+		t.Run(name, func(t *testing.T) { test(t, newBlobRig(t, o, ClientOptions{})) })
+	}
+}
+
+func newBlobRig(t testing.TB, so ServerOptions, co ClientOptions) *blobRig {
+	t.Helper()
+	s, err := NewServer(so)
+	if err != nil {
+		t.Fatal(err)
+	}
+	handleBlobs(s)
+	address := "unix:" + filepath.Join(t.TempDir(), "s")
+	l, err := s.Listen(context.Background(), address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	served := make(chan error, 1)
+	go func() { served <- s.Serve(l) }()
+	c, err := Dial(co, address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := errors.Join(c.Close(), s.Close()); err != nil {
+			t.Error(err)
+		}
+		<-served
+	})
+	return &blobRig{c, s, address}
+}
+
+// live is how many blobs there are, when those have gone that are about to.
+func (r *blobRig) live(t testing.TB) uint64 {
+	t.Helper()
+	var n uint64
+	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(time.Millisecond) {
+		s, _ := r.server.Blobs()
+		if n = s.Blobs; n == 0 {
+			break
+		}
+	}
+	return n
+}
+
+// peak watches how many bytes of segments there are at most, which tells that blobs were used.
+func (r *blobRig) segments() uint64 {
+	s, _ := r.server.Blobs()
+	return s.Bytes
+}
+
+// TestS2_15_WhatIsLongGoesOutOfBand: arguments and results, below the threshold, at it and above.
+func TestS2_15_WhatIsLongGoesOutOfBand(t *testing.T) {
+	withBlobs(t, func(t *testing.T, r *blobRig) {
+		for _, n := range []int{0, 1, LongBlob - 1, LongBlob, LongBlob + 1, 1 << 20} {
+			got, err := Call[[]byte](soon(t), r, "echo", fill(n))
+			if err != nil || !bytes.Equal(got, fill(n)) {
+				t.Fatalf("%d bytes came back as %d, %v", n, len(got), err)
+			}
+			if out := r.segments() > 0; out != (n >= LongBlob) {
+				t.Errorf("%d bytes out of band: %v", n, out)
+			}
+		}
+		if n := r.live(t); n > 0 {
+			t.Errorf("%d blobs are left", n)
+		}
+	})
+}
+
+// TestS2_20_TheSourceDoesNotSay: bytes, bytes in structs, and readers, as one writes them for short ones.
+func TestS2_20_TheSourceDoesNotSay(t *testing.T) {
+	withBlobs(t, func(t *testing.T, r *blobRig) {
+		for _, n := range []int{10, LongBlob, 5 << 20} {
+			data := fill(n)
+			d, err := Call[document](soon(t), r, "document", document{"name", data})
+			if err != nil || d.Name != "NAME" || !bytes.Equal(d.Data, bytes.ToUpper(data)) {
+				t.Errorf("%d bytes in a struct came back as %d, %v", n, len(d.Data), err)
+			}
+			if got, err := Call[uint64](soon(t), r, "read", bytes.NewReader(data)); err != nil || got != checksum(data) {
+				t.Errorf("%d bytes of a reader: %v", n, err)
+			}
+			f := Spawn[[]byte](soon(t), r, "make", n)
+			if got, err := f.Get(soon(t)); err != nil || !bytes.Equal(got, data) {
+				t.Errorf("%d bytes that were made came as %d, %v", n, len(got), err)
+			}
+			b, err := r.CallBlob(soon(t), "make", n)
+			if err != nil || !bytes.Equal(b.Bytes(), data) {
+				t.Fatalf("%d bytes that were left there: %v", n, err)
+			}
+			if err := b.Free(); err != nil {
+				t.Error(err)
+			}
+		}
+		if n := r.live(t); n > 0 {
+			t.Errorf("%d blobs are left", n)
+		}
+	})
+}
+
+// TestS2_19_TheProgramOfTheText allocates a blob, lets a callee write it, reads it, and frees it.
+func TestS2_19_TheProgramOfTheText(t *testing.T) {
+	withBlobs(t, func(t *testing.T, r *blobRig) {
+		buffer, err := r.AllocateBlob(soon(t), 64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		n, err := Call[int](soon(t), r, "snprintf", printArgs{buffer.InOut(), buffer.Sizeof(), "The answer is %d", []any{42}})
+		if err != nil || string(buffer.Bytes()[:n]) != "The answer is 42" {
+			t.Fatalf("%q, %v", buffer.Bytes()[:n], err)
+		}
+		if s, _ := r.server.Blobs(); s.Blobs != 1 || buffer.Sizeof() != 64 {
+			t.Errorf("%d blobs, this one of %d bytes", s.Blobs, buffer.Sizeof())
+		}
+		if err := buffer.Free(); err != nil {
+			t.Error(err)
+		}
+		if n := r.live(t); n > 0 {
+			t.Errorf("%d blobs are left", n)
+		}
+	})
+}
+
+// TestBlobsAreReadAndMade: one goes in, another comes out, as long as the callee says.
+func TestBlobsAreReadAndMade(t *testing.T) {
+	withBlobs(t, func(t *testing.T, r *blobRig) {
+		in, err := r.PutBlob(soon(t), 5, strings.NewReader("hello"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		out := r.ResultBlob(1 << 20)
+		arg := out.Out()
+		n, err := Call[int](soon(t), r, "shout", twoBlobs{in.In(), &arg})
+		if err != nil || n != 5 || string(out.Bytes()) != "HELLO" {
+			t.Fatalf("%d, %q, %v", n, out.Bytes(), err)
+		}
+		if err := errors.Join(in.Free(), out.Free()); err != nil {
+			t.Error(err)
+		}
+		if n := r.live(t); n > 0 {
+			t.Errorf("%d blobs are left", n)
+		}
+	})
+}

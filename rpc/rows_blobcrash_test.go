@@ -1,0 +1,215 @@
+package rpc
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"rpcpool.dev/rpc/blob"
+)
+
+// isolatedRig has handlers in workers.
+func isolatedRig(t testing.TB, so ServerOptions, co ClientOptions) *blobRig {
+	so.Isolate = &Isolate{Command: []string{os.Args[0]}, Output: io.Discard}
+	return newBlobRig(t, so, co)
+}
+
+// buffer allocates a blob with these bytes.
+func (r *blobRig) buffer(t testing.TB, text string) *Blob {
+	t.Helper()
+	b, err := r.AllocateBlob(soon(t), uint64(len(text)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	copy(b.Bytes(), text)
+	return b
+}
+
+// TestC27_AWorkerCrashesWhileItWritesABlob: what it wrote is not to be used before its owner says so,
+// and the call is not run again although it may be; with a snapshot, nothing has happened.
+func TestC27_AWorkerCrashesWhileItWritesABlob(t *testing.T) {
+	r := isolatedRig(t, ServerOptions{}, ClientOptions{})
+	plain, kept := r.buffer(t, "as it was"), r.buffer(t, "as it was")
+	for name, c := range map[string]struct {
+		arg  BlobArg
+		of   *Blob
+		want string
+		runs int
+	}{
+		"inout":    {plain.InOut(), plain, "spoiledas", 1},
+		"snapshot": {kept.Snapshot(), kept, "as it was", 3},
+	} {
+		_, err := Call[int](soon(t), r, "spoil", printArgs{Buffer: c.arg, Format: "crash"}, Idempotent)
+		if !errors.Is(err, Crashed) {
+			t.Errorf("%s: %v", name, err)
+		}
+		if name == "inout" {
+			if _, err = Call[int](soon(t), r, "spoil", printArgs{Buffer: c.of.InOut()}); !errors.Is(err, Invalid) || !strings.Contains(err.Error(), "half written") {
+				t.Errorf("a blob that is half written was used: %v", err)
+			}
+			if err := c.of.Accept(soon(t)); err != nil {
+				t.Error(err)
+			}
+		} else if !bytes.Equal(c.of.Bytes(), []byte(c.want)) {
+			t.Errorf("%s: %q, want %q", name, c.of.Bytes(), c.want)
+		}
+		if _, err := Call[int](soon(t), r, "spoil", printArgs{Buffer: c.of.InOut()}); err != nil {
+			t.Errorf("%s: afterwards: %v", name, err)
+		}
+	}
+	if status, _ := r.server.Workers(); status.Crashed != 1+3 {
+		t.Errorf("%d runs crashed, want 1 of what may be dirty and 3 of what is not", status.Crashed)
+	}
+	if err := errors.Join(plain.Free(), kept.Free()); err != nil {
+		t.Error(err)
+	}
+	if n := r.live(t); n > 0 {
+		t.Errorf("%d blobs are left", n)
+	}
+}
+
+// TestAFailedCallChangesNothingOfASnapshot: an error of the handler undoes what it wrote.
+func TestAFailedCallChangesNothingOfASnapshot(t *testing.T) {
+	withBlobs(t, func(t *testing.T, r *blobRig) {
+		b := r.buffer(t, "as it was")
+		if _, err := Call[int](soon(t), r, "spoil", printArgs{Buffer: b.Snapshot(), Format: "fail"}); !errors.Is(err, Failed) || string(b.Bytes()) != "as it was" {
+			t.Errorf("%q, %v", b.Bytes(), err)
+		}
+		if _, err := Call[int](soon(t), r, "spoil", printArgs{Buffer: b.InOut(), Format: "fail"}); !errors.Is(err, Failed) || string(b.Bytes()) != "spoiledas" {
+			t.Errorf("%q, %v", b.Bytes(), err)
+		}
+	})
+}
+
+// TestWhoWritesABlobIsAlone: another call with it is refused, and has not run.
+func TestWhoWritesABlobIsAlone(t *testing.T) {
+	r := newBlobRig(t, ServerOptions{}, ClientOptions{})
+	b := r.buffer(t, "one at a time")
+	ctx, cancel := context.WithCancel(soon(t))
+	defer cancel()
+	first := Spawn[int](ctx, r, "sleep", printArgs{Buffer: b.InOut(), Size: 10_000_000})
+	for end := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+		if s, _ := r.server.Blobs(); s.Calls == 1 {
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatal("the first call does not run")
+		}
+	}
+	_, err := Call[int](soon(t), r, "sleep", printArgs{Buffer: b.In()})
+	if !errors.Is(err, Refused) || !errors.Is(err, NotExecuted) {
+		t.Errorf("%v", err)
+	}
+	cancel()
+	if _, err := first.Get(soon(t)); err == nil {
+		t.Error("it was not cancelled")
+	}
+	if n, err := Call[int](soon(t), r, "sleep", printArgs{Buffer: b.In()}); n != b.Sizeof() || err != nil {
+		t.Errorf("afterwards: %d, %v", n, err)
+	}
+}
+
+// TestAClientHasNoMoreThanItsLimit: what needs no blob goes in messages then.
+func TestAClientHasNoMoreThanItsLimit(t *testing.T) {
+	o := ServerOptions{Blobs: BlobOptions{Limits: blob.Limits{PartyBytes: 1 << 20}}}
+	r := newBlobRig(t, o, ClientOptions{})
+	if _, err := r.AllocateBlob(soon(t), 2<<20); !errors.Is(err, blob.ErrQuota) {
+		t.Errorf("%v", err)
+	}
+	data := fill(4 << 20)
+	for range 2 {
+		if got, err := Call[[]byte](soon(t), r, "echo", data); err != nil || !bytes.Equal(got, data) {
+			t.Errorf("%d bytes, %v", len(got), err)
+		}
+	}
+	if n := r.live(t); n > 0 {
+		t.Errorf("%d blobs are left", n)
+	}
+}
+
+// TestPeersWithoutBlobsGetBytes: of a client, a server or both that have none.
+func TestPeersWithoutBlobsGetBytes(t *testing.T) {
+	data := fill(1 << 20)
+	for name, o := range map[string]struct {
+		server ServerOptions
+		client ClientOptions
+	}{
+		"a client": {ServerOptions{}, ClientOptions{BlobThreshold: -1}},
+		"a server": {ServerOptions{Blobs: BlobOptions{Off: true}}, ClientOptions{}},
+	} {
+		r := newBlobRig(t, o.server, o.client)
+		for range 2 {
+			if got, err := Call[[]byte](soon(t), r, "echo", data); err != nil || !bytes.Equal(got, data) {
+				t.Errorf("%s: %d bytes, %v", name, len(got), err)
+			}
+		}
+		if _, err := r.AllocateBlob(soon(t), 64); !errors.Is(err, ErrNoBlobs) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// TestAResultThatNobodyWantsIsFreed: its caller has given up before it came.
+func TestAResultThatNobodyWantsIsFreed(t *testing.T) {
+	r := newBlobRig(t, ServerOptions{}, ClientOptions{})
+	Handle(r.server, "late", func(_ context.Context, d time.Duration) ([]byte, error) {
+		time.Sleep(d)
+		return fill(1 << 20), nil
+	})
+	if _, err := Call[[]byte](soon(t), r, "echo", fill(1<<20)); err != nil {
+		t.Fatal(err)
+	}
+	var all sync.WaitGroup
+	for i := range 50 {
+		all.Go(func() {
+			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+			defer cancel()
+			_, _ = Call[[]byte](ctx, r, "late", time.Duration(i)*time.Millisecond)
+		})
+	}
+	all.Wait()
+	if n := r.live(t); n > 0 {
+		t.Errorf("%d blobs are left", n)
+	}
+}
+
+// TestTheServersBlobsDieWithIt: the client finds the next server's.
+func TestTheServersBlobsDieWithIt(t *testing.T) {
+	address := "unix:" + t.TempDir() + "/s"
+	c, err := Dial(ClientOptions{}, address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	for life := range 3 {
+		s, err := NewServer(ServerOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		handleBlobs(s)
+		l, err := s.Listen(t.Context(), address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		served := make(chan error, 1)
+		go func() { served <- s.Serve(l) }()
+		for range 3 {
+			if got, err := Call[[]byte](soon(t), c, "echo", fill(1<<20), Idempotent, WaitForReady); err != nil || len(got) != 1<<20 {
+				t.Errorf("life %d: %d bytes, %v", life, len(got), err)
+			}
+		}
+		if n, _ := s.Blobs(); n.Bytes == 0 {
+			t.Errorf("life %d: no blob was made", life)
+		}
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+		<-served
+	}
+}
