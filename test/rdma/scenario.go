@@ -77,6 +77,9 @@ func scenarios() []scenario {
 	all := []scenario{{name: "one-machine"}, {name: "two-machines", two: true}}
 	for i, s := range all {
 		all[i].steps = append(peers(s.server()), pulls(s))
+		if s.two { // on one machine they share memory
+			all[i].steps = append(all[i].steps, calls(s)...)
+		}
 	}
 	return all
 }
