@@ -12,9 +12,9 @@ import (
 
 // calls are whole calls whose arguments and results go by RDMA; and the same where the
 // server may not lock memory, so that all goes by TCP.
-func calls(s scenario) []step {
+func calls(server string) []step {
 	const port = 7200
-	at := fmt.Sprintf("%s:%d", s.server(), port)
+	at := fmt.Sprintf("%s:%d", server, port)
 	pair := func(name string, server, client []string) step {
 		server = append([]string{"/bin/calls", "-serve", at, "-address", first.Addr().String()}, server...)
 		client = slices.Concat([]string{"/bin/calls", "-call", at, "-address", second.Addr().String()}, client, []string{"argument", "result", "inout"})
@@ -27,7 +27,7 @@ func calls(s scenario) []step {
 		}
 	}
 	return []step{
-		pair("calls", nil, nil),
-		pair("calls, no memlock", []string{"-unprivileged"}, []string{"-fallback"}),
+		pair("blobs by RDMA", nil, nil),
+		pair("no memlock", []string{"-unprivileged"}, []string{"-fallback"}),
 	}
 }
