@@ -94,7 +94,7 @@ func argument(ctx context.Context, c *client) error {
 // result: a long result. That the first one is long nobody knows before.
 func result(ctx context.Context, c *client) error {
 	for seed := range uint32(2) {
-		make := func() error {
+		call := func() error {
 			got, err := rpc.Call[[]byte](ctx, c.Client, "Noise", Wanted{Length: size, Seed: seed})
 			if err == nil && !bytes.Equal(got, noise(size, seed)) {
 				err = fmt.Errorf("%d bytes are other ones", len(got))
@@ -102,12 +102,12 @@ func result(ctx context.Context, c *client) error {
 			return err
 		}
 		if seed == 0 {
-			if err := make(); err != nil {
+			if err := call(); err != nil {
 				return err
 			}
 			continue
 		}
-		if err := c.timed("result", make); err != nil {
+		if err := c.timed("result", call); err != nil {
 			return err
 		}
 	}
