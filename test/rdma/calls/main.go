@@ -70,7 +70,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	m := &counting{Mover: mover.New(adapter, nil)}
 	log := slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	if o.serve != "" {
-		return serve(ctx, o.serve, adapter, m, log, stdout)
+		return serve(ctx, o.serve, adapter, m, !o.unprivileged, log, stdout)
 	}
 	return errors.Join(o.calls(ctx, m, log, flags.Args(), stdout), adapter.Close())
 }

@@ -43,7 +43,8 @@ func dropPrivileges() error {
 	return os.Setenv("HOME", "/")
 }
 
-// counting is a mover that counts the bytes that its side has had moved, or has moved.
+// counting is a mover that counts the bytes that its side has moved, or has let the other
+// side move.
 type counting struct {
 	*mover.Mover
 	moved atomic.Uint64
@@ -62,8 +63,8 @@ type countingLine struct {
 	all *counting
 }
 
-// Describe counts when the other side needs the bytes no more, which it does whether it
-// has them or not.
+// Describe counts when the other side needs the bytes no more. If it has failed to get
+// them, so has the transfer.
 func (l *countingLine) Describe(m remote.Memory) (where []byte, over func(), err error) {
 	where, done, err := l.Line.Describe(m)
 	return where, func() {

@@ -16,8 +16,9 @@ import (
 	"rpcpool.dev/rpc/rdma"
 )
 
-// serve serves calls in a worker process until ctx ends, and then says how bytes went.
-func serve(ctx context.Context, at string, adapter *rdma.Adapter, m *counting, log *slog.Logger, stdout io.Writer) (err error) {
+// serve serves calls in a worker process until ctx ends, and then says how bytes went. It
+// fails if any went by RDMA that should not have, or none that should.
+func serve(ctx context.Context, at string, adapter *rdma.Adapter, m *counting, moves bool, log *slog.Logger, stdout io.Writer) (err error) {
 	defer func() { err = errors.Join(err, adapter.Close()) }() // when nobody uses it any more
 	host, err := local.New(local.Options{
 		Options: shm.Options{Logger: log, LetGo: m.LetGo},
@@ -46,6 +47,9 @@ func serve(ctx context.Context, at string, adapter *rdma.Adapter, m *counting, l
 	}
 	moved := host.Moved()
 	fmt.Fprintf(stdout, "transfers: %d by RDMA, %d by TCP, which could have gone by RDMA: %v\n", moved.Mover, moved.Conn, moved.Why)
+	if moves != (moved.Mover > 0) {
+		err = errors.Join(err, fmt.Errorf("%d transfers went by RDMA", moved.Mover))
+	}
 	return errors.Join(err, s.Close())
 }
 
