@@ -19,7 +19,7 @@ func pulls(s scenario) step {
 	const port = 7100
 	args := []string{"/bin/rdma.test", "-test.v", "-test.run", "^TestDevice"}
 	env := []string{"RPCPOOL_RDMA_DEVICE=" + plan.Device}
-	p := plan.Step{Name: "rpc/rdma", Limit: plan.Duration(2 * time.Minute)}
+	p := plan.Step{Name: "rpc/rdma", Limit: plan.Duration(3 * time.Minute)}
 	if !s.two { // they start their peers themselves
 		p.Client = &plan.Command{Args: append(args, "-test.skip", "^TestDeviceLink"), Env: env}
 		return step{Step: p, figures: verdicts}

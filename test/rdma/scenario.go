@@ -74,9 +74,10 @@ func (s scenario) server() string {
 
 // scenarios are all.
 func scenarios() []scenario {
-	all := []scenario{{name: "one-machine"}, {name: "two-machines", two: true}}
-	for i, s := range all {
-		all[i].steps = append(peers(s.server()), pulls(s))
-	}
-	return all
+	one, two := scenario{name: "one-machine"}, scenario{name: "two-machines", two: true}
+	one.steps = append(peers(one.server()), pulls(one))
+	two.steps = append(peers(two.server()), pulls(two))
+	whole := scenario{name: "calls", two: true} // on one machine they share memory
+	whole.steps = calls(whole.server())
+	return []scenario{one, two, whole}
 }

@@ -5,15 +5,15 @@ package main
 import (
 	"fmt"
 	"net"
-	"net/netip"
 	"os"
-	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
+	"rpcpool.dev/test/rdma/gid"
 	"rpcpool.dev/test/rdma/image"
 	"rpcpool.dev/test/rdma/plan"
 )
@@ -88,30 +88,19 @@ func setUpNetwork(n plan.Network) error {
 
 // setUpRDMA makes the device, and returns the index of the GID that is the machine's
 // address. Everybody may use the device, as in a pod that has been granted one.
-func setUpRDMA(n plan.Network) (gid string, err error) {
+func setUpRDMA(n plan.Network) (index string, err error) {
 	if err := netlink.RdmaLinkAdd(plan.Device, "rxe", n.Interface); err != nil {
 		return "", fmt.Errorf("soft-RoCE on %s: %w", n.Interface, err)
 	}
 	err = within("the RDMA device has no GID of "+n.Address.Addr().String(), func() bool {
-		gid = findGID(n.Address.Addr())
-		return gid != ""
+		found, err := gid.Find(gid.Sysfs, plan.Device, n.Address.Addr())
+		index = strconv.Itoa(found)
+		return err == nil
 	})
 	if err != nil {
 		return "", err
 	}
-	return gid, os.Chmod("/dev/infiniband/uverbs0", 0o666)
-}
-
-func findGID(address netip.Addr) string {
-	want := netip.AddrFrom16(address.As16())
-	files, _ := filepath.Glob("/sys/class/infiniband/" + plan.Device + "/ports/1/gids/*")
-	for _, file := range files {
-		text, _ := os.ReadFile(file)
-		if found, err := netip.ParseAddr(strings.TrimSpace(string(text))); err == nil && found == want {
-			return filepath.Base(file)
-		}
-	}
-	return ""
+	return index, os.Chmod("/dev/infiniband/uverbs0", 0o666)
 }
 
 // within waits until something is so.
