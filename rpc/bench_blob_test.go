@@ -25,7 +25,7 @@ func BenchmarkBlobs(b *testing.B) {
 			if err != nil {
 				b.Fatal(err)
 			}
-			defer buffer.Free() //nolint:errcheck // the benchmark is over
+			defer buffer.Free()
 			large := printArgs{Buffer: buffer.InOut()}
 			var of, against []time.Duration
 			for b.Loop() {

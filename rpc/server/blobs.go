@@ -193,7 +193,7 @@ func (j *Job) unlend(outcome blob.Outcome, reply []byte) (_ []byte, n uint8, dir
 	for i := range made {
 		made[i] = blob.Arg{Handle: e.Results[i], Mode: blob.Out, Body: made[i].Body}
 	}
-	return append(blob.AppendArgs(make([]byte, 0, len(made)*blob.ArgLen+len(reply)), made), reply...), uint8(len(made)), e.Dirty, nil //nolint:gosec // they are at most MostArgs
+	return append(blob.AppendArgs(make([]byte, 0, len(made)*blob.ArgLen+len(reply)), made), reply...), uint8(len(made)), e.Dirty, nil
 }
 
 // mayBeDirty is what is to be feared where the host does not know a call any more.
@@ -395,7 +395,7 @@ func (l *Local) room(j *Job, n int) []byte {
 			l.blobs.mu.Unlock()
 		}()
 	}
-	a, v, err := l.blobs.callee.Result(call, uint64(n)) //nolint:gosec // a length
+	a, v, err := l.blobs.callee.Result(call, uint64(n))
 	if err != nil {
 		return nil
 	}
