@@ -38,6 +38,12 @@ func handleBlobs(s *Server) {
 	Handle(s, "echo", func(_ context.Context, b []byte) ([]byte, error) { return b, nil })
 	Handle(s, "sum", func(_ context.Context, b []byte) (uint64, error) { return checksum(b), nil })
 	Handle(s, "length", func(_ context.Context, b []byte) (int, error) { return len(b), nil })
+	Handle(s, "die", func(_ context.Context, b []byte) (int, error) {
+		if bytes.HasPrefix(b, []byte("die")) {
+			os.Exit(7)
+		}
+		return len(b), nil
+	})
 	Handle(s, "touch", func(_ context.Context, a printArgs) (int, error) { return len(a.Buffer.Bytes()), nil })
 	Handle(s, "read", func(_ context.Context, r io.Reader) (uint64, error) {
 		b, err := io.ReadAll(r)

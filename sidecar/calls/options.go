@@ -27,9 +27,9 @@ type Options struct {
 	TCP          conn.TCP        // of clients
 	TLS          *tls.Config     // clients over TCP must speak it. Default: they cannot
 	Blobs        BlobOptions
-	NoGRPC       bool            // clients that speak gRPC are closed. Default: they are served, by the same listeners
-	Metrics      *Metrics        // of this server alone. Default: none
-	Log          *slog.Logger    // default: none
+	NoGRPC       bool         // clients that speak gRPC are closed. Default: they are served, by the same listeners
+	Metrics      *Metrics     // of this server alone. Default: none
+	Log          *slog.Logger // default: none
 }
 
 func (o *Options) fill() error {
