@@ -23,21 +23,31 @@ func bind(j *server.Job, v reflect.Value) error {
 		}
 		return bind(j, v.Elem())
 	case reflect.Struct:
-		for i := range v.NumField() {
-			if f := v.Field(i); v.Type().Field(i).IsExported() && holdsBlobs(f.Type()) {
-				if err := bind(j, f); err != nil {
-					return err
-				}
-			}
-		}
+		return bindFields(j, v)
 	case reflect.Slice, reflect.Array:
-		if !holdsBlobs(v.Type().Elem()) {
-			return nil
-		}
-		for i := range v.Len() {
-			if err := bind(j, v.Index(i)); err != nil {
+		return bindItems(j, v)
+	}
+	return nil
+}
+
+func bindFields(j *server.Job, v reflect.Value) error {
+	for i := range v.NumField() {
+		if f := v.Field(i); v.Type().Field(i).IsExported() && holdsBlobs(f.Type()) {
+			if err := bind(j, f); err != nil {
 				return err
 			}
+		}
+	}
+	return nil
+}
+
+func bindItems(j *server.Job, v reflect.Value) error {
+	if !holdsBlobs(v.Type().Elem()) {
+		return nil
+	}
+	for i := range v.Len() {
+		if err := bind(j, v.Index(i)); err != nil {
+			return err
 		}
 	}
 	return nil

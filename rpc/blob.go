@@ -86,7 +86,7 @@ func (b *Blob) Sizeof() int {
 	if b.blob == nil {
 		return len(b.plain)
 	}
-	return int(b.blob.Handle().Length) //nolint:gosec // it is in somebody's memory
+	return int(b.blob.Handle().Length)
 }
 
 // Bytes is the blob's memory, until Free; nil if it is at a server elsewhere. While a call
@@ -257,7 +257,7 @@ func (c *Client) encodeBlobs(u *client.Call) error {
 		u.User = w
 	}
 	u.Args = append(blob.AppendArgs(make([]byte, 0, len(args)*blob.ArgLen+len(body)), args), body...)
-	u.Blobs = uint8(len(args)) //nolint:gosec // at most MostArgs
+	u.Blobs = uint8(len(args))
 	return nil
 }
 

@@ -185,7 +185,7 @@ func readAll(b client.Blob, dst []byte) ([]byte, error) {
 	if m := b.Memory(); m != nil {
 		return append(dst[:0], m...), nil
 	}
-	n := int(b.Handle().Length) //nolint:gosec // it is in memory somewhere
+	n := int(b.Handle().Length)
 	if cap(dst) < n {
 		dst = make([]byte, n)
 	}

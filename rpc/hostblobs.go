@@ -51,6 +51,18 @@ func newBlobs(o *BlobOptions, log *slog.Logger) (*blobs, error) {
 	return &blobs{host: h, own: true}, nil
 }
 
+// openBlobs gives a core a host of blobs, and handlers of this process what calls name there.
+func (s *Server) openBlobs(core *server.Options) (err error) {
+	if s.blobs, err = newBlobs(&s.opts.Blobs, s.opts.Log); s.blobs == nil || err != nil {
+		return err
+	}
+	core.Blobs = s.blobs.host
+	if s.opts.Isolate != nil {
+		return nil
+	}
+	return s.blobs.lend(s.local)
+}
+
 // lend lets handlers of this process have blobs.
 func (b *blobs) lend(l *server.Local) error {
 	c, err := b.host.Callee("server")

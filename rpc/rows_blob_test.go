@@ -41,6 +41,12 @@ func handleBlobs(s *Server) {
 	Handle(s, "total", func(_ context.Context, a struct{ Data, Promised []byte }) (int, error) {
 		return len(a.Data) + len(a.Promised), nil
 	})
+	Handle(s, "die", func(_ context.Context, b []byte) (int, error) {
+		if bytes.HasPrefix(b, []byte("die")) {
+			os.Exit(7)
+		}
+		return len(b), nil
+	})
 	Handle(s, "touch", func(_ context.Context, a printArgs) (int, error) { return len(a.Buffer.Bytes()), nil })
 	Handle(s, "read", func(_ context.Context, r io.Reader) (uint64, error) {
 		b, err := io.ReadAll(r)

@@ -213,3 +213,21 @@ func TestTheServersBlobsDieWithIt(t *testing.T) {
 		<-served
 	}
 }
+
+// TestPoisonIsKnownByWhatIsInTheBlob: the same bytes kill three workers, and no fourth; others run.
+func TestPoisonIsKnownByWhatIsInTheBlob(t *testing.T) {
+	r := isolatedRig(t, ServerOptions{}, ClientOptions{})
+	poison := append([]byte("die"), fill(LongBlob)...)
+	for i := range 5 {
+		_, err := Call[int](soon(t), r, "die", poison)
+		if want := []Code{Crashed, Crashed, Crashed, Poisoned, Poisoned}[i]; !errors.Is(err, want) {
+			t.Errorf("call %d: %v, want %v", i, err, want)
+		}
+	}
+	if n, err := Call[int](soon(t), r, "die", fill(LongBlob)); n != LongBlob || err != nil {
+		t.Errorf("other bytes: %d, %v", n, err)
+	}
+	if n := r.live(t); n > 0 {
+		t.Errorf("%d blobs are left", n)
+	}
+}

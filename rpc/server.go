@@ -90,11 +90,8 @@ func NewServer(opts ServerOptions) (*Server, error) {
 		core.Journal, core.Sync = s.journal, opts.JournalPolicy != journal.Process
 		core.ID, core.Life = s.journal.ID(), uint64(s.journal.Life())
 	}
-	if s.blobs, err = newBlobs(&opts.Blobs, opts.Log); err != nil {
+	if err = s.openBlobs(&core); err != nil {
 		return nil, errors.Join(fmt.Errorf("rpc server: %w", err), s.Close())
-	}
-	if s.blobs != nil {
-		core.Blobs = s.blobs.host
 	}
 	exec := server.Executor(s.local)
 	if opts.Isolate != nil && !IsWorker() {
@@ -103,11 +100,6 @@ func NewServer(opts ServerOptions) (*Server, error) {
 			return nil, errors.Join(fmt.Errorf("rpc server: %w", err), s.Close())
 		}
 		exec, core.Limit = s.apart.pool, -1
-	}
-	if s.blobs != nil && s.apart == nil {
-		if err := s.blobs.lend(s.local); err != nil {
-			return nil, errors.Join(fmt.Errorf("rpc server: %w", err), s.Close())
-		}
 	}
 	if s.core, err = server.New(exec, core); err == nil {
 		s.door = server.NewDoor(s.core)

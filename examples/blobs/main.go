@@ -83,7 +83,7 @@ func answer(ctx context.Context, c *rpc.Client, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	defer buffer.Free()
+	defer func() { _ = buffer.Free() }()
 	n, err := rpc.Call[int](ctx, c, "Snprintf", Args{buffer.InOut(), buffer.Sizeof(), "The answer is %d", 42})
 	if err != nil {
 		return err

@@ -83,6 +83,7 @@ type store struct {
 	ready    chan struct{} // closed when the rest is there
 	blobs    Blobs
 	grant    []byte // handle of the account
+	asked    time.Duration
 	err      error
 }
 
@@ -192,15 +193,50 @@ func (c *Client) WantBlobs(server string) {
 	}
 	e := p.endpoint
 	s, first := c.stores.get(e)
-	if first {
+	doubt := !first && s.doubt(c.now())
+	if first || doubt {
 		c.background.Go(func() {
 			ctx, cancel := context.WithTimeout(context.Background(), joinTime)
 			defer cancel()
-			c.join(ctx, s)
+			if first {
+				c.join(ctx, s)
+			} else {
+				c.ensure(ctx, s)
+			}
 		})
 	}
 	c.mu.Unlock()
 }
+
+// doubt tells whether it is time to ask whether the server is still the one that there were blobs at:
+// a long result has not come by one. The caller has the client's lock.
+func (s *store) doubt(now time.Duration) bool {
+	select {
+	case <-s.ready:
+	default:
+		return false
+	}
+	if s.err != nil || now < s.asked+askEvery {
+		return false
+	}
+	s.asked = now
+	return true
+}
+
+// ensure drops what there was at a server that has been replaced.
+func (c *Client) ensure(ctx context.Context, s *store) {
+	b, ref, err := c.ask(ctx, s.endpoint)
+	if err != nil {
+		return
+	}
+	ref.Release()
+	if s.blobs.Domain() != b.Offer.Domain {
+		c.stores.forget(s)
+	}
+}
+
+// askEvery is how often it is asked, at most, whether a server is the one that it was.
+const askEvery = time.Second
 
 // joinTime bounds how long it may take to join a host of blobs when nobody waits for it.
 const joinTime = 10 * time.Second

@@ -23,6 +23,12 @@
 // With the server's answer; or when its context ends: then the server is asked what has
 // become of it, and if it does not say within the grace, the outcome is Indeterminate.
 //
+// # Blobs
+//
+// [Client.Blobs] is what this client has in a server's memory: it asks for it once, by BLOB_OFFER, and
+// joins by one of [Options].JoinBlobs. What is there belongs to the client as long as the server is in the
+// list, over all connections. Results of calls that were given up are freed when they come.
+//
 // # Servers that go
 //
 // Update replaces the list. A server that is not in it any more gets no new calls;

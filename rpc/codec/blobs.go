@@ -39,7 +39,7 @@ func ReplaceBlobs(data []byte, with func(BlobRef) (BlobRef, error)) ([]byte, err
 		case arg > uint64(len(data)-from):
 			return nil, ErrCut
 		}
-		until := from + int(arg) //nolint:gosec // it is within data
+		until := from + int(arg)
 		if !is || kind != 2 {
 			at = until
 			continue

@@ -197,7 +197,7 @@ func (b *Bare) tell(j *Job, code session.Code, ran session.Execution, reply []by
 	f.Priority = frame.PriorityNormal
 	if f.Type == frame.TypeReply {
 		if f.Codec = j.Codec; code == session.OK && j.loan != nil {
-			f.Ext.Blobs = uint8(len(j.loan.results)) //nolint:gosec // at most MostArgs
+			f.Ext.Blobs = uint8(len(j.loan.results))
 		}
 	}
 	send := b.peer.TrySend

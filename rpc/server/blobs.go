@@ -3,8 +3,11 @@ package server
 import (
 	"errors"
 	"fmt"
+	"math/bits"
 	"sync"
 	"time"
+
+	"github.com/cespare/xxhash/v2"
 
 	"rpcpool.dev/rpc/blob"
 	"rpcpool.dev/rpc/conn"
@@ -22,6 +25,8 @@ type Host interface {
 	// Begin lends a call its arguments, End ends that: see [blob.Table].
 	Begin(call blob.Call, callee blob.PartyID, args []blob.Arg) ([]blob.Arg, error)
 	End(call blob.Call, outcome blob.Outcome, written []uint64) (blob.Ended, error)
+	// Look shows the bytes of an argument that Begin has returned, until the loan ends.
+	Look(a blob.Arg, at func(bytes []byte))
 	// Discard lets a result go that its owner does not come to know of.
 	Discard(result blob.Handle)
 	// Offer lets a client in, until it is revoked.
@@ -89,12 +94,45 @@ func (j *Job) BlobCall() blob.Call {
 // the run, told to the core, ends the loan.
 func (j *Job) Lend(to blob.PartyID) ([]blob.Arg, error) {
 	args, err := j.core.opts.Blobs.Begin(j.BlobCall(), to, j.loan.args)
-	j.lent = err == nil
+	if j.lent = err == nil; err == nil && j.core.opts.Apart && j.poisoned(args) {
+		return nil, errPoisoned
+	}
 	return args, err //nolint:wrapcheck // it names the blob
+}
+
+var errPoisoned = errors.New("this method with these arguments has killed too many workers")
+
+// poisoned tells whether a call must not run for what its arguments have done. Those in a blob count as
+// if they were in the message; of other blobs, the same ones again.
+func (j *Job) poisoned(args []blob.Arg) bool {
+	sum := xxhash.Sum64(j.Args)
+	for i, a := range args {
+		if a.Body {
+			j.core.opts.Blobs.Look(a, func(b []byte) { sum ^= xxhash.Sum64(b) })
+			continue
+		}
+		h := a.Handle
+		h.Token = blob.Token{}
+		sum ^= bits.RotateLeft64(xxhash.Sum64(h.Append(nil)), i+1)
+	}
+	if j.InBody() {
+		sum ^= xxhash.Sum64(nil)
+	}
+	return j.core.exact(j, sum)
+}
+
+// exact notes the checksum of a job's arguments, and tells whether it must not run.
+func (c *Core) exact(j *Job, sum uint64) (poisoned bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.domain.Exact(c.now(), j.entry, sum)
 }
 
 // Unlent says how a call has ended that could not borrow its blobs: it did not run.
 func Unlent(err error) (code session.Code, reply []byte) {
+	if errors.Is(err, errPoisoned) {
+		return session.Poisoned, wire.Failure(-time.Millisecond, err.Error(), nil)
+	}
 	if errors.Is(err, blob.ErrBusy) || errors.Is(err, blob.ErrQuota) || errors.Is(err, blob.ErrCall) {
 		return session.Refused, wire.Failure(10*time.Millisecond, err.Error(), nil)
 	}
@@ -155,7 +193,7 @@ func (j *Job) unlend(outcome blob.Outcome, reply []byte) (_ []byte, n uint8, dir
 	for i := range made {
 		made[i] = blob.Arg{Handle: e.Results[i], Mode: blob.Out, Body: made[i].Body}
 	}
-	return append(blob.AppendArgs(make([]byte, 0, len(made)*blob.ArgLen+len(reply)), made), reply...), uint8(len(made)), e.Dirty, nil //nolint:gosec // they are at most MostArgs
+	return append(blob.AppendArgs(make([]byte, 0, len(made)*blob.ArgLen+len(reply)), made), reply...), uint8(len(made)), e.Dirty, nil
 }
 
 // mayBeDirty is what is to be feared where the host does not know a call any more.
@@ -372,7 +410,7 @@ func (l *Local) room(j *Job, n int) []byte {
 			l.blobs.mu.Unlock()
 		}()
 	}
-	a, v, err := l.blobs.callee.Result(call, uint64(n)) //nolint:gosec // a length
+	a, v, err := l.blobs.callee.Result(call, uint64(n))
 	if err != nil {
 		return nil
 	}

@@ -24,6 +24,13 @@
 //	                 Refused                 Refused              ├──▶ Unstarted: runs again
 //	                                                              └──▶ Crash: policy of session
 //
+// # Blobs
+//
+// With a [Host], calls may name blobs, which is in front of their arguments. The executor borrows
+// them for a run ([Job.Lend]), the core ends that, whatever the end is, and names the results in the
+// reply. A run that leaves a blob half written is the last. Handlers of this process have theirs
+// by [Local.Lend]. Results that are blobs are not journalled: they die with the process.
+//
 // # In a worker
 //
 // Bare is the door of a process that only runs calls: its parent is its only client and

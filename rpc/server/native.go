@@ -112,16 +112,23 @@ func (d *Door) Message(p conn.Peer, in *conn.In) {
 			l.Close(frame.ReasonProtocol, err.Error())
 			return
 		}
-		if j, ok := m.Tag.(*Job); ok {
-			if j.account = l.account; in.Flags&frame.FlagStream != 0 {
-				l.begin(in.Seq, j)
-				m.Runs = 1 // another would miss items
-			}
-		}
+		l.came(in, m)
 	}
 	l.link.Receive(m)
 	if j, unused := m.Tag.(*Job); unused && j.stream != nil {
 		j.unstream()
+	}
+}
+
+// came sees to what of a call is about its line.
+func (l *nativeLine) came(in *conn.In, m *session.Message) {
+	j, ok := m.Tag.(*Job)
+	if !ok {
+		return
+	}
+	if j.account = l.account; in.Flags&frame.FlagStream != 0 {
+		l.begin(in.Seq, j)
+		m.Runs = 1 // another would miss items
 	}
 }
 

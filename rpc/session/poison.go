@@ -65,5 +65,12 @@ func (p *poison) prune(now time.Duration) {
 	}
 }
 
+// Exact says the checksum of all that a taken entry has as arguments, where that was not known when
+// it came. It tells whether it must not run, because that has killed too many workers.
+func (d *Domain) Exact(now time.Duration, e *Entry, sum uint64) (poisoned bool) {
+	e.exact = sum
+	return d.poison.has(now, e)
+}
+
 // Pardon forgets what a method has done with the arguments of this checksum, the exact one.
 func (d *Domain) Pardon(method uint32, sum uint64) { delete(d.poison.what, deed{method, sum}) }

@@ -25,7 +25,7 @@ func attach(nc net.Conn) *local.Callee {
 	err = raw.Read(func(fd uintptr) bool {
 		var err error
 		_, n, _, _, err = unix.Recvmsg(int(fd), make([]byte, 1), oob, unix.MSG_PEEK|unix.MSG_DONTWAIT|unix.MSG_CMSG_CLOEXEC)
-		return err != unix.EAGAIN && err != unix.EINTR //nolint:errorlint // it is one of them, or nothing of interest
+		return err != unix.EAGAIN && err != unix.EINTR
 	})
 	if err != nil || n <= 0 {
 		return nil

@@ -96,7 +96,7 @@ func (w *worker) borrow(c *call, m *conn.Message) bool {
 		var args []blob.Arg
 		if args, err = c.job.Lend(w.party); err == nil {
 			head := make([]byte, 0, len(args)*blob.ArgLen+len(m.Body))
-			m.Ext.Blobs = uint8(len(args)) //nolint:gosec // at most MostArgs
+			m.Ext.Blobs = uint8(len(args))
 			m.Body = append(blob.AppendArgs(head, args), m.Body...)
 		}
 	}

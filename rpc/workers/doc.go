@@ -43,6 +43,14 @@
 // given credit when it is taken: what nobody reads stays where it was made. A stream that a
 // worker has ended is over when its client has all items.
 //
+// # Blobs
+//
+// Each worker is a party of the server's host of blobs, if there is one: the socket to it goes
+// with the first bytes of the channel, so that no starter has to know of it. What a call names is
+// lent to its worker when it is sent, and that ends with the call, however that does. A worker that
+// takes no blobs gets arguments that are in one in the message. A long result is made at the
+// cost of who has called, which the host asks the pool: only for a call that runs there.
+//
 // # A worker's death
 //
 // Whatever comes first, the end of the process or of the channel, takes the worker out

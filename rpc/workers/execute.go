@@ -152,7 +152,9 @@ func (w *worker) drop(c *call) bool {
 	w.pool.mu.Lock()
 	defer w.pool.mu.Unlock()
 	there := w.calls[c.seq] == c
-	delete(w.calls, c.seq)
+	if delete(w.calls, c.seq); there {
+		c.unview()
+	}
 	return there
 }
 

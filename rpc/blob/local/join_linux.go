@@ -39,10 +39,16 @@ type party struct {
 	domain blob.Domain
 }
 
-func (p *party) Domain() blob.Domain  { return p.domain }
-func (p *party) Account() blob.Handle { return p.peer.Account() }
-func (p *party) Close() error         { return p.peer.Close() }
+// Domain implements [client.Blobs].
+func (p *party) Domain() blob.Domain { return p.domain }
 
+// Account implements [client.Blobs].
+func (p *party) Account() blob.Handle { return p.peer.Account() }
+
+// Close implements [client.Blobs].
+func (p *party) Close() error { return p.peer.Close() }
+
+// Put implements [client.Blobs].
 func (p *party) Put(_ context.Context, size uint64, lend blob.Rights, r io.Reader) (client.Blob, error) {
 	b, err := p.peer.Allocate(size, lend)
 	if err != nil {
@@ -58,6 +64,7 @@ func (p *party) Put(_ context.Context, size uint64, lend blob.Rights, r io.Reade
 	return o, nil
 }
 
+// Take implements [client.Blobs].
 func (p *party) Take(_ context.Context, result blob.Handle) (client.Blob, error) {
 	b, err := p.peer.Adopt(result)
 	if err != nil {
@@ -66,6 +73,7 @@ func (p *party) Take(_ context.Context, result blob.Handle) (client.Blob, error)
 	return &owned{party: p, blob: b}, nil
 }
 
+// Discard implements [client.Blobs].
 func (p *party) Discard(result blob.Handle) { _ = p.peer.Discard(result) }
 
 // owned is a blob of this client.
@@ -76,11 +84,16 @@ type owned struct {
 	freed  bool
 }
 
+// Handle implements [client.Blob].
 func (o *owned) Handle() blob.Handle { return o.blob.Handle() }
-func (o *owned) Memory() []byte      { return o.blob.Bytes() }
 
+// Memory implements [client.Blob].
+func (o *owned) Memory() []byte { return o.blob.Bytes() }
+
+// Accept implements [client.Blob].
 func (o *owned) Accept(context.Context) error { return o.blob.Accept() }
 
+// Share implements [client.Blob].
 func (o *owned) Share(_ context.Context, offset, length uint64, rights blob.Rights) (blob.Handle, error) {
 	whole := offset == 0 && length == o.blob.Handle().Length && int(rights) < len(o.shared)
 	if whole && o.shared[rights] != (blob.Handle{}) {
@@ -93,6 +106,7 @@ func (o *owned) Share(_ context.Context, offset, length uint64, rights blob.Righ
 	return h, err
 }
 
+// ReadAt implements [client.Blob].
 func (o *owned) ReadAt(b []byte, at int64) (int, error) {
 	have := o.blob.Bytes()
 	if at < 0 || at > int64(len(have)) {
@@ -105,6 +119,7 @@ func (o *owned) ReadAt(b []byte, at int64) (int, error) {
 	return n, nil
 }
 
+// WriteAt implements [client.Blob].
 func (o *owned) WriteAt(b []byte, at int64) (int, error) {
 	have := o.blob.Bytes()
 	if at < 0 || at > int64(len(have)) || len(b) > len(have)-int(at) {
@@ -113,6 +128,7 @@ func (o *owned) WriteAt(b []byte, at int64) (int, error) {
 	return copy(have[at:], b), nil
 }
 
+// Free implements [client.Blob].
 func (o *owned) Free() error {
 	if o.freed {
 		return nil

@@ -40,6 +40,7 @@ func (*Host) Begin(blob.Call, blob.PartyID, []blob.Arg) ([]blob.Arg, error) {
 func (*Host) End(blob.Call, blob.Outcome, []uint64) (blob.Ended, error) {
 	return blob.Ended{}, errors.ErrUnsupported
 }
+func (*Host) Look(blob.Arg, func([]byte))                 {}
 func (*Host) Discard(blob.Handle)                         {}
 func (*Host) Leave(blob.PartyID)                          {}
 func (*Host) OnResult(shm.Payer)                          {}
