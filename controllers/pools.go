@@ -41,6 +41,9 @@ const (
 type TrackerSet interface {
 	// Get returns the tracker that runs under id; nil: none does.
 	Get(id trackers.ID) *tracker.Server
+	// Notes are what servers of native calls say of themselves, by pod and its UID with a
+	// slash between.
+	Notes(id trackers.ID) map[string]string
 }
 
 // Pools reconciles RPCPools.

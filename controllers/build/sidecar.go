@@ -127,7 +127,7 @@ func callFlags(pool *v1alpha1.RPCPool) []string {
 	if t := s.Calls.MaxTimeout; t != nil {
 		f = append(f, "--max-timeout", t.Duration.String())
 	}
-	return append(f, bounds(s)...)
+	return append(append(f, bounds(s)...), rdmaFlags(pool.Spec.RDMA)...)
 }
 
 // port is all addresses of the pod, of both families, with this port.

@@ -100,6 +100,7 @@ type Set struct {
 // running is one tracker.
 type running struct {
 	server *tracker.Server
+	host   *naming.Host
 	port   uint16
 	stop   context.CancelFunc
 }
@@ -178,7 +179,7 @@ func (s *Set) run(id ID, l net.Listener) (port uint16, err error) {
 		m.Unregister()
 		return 0, errors.Join(fmt.Errorf("tracker %s: %w", id, err), l.Close(), host.Close())
 	}
-	r := &running{server: tracker.NewServer(tracker.Options{
+	r := &running{host: host, server: tracker.NewServer(tracker.Options{
 		Logger: log, Metrics: m, FairShare: s.options.FairShare, Settle: s.options.Settle,
 		Changed: func(key string) { s.options.Changed(id, key) }, Native: host.Take,
 	})}
@@ -224,6 +225,24 @@ func (s *Set) export(id ID, host *naming.Host) (end func(), err error) {
 
 func (s *Set) registerer(id ID) prometheus.Registerer {
 	return prometheus.WrapRegistererWith(prometheus.Labels{"namespace": id.Namespace, "tracker": id.Name}, s.options.Registerer)
+}
+
+// Notes are what servers of native calls say at a tracker's registry of themselves, by their
+// name there.
+func (s *Set) Notes(id ID) map[string]string {
+	s.mu.Lock()
+	r := s.running[id]
+	s.mu.Unlock()
+	if r == nil {
+		return nil
+	}
+	notes := map[string]string{}
+	for _, i := range r.host.Instances() {
+		if i.Note != "" && i.State == registry.StateAlive {
+			notes[i.ID] = i.Note
+		}
+	}
+	return notes
 }
 
 // Stop ends the tracker under id, if one runs. It does not wait for that.

@@ -36,10 +36,11 @@ type Registration struct {
 	Revision  uint64    `cbor:"3,keyasint"` // greater each time; what comes late, with a lower one, changes nothing
 	Endpoints Endpoints `cbor:"4,keyasint"`
 	Services  []Service `cbor:"5,keyasint,omitempty"`
-	Load      uint32    `cbor:"6,keyasint,omitempty"` // calls that wait
-	Claim     Claim     `cbor:"7,keyasint"`           // what it has been given before; zero: nothing
-	Held      []Held    `cbor:"8,keyasint,omitempty"` // all locks that it has
-	Lasting   bool      `cbor:"9,keyasint,omitempty"` // it goes on without a lease
+	Load      uint32    `cbor:"6,keyasint,omitempty"`  // calls that wait
+	Claim     Claim     `cbor:"7,keyasint"`            // what it has been given before; zero: nothing
+	Held      []Held    `cbor:"8,keyasint,omitempty"`  // all locks that it has
+	Lasting   bool      `cbor:"9,keyasint,omitempty"`  // it goes on without a lease
+	Note      string    `cbor:"10,keyasint,omitempty"` // for whoever runs the registry
 }
 
 // Claim is what a node was given by this registry or the one before it.
@@ -60,6 +61,9 @@ func (m *Registration) check() error {
 		return err
 	}
 	if err := m.Endpoints.check(); err != nil {
+		return err
+	}
+	if err := checkText("note", m.Note); err != nil {
 		return err
 	}
 	if len(m.Held) > MaxHeld {
@@ -116,9 +120,15 @@ func (o *Owner) check() error {
 type Renewal struct {
 	Owner Owner  `cbor:"1,keyasint"`
 	Load  uint32 `cbor:"2,keyasint,omitempty"`
+	Note  string `cbor:"3,keyasint,omitempty"` // for whoever runs the registry
 }
 
-func (m *Renewal) check() error { return m.Owner.check() }
+func (m *Renewal) check() error {
+	if err := m.Owner.check(); err != nil {
+		return err
+	}
+	return checkText("note", m.Note)
+}
 
 // Update makes an older view a newer one: of version From, or a later one before To,
 // one of version To. A snapshot, which has From 0, makes it of any.

@@ -70,6 +70,7 @@ type Registrar struct {
 	endpoints Endpoints
 	services  []Service
 	load      uint32
+	note      string
 	held      []Held
 
 	phase    Phase
@@ -139,7 +140,7 @@ func (r *Registrar) Step(now time.Duration) Action {
 		a.Register = r.registration()
 		r.claimed = a.Register.Held
 	} else {
-		a.Renew = &Renewal{Owner: r.owner(), Load: r.load}
+		a.Renew = &Renewal{Owner: r.owner(), Load: r.load, Note: r.note}
 	}
 	return a
 }
@@ -167,7 +168,7 @@ func (r *Registrar) wake() time.Duration {
 func (r *Registrar) registration() *Registration {
 	m := &Registration{
 		ID: r.opts.ID, Secret: r.opts.Secret, Revision: r.attempt, Endpoints: r.endpoints,
-		Services: slices.Clone(r.services), Load: r.load, Held: slices.Clone(r.held), Lasting: r.opts.Lasting, Claim: r.claim,
+		Services: slices.Clone(r.services), Load: r.load, Note: r.note, Held: slices.Clone(r.held), Lasting: r.opts.Lasting, Claim: r.claim,
 	}
 	if r.ack != nil {
 		m.Claim = Claim{Rank: r.ack.Rank, Epoch: r.ack.Epoch}

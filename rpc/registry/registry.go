@@ -57,6 +57,7 @@ type member struct {
 	secret   Secret
 	revision uint64
 	load     uint32
+	note     string
 	renewed  time.Duration
 	lease    fifo.Node[*member]
 	open     map[uint64]*request // locks and barriers, by number
@@ -110,7 +111,7 @@ func (r *Registry) Register(now time.Duration, m *Registration) (*Ack, error) {
 	if err != nil {
 		return nil, err
 	}
-	r.renew(n, m.Load)
+	r.renew(n, m.Load, m.Note)
 	if newer {
 		n.revision = m.Revision
 		r.restore(n, m.Held)

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"rpcpool.dev/internal/tcp"
+	"rpcpool.dev/rpc/rdma/device"
 )
 
 // Bounds of the flags.
@@ -27,6 +28,7 @@ type Flags struct {
 	join    JoinOptions
 
 	accumulators string
+	rdma         device.Flags
 	network      Network
 	set          *flag.FlagSet
 }
@@ -43,6 +45,7 @@ func (f *Flags) Register(flags *flag.FlagSet) {
 	flags.Int64Var(&o.JournalSize, "journal-size", 16<<20, "`bytes` of a journal that is made; a quarter of it is for replies")
 	f.join.register(flags)
 	f.network.RegisterServer(flags)
+	f.rdma.Register(flags)
 	f.set = flags
 	flags.StringVar(&f.accumulators, "accumulators", "", "`ADDR`, as unix:PATH or HOST:PORT, that workers and others write accumulators to, which /metrics has then; empty: none")
 	flags.DurationVar(&o.MaxTimeout, "max-timeout", 0, "time of a call at most, also if the client says none; 0: none")
