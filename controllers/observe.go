@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"slices"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -56,6 +57,10 @@ func (r *Pools) observe(ctx context.Context, pool *v1alpha1.RPCPool, m *memory) 
 			servers[s.Instance] = append(servers[s.Instance], s)
 		}
 	}
+	var notes map[string]string
+	if pool.Spec.NativeCalls() && pool.Spec.RDMA.Wanted() {
+		notes = r.Trackers.Notes(id)
+	}
 	nodes := nodeReader{Pools: r, now: in.Now, known: map[string]nodeState{}}
 	pods := &corev1.PodList{}
 	if err := r.Client.List(ctx, pods, client.InNamespace(pool.Namespace),
@@ -75,7 +80,7 @@ func (r *Pools) observe(ctx context.Context, pool *v1alpha1.RPCPool, m *memory) 
 			p.RetryAt = m.retryAt(&p, in.Now)
 		}
 		if pool.Spec.NativeCalls() {
-			p.Server = callsServer(&p)
+			p.Server = callsServer(&p, notes[p.Name+"/"+string(p.UID)])
 		} else if s := speaker(servers[string(p.UID)], pod); s != nil {
 			p.Server = serverOf(*s, p.Ready, in.Now)
 			r.warnOfTranslation(pool, m, s, pod)
@@ -304,16 +309,18 @@ func (r *Pools) warnOfTranslation(pool *v1alpha1.RPCPool, m *memory, s *tracker.
 }
 
 // callsServer is the server of native calls in a pod: free as long as its kubelet finds
-// it ready, starting before; nil: it does not run.
-func callsServer(p *plan.Pod) *plan.Server {
+// it ready, starting before; nil: it does not run. What it says of its RDMA devices is a
+// reason, a colon, and circumstances.
+func callsServer(p *plan.Pod, note string) *plan.Server {
+	reason, message, _ := strings.Cut(note, ": ")
+	s := &plan.Server{State: plan.ServerStarting, RDMA: rdmaOf(tvm.RDMAInfo{Reason: reason, Message: message})}
 	switch {
 	case p.Phase != corev1.PodRunning:
 		return nil
 	case p.Ready:
-		return &plan.Server{State: plan.ServerFree}
-	default:
-		return &plan.Server{State: plan.ServerStarting}
+		s.State = plan.ServerFree
 	}
+	return s
 }
 
 func serverOf(s tracker.ServerStatus, ready bool, now time.Time) *plan.Server {

@@ -43,6 +43,9 @@ type TrackerSet interface {
 	Get(id trackers.ID) *tracker.Server
 	// Joins tells whether clients are told of servers of native calls that are new.
 	Joins(id trackers.ID) bool
+	// Notes are what servers of native calls say of themselves, by pod and its UID with a
+	// slash between.
+	Notes(id trackers.ID) map[string]string
 }
 
 // Pools reconciles RPCPools.

@@ -243,6 +243,24 @@ func (s *Set) registerer(id ID) prometheus.Registerer {
 	return prometheus.WrapRegistererWith(prometheus.Labels{"namespace": id.Namespace, "tracker": id.Name}, s.options.Registerer)
 }
 
+// Notes are what servers of native calls say at a tracker's registry of themselves, by their
+// name there.
+func (s *Set) Notes(id ID) map[string]string {
+	s.mu.Lock()
+	r := s.running[id]
+	s.mu.Unlock()
+	if r == nil {
+		return nil
+	}
+	notes := map[string]string{}
+	for _, i := range r.host.Instances() {
+		if i.Note != "" && i.State == registry.StateAlive {
+			notes[i.ID] = i.Note
+		}
+	}
+	return notes
+}
+
 // Stop ends the tracker under id, if one runs. It does not wait for that.
 func (s *Set) Stop(id ID) {
 	s.mu.Lock()

@@ -255,6 +255,14 @@ func (n *Node) SetLoad(load uint32) {
 	n.reg.SetLoad(load)
 }
 
+// SetNote is what the next renewal says to whoever runs the registry; clients are not
+// told.
+func (n *Node) SetNote(note string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.reg.SetNote(note)
+}
+
 // farewell bounds the time of the last call.
 const farewell = 2500 * time.Millisecond
 

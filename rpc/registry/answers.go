@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -157,6 +158,13 @@ func (r *Registrar) Services() []Service { return slices.Clone(r.services) }
 
 // SetLoad is what the next renewal says: calls that wait.
 func (r *Registrar) SetLoad(load uint32) { r.load = load }
+
+// SetNote is what the next renewal says to whoever runs the registry, cut to [MaxText];
+// clients are not told.
+func (r *Registrar) SetNote(note string) {
+	note = strings.ToValidUTF8(note, "?")
+	r.note = strings.ToValidUTF8(note[:min(len(note), MaxText)], "")
+}
 
 // Hold notes a lock that was granted to the node, so that it keeps it when the
 // registry starts anew. If it returns false, the node does not have it: the grant

@@ -26,10 +26,10 @@ func roundTrip[M Message](t *testing.T, m *M) {
 func TestMessagesSurviveTheWire(t *testing.T) {
 	owner := Owner{7<<32 + 1, secretOf("a"), 2}
 	roundTrip(t, &Registration{"a", secretOf("a"), 3, Endpoints{"t:1", "/u", "boot", "gid"}, []Service{{"x", 0}, {"y", 2}}, 9,
-		Claim{4, 1 << 32}, []Held{{"l", 1, 2}}, true, true})
+		Claim{4, 1 << 32}, []Held{{"l", 1, 2}}, true, true, "a note"})
 	roundTrip(t, &Ack{3, 1 << 32, DefaultLease(), 1 << 32, []Service{{"x", 1 << 32}}, []Held{{"l", 1, 2}}})
 	roundTrip(t, &owner)
-	roundTrip(t, &Renewal{owner, 4, 5})
+	roundTrip(t, &Renewal{owner, 4, 5, "a note"})
 	roundTrip(t, &Update{1, 2, true, []Node{{"a", 0, 1, Endpoints{}, []Service{{"x", 1}}}}, []string{"b"}, Digest{1}})
 	roundTrip(t, &Refusal{Twin, "no", time.Second})
 	roundTrip(t, &Request{owner, 2, "x", 3})

@@ -67,7 +67,7 @@ func (r *Registry) Renew(now time.Duration, m *Renewal) error {
 	if m.Term != 0 && m.Term != r.opts.Term { // only a copy of its registration has come here
 		return refuse(Unknown, 0, "epoch %#x was confirmed by another registry", m.Owner.Epoch)
 	}
-	r.renew(n, m.Load)
+	r.renew(n, m.Load, m.Note)
 	return nil
 }
 
@@ -106,8 +106,8 @@ func (r *Registry) member(now time.Duration, o *Owner) (*member, error) {
 	return nil, refuse(Unknown, 0, "epoch %#x is not known here", o.Epoch)
 }
 
-func (r *Registry) renew(n *member, load uint32) {
-	n.load, n.renewed = load, r.now
+func (r *Registry) renew(n *member, load uint32, note string) {
+	n.load, n.note, n.renewed = load, note, r.now
 	r.leases.Remove(&n.lease)
 	r.leases.PushBack(&n.lease)
 }
@@ -156,6 +156,7 @@ type Instance struct {
 	Node
 	State State
 	Load  uint32        // as of the last renewal
+	Note  string        // likewise: what the node says beside that; "": nothing
 	Age   time.Duration // of the last renewal
 }
 
@@ -165,7 +166,7 @@ func (r *Registry) Instances(now time.Duration) []Instance {
 	all := make([]Instance, 0, len(r.byID))
 	for _, n := range r.ranks {
 		if n != nil {
-			all = append(all, Instance{n.node, r.State(now, n.node.Epoch), n.load, r.now - n.renewed})
+			all = append(all, Instance{n.node, r.State(now, n.node.Epoch), n.load, n.note, r.now - n.renewed})
 		}
 	}
 	return all

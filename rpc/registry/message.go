@@ -41,6 +41,7 @@ type Registration struct {
 	Held      []Held    `cbor:"8,keyasint,omitempty"`  // all locks that it has
 	Lasting   bool      `cbor:"9,keyasint,omitempty"`  // it goes on without a lease
 	Lapsed    bool      `cbor:"10,keyasint,omitempty"` // it has none for what it claims
+	Note      string    `cbor:"11,keyasint,omitempty"` // for whoever runs the registry
 }
 
 // Claim is what a node was given by this registry or the one before it.
@@ -61,6 +62,9 @@ func (m *Registration) check() error {
 		return err
 	}
 	if err := m.Endpoints.check(); err != nil {
+		return err
+	}
+	if err := checkText("note", m.Note); err != nil {
 		return err
 	}
 	if len(m.Held) > MaxHeld {
@@ -122,9 +126,15 @@ type Renewal struct {
 	Owner Owner  `cbor:"1,keyasint"`
 	Load  uint32 `cbor:"2,keyasint,omitempty"`
 	Term  uint32 `cbor:"3,keyasint,omitempty"` // of the registry that has confirmed the node; 0: not said
+	Note  string `cbor:"4,keyasint,omitempty"` // for whoever runs the registry
 }
 
-func (m *Renewal) check() error { return m.Owner.check() }
+func (m *Renewal) check() error {
+	if err := m.Owner.check(); err != nil {
+		return err
+	}
+	return checkText("note", m.Note)
+}
 
 // Update makes an older view a newer one: of version From, or a later one before To,
 // one of version To. A snapshot, which has From 0, makes it of any.

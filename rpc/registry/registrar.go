@@ -70,6 +70,7 @@ type Registrar struct {
 	endpoints Endpoints
 	services  []Service
 	load      uint32
+	note      string
 	held      []Held
 
 	phase    Phase
@@ -139,7 +140,7 @@ func (r *Registrar) Step(now time.Duration) Action {
 		a.Register = r.registration()
 		r.claimed = a.Register.Held
 	} else {
-		a.Renew = &Renewal{Owner: r.owner(), Load: r.load, Term: uint32(term(r.ack.Version))}
+		a.Renew = &Renewal{Owner: r.owner(), Load: r.load, Note: r.note, Term: uint32(term(r.ack.Version))}
 	}
 	return a
 }
@@ -167,7 +168,7 @@ func (r *Registrar) wake() time.Duration {
 func (r *Registrar) registration() *Registration {
 	m := &Registration{
 		ID: r.opts.ID, Secret: r.opts.Secret, Revision: r.attempt, Endpoints: r.endpoints,
-		Services: slices.Clone(r.services), Load: r.load, Held: slices.Clone(r.held), Lasting: r.opts.Lasting,
+		Services: slices.Clone(r.services), Load: r.load, Note: r.note, Held: slices.Clone(r.held), Lasting: r.opts.Lasting,
 		Claim: r.claim, Lapsed: r.claim.Epoch != 0,
 	}
 	if r.ack != nil {

@@ -58,6 +58,7 @@ type member struct {
 	revision uint64
 	lapsed   bool // while the registry settles, its rank may be another's
 	load     uint32
+	note     string
 	renewed  time.Duration
 	lease    fifo.Node[*member]
 	open     map[uint64]*request // locks and barriers, by number
@@ -111,7 +112,7 @@ func (r *Registry) Register(now time.Duration, m *Registration) (*Ack, error) {
 	if err != nil {
 		return nil, err
 	}
-	r.renew(n, m.Load)
+	r.renew(n, m.Load, m.Note)
 	if newer {
 		if m.Lapsed || life(m.Revision) > life(n.revision) { // whoever had asked for locks does not know any more
 			r.abandon(n)

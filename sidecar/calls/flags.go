@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"rpcpool.dev/internal/tcp"
+	"rpcpool.dev/rpc/rdma/device"
 )
 
 // Bounds of the flags.
@@ -28,6 +29,7 @@ type Flags struct {
 	join    JoinOptions
 
 	accumulators string
+	rdma         device.Flags
 	network      Network
 	set          *flag.FlagSet
 }
@@ -45,6 +47,7 @@ func (f *Flags) Register(flags *flag.FlagSet) {
 	o.Blobs.register(flags, &f.blobs)
 	f.join.register(flags)
 	f.network.RegisterServer(flags)
+	f.rdma.Register(flags)
 	f.set = flags
 	flags.StringVar(&f.accumulators, "accumulators", "", "`ADDR`, as unix:PATH or HOST:PORT, that workers and others write accumulators to, which /metrics has then; empty: none")
 	flags.DurationVar(&o.MaxTimeout, "max-timeout", 0, "time of a call at most, also if the client says none; 0: none")

@@ -140,7 +140,7 @@ func (m *Member) start(ctx context.Context, onFence func()) (*naming.Node, regis
 		return nil, at, err
 	}
 	o := naming.NodeOptions{
-		ID: m.join.Name, Endpoints: at, Services: m.services(), Secret: m.instance.secret,
+		ID: m.join.Name, Endpoints: at, Services: m.offered(), Secret: m.instance.secret,
 		OnFence: onFence, Lasting: !m.join.Fence, Registrar: m.join.registrar, Log: m.opts.Log,
 	}
 	o.Registrar.Life = m.instance.life
@@ -185,7 +185,7 @@ func (m *Member) serve(ctx context.Context, node *naming.Node, at registry.Endpo
 	group.Go(func() error { return s.Run(serving) })
 	group.Go(func() error {
 		defer stop()
-		report(either, node, s)
+		m.report(either, node, s, at)
 		if ctx.Err() == nil || errors.Is(context.Cause(ctx), errFenced) {
 			return nil
 		}
@@ -195,12 +195,33 @@ func (m *Member) serve(ctx context.Context, node *naming.Node, at registry.Endpo
 	return group.Wait() //nolint:wrapcheck // they name what has failed
 }
 
-// report tells a node of its load until ctx ends.
-func report(ctx context.Context, node *naming.Node, s *Server) {
+// offered are the services that clients are told of: none while the server lacks devices
+// that it must have.
+func (m *Member) offered() []registry.Service {
+	if m.opts.devices.ready() != nil {
+		return nil
+	}
+	return m.services()
+}
+
+// report tells a node of its load, of its devices, and whether it is offered, until ctx
+// ends.
+func (m *Member) report(ctx context.Context, node *naming.Node, s *Server, at registry.Endpoints) {
 	tick := time.NewTicker(loadEvery)
 	defer tick.Stop()
+	given := m.services() // with the id that the registry gave, for the next time
 	for {
 		node.SetLoad(uint32(s.Counts().Waiting))
+		node.SetNote(m.opts.devices.note())
+		switch now, wanted := node.Services(), m.offered(); {
+		case len(now) > 0 && len(wanted) == 0:
+			given = now
+			_ = node.Update(at, nil) // which is no mistake
+		case len(now) == 0 && len(wanted) > 0:
+			if err := node.Update(at, given); err != nil {
+				m.opts.Log.Warn("not offered again", "err", err)
+			}
+		}
 		select {
 		case <-tick.C:
 		case <-ctx.Done():

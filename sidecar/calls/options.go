@@ -31,6 +31,8 @@ type Options struct {
 	NoGRPC       bool               // clients that speak gRPC are closed. Default: they are served, by the same listeners
 	Metrics      *Metrics           // of this server alone. Default: none
 	Log          *slog.Logger       // default: none
+
+	devices *devices // nil: no RDMA devices were promised
 }
 
 func (o *Options) fill() error {

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"sync"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
@@ -38,12 +39,19 @@ func (f *Flags) Program(metrics prometheus.Registerer, log *slog.Logger) (*Progr
 	if err != nil {
 		return nil, err
 	}
+	promise, err := f.rdma.Promise()
+	if err != nil {
+		return nil, err //nolint:wrapcheck // it names the flag
+	}
 	p := &Program{join: join}
 	if p.opts, err = f.Options(); err != nil {
 		return nil, err
 	}
 	p.opts.Log = log
 	if p.opts.Metrics, err = NewMetrics(metrics); err != nil {
+		return nil, errors.Join(err, p.Close())
+	}
+	if p.opts.devices, err = newDevices(promise, f.join.Service, metrics, log); err != nil {
 		return nil, errors.Join(err, p.Close())
 	}
 	l, err := f.ListenAccumulators()
@@ -114,6 +122,13 @@ func addrOf(at net.Addr) string {
 
 // Run serves until ctx ends, and what runs has.
 func (p *Program) Run(ctx context.Context) error {
+	if d := p.opts.devices; d != nil {
+		looking, stop := context.WithCancel(ctx)
+		var looks sync.WaitGroup
+		looks.Go(func() { d.run(looking) })
+		defer looks.Wait()
+		defer stop()
+	}
 	if p.acc == nil {
 		return p.serving.Run(ctx) //nolint:wrapcheck // it says all
 	}
@@ -137,4 +152,9 @@ func (p *Program) BlobsPage() http.Handler { return p.serving.BlobsPage() }
 func (p *Program) Alive() error { return p.serving.Alive() } //nolint:wrapcheck // it says all
 
 // Ready returns nil while calls are taken, else why not.
-func (p *Program) Ready() error { return p.serving.Ready() } //nolint:wrapcheck // it says all
+func (p *Program) Ready() error {
+	if err := p.opts.devices.ready(); err != nil {
+		return err
+	}
+	return p.serving.Ready() //nolint:wrapcheck // it says all
+}

@@ -27,6 +27,7 @@ var (
 		"discovery.k8s.io/endpointslices/restricted": "create",
 		"policy/poddisruptionbudgets":                "create delete get list patch watch",
 		"networking.k8s.io/networkpolicies":          "create delete get list patch watch",
+		"resource.k8s.io/resourceclaimtemplates":     "create delete get list",
 		"events.k8s.io/events":                       "create patch",
 	}
 	onNodes = rights{"/nodes": "get list watch"}
