@@ -40,7 +40,7 @@ func FuzzRequests(f *testing.F) {
 	owner := Owner{Epoch: 7<<32 + 1, Secret: secretOf("a")}
 	seed(f, registrationOf("a", Service{"x", 1}, Service{Name: "y"}))
 	seed(f, &Registration{ID: "b", Claim: Claim{3, 6<<32 + 1}, Held: []Held{{"x", 1, 6<<32 + 2}}})
-	seed(f, &Renewal{owner, 2, 7})
+	seed(f, &Renewal{owner, 2, 7, ""})
 	seed(f, &owner)
 	seed(f, &Request{owner, 2, "x", 2})
 	f.Fuzz(func(t *testing.T, b []byte) {
