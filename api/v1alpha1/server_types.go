@@ -312,6 +312,7 @@ type Calls struct {
 	// tokens, one a line: clients must present one of them. The operator does not read
 	// it; servers read it again when it changes. Default: any client may connect.
 	// +optional
+	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
 	// +kubebuilder:validation:XValidation:rule=`self.matches('^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$')`,message="must be the name of a Secret: lower-case letters, digits, - and ."
 	TokenSecret string `json:"tokenSecret,omitempty"`
