@@ -10,26 +10,29 @@ import (
 // for it: on a machine that has nothing else to do that is most of what a short call
 // takes. So a reader that expects one message, soon, and has nothing else to do may look
 // for it instead: a client's, while its only call is open; a server's, when it has answered
-// its client's only call. If processors are scarce, the one that looks may be what the other
-// side waits for; so both ways are tried in turns, and it looks if messages come sooner then,
-// by a tenth at least, until the next trial:
+// its client's only call. It pays where both sides do so: the kernel takes who wakes another for
+// one that is about to sleep, and lets both share a processor. So both try it at the same
+// calls, which they know by their numbers, and decide by what they have measured:
 //
-//	            64 waits, then 128, … 2048              16 waits
-//	sleeps, or looks ─────────────────────▶ the other way ────────▶ which was better?
-//	   ▲                                                               │
-//	   └───────────────────────────────────────────────────────────────┘
+//	number of the call, modulo 1024
+//	0              448       512         576                        1024
+//	├─ as decided ──┼─ look ──┼─ sleep ───┼─ as decided ──────────────┤
 //
-// So a reader whose messages take long loses 13 µs a message at first, and soon less than
-// half of one. Half of the processors look, at most, and none if there is but one.
+// Who has decided not to look skips the next trial, then the next three, up to 31 of them:
+// so a reader whose messages take long loses 3 µs a message at first, and soon less than a
+// tenth of one. Half of the processors look, at most, and none if there is but one.
 const (
 	// pollTime is how long a reader looks before it sleeps: what a short call and its
 	// answer take, and a sleep and its end cost.
 	pollTime = 50 * time.Microsecond
 	// pollCap is what a longer wait counts for: what the message was waited for is then not
 	// the connection's doing.
-	pollCap               = 8 * pollTime
-	pollTrial             = 16
-	pollStay, pollStayMax = 64, 2048
+	pollCap    = 8 * pollTime
+	pollCycle  = 1024
+	pollLook   = 448
+	pollSleep  = pollLook + 64
+	pollDecide = pollSleep + 64
+	pollSkip   = 5 // 2 to this is the longest pause, in cycles
 )
 
 // polls is how many readers of this process look. The processors are the process's, too.
@@ -37,13 +40,16 @@ var polls atomic.Int32
 
 // poll is a reader's habit of looking before it sleeps.
 type poll struct {
-	due   bool          // the next wait is for one message, and there is nothing else to do
-	looks bool          // the habit
-	trial bool          // the other way is tried
-	n     int           // waits of this period
-	sum   time.Duration // what they took
-	last  time.Duration // mean of the last period of the habit
-	stay  int           // waits until the next trial
+	due   bool    // the next wait is for one message, and there is nothing else to do
+	looks bool    // as decided
+	lost  int     // trials in a row after which it was not
+	tried [2]mean // looking, sleeping
+}
+
+// mean is that of so many times.
+type mean struct {
+	n   int
+	sum time.Duration
 }
 
 // await reads what there is, waiting for it.
@@ -52,14 +58,21 @@ func (rd *reader) await(p []byte) (n int, err error) {
 		return rd.c.nc.Read(p) //nolint:wrapcheck // the caller does
 	}
 	rd.poll.due = false
+	look, trial := rd.poll.at(rd.seq)
+	if !look && trial == nil {
+		return rd.c.nc.Read(p) //nolint:wrapcheck // the caller does
+	}
 	start := time.Now()
-	if rd.poll.looks != rd.poll.trial {
+	if look {
 		n, err = rd.look(p, start)
 	}
 	if n == 0 && err == nil {
 		n, err = rd.c.nc.Read(p)
 	}
-	rd.poll.took(time.Since(start))
+	if trial != nil {
+		trial.n++
+		trial.sum += min(time.Since(start), pollCap)
+	}
 	return n, err //nolint:wrapcheck // the caller does
 }
 
@@ -69,10 +82,12 @@ func (rd *reader) look(p []byte, start time.Time) (n int, err error) {
 	if int(polls.Add(1)) > runtime.GOMAXPROCS(0)/2 {
 		return 0, nil
 	}
-	for n == 0 && err == nil && time.Since(start) < pollTime {
-		n, err = rd.try.look(p)
+	for {
+		if n, err = rd.try.look(p); n > 0 || err != nil || time.Since(start) >= pollTime {
+			return n, err
+		}
+		yield() // to the peer, if it has been woken on this processor
 	}
-	return n, err
 }
 
 // expectMore makes the next wait worth a look, if a client's only call has been answered
@@ -81,32 +96,30 @@ func (rd *reader) expectMore(answers uint64) {
 	rd.poll.due = rd.alone && rd.c.snd.answers.Load() != answers
 }
 
-// took learns from a wait.
-func (p *poll) took(d time.Duration) {
-	p.n++
-	p.sum += min(d, pollCap)
-	switch {
-	case !p.trial && p.n >= max(p.stay, pollStay):
-		p.last = p.sum / time.Duration(p.n)
-		p.trial = true
-	case p.trial && p.n >= pollTrial:
-		p.decide(p.sum / time.Duration(p.n))
+// at tells what to do in the wait after the call with that number, and where to note how
+// long it took; nil: that does not matter.
+func (p *poll) at(seq uint64) (look bool, trial *mean) {
+	switch at := seq % pollCycle; {
+	case at < pollLook || at >= pollDecide:
+		p.decide()
+		return p.looks, nil
+	case seq/pollCycle%(1<<p.lost) != 0:
+		return p.looks, nil
+	case at < pollSleep:
+		return true, &p.tried[0]
 	default:
-		return
+		return false, &p.tried[1]
 	}
-	p.n, p.sum = 0, 0
 }
 
-// decide ends a trial, whose waits were so long.
-func (p *poll) decide(trial time.Duration) {
-	looking, sleeping := trial, p.last
-	if p.looks {
-		looking, sleeping = sleeping, looking
+// decide ends a trial, if there was one: to look has to be better by a twentieth.
+func (p *poll) decide() {
+	look, sleep := &p.tried[0], &p.tried[1]
+	if look.n >= pollCycle/32 && sleep.n >= pollCycle/32 {
+		p.looks = look.sum/time.Duration(look.n) < sleep.sum/time.Duration(sleep.n)*19/20
+		if p.lost = min(p.lost+1, pollSkip); p.looks {
+			p.lost = 0
+		}
 	}
-	was := p.looks
-	p.looks, p.trial = looking < sleeping*9/10, false
-	p.stay = min(2*max(p.stay, pollStay), pollStayMax)
-	if p.looks != was {
-		p.stay = pollStay
-	}
+	*look, *sleep = mean{}, mean{}
 }

@@ -32,6 +32,7 @@ type reader struct {
 	sole  bool // the last round brought the answer to one call, and nothing else
 	alone bool // the last round brought one message, and so did those before
 	poll  poll
+	seq   uint64 // of the last message
 }
 
 // round reads what there is, waiting for it, and handles it.
@@ -348,6 +349,7 @@ func (rd *reader) deliver(in *In) error {
 		return nil
 	}
 	rd.pass()
+	rd.seq = in.Seq
 	rd.got++
 	rd.sole = rd.got == 1 && answers(&in.Header)
 	rd.c.h.Message(rd.c, in)
