@@ -167,7 +167,8 @@ func TestHelp(t *testing.T) {
 	want := []string{
 		"advertise", "budget-load", "budget-run", "budget-upload", "drain-timeout", "draining-file", "file-limit", "flavour", "handshake-timeout",
 		"heartbeat", "instance", "isolation", "key", "kill-dump", "kill-grace", "limit-cpu", "limit-memory", "limit-open-files", "limit-processes",
-		"limit-work-dir", "listen", "name", "quarantine-failures", "quarantine-window", "rdma-count", "rdma-mode", "rdma-resource", "reap-timeout", "session-timeout-default",
+		"limit-work-dir", "listen", "name", "quarantine-failures", "quarantine-window", "rdma-count", "rdma-mode", "rdma-network-status", "rdma-resource", "reap-timeout",
+		"session-timeout-default",
 		"session-timeout-max", "start-timeout", "tracker", "warm",
 	}
 	if diff := cmp.Diff(want, names); diff != "" {
