@@ -28,6 +28,7 @@ var (
 	ofSection = map[string][]string{
 		"tracker":  {"namespace", "tracker"},
 		"server":   {"namespace", "pod", "pool"},
+		"calls":    {"namespace", "pod", "pool"},
 		"operator": {},
 	}
 	ofOperator = []string{"namespace", "pod"} // of metrics that have no namespace of their own
