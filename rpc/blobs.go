@@ -8,6 +8,7 @@ import (
 	"io"
 
 	"rpcpool.dev/rpc/blob"
+	"rpcpool.dev/rpc/blob/remote"
 	"rpcpool.dev/rpc/client"
 	"rpcpool.dev/rpc/session"
 )
@@ -18,6 +19,14 @@ const LongBlob = 64 << 10
 // FarBlob is from which length on arguments and results go by blobs to and from a server that shares no
 // memory with this process, bytes. Below it a message is quicker: see docs/benchmarks.md.
 const FarBlob = 8 << 20
+
+// farBlob is the default of [ClientOptions].FarThreshold.
+func farBlob(o remote.Options) int {
+	if o.Mover != nil && o.Mode != remote.Off {
+		return LongBlob
+	}
+	return FarBlob
+}
 
 // errShort means that bytes are quicker in the message.
 var errShort = errors.New("too short for a blob")

@@ -44,7 +44,7 @@ type ClientOptions struct {
 	// FarBlobs says how the bytes of blobs go to servers that share no memory with this process.
 	// Dial, Name and Token are filled in.
 	FarBlobs       remote.Options
-	FarThreshold   int                            // BlobThreshold of such servers, if that is not longer. Default [FarBlob]
+	FarThreshold   int                            // BlobThreshold of such servers, if that is not longer. Default [FarBlob]; [LongBlob] if bytes do not go by the connection
 	NoSharedMemory bool                           // treat servers of this machine as if they were of another
 	OneWayEnd      func(method string, err error) // is told how one-way calls end
 	Log            *slog.Logger                   // default: none
@@ -101,7 +101,7 @@ func NewClient(opts ClientOptions) (*Client, error) {
 	if threshold > 0 {
 		far := opts.FarBlobs
 		far.Log = cmp.Or(far.Log, opts.Log)
-		o.JoinBlobs = []client.JoinBlobs{local.Join, remote.Join(far, cmp.Or(opts.FarThreshold, FarBlob))}
+		o.JoinBlobs = []client.JoinBlobs{local.Join, remote.Join(far, cmp.Or(opts.FarThreshold, farBlob(far)))}
 		if opts.NoSharedMemory {
 			o.JoinBlobs = o.JoinBlobs[1:]
 		}
