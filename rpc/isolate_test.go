@@ -46,17 +46,7 @@ func TestStreamsAreIsolatedToo(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l, err := s.Listen(t.Context(), "unix:"+t.TempDir()+"/s")
-	if err != nil {
-		t.Fatal(err)
-	}
-	served := make(chan error, 1)
-	go func() { served <- s.Serve(l) }()
-	t.Cleanup(func() {
-		_ = s.Close()
-		<-served
-	})
-	c, err := Dial(ClientOptions{}, "unix:"+l.Addr().String())
+	c, err := Dial(ClientOptions{}, "unix:"+served(t, s))
 	if err != nil {
 		t.Fatal(err)
 	}

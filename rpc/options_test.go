@@ -15,6 +15,23 @@ import (
 	"rpcpool.dev/rpc/crash"
 )
 
+// served serves until the test ends, and returns the path of the socket.
+func served(t testing.TB, s *Server) (path string) {
+	t.Helper()
+	path = filepath.Join(t.TempDir(), "s")
+	l, err := s.Listen(t.Context(), "unix:"+path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error, 1)
+	go func() { done <- s.Serve(l) }()
+	t.Cleanup(func() {
+		_ = s.Close()
+		<-done
+	})
+	return path
+}
+
 // serving is a server at a socket, and a client of it.
 func serving(t *testing.T, so ServerOptions, co ClientOptions, prepare func(*Server)) (*Server, *Client) {
 	t.Helper()
@@ -23,21 +40,13 @@ func serving(t *testing.T, so ServerOptions, co ClientOptions, prepare func(*Ser
 		t.Fatal(err)
 	}
 	prepare(s)
-	address := "unix:" + filepath.Join(t.TempDir(), "s")
-	l, err := s.Listen(t.Context(), address)
-	if err != nil {
-		t.Fatal(err)
-	}
-	served := make(chan error, 1)
-	go func() { served <- s.Serve(l) }()
+	address := "unix:" + served(t, s)
 	c, err := Dial(co, address)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
 		_ = c.Close()
-		_ = s.Close()
-		<-served
 	})
 	return s, c
 }

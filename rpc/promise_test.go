@@ -38,18 +38,7 @@ func serve(t testing.TB, opts ServerOptions) (*Server, string) {
 		t.Fatal(err)
 	}
 	steps(s)
-	where := t.TempDir() + "/s"
-	l, err := s.Listen(t.Context(), "unix:"+where)
-	if err != nil {
-		t.Fatal(err)
-	}
-	served := make(chan error, 1)
-	go func() { served <- s.Serve(l) }()
-	t.Cleanup(func() {
-		_ = s.Close()
-		<-served
-	})
-	return s, where
+	return s, served(t, s)
 }
 
 func dial(t testing.TB, opts ClientOptions, addresses ...string) *Client {
@@ -212,17 +201,7 @@ func TestC20_AChainSurvivesTheLossOfItsConnection(t *testing.T) {
 			return a + " " + name, nil
 		})
 	}
-	where := t.TempDir() + "/s"
-	l, err := s.Listen(t.Context(), "unix:"+where)
-	if err != nil {
-		t.Fatal(err)
-	}
-	served := make(chan error, 1)
-	go func() { served <- s.Serve(l) }()
-	t.Cleanup(func() {
-		_ = s.Close()
-		<-served
-	})
+	where := served(t, s)
 	net, address := through(t, where, time.Millisecond)
 	c := dial(t, ClientOptions{}, address)
 	ctx := soon(t)

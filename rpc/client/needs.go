@@ -41,7 +41,8 @@ func (p *peer) takes(k *call) bool {
 func (c *Client) supply(t *turn, k *call) {
 	delete(c.awaiting, k)
 	results, apart := make([][]byte, 0, session.MaxNeeds), false
-	for _, pr := range k.inv.Needs {
+	needs := k.inv.Needs
+	for _, pr := range needs {
 		results = append(results, pr.Outcome.Reply)
 		apart = apart || pr.Outcome.Blobs > 0
 	}
@@ -53,7 +54,7 @@ func (c *Client) supply(t *turn, k *call) {
 	c.background.Go(func() {
 		defer k.Release()
 		var err error
-		for i, pr := range k.inv.Needs {
+		for i, pr := range needs {
 			if pr.Outcome.Blobs > 0 && err == nil {
 				results[i], err = k.user.Whole(i)
 			}

@@ -17,7 +17,7 @@ type attempt struct {
 	p      [][]byte
 	one    [1][]byte
 	wait   bool
-	again  bool // there was nothing to be read, or no room
+	again  bool // the last call found nothing to be read, or no room
 	n      int
 	err    error
 }
@@ -39,11 +39,12 @@ func writev(fd int, p [][]byte) (int, error) {
 func (a *attempt) step(fd int, call func(int, [][]byte) (int, error)) bool {
 	for {
 		a.n, a.err = call(fd, a.p)
+		a.again = errors.Is(a.err, unix.EAGAIN)
 		switch {
 		case errors.Is(a.err, unix.EINTR):
 			continue
-		case errors.Is(a.err, unix.EAGAIN):
-			a.n, a.err, a.again = 0, nil, true
+		case a.again:
+			a.n, a.err = 0, nil
 			return !a.wait
 		}
 		a.n = max(a.n, 0)
@@ -55,7 +56,7 @@ func (a *attempt) step(fd int, call func(int, [][]byte) (int, error)) bool {
 // error; if wait is set, its write deadline is waited for. Calls must not
 // overlap.
 func (a *attempt) write(p [][]byte, wait bool) (int, error) {
-	a.p, a.wait, a.again, a.n, a.err = p, wait, false, 0, nil
+	a.p, a.wait, a.n, a.err = p, wait, 0, nil
 	err := a.raw.Write(a.write1)
 	a.p = nil
 	if err != nil {
@@ -79,13 +80,12 @@ func (a *attempt) look(p []byte) (int, error) {
 }
 
 func (a *attempt) readOnce() (int, error) {
-	a.again = false
 	err := a.raw.Read(a.read1)
 	a.p = nil
 	switch {
 	case err != nil:
 		return 0, err //nolint:wrapcheck // the caller does
-	case a.n == 0 && a.err == nil && (a.wait || !a.again):
+	case a.n == 0 && a.err == nil && !a.again:
 		return 0, io.EOF
 	}
 	return a.n, a.err

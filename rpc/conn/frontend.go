@@ -242,10 +242,10 @@ func (f *FrontEnd) alone() bool {
 // alone for long enough. Nobody has to wait for that, who has another.
 func (f *FrontEnd) Revive() {
 	f.mu.Lock()
-	due := f.failures > 0 && f.conn.Load() == nil && f.dial == nil && !f.pool.now().Before(f.until)
+	due := f.failures > 0 && !f.pool.now().Before(f.until)
 	f.mu.Unlock()
 	if due {
-		_, _, _ = f.connecting() // whether it can be reached is seen then
+		_, _, _ = f.connecting() // unless somebody does already; whether it can be reached is seen then
 	}
 }
 
