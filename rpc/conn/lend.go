@@ -149,7 +149,7 @@ func (c *Conn) serve() error {
 			c.rd.pass()
 			return err
 		}
-		if c.rd.last != nil {
+		if len(c.rd.last.all) > 0 {
 			if !c.runLast() {
 				return errRelieved
 			}

@@ -27,10 +27,10 @@ type reader struct {
 
 	cur   partial
 	ahead ahead
-	last  Last // to be run at the end of the round; mostly nil
-	crowd int  // rounds until there is but one caller, if no other comes
-	sole  bool // the last round brought the answer to one call, and nothing else
-	alone bool // the last round brought one message, and so did those before
+	last  lasts // to be run at the end of the round
+	crowd int   // rounds until there is but one caller, if no other comes
+	sole  bool  // the last round brought the answer to one call, and nothing else
+	alone bool  // the last round brought one message, and so did those before
 	poll  poll
 	seq   uint64 // of the last message
 }
@@ -210,7 +210,8 @@ func (rd *reader) direct(h *frame.Header, there []byte) (err error) {
 	p.rest = p.body[copy(p.body, there[n:]):]
 	p.on = true
 	rd.r, rd.w = 0, 0
-	rd.settle() // what follows may have to wait, and the peer for our credit
+	rd.pass()   // what follows may have to be waited for
+	rd.settle() // and the peer may wait for our credit
 	return rd.goOn()
 }
 
@@ -348,7 +349,6 @@ func (rd *reader) deliver(in *In) error {
 		rd.drop(in)
 		return nil
 	}
-	rd.pass()
 	rd.seq = in.Seq
 	rd.got++
 	rd.sole = rd.got == 1 && answers(&in.Header)

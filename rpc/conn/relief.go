@@ -6,17 +6,23 @@ import (
 	"time"
 )
 
-// What a message asks for may be done by the reader itself, when it has handled all that it
-// has read: no goroutine is woken then. If it takes longer than was thought, another
-// goroutine becomes the reader:
+// What messages ask for may be done by the reader itself, one after the other, when it has
+// handled all that it has read: no goroutine is woken then, and what they send is written at
+// once. If one takes longer than was thought, another goroutine becomes the reader, and the
+// others are passed on:
 //
-//	         Last            reliefTime, or twice that
-//	reads ─────────▶ runs ───────────────────────────▶ relieved: ends with the run
+//	         Last              reliefTime, or twice that
+//	reads ─────────▶ runs 1…n ───────────────────────────▶ relieved: ends with the run
 //	  ▲               │                                      │
-//	  └── it has ended ┘          another goroutine reads ◀──┘
+//	  └─ all have ended ┘         another goroutine reads ◀──┘  and passes the rest on
 
-// reliefTime is how long a reader may be away, at least, until it is relieved.
-const reliefTime = time.Millisecond
+const (
+	// reliefTime is how long one run may take, at least, until the reader is relieved.
+	reliefTime = time.Millisecond
+	// lastTime is how long all that a reader runs in one round may be expected to take: what
+	// is more is done by others, maybe at the same time.
+	lastTime = 50 * time.Microsecond
+)
 
 // Last is what a reader does last, behind all that it has read.
 type Last interface {
@@ -27,58 +33,98 @@ type Last interface {
 }
 
 // crowdFor is how many rounds of one message it takes to believe, after one of several, that
-// there is one caller: what many ask for is better done by many, and answered in one go.
+// there is one caller.
 const crowdFor = 32
 
 var errRelieved = errors.New("another goroutine reads")
 
-// relief looks after a reader that is away.
+// lasts are what a reader runs at the end of a round.
+type lasts struct {
+	all  []Last
+	cost time.Duration // as expected
+}
+
+// relief looks after a reader that is away. Who takes the number away from it has its lasts.
 type relief struct {
 	away  atomic.Uint64 // number of what the reader runs; 0: it reads
-	last  atomic.Uint64 // number of what it has run last
+	last  atomic.Uint64 // number of what it ran last
 	seen  atomic.Uint64 // last, when the timer looked
 	armed atomic.Bool   // the timer runs
 	timer *time.Timer   // the reader's
+	run   []Last        // what it runs
+	first uint64        // number of the first of them
 }
 
 // Last lets the reader run something when it has handled all that it has read, or returns
-// false: it has too much to do, or had a moment ago. It is for [Handler.Message] alone. What
-// is run may take its time, but should mostly be done in a few microseconds.
-func (c *Conn) Last(r Last) bool {
-	if c.rd.got != 1 || c.rd.last != nil || c.rd.crowd > 0 || c.lend.role.Load() != roleResident {
+// false: it has too much to do. It is for [Handler.Message] alone. cost is how long the run
+// is expected to take: it may take its time, but should mostly be done in a few microseconds.
+// What it sends may be queued ([Conn.Queue]): it is written when all has been run, or when one run
+// takes long.
+func (c *Conn) Last(r Last, cost time.Duration) bool {
+	l := &c.rd.last
+	if l.cost += cost; l.cost > lastTime && len(l.all) > 0 || c.lend.role.Load() != roleResident {
+		l.cost -= cost
 		return false
 	}
-	c.rd.last = r
+	l.all = append(l.all, r)
 	return true
 }
 
-// pass has somebody else do what the reader was to do last.
+// pass has others do what the reader was to do last.
 func (rd *reader) pass() {
-	if r := rd.last; r != nil {
-		rd.last = nil
+	for _, r := range rd.last.take() {
 		r.Pass()
 	}
+}
+
+// take empties the list. What it returns is good until the next is added.
+func (l *lasts) take() []Last {
+	all := l.all
+	l.all, l.cost = all[:0], 0
+	return all
 }
 
 // runLast runs what was left for the end. It returns false if the caller is the reader no
 // more.
 func (c *Conn) runLast() (reads bool) {
 	f := &c.relief
-	r, n := c.rd.last, f.last.Load()+1
-	c.rd.last = nil
+	n := f.last.Load() + 1
+	f.run, f.first = c.rd.last.take(), n
+	all, ended := f.run, false
 	f.last.Store(n)
 	f.away.Store(n)
 	c.guard()
-	ended := false
 	defer func() {
-		reads = f.away.CompareAndSwap(n, 0)
-		if reads && !ended { // runtime.Goexit
+		switch reads = f.away.CompareAndSwap(n, 0); {
+		case reads && ended:
+			clear(all)
+		case reads: // runtime.Goexit
+			c.passRest(n)
 			go c.live()
 		}
+		c.snd.flush()
 	}()
-	r.Run()
+	for i := range all {
+		if i > 0 {
+			if !f.away.CompareAndSwap(n, n+1) {
+				break
+			}
+			n++
+			f.last.Store(n)
+		}
+		all[i].Run()
+	}
 	ended = true
 	return false // what is deferred knows better
+}
+
+// passRest passes on what is behind the n-th. The caller has taken that away from who runs it,
+// and so is the reader, with a list of its own: who was it may be about to look at the old one.
+func (c *Conn) passRest(n uint64) {
+	c.rd.last = lasts{}
+	for _, r := range c.relief.run[n-c.relief.first+1:] {
+		r.Pass()
+	}
 }
 
 // guard sees to it that the timer runs.
@@ -101,6 +147,8 @@ func (c *Conn) relieve() {
 	switch seen := f.seen.Swap(last); {
 	case n != 0 && n == seen && f.away.CompareAndSwap(n, 0):
 		f.armed.Store(false)
+		c.passRest(n)
+		c.snd.flush()
 		c.live()
 	case last != seen:
 		f.timer.Reset(reliefTime)

@@ -12,15 +12,15 @@ import (
 
 // task is what a reader does last, or somebody else.
 type task struct {
-	run    func()
+	run    func(passed bool)
 	passed *atomic.Int32
 }
 
-func (t *task) Run() { t.run() }
+func (t *task) Run() { t.run(false) }
 
 func (t *task) Pass() {
 	t.passed.Add(1)
-	go t.run()
+	go t.run(true)
 }
 
 // lastly answers all calls last of all. Those that say "wait" wait for the next that says
@@ -28,6 +28,8 @@ func (t *task) Pass() {
 type lastly struct {
 	goOn   chan struct{}
 	waits  chan struct{} // has an element when one waits
+	cost   time.Duration
+	queue  bool // answers of readers are written at their leisure
 	passed atomic.Int32
 	ran    atomic.Int32 // by readers
 }
@@ -38,7 +40,7 @@ func (l *lastly) Message(p Peer, in *In) {
 	}
 	kept := in.Keep()
 	what := string(kept.Body)
-	t := &task{passed: &l.passed, run: func() {
+	t := &task{passed: &l.passed, run: func(passed bool) {
 		switch what {
 		case "wait":
 			l.waits <- struct{}{}
@@ -46,16 +48,20 @@ func (l *lastly) Message(p Peer, in *In) {
 		case "go on":
 			l.goOn <- struct{}{}
 		}
-		_ = p.Send(context.Background(), answerTo(kept, kept))
+		if passed || !l.queue {
+			_ = p.Send(context.Background(), answerTo(kept, kept))
+		} else {
+			_ = p.Queue(answerTo(kept, kept))
+		}
 		if what == "exit" {
 			runtime.Goexit()
 		}
 	}}
-	if c, ok := p.(*Conn); ok && c.Last(t) {
+	if c, ok := p.(*Conn); ok && c.Last(t, l.cost) {
 		l.ran.Add(1)
 		return
 	}
-	go t.run()
+	go t.run(true)
 }
 
 func (*lastly) Closed(Peer, error, []uint64) {}
@@ -108,23 +114,62 @@ func TestAnEndDoesNotWaitForAReaderThatIsAway(t *testing.T) {
 	l.goOn <- struct{}{}
 }
 
-// TestOfSeveralMessagesNoneIsRunByTheReader: others may run them at the same time.
-func TestOfSeveralMessagesNoneIsRunByTheReader(t *testing.T) {
-	l := &lastly{goOn: make(chan struct{}), waits: make(chan struct{}, 1)}
-	s, _ := shakeHands(t, l, Options{})
-	var both []byte
-	for seq := range uint64(2) {
-		both = frame.Append(both, &frame.Header{Type: frame.TypeCall, Priority: 2, Seq: seq + 1}, nil, []byte{'x'})
+// together sends calls in one write, and returns the bodies of as many answers, in their order.
+func together(t *testing.T, s stranger, bodies ...string) (answers []string) {
+	t.Helper()
+	var all []byte
+	for i, body := range bodies {
+		all = frame.Append(all, &frame.Header{Type: frame.TypeCall, Priority: 2, Seq: uint64(i + 1)}, nil, []byte(body))
 	}
-	if _, err := s.nc.Write(both); err != nil {
+	if _, err := s.nc.Write(all); err != nil {
 		t.Fatal(err)
 	}
-	for range 2 {
-		if f, err := s.next(); err != nil || f.Type != frame.TypeReply {
+	for range bodies {
+		f, err := s.next()
+		if err != nil || f.Type != frame.TypeReply {
 			t.Fatalf("%+v, %v", f, err)
 		}
+		answers = append(answers, string(f.body))
 	}
-	if l.ran.Load() != 1 || l.passed.Load() != 1 {
-		t.Errorf("%d were taken by the reader, %d of them passed on", l.ran.Load(), l.passed.Load())
+	return answers
+}
+
+func TestOfSeveralMessagesTheReaderRunsThoseThatAreCheap(t *testing.T) {
+	for name, c := range map[string]struct {
+		cost time.Duration
+		ran  int32
+	}{
+		"all, if they are":             {lastTime / 3, 3},
+		"as many as there is time for": {lastTime / 2, 2},
+		"at least one":                 {lastTime, 1},
+		"also if that takes its time":  {2 * lastTime, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			l := &lastly{cost: c.cost}
+			s, _ := shakeHands(t, l, Options{})
+			together(t, s, "a", "b", "c")
+			if l.ran.Load() != c.ran || l.passed.Load() != 0 {
+				t.Errorf("the reader ran %d of 3, and %d were passed on; want %d and none", l.ran.Load(), l.passed.Load(), c.ran)
+			}
+		})
+	}
+}
+
+// TestWhatIsBehindALongRunIsPassedOn has a call that waits for another one, which the same
+// reader was to run behind it; and what ran before it has been answered meanwhile.
+func TestWhatIsBehindALongRunIsPassedOn(t *testing.T) {
+	for name, first := range map[string]string{"that waits": "wait", "that ends its goroutine": "exit"} {
+		t.Run(name, func(t *testing.T) {
+			l := &lastly{goOn: make(chan struct{}), waits: make(chan struct{}, 1), queue: true}
+			s, _ := shakeHands(t, l, Options{})
+			second := "go on"
+			if first == "exit" {
+				second = "quick"
+			}
+			answers := together(t, s, "before", first, second, "behind")
+			if answers[0] != "before" || l.ran.Load() != 4 || l.passed.Load() != 2 {
+				t.Errorf("answers %q; the reader was to run %d, and %d of them were passed on", answers, l.ran.Load(), l.passed.Load())
+			}
+		})
 	}
 }

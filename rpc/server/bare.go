@@ -189,8 +189,8 @@ func (b *Bare) refuse(j *Job, code session.Code, why string) {
 	b.tell(j, code, session.NotExecuted, wire.Failure(0, why, nil), nil)
 }
 
-// tell sends an answer. All are of one priority, and so in order; that of an inline
-// method is written by the reader that runs it, when it has handled all that came.
+// tell sends an answer. All are of one priority, and so in order; that of what a
+// reader runs is written when it has handled all that came.
 func (b *Bare) tell(j *Job, code session.Code, ran session.Execution, reply []byte, owner conn.Releaser) {
 	f := conn.Message{Owner: owner}
 	wire.Response(&session.Message{Kind: session.Reply, Seq: j.seq, Code: code, Execution: ran, Body: reply}, &f)
@@ -201,7 +201,7 @@ func (b *Bare) tell(j *Job, code session.Code, ran session.Execution, reply []by
 		}
 	}
 	send := b.peer.TrySend
-	if j.Method == nil || j.Method.Inline {
+	if j.Method == nil || j.Method.Inline || j.behind {
 		send = b.peer.Queue
 	}
 	if send(&f) != nil && owner != nil { // the parent is gone

@@ -322,6 +322,9 @@ func (c *Core) Return(j *Job, code session.Code, reply []byte) {
 	code, reply, blobs := j.returned(code, reply)
 	memory := j.let(reply)
 	t := c.begin(j.reader)
+	if j.behind {
+		t.behind = j.from
+	}
 	if j.entry.Memory = memory; blobs > 0 {
 		if j.entry.Blobs = blobs; j.entry.Unwanted() {
 			defer j.discard(reply, blobs)

@@ -44,8 +44,10 @@ type Job struct {
 	started  time.Duration
 	kept     *conn.In // owns Args
 	local    *Local   // that runs it
-	last     laster   // its connection, while its reader may run it behind all else; mostly nil
-	reader   *Link    // whose reader runs the job itself
+	last     laster   // its connection, whose reader may run it behind all else; mostly nil
+	from     *Link    // the same
+	behind   bool     // that reader runs it
+	reader   *Link    // whose reader runs the job at once
 	bare     *Bare    // in a worker: who is told how it ends; else the core is
 	seq      uint64   // in a worker: of the call's frames
 	refused  bool     // its start could not be journalled

@@ -262,7 +262,7 @@ func (c *Core) sync() {
 			if !c.saved(ctx, t) {
 				return
 			}
-			t.reader = nil
+			t.reader, t.behind = nil, nil
 			t.perform(c)
 			c.mu.Lock()
 			c.behind = c.behind[1:]

@@ -38,7 +38,7 @@ func (l *Local) Execute(j *Job) {
 		l.run(j)
 		return
 	}
-	if j.last != nil && j.stream == nil && j.Method.pace.trusted() && j.last.Last((*last)(j)) {
+	if j.last != nil && j.stream == nil && j.Method.pace.trusted() && j.last.Last((*last)(j), j.Method.pace.cost()) {
 		return
 	}
 	l.hand(j)
@@ -69,6 +69,7 @@ func (j *last) Run() {
 	l.runs.Add(1)
 	l.mu.Unlock()
 	defer l.runs.Done()
+	j.behind = true
 	l.run((*Job)(j))
 }
 

@@ -230,9 +230,9 @@ func (*nativeLine) unsent(f *conn.Message, err error) {
 }
 
 // Last lets the connection's reader run something behind all that it has read.
-func (l *nativeLine) Last(r conn.Last) bool {
+func (l *nativeLine) Last(r conn.Last, cost time.Duration) bool {
 	c, ok := l.peer.(*conn.Conn)
-	return ok && c.Last(r)
+	return ok && c.Last(r, cost)
 }
 
 // Close implements [Line].

@@ -14,14 +14,23 @@ const (
 	trustAfter = 4
 	// distrust is how many more must be if one was not.
 	distrust = 16
+	// callTime is what the server does for a call while it runs, without the handler.
+	callTime = 500 * time.Nanosecond
 )
 
-// laster has a reader that can run a job.
-type laster interface{ Last(r conn.Last) bool }
+// laster has a reader that can run a job, which takes that long.
+type laster interface {
+	Last(r conn.Last, cost time.Duration) bool
+}
 
-// pace is how quick a method has been lately: how many runs were, since it was trusted for
-// the last time, or negative.
-type pace struct{ quick atomic.Int32 }
+// pace is how quick a method has been lately.
+type pace struct {
+	quick atomic.Int32 // how many runs were, since it was trusted for the last time, or negative
+	mean  atomic.Int64 // of their times, in ns: the latest count most
+}
+
+// meanOf is how many runs the mean is of, more or less.
+const meanOf = 8
 
 // took notes how long a run took.
 func (p *pace) took(d time.Duration) {
@@ -31,7 +40,12 @@ func (p *pace) took(d time.Duration) {
 	case n < trustAfter:
 		p.quick.Store(n + 1)
 	}
+	was := p.mean.Load()
+	p.mean.Store(was + (int64(min(d, quickTime))-was)/meanOf)
 }
 
 // trusted tells whether the next run will be quick, most likely.
 func (p *pace) trusted() bool { return p.quick.Load() >= trustAfter }
+
+// cost is how long a run of a quick method takes, with what is done for each call.
+func (p *pace) cost() time.Duration { return callTime + time.Duration(p.mean.Load()) }

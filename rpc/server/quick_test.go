@@ -30,3 +30,25 @@ func TestAMethodIsTrustedWhileItIsQuick(t *testing.T) {
 		}
 	}
 }
+
+func TestAMethodCostsWhatItHasTakenLately(t *testing.T) {
+	var p pace
+	for _, step := range []struct {
+		name   string
+		took   time.Duration
+		atMost time.Duration
+		more   time.Duration
+	}{
+		{"quick ones", time.Microsecond, 2 * time.Microsecond, 0},
+		{"then slower ones", 20 * time.Microsecond, 21 * time.Microsecond, 15 * time.Microsecond},
+		{"one that waited does not count for more than a quick one may", time.Hour, quickTime + time.Microsecond, 40 * time.Microsecond},
+		{"quick ones again", time.Microsecond, 3 * time.Microsecond, 0},
+	} {
+		for range 4 * meanOf {
+			p.took(step.took)
+		}
+		if c := p.cost(); c > step.atMost || c <= step.more {
+			t.Errorf("%s: %v, want more than %v, and at most %v", step.name, c, step.more, step.atMost)
+		}
+	}
+}

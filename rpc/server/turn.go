@@ -12,6 +12,7 @@ import (
 type turn struct {
 	now    time.Duration
 	reader *Link // whose reader brought the event; nil: none did
+	behind *Link // whose reader runs, behind all that has come, what brought the event
 	fx     []session.Effect
 	sends  []send
 	runs   []*Job
@@ -142,7 +143,7 @@ func jobOf(e *session.Entry) *Job {
 func (t *turn) perform(c *Core) {
 	for i := range t.sends {
 		s := &t.sends[i]
-		s.to.line.Tell(&s.msg, s.job, s.to == t.reader)
+		s.to.line.Tell(&s.msg, s.job, s.to == t.reader || s.to == t.behind)
 		if s.msg.Memory != nil {
 			s.msg.Memory.Release()
 		}
@@ -154,8 +155,9 @@ func (t *turn) perform(c *Core) {
 		switch {
 		case j.Method.Inline:
 			j.reader = t.reader
-		case t.reader != nil && len(t.runs) == 1:
+		case t.reader != nil:
 			j.last, _ = t.reader.line.(laster)
+			j.from = t.reader
 		}
 		c.exec.Execute(j)
 	}
