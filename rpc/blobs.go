@@ -13,8 +13,14 @@ import (
 	"rpcpool.dev/rpc/session"
 )
 
-// LongBlob is the default of [ClientOptions].BlobThreshold, bytes.
-const LongBlob = 64 << 10
+const (
+	// LongBlob is from which length on arguments and results go by blobs to and from the worker
+	// processes of a server that shares memory with this process, bytes.
+	LongBlob = 64 << 10
+	// InProcessBlob is the same where the handlers are in the server's own process. What is shorter
+	// is there sooner in a message, which has one way to go, and not two: see docs/benchmarks.md.
+	InProcessBlob = 512 << 10
+)
 
 // FarBlob is from which length on arguments and results go by blobs to and from a server that shares no
 // memory with this process, bytes. Below it a message is quicker: see docs/benchmarks.md.
@@ -102,7 +108,7 @@ func (c *Client) put(ctx context.Context, u *client.Call, args []byte, avoid []s
 		if err != nil {
 			return "", nil, nil, err //nolint:wrapcheck // it is not told
 		}
-		if far, is := party.(interface{ Least() int }); is && len(body) < far.Least() {
+		if len(body) < client.Least(party) {
 			return "", nil, nil, errShort
 		}
 		b, err := party.Put(ctx, uint64(len(body)), blob.Read, bytes.NewReader(body))
@@ -127,7 +133,7 @@ func (c *Client) result(ctx context.Context, u *client.Call) {
 	}
 	if u.Outcome.Blobs == 0 {
 		if c.threshold > 0 && len(u.Reply) >= c.threshold && !u.OneWay {
-			c.c.WantBlobs(u.At)
+			c.c.WantBlobs(u.At, len(u.Reply))
 		}
 		return
 	}
@@ -165,7 +171,7 @@ func (c *Client) take(ctx context.Context, u *client.Call) error {
 			party.Discard(a.Handle)
 			continue
 		}
-		b, err := party.Take(ctx, a.Handle)
+		b, err := party.Take(ctx, a)
 		switch {
 		case err != nil:
 			failed = err

@@ -38,8 +38,9 @@ type ClientOptions struct {
 	Codecs       codec.Options
 	Conn         conn.Options
 	// BlobThreshold is from which length on arguments go to the server by its blobs: in memory
-	// that it shares, if it is on this machine. Results do if their server has blobs, from 64 KiB
-	// on, once one was so long. Default [LongBlob]; negative: all bytes are in messages.
+	// that it shares, if it is on this machine. Results do, too, once one was so long, from 64 KiB
+	// on. Default: what the server says, which is [LongBlob] if it has workers and [InProcessBlob] if
+	// not; negative: all bytes are in messages.
 	BlobThreshold int
 	// FarBlobs says how the bytes of blobs go to servers that share no memory with this process.
 	// Dial, Name and Token are filled in.
@@ -101,7 +102,7 @@ func NewClient(opts ClientOptions) (*Client, error) {
 	if threshold > 0 {
 		far := opts.FarBlobs
 		far.Log = cmp.Or(far.Log, opts.Log)
-		o.JoinBlobs = []client.JoinBlobs{local.Join, remote.Join(far, cmp.Or(opts.FarThreshold, farBlob(far)))}
+		o.JoinBlobs = []client.JoinBlobs{local.Join(max(opts.BlobThreshold, 0)), remote.Join(far, cmp.Or(opts.FarThreshold, farBlob(far)))}
 		if opts.NoSharedMemory {
 			o.JoinBlobs = o.JoinBlobs[1:]
 		}

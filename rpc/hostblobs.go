@@ -60,6 +60,7 @@ func (s *Server) openBlobs(core *server.Options) (err error) {
 	if s.opts.Isolate != nil {
 		return nil
 	}
+	core.LongBlob = InProcessBlob
 	return s.blobs.lend(s.local)
 }
 

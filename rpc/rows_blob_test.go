@@ -114,8 +114,13 @@ func withBlobs(t *testing.T, test func(t *testing.T, r *blobRig)) {
 	}
 }
 
+// newBlobRig serves by a Unix socket. Its client takes 64 KiB for long, wherever the handlers are, unless co
+// says otherwise.
 func newBlobRig(t testing.TB, so ServerOptions, co ClientOptions) *blobRig {
 	t.Helper()
+	if co.BlobThreshold == 0 {
+		co.BlobThreshold = LongBlob
+	}
 	s, err := NewServer(so)
 	if err != nil {
 		t.Fatal(err)
@@ -176,6 +181,45 @@ func TestS2_15_WhatIsLongGoesOutOfBand(t *testing.T) {
 			t.Errorf("%d blobs are left", n)
 		}
 	})
+}
+
+// TestS2_15_TheServerSaysWhatIsLong: a client that does not, sends what is shorter in messages, and gets
+// its results so.
+func TestS2_15_TheServerSaysWhatIsLong(t *testing.T) {
+	for name, c := range map[string]struct {
+		rig  func(testing.TB, ServerOptions, ClientOptions) *blobRig
+		long int
+	}{
+		"handlers in the server's process": {newBlobRig, InProcessBlob},
+		"handlers in workers":              {isolatedRig, LongBlob},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := c.rig(t, ServerOptions{}, ClientOptions{})
+			client, err := Dial(ClientOptions{}, r.address)
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() {
+				if err := client.Close(); err != nil {
+					t.Error(err)
+				}
+			})
+			made := func() uint64 { s, _ := r.server.Blobs(); return s.Made }
+			for _, n := range []int{c.long, c.long - 1, c.long, c.long + 1} { // the first lets it join
+				before := made()
+				if got, err := Call[[]byte](soon(t), client, "echo", fill(n)); err != nil || !bytes.Equal(got, fill(n)) {
+					t.Fatalf("%d bytes came back as %d, %v", n, len(got), err)
+				}
+				want := uint64(0)
+				if n >= c.long {
+					want = 2
+				}
+				if n := made() - before; n != want {
+					t.Errorf("%d bytes there and back made %d blobs, want %d", n, n, want)
+				}
+			}
+		})
+	}
 }
 
 // TestS2_20_TheSourceDoesNotSay: bytes, bytes in structs, and readers, as one writes them for short ones.

@@ -25,7 +25,8 @@ type Arg struct {
 	Body     bool   // the bytes are the body of the message, of which nothing follows
 	Size     uint64 // Out, as a caller asks for it: how long the result may be at most, bytes
 
-	// To a callee only: where the bytes are, so that it need not ask. Segment 0: not said.
+	// From a server only, of an argument or a result: where the bytes are, so that who gets it need
+	// not ask. Segment 0: not said.
 	Segment SegmentID
 	Offset  uint64 // in the segment, bytes
 }

@@ -54,6 +54,7 @@ const (
 // Ended is what a call's end leaves.
 type Ended struct {
 	Results []Handle // of the Out arguments, in their order; none unless it succeeded
+	Places  []Place  // where they are, in the same order
 	Copies  []Copy   // to be made before Settle
 	Dirty   bool     // it has left a blob half written: do not run the call again by itself
 }
@@ -175,7 +176,8 @@ func (t *Table) End(call Call, outcome Outcome, written []uint64) (Ended, error)
 	for _, a := range l.args {
 		switch {
 		case outcome == Succeeded && a.mode == Out:
-			e.Results = append(e.Results, t.reveal(a.blob, written[len(e.Results)]))
+			h := t.reveal(a.blob, written[len(e.Results)])
+			e.Results, e.Places = append(e.Results, h), append(e.Places, a.blob.place(h, true))
 		case outcome != Succeeded && a.snapshot != nil:
 			whole := Handle{Length: a.until - a.offset}
 			part := Handle{Offset: a.offset, Length: whole.Length}

@@ -26,12 +26,21 @@ type Blobs interface {
 	// Put makes a blob of size bytes, and fills it with what r has, which must be so many. A nil
 	// r leaves it as it is. Others never get more than the rights in lend.
 	Put(ctx context.Context, size uint64, lend blob.Rights, r io.Reader) (Blob, error)
-	// Take takes what a call has made for this client, by the handle that came with the reply.
-	Take(ctx context.Context, result blob.Handle) (Blob, error)
+	// Take takes what a call has made for this client, as the reply says it.
+	Take(ctx context.Context, result blob.Arg) (Blob, error)
 	// Discard frees a result that the client does not want. It does not wait.
 	Discard(result blob.Handle)
 	// Close frees all that the client has there.
 	Close() error
+}
+
+// Least is from which length on arguments and results had better be in blobs, bytes: as they say
+// by a method of this name, or 0.
+func Least(b Blobs) int {
+	if l, is := b.(interface{ Least() int }); is {
+		return l.Least()
+	}
+	return 0
 }
 
 // Blob is one that this client owns. It is not safe for concurrent use.
@@ -47,7 +56,8 @@ type Blob interface {
 	io.WriterAt
 	// Accept makes it usable again after a crash has left it half written.
 	Accept(ctx context.Context) error
-	// Free lets it go. Others keep it as long as they use it. It may be called again.
+	// Free lets it go. Others keep it as long as they use it. It does not wait until that is so. It may
+	// be called again.
 	Free() error
 }
 
@@ -183,8 +193,8 @@ func (c *Client) Has(d blob.Domain) (server string, _ Blobs) {
 }
 
 // WantBlobs joins a server's host of blobs in the background, so that the next long result
-// comes that way.
-func (c *Client) WantBlobs(server string) {
+// comes that way. One of n bytes did not.
+func (c *Client) WantBlobs(server string, n int) {
 	c.mu.Lock()
 	p := c.peers[server]
 	if p == nil || c.closed || len(c.opts.JoinBlobs) == 0 || p.endpoint.Local != nil {
@@ -193,7 +203,7 @@ func (c *Client) WantBlobs(server string) {
 	}
 	e := p.endpoint
 	s, first := c.stores.get(e)
-	doubt := !first && s.doubt(c.now())
+	doubt := !first && s.doubt(c.now(), n)
 	if first || doubt {
 		c.background.Go(func() {
 			ctx, cancel := context.WithTimeout(context.Background(), joinTime)
@@ -209,14 +219,14 @@ func (c *Client) WantBlobs(server string) {
 }
 
 // doubt tells whether it is time to ask whether the server is still the one that there were blobs at:
-// a long result has not come by one. The caller has the client's lock.
-func (s *store) doubt(now time.Duration) bool {
+// a result of n bytes has not come by one. The caller has the client's lock.
+func (s *store) doubt(now time.Duration, n int) bool {
 	select {
 	case <-s.ready:
 	default:
 		return false
 	}
-	if s.err != nil || now < s.asked+askEvery {
+	if s.err != nil || now < s.asked+askEvery || n < Least(s.blobs) {
 		return false
 	}
 	s.asked = now
@@ -324,8 +334,8 @@ func (c *Client) join(ctx context.Context, s *store) {
 		return
 	}
 	s.grant = s.blobs.Account().Append(nil)
-	if far, is := s.blobs.(interface{ Least() int }); is {
-		s.grant = binary.LittleEndian.AppendUint64(s.grant, uint64(far.Least()))
+	if n := Least(s.blobs); n > 0 {
+		s.grant = binary.LittleEndian.AppendUint64(s.grant, uint64(n))
 	}
 	c.stores.any.Store(true)
 	c.stores.mu.Lock()

@@ -11,7 +11,7 @@ const (
 	// wanted in a blob, 8 bytes.
 	BlobGrantLen = 64
 
-	blobOfferFixed = 16 + 16
+	blobOfferFixed = 16 + 16 + 8
 	maxBlobSocket  = 108 // sun_path
 )
 
@@ -20,12 +20,14 @@ const (
 type BlobOffer struct {
 	Domain [16]byte // of the server's blobs: another one for each life of them
 	Ticket [16]byte // by which this client is let in as long as the connection lasts; a secret
+	Least  uint64   // from which length on arguments and results had better be in blobs, bytes
 	Socket string   // Unix socket of the host of blobs, @NAME is an abstract one; empty: none. At most 108 bytes
 }
 
 // Append appends the body.
 func (o *BlobOffer) Append(dst []byte) []byte {
-	return append(append(append(dst, o.Domain[:]...), o.Ticket[:]...), o.Socket...)
+	dst = append(append(dst, o.Domain[:]...), o.Ticket[:]...)
+	return append(binary.LittleEndian.AppendUint64(dst, o.Least), o.Socket...)
 }
 
 // ParseBlobGrant returns the handle in the body of BLOB_GRANT, and from which length on results
@@ -45,5 +47,7 @@ func ParseBlobOffer(body []byte) (BlobOffer, error) {
 	if len(body) < blobOfferFixed || len(body) > blobOfferFixed+maxBlobSocket || !utf8.Valid(body[blobOfferFixed:]) {
 		return BlobOffer{}, errf(ReasonProtocol, "BLOB_OFFER has a body of %d bytes that is cut off, too long or not UTF-8", len(body))
 	}
-	return BlobOffer{Domain: [16]byte(body), Ticket: [16]byte(body[16:]), Socket: string(body[blobOfferFixed:])}, nil
+	return BlobOffer{
+		Domain: [16]byte(body), Ticket: [16]byte(body[16:]), Least: binary.LittleEndian.Uint64(body[32:]), Socket: string(body[blobOfferFixed:]),
+	}, nil
 }

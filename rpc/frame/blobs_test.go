@@ -7,7 +7,7 @@ import (
 
 func TestAnOfferOfBlobsComesBack(t *testing.T) {
 	for _, socket := range []string{"", "@blobs", strings.Repeat("s", maxBlobSocket)} {
-		want := BlobOffer{Domain: [16]byte{1}, Ticket: [16]byte{2}, Socket: socket}
+		want := BlobOffer{Domain: [16]byte{1}, Ticket: [16]byte{2}, Least: 1 << 40, Socket: socket}
 		if got, err := ParseBlobOffer(want.Append(nil)); err != nil || got != want {
 			t.Errorf("%+v, %v; want %+v", got, err, want)
 		}

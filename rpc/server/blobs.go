@@ -16,8 +16,8 @@ import (
 	"rpcpool.dev/rpc/wire"
 )
 
-// LongResult is the length, in bytes, from which on a result is made in a blob, if its caller
-// has an account.
+// LongResult is the length, in bytes, from which on a result may be made in a blob: if its caller
+// has an account, and does not want only longer ones there.
 const LongResult = 64 << 10
 
 // Host is the host of blobs of a server, as far as its calls go.
@@ -191,7 +191,8 @@ func (j *Job) unlend(outcome blob.Outcome, reply []byte) (_ []byte, n uint8, dir
 		return reply, 0, e.Dirty, nil
 	}
 	for i := range made {
-		made[i] = blob.Arg{Handle: e.Results[i], Mode: blob.Out, Body: made[i].Body}
+		at := e.Places[i]
+		made[i] = blob.Arg{Handle: e.Results[i], Mode: blob.Out, Body: made[i].Body, Segment: at.Segment, Offset: at.Offset}
 	}
 	return append(blob.AppendArgs(make([]byte, 0, len(made)*blob.ArgLen+len(reply)), made), reply...), uint8(len(made)), e.Dirty, nil
 }
@@ -243,6 +244,7 @@ func (l *nativeLine) offer(h Host) {
 	}
 	o, revoke := h.Offer(l.name)
 	l.revoke = revoke
+	o.Least = l.door.core.opts.LongBlob
 	_ = l.peer.Queue(&conn.Message{Header: frame.Header{Type: frame.TypeBlobOffer}, Body: o.Append(nil)})
 }
 

@@ -46,6 +46,7 @@ type Options struct {
 	MaxTimeout time.Duration         // of calls, also of those that say none. Default: none
 	NoticeAt   time.Duration         // clients are told that a call runs after it has for so long. Default 50 ms
 	Blobs      Host                  // of calls. Default: none, all bytes are in messages
+	LongBlob   uint64                // from which length on arguments and results had better be in them, bytes. Default 64 KiB
 	Apart      bool                  // calls run in other processes, which they may kill
 	Open       bool                  // methods that were not registered are given to the executor, too
 	Observer   Observer              // default: nobody
@@ -120,6 +121,9 @@ func New(exec Executor, opts Options) (*Core, error) {
 	}
 	if o.QueueBytes == 0 {
 		o.QueueBytes = 256 << 20
+	}
+	if o.LongBlob == 0 {
+		o.LongBlob = LongResult
 	}
 	if o.NoticeAt == 0 {
 		o.NoticeAt = 50 * time.Millisecond

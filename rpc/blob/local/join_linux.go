@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 
 	"golang.org/x/sys/unix"
 
@@ -15,11 +16,16 @@ import (
 	"rpcpool.dev/rpc/frame"
 )
 
-var _ client.JoinBlobs = Join
+// Join makes clients parties of their servers' hosts, if these are on this machine, in this network
+// namespace: otherwise nobody is behind the name of a socket. Arguments and results that are shorter
+// than least, in bytes, had better go in messages; 0: as the server says.
+func Join(least int) client.JoinBlobs {
+	return func(ctx context.Context, s *client.BlobServer) (client.Blobs, error) {
+		return joinAt(ctx, s, least)
+	}
+}
 
-// Join makes a client a party of a server's host, if that is on this machine, in this network
-// namespace: otherwise nobody is behind the name of its socket.
-func Join(ctx context.Context, s *client.BlobServer) (client.Blobs, error) {
+func joinAt(ctx context.Context, s *client.BlobServer, least int) (client.Blobs, error) {
 	if s.Offer.Socket == "" || s.Features&frame.FeatureSharedMemory == 0 {
 		return nil, client.ErrNoBlobs
 	}
@@ -30,14 +36,21 @@ func Join(ctx context.Context, s *client.BlobServer) (client.Blobs, error) {
 	case err != nil:
 		return nil, err
 	}
-	return &party{peer: p, domain: s.Offer.Domain}, nil
+	if least == 0 {
+		least = int(min(s.Offer.Least, math.MaxInt))
+	}
+	return &party{peer: p, domain: s.Offer.Domain, least: least}, nil
 }
 
 // party is a client at one server.
 type party struct {
 	peer   *shm.Peer
 	domain blob.Domain
+	least  int
 }
+
+// Least is from which length on bytes are quicker by a blob than in a message.
+func (p *party) Least() int { return p.least }
 
 // Domain implements [client.Blobs].
 func (p *party) Domain() blob.Domain { return p.domain }
@@ -65,7 +78,7 @@ func (p *party) Put(_ context.Context, size uint64, lend blob.Rights, r io.Reade
 }
 
 // Take implements [client.Blobs].
-func (p *party) Take(_ context.Context, result blob.Handle) (client.Blob, error) {
+func (p *party) Take(_ context.Context, result blob.Arg) (client.Blob, error) {
 	b, err := p.peer.Adopt(result)
 	if err != nil {
 		return nil, err
@@ -134,5 +147,5 @@ func (o *owned) Free() error {
 		return nil
 	}
 	o.freed = true
-	return o.blob.Free()
+	return o.blob.LetGo()
 }

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -39,7 +40,7 @@ func join(t *testing.T, h *Host) client.Blobs {
 	t.Helper()
 	o, revoke := h.Offer("client")
 	t.Cleanup(revoke)
-	b, err := Join(soon(t), &client.BlobServer{Offer: o, Features: frame.FeatureSharedMemory})
+	b, err := Join(0)(soon(t), &client.BlobServer{Offer: o, Features: frame.FeatureSharedMemory})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -104,14 +105,18 @@ func TestWhatIsShorterThanItWasSaidToBeIsFreed(t *testing.T) {
 	if _, err := join(t, h).Put(soon(t), 100, blob.Read, strings.NewReader("short")); !errors.Is(err, io.ErrUnexpectedEOF) || !strings.Contains(err.Error(), "blob of 100 bytes, 5 are there") {
 		t.Errorf("%v", err)
 	}
-	if s := h.Snapshot(); len(s.Holdings) != 0 {
-		t.Errorf("%v is left", s.Holdings)
+	ctx := soon(t)
+	for len(h.Snapshot().Holdings) != 0 { // it is not waited for
+		if ctx.Err() != nil {
+			t.Fatalf("%v is left", h.Snapshot().Holdings)
+		}
+		runtime.Gosched()
 	}
 }
 
 func TestAResultThatIsNoneIsNotTaken(t *testing.T) {
 	p := join(t, newHost(t, Options{}))
-	if _, err := p.Take(soon(t), p.Account()); err == nil {
+	if _, err := p.Take(soon(t), blob.Arg{Handle: p.Account()}); err == nil {
 		t.Error("an account was taken for a result")
 	}
 	p.Discard(p.Account()) // no harm is done
@@ -139,7 +144,7 @@ func TestWhereNobodyIsThereAreNoBlobs(t *testing.T) {
 	h := newHost(t, Options{})
 	o, revoke := h.Offer("client")
 	join := func(o frame.BlobOffer, f frame.Features) error {
-		_, err := Join(soon(t), &client.BlobServer{Offer: o, Features: f})
+		_, err := Join(0)(soon(t), &client.BlobServer{Offer: o, Features: f})
 		return err
 	}
 	if err := join(o, 0); !errors.Is(err, client.ErrNoBlobs) {

@@ -69,4 +69,6 @@ func (Callee) Result(blob.Call, uint64) (blob.Arg, blob.View, error) {
 func (Callee) Close() error { return nil }
 
 // Join leads nowhere.
-func Join(context.Context, *client.BlobServer) (client.Blobs, error) { return nil, client.ErrNoBlobs }
+func Join(int) client.JoinBlobs {
+	return func(context.Context, *client.BlobServer) (client.Blobs, error) { return nil, client.ErrNoBlobs }
+}

@@ -63,8 +63,8 @@ func (j *joined) Put(ctx context.Context, size uint64, lend blob.Rights, r io.Re
 }
 
 // Take implements [client.Blobs].
-func (j *joined) Take(_ context.Context, result blob.Handle) (client.Blob, error) {
-	return &owned{Blob: j.Adopt(result)}, nil
+func (j *joined) Take(_ context.Context, result blob.Arg) (client.Blob, error) {
+	return &owned{Blob: j.Adopt(result.Handle)}, nil
 }
 
 // Discard implements [client.Blobs].

@@ -11,6 +11,7 @@ import (
 // Blob is one that this process owns. It is not safe for concurrent use.
 type Blob struct {
 	handle blob.Handle
+	shared blob.Handle // what others may have of it, as said when it was allocated; zero: nothing
 	hold   *hold
 }
 
@@ -21,16 +22,20 @@ func (p *Peer) Allocate(size uint64, lend blob.Rights) (*Blob, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Blob{answer.handle, h}, nil
+	return &Blob{answer.handle, answer.shared, h}, nil
 }
 
-// Adopt takes what a call has made for this peer, by the handle that came with the reply.
-func (p *Peer) Adopt(result blob.Handle) (*Blob, error) {
-	_, h, err := p.find(&message{op: opLocate, handle: result})
+// Adopt takes what a call has made for this peer, as the reply says it. The host is asked only
+// for the first result in a segment.
+func (p *Peer) Adopt(result blob.Arg) (*Blob, error) {
+	h, err := p.known(result)
+	if h == nil && err == nil {
+		_, h, err = p.find(&message{op: opLocate, handle: result.Handle})
+	}
 	if err != nil {
 		return nil, err
 	}
-	return &Blob{result, h}, nil
+	return &Blob{handle: result.Handle, hold: h}, nil
 }
 
 // Discard frees what a call has made for this peer, and that it does not look at.
@@ -46,8 +51,11 @@ func (b *Blob) Bytes() []byte { return b.hold.bytes }
 // Handle is the owner's. Others cannot use it unless something of the blob is shared.
 func (b *Blob) Handle() blob.Handle { return b.handle }
 
-// Share makes a handle for others.
+// Share makes a handle for others. That of all that others may have is there already.
 func (b *Blob) Share(offset, length uint64, rights blob.Rights) (blob.Handle, error) {
+	if offset == 0 && length == b.shared.Length && rights == b.shared.Rights && rights != 0 {
+		return b.shared, nil
+	}
 	return b.hold.peer.narrow(opShare, b.handle, offset, length, rights)
 }
 
@@ -55,6 +63,15 @@ func (b *Blob) Share(offset, length uint64, rights blob.Rights) (blob.Handle, er
 func (b *Blob) Accept() error {
 	_, err := b.hold.peer.do(&message{op: opAccept, handle: b.handle})
 	return err
+}
+
+// LetGo is Free that does not wait for it. What the peer asks for after it comes after it.
+func (b *Blob) LetGo() error {
+	p := b.hold.peer
+	p.mu.Lock()
+	err := p.tell(&message{op: opLetGo, handle: b.handle})
+	p.mu.Unlock()
+	return errors.Join(err, b.hold.release())
 }
 
 // Free lets the blob go. Others keep it as long as they use it.

@@ -19,7 +19,8 @@ const (
 
 // guest is a peer as its host sees it.
 type guest struct {
-	*socket
+	*socket // nil: the peer is in this process
+
 	host    *Host
 	party   blob.PartyID
 	account blob.Handle
@@ -106,6 +107,9 @@ func (g *guest) serve() error {
 			return err
 		}
 		answer, f, err := g.answer(&m)
+		if m.op == opLetGo {
+			continue
+		}
 		if err != nil {
 			answer = failed(err)
 		}
@@ -145,13 +149,26 @@ func (g *guest) hello() error {
 	return errors.Join(err, g.reply(&answer, nil), g.SetReadDeadline(time.Time{}))
 }
 
-// reply sends an answer, and before it what else the peer is to know.
-func (g *guest) reply(answer *message, f *os.File) error {
+// takeDropped returns the segments that the peer is to be told of.
+func (g *guest) takeDropped() []blob.SegmentID {
 	g.host.mu.Lock()
+	defer g.host.mu.Unlock()
 	dropped := g.dropped
 	g.dropped = nil
-	g.host.mu.Unlock()
-	for _, id := range dropped {
+	return dropped
+}
+
+// Close ends the guest's connection, if it has one.
+func (g *guest) Close() error {
+	if g.socket == nil {
+		return nil
+	}
+	return g.socket.Close()
+}
+
+// reply sends an answer, and before it what else the peer is to know.
+func (g *guest) reply(answer *message, f *os.File) error {
+	for _, id := range g.takeDropped() {
 		if err := g.send(&message{op: opDrop, segment: id}, nil, readPatience); err != nil {
 			return err
 		}
@@ -166,7 +183,9 @@ func (g *guest) answer(m *message) (a message, f *os.File, err error) {
 		var place blob.Place
 		switch m.op {
 		case opAllocate:
-			a.handle, place, err = t.Allocate(now, g.party, m.length, m.rights)
+			if a.handle, place, err = t.Allocate(now, g.party, m.length, m.rights); err == nil {
+				a.shared, err = t.Share(g.party, a.handle, 0, m.length, m.rights)
+			}
 		case opShare:
 			a.handle, err = t.Share(g.party, m.handle, m.offset, m.length, m.rights)
 		case opSlice:
@@ -186,7 +205,7 @@ func (g *guest) answer(m *message) (a message, f *os.File, err error) {
 			}
 		case opRelease:
 			err = t.Release(now, g.party, blob.RefID(m.ref))
-		case opFree:
+		case opFree, opLetGo:
 			err = t.Free(now, g.party, m.handle)
 		case opAccept:
 			err = t.Accept(g.party, m.handle)

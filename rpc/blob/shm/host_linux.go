@@ -433,11 +433,11 @@ func fileConn(f *os.File) (*net.UnixConn, error) {
 	return u, nil
 }
 
-// Connect makes a peer in this process.
+// Connect makes a peer in this process, which needs no connection.
 func (h *Host) Connect(name string) (*Peer, error) {
-	_, f, err := h.Pair(name)
-	if err != nil {
+	g := &guest{host: h, passed: map[blob.SegmentID]uint8{}}
+	if err := g.join(name); err != nil {
 		return nil, err
 	}
-	return Attach(f)
+	return &Peer{here: g, account: g.account, party: g.party, windows: map[windowID]*window{}}, nil
 }

@@ -67,7 +67,7 @@ func TestAResultBelongsToWhoAskedForIt(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := caller.Adopt(args[0].Handle); !errors.Is(err, blob.ErrGone) {
+	if _, err := caller.Adopt(blob.Arg{Handle: args[0].Handle}); !errors.Is(err, blob.ErrGone) {
 		t.Errorf("seen too early: %v", err)
 	}
 	v, err := callee.Argument(call, args[0])
@@ -82,7 +82,7 @@ func TestAResultBelongsToWhoAskedForIt(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b, err := caller.Adopt(e.Results[0])
+	b, err := caller.Adopt(blob.Arg{Handle: e.Results[0]})
 	if err != nil || string(b.Bytes()) != "result" {
 		t.Fatalf("result is %q, %v", b.Bytes(), err)
 	}

@@ -426,9 +426,14 @@ func listen(t *testing.T, h *Host) (path string) {
 	return path
 }
 
+// connect makes a peer that has a connection, as those of other processes do.
 func connect(t *testing.T, h *Host, name string) *Peer {
 	t.Helper()
-	p, err := h.Connect(name)
+	_, f, err := h.Pair(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := Attach(f)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -13,7 +13,7 @@ type op uint8
 
 const (
 	opHello    op = iota + 1 // Text: name. Answer: Handle: account, Ref: party
-	opAllocate               // Length, Rights. Answer: Handle, a place
+	opAllocate               // Length, Rights. Answer: Handle, Shared, a place
 	opShare                  // Handle, Offset, Length, Rights. Answer: Handle
 	opSlice                  // the same
 	opAcquire                // Handle, Mode, Lease. Answer: Ref, a place
@@ -24,6 +24,7 @@ const (
 	opAnswer                 // to the last request; Code and Text if it failed
 	opDrop                   // Segment is not used any more; no answer to anything
 	opResult                 // Call, Length. Answer: Handle, a place
+	opLetGo                  // Handle: opFree without an answer
 	ops
 )
 
@@ -46,6 +47,7 @@ type message struct {
 	code         uint8 // of an error, see errorCodes
 	segment      blob.SegmentID
 	handle       blob.Handle // zero: none
+	shared       blob.Handle // what others may have of it; zero: none
 	call         blob.Call   // zero: none
 	ref          uint64
 	offset       uint64 // bytes
@@ -56,7 +58,7 @@ type message struct {
 }
 
 const (
-	messageLen = 12 + blob.HandleLen + 24 + 5*8
+	messageLen = 12 + 2*blob.HandleLen + 24 + 5*8
 	mostText   = 400
 )
 
@@ -65,10 +67,12 @@ var le = binary.LittleEndian
 func (m *message) append(b []byte) []byte {
 	b = append(b, byte(m.op), byte(m.mode), byte(m.rights), m.flags, m.code, 0, 0, 0)
 	b = le.AppendUint32(b, uint32(m.segment))
-	if m.handle == (blob.Handle{}) {
-		b = append(b, make([]byte, blob.HandleLen)...)
-	} else {
-		b = m.handle.Append(b)
+	for _, h := range []*blob.Handle{&m.handle, &m.shared} {
+		if *h == (blob.Handle{}) {
+			b = append(b, make([]byte, blob.HandleLen)...)
+		} else {
+			b = h.Append(b)
+		}
 	}
 	b = append(b, m.call.Session[:]...)
 	for _, v := range []uint64{m.call.Seq, m.ref, m.offset, m.length, m.segmentBytes, m.lease} {
@@ -91,12 +95,14 @@ func parseMessage(b []byte) (m message, err error) {
 		return message{}, fmt.Errorf("%w: op %d, flags %#x", errMessage, m.op, m.flags)
 	}
 	b = b[12:]
-	if h := [blob.HandleLen]byte(b); h != [blob.HandleLen]byte{} {
-		if m.handle, err = blob.ParseHandle(h[:]); err != nil {
-			return message{}, fmt.Errorf("%w: %w", errMessage, err)
+	for _, to := range []*blob.Handle{&m.handle, &m.shared} {
+		if h := [blob.HandleLen]byte(b); h != [blob.HandleLen]byte{} {
+			if *to, err = blob.ParseHandle(h[:]); err != nil {
+				return message{}, fmt.Errorf("%w: %w", errMessage, err)
+			}
 		}
+		b = b[blob.HandleLen:]
 	}
-	b = b[blob.HandleLen:]
 	m.call.Session = [16]byte(b)
 	for i, v := range []*uint64{&m.call.Seq, &m.ref, &m.offset, &m.length, &m.segmentBytes, &m.lease} {
 		*v = le.Uint64(b[16+8*i:])

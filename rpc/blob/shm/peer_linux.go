@@ -25,8 +25,10 @@ type Peer struct {
 	party   blob.PartyID
 
 	mu      sync.Mutex
-	socket  *socket
-	err     error // why it is of no use any more
+	socket  *socket // nil: the host is in this process
+	here    *guest  // what that has of this peer
+	err     error   // why it is of no use any more
+	closed  bool
 	windows map[windowID]*window
 }
 
@@ -78,14 +80,14 @@ func (p *Peer) Party() blob.PartyID { return p.party }
 func (p *Peer) Close() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.socket == nil {
+	if p.closed {
 		return nil
 	}
-	err := p.socket.Close()
-	if p.err != nil {
-		err = nil // it was closed when that happened
+	var err error
+	if p.err == nil { // else it has left
+		err = p.leave()
 	}
-	p.err, p.socket = ErrHost, nil
+	p.err, p.closed = ErrHost, true
 	for id, w := range p.windows {
 		err = errors.Join(err, unix.Munmap(w.bytes))
 		delete(p.windows, id)
@@ -93,21 +95,74 @@ func (p *Peer) Close() error {
 	return err
 }
 
+// tell sends what has no answer.
+func (p *Peer) tell(m *message) error {
+	switch {
+	case p.err != nil:
+		return p.err
+	case p.here != nil:
+		_, _, _ = p.here.answer(m)
+		return nil
+	}
+	if err := p.socket.send(m, nil, patience); err != nil {
+		return p.lost(err)
+	}
+	return nil
+}
+
+// lost says that the host is gone.
+func (p *Peer) lost(why error) error {
+	p.err = fmt.Errorf("%w: %w", ErrHost, why)
+	return errors.Join(p.err, p.leave())
+}
+
+// leave ends the connection to the host.
+func (p *Peer) leave() error {
+	if p.here != nil {
+		p.here.host.Leave(p.party)
+		return nil
+	}
+	return p.socket.Close()
+}
+
 // ask sends a request and waits for its answer.
 func (p *Peer) ask(m *message) (message, int, error) {
 	if p.err != nil {
 		return message{}, -1, p.err
 	}
+	if p.here != nil {
+		return p.askHere(m)
+	}
 	answer, fd, err := p.exchange(m)
 	if err != nil {
-		p.err = fmt.Errorf("%w: %w", ErrHost, err)
-		return message{}, -1, errors.Join(p.err, p.socket.Close())
+		return message{}, -1, p.lost(err)
 	}
 	if err := answer.err(); err != nil {
 		closeFile(fd)
 		return message{}, -1, err
 	}
 	return answer, fd, nil
+}
+
+// askHere asks a host in this process.
+func (p *Peer) askHere(m *message) (answer message, fd int, err error) {
+	answer, f, err := p.here.answer(m)
+	for _, id := range p.here.takeDropped() {
+		p.drop(id)
+	}
+	fd = -1
+	if err == nil && f != nil {
+		fd, err = unix.Dup(int(f.Fd()))
+		err = errors.Join(err, f.Close())
+	}
+	switch {
+	case errors.Is(err, ErrClosed):
+		err = p.lost(err)
+	case f != nil && err != nil: // the host believes that we have it
+		err = p.lost(err)
+	}
+	answer.flags |= flagOwn // no guard: the host has it all open in this process
+	return answer, fd, err
 }
 
 func (p *Peer) exchange(m *message) (message, int, error) {
@@ -165,8 +220,7 @@ func (p *Peer) find(m *message) (message, *hold, error) {
 	}
 	h, err := p.hold(&answer, fd)
 	if err != nil { // the host believes that we have it: it cannot be asked again
-		p.err = fmt.Errorf("%w: %w", ErrHost, err)
-		return message{}, nil, errors.Join(p.err, p.socket.Close())
+		return message{}, nil, p.lost(err)
 	}
 	return answer, h, nil
 }
