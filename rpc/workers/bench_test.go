@@ -3,6 +3,7 @@ package workers_test
 import (
 	"bufio"
 	"context"
+	"encoding/binary"
 	"fmt"
 	"io"
 	"net"
@@ -54,11 +55,93 @@ func servers(dir string) {
 		must(err)
 		go func() { _ = ns.Serve(l) }()
 	}
+	end := floors(dir)
 	fmt.Println("ready")
 	_, _ = io.Copy(io.Discard, os.Stdin)
+	end()
 	must(pool.Close())
 	pprof.StopCPUProfile()
 	os.Exit(0)
+}
+
+// floors serves sockets that echo bytes: "raw" in this process, and "relay" in another one to which
+// this one passes them on, as a server does with calls and workers.
+func floors(dir string) (end func()) {
+	c := exec.Command(os.Args[0])
+	c.Env = append(os.Environ(), "ECHO="+filepath.Join(dir, "worker"), "SERVERS=")
+	in, err := c.StdinPipe()
+	must(err)
+	out, err := c.StdoutPipe()
+	must(err)
+	must(c.Start())
+	_, err = bufio.NewReader(out).ReadString('\n')
+	must(err)
+	serveRaw(filepath.Join(dir, "raw"), func(b []byte, nc net.Conn) { _, err = nc.Write(b) })
+	worker, err := net.Dial("unix", filepath.Join(dir, "worker"))
+	must(err)
+	answer := make([]byte, 1<<20)
+	serveRaw(filepath.Join(dir, "relay"), func(b []byte, nc net.Conn) {
+		_, err := worker.Write(b)
+		must(err)
+		_, err = io.ReadFull(worker, answer[:len(b)])
+		must(err)
+		_, _ = nc.Write(answer[:len(b)])
+	})
+	return func() {
+		_ = in.Close()
+		_ = c.Wait()
+	}
+}
+
+// rawEcho is the process behind the relay.
+func rawEcho(path string) {
+	serveRaw(path, func(b []byte, nc net.Conn) { _, _ = nc.Write(b) })
+	fmt.Println("ready")
+	_, _ = io.Copy(io.Discard, os.Stdin)
+	os.Exit(0)
+}
+
+// serveRaw does something with all messages that come to a socket: their length in four bytes, and so many
+// bytes.
+func serveRaw(path string, do func(b []byte, nc net.Conn)) {
+	l, err := net.Listen("unix", path)
+	must(err)
+	go func() {
+		for {
+			nc, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				in, b := bufio.NewReaderSize(nc, 1<<17), make([]byte, 1<<20)
+				for {
+					if _, err := io.ReadFull(in, b[:4]); err != nil {
+						return
+					}
+					n := 4 + int(binary.LittleEndian.Uint32(b))
+					if _, err := io.ReadFull(in, b[4:n]); err != nil {
+						return
+					}
+					do(b[:n], nc)
+				}
+			}()
+		}
+	}()
+}
+
+// dialRaw makes a function that sends a message to a raw socket, and waits for the answer.
+func dialRaw(b *testing.B, path string, size int) func() {
+	nc, err := net.Dial("unix", path)
+	must(err)
+	b.Cleanup(func() { _ = nc.Close() })
+	message, answer := make([]byte, 4+size), make([]byte, 4+size)
+	binary.LittleEndian.PutUint32(message, uint32(size))
+	return func() {
+		_, err := nc.Write(message)
+		must(err)
+		_, err = io.ReadFull(nc, answer)
+		must(err)
+	}
 }
 
 func must(err error) {
@@ -68,8 +151,9 @@ func must(err error) {
 }
 
 // BenchmarkIsolation calls the same methods by the same client and the same server,
-// which is another process: in that one, and in a worker of it. Both take turns, so
-// that what else the machine does hits both; the ratio is what isolation costs.
+// which is another process: in that one, and in a worker of it. So do two floors: a raw socket, and one
+// behind a relay, that is the same hop more. They take turns, so that what else the machine does hits all;
+// the ratio is what isolation costs, and relay-ratio what the hop alone does.
 func BenchmarkIsolation(b *testing.B) {
 	dir := b.TempDir()
 	c := exec.Command(os.Args[0])
@@ -96,25 +180,29 @@ func BenchmarkIsolation(b *testing.B) {
 	}
 	for _, size := range []int{64, 64 << 10} {
 		for _, method := range []string{"echo", "echo!"} {
-			b.Run(fmt.Sprintf("%s/%d", method, size), func(b *testing.B) { compare(b, clients, method, size) })
+			b.Run(fmt.Sprintf("%s/%d", method, size), func(b *testing.B) { compare(b, clients, dir, method, size) })
 		}
 	}
 }
 
-// compare makes turns of calls, first to the one and then to the other.
-func compare(b *testing.B, clients [2]*client.Client, method string, size int) {
-	var took, best [2]time.Duration
+// compare makes turns of calls, first to the one and then to the others.
+func compare(b *testing.B, clients [2]*client.Client, dir, method string, size int) {
+	var took, best [4]time.Duration
 	calls := [2]client.Call{}
+	do := []func(){
+		func() { clients[0].Do(context.Background(), &calls[0]) }, func() { clients[1].Do(context.Background(), &calls[1]) },
+		dialRaw(b, filepath.Join(dir, "raw"), size), dialRaw(b, filepath.Join(dir, "relay"), size),
+	}
 	for i := range calls {
 		calls[i] = client.Call{Method: method, Args: make([]byte, size), Reply: make([]byte, 0, size)}
-		clients[i].Do(context.Background(), &calls[i])
+		do[i]()
 	}
 	const turn = 20 // so short that some of them are not disturbed
 	for b.Loop() {
-		for i, c := range clients {
+		for i, once := range do {
 			start := time.Now()
 			for range turn {
-				c.Do(context.Background(), &calls[i])
+				once()
 			}
 			d := time.Since(start)
 			took[i] += d
@@ -129,10 +217,11 @@ func compare(b *testing.B, clients [2]*client.Client, method string, size int) {
 		}
 	}
 	b.ReportMetric(0, "ns/op")
-	for i, name := range []string{"here", "isolated"} {
+	for i, name := range []string{"here", "isolated", "raw", "relay"} {
 		b.ReportMetric(float64(took[i].Nanoseconds())/float64(b.N*turn), "ns-"+name)
 		b.ReportMetric(float64(best[i].Nanoseconds())/turn, "best-ns-"+name)
 	}
 	b.ReportMetric(float64(took[1])/float64(took[0]), "ratio")
-	b.ReportMetric(float64(best[1])/float64(best[0]), "best-ratio")
+	b.ReportMetric(float64(took[3])/float64(took[2]), "relay-ratio")
+	b.ReportMetric(float64(took[1])/float64(took[3]), "of-relay")
 }

@@ -48,6 +48,8 @@ func TestMain(m *testing.M) {
 		parent()
 	case os.Getenv("SERVERS") != "":
 		servers(os.Getenv("SERVERS"))
+	case os.Getenv("ECHO") != "":
+		rawEcho(os.Getenv("ECHO"))
 	}
 	goleak.VerifyTestMain(m)
 }
