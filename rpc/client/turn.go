@@ -81,19 +81,29 @@ func (c *Client) end(ctx context.Context, t *turn, own *call) (held *line) {
 	return held
 }
 
+// together is how many messages are sent in one go: their servers begin while the next are made.
+const together = 64
+
 // transmitAll sends a turn's messages: if they are several, those for one connection in
 // one go.
 func (c *Client) transmitAll(ctx context.Context, t *turn, own *call) {
 	t.several = len(t.sends) > 1
-	for i := range t.sends {
-		c.transmit(ctx, t, &t.sends[i], own)
+	for from := 0; from < len(t.sends); from += together {
+		some := t.sends[from:min(from+together, len(t.sends))]
+		for i := range some {
+			c.transmit(ctx, t, &some[i], own)
+		}
+		if t.several {
+			t.flush(some)
+		}
 	}
-	if !t.several {
-		return
-	}
+}
+
+// flush writes what has been queued.
+func (t *turn) flush(sent []send) {
 	var last *line
-	for i := range t.sends {
-		l := t.sends[i].line
+	for i := range sent {
+		l := sent[i].line
 		if p, socket := l.ref.Peer.(*conn.Conn); socket && l != last && l.ref.Peer != t.reader {
 			p.Flush()
 		}
