@@ -23,15 +23,19 @@ const (
 )
 
 // FarBlob is from which length on arguments and results go by blobs to and from a server that shares no
-// memory with this process, bytes. Below it a message is quicker: see docs/benchmarks.md.
-const FarBlob = 8 << 20
+// memory with this process, and runs handlers in its own, bytes. Below it a message is quicker: see
+// docs/benchmarks.md.
+const FarBlob = remote.Times * InProcessBlob
 
-// farBlob is the default of [ClientOptions].FarThreshold.
+// FarWorkerBlob is the same for a server that has worker processes.
+const FarWorkerBlob = remote.Times * LongBlob
+
+// farBlob is the default of [ClientOptions].FarThreshold; 0: as the server says.
 func farBlob(o remote.Options) int {
 	if o.Mover != nil && o.Mode != remote.Off {
 		return LongBlob
 	}
-	return FarBlob
+	return 0
 }
 
 // errShort means that bytes are quicker in the message.

@@ -45,7 +45,7 @@ type ClientOptions struct {
 	// FarBlobs says how the bytes of blobs go to servers that share no memory with this process.
 	// Dial, Name and Token are filled in.
 	FarBlobs       remote.Options
-	FarThreshold   int                            // BlobThreshold of such servers, if that is not longer. Default [FarBlob]; [LongBlob] if bytes do not go by the connection
+	FarThreshold   int                            // BlobThreshold of such servers, if that is not longer. Default: [FarBlob], or [FarWorkerBlob] if the server has workers; [LongBlob] if bytes do not go by the connection
 	NoSharedMemory bool                           // treat servers of this machine as if they were of another
 	OneWayEnd      func(method string, err error) // is told how one-way calls end
 	Log            *slog.Logger                   // default: none

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"math"
 	"net"
 
 	"rpcpool.dev/rpc/blob"
@@ -12,9 +13,14 @@ import (
 	"rpcpool.dev/rpc/frame"
 )
 
+// Times is how much longer than on one machine arguments and results have to be for blobs to be quicker than
+// messages.
+const Times = 16
+
 // Join makes clients of calls parties of their servers' hosts, wherever these are. What
 // the options say of the way to a server, and who the client is, is filled in. Arguments
-// that are shorter than least, in bytes, had better go in messages.
+// that are shorter than least, in bytes, had better go in messages; 0: that are shorter than [Times] what the
+// server says for clients of its own machine.
 func Join(o Options, least int) client.JoinBlobs {
 	return func(ctx context.Context, s *client.BlobServer) (client.Blobs, error) {
 		if s.Features&frame.FeatureBulk == 0 {
@@ -32,6 +38,10 @@ func Join(o Options, least int) client.JoinBlobs {
 		}
 		if c.Domain() != s.Offer.Domain { // there is another server behind the address
 			return nil, errors.Join(client.ErrNoBlobs, c.Close())
+		}
+		least := least
+		if least == 0 {
+			least = int(min(s.Offer.Least, math.MaxInt/Times)) * Times
 		}
 		return &joined{c, least}, nil
 	}
