@@ -39,14 +39,12 @@ type send struct {
 // begin starts a turn: it locks the client.
 func (c *Client) begin() *turn {
 	now := c.now()
-	c.mu.Lock()
-	var t *turn
-	if n := len(c.turns); n > 0 {
-		t, c.turns = c.turns[n-1], c.turns[:n-1]
-	} else {
+	t, again := c.turns.Get().(*turn)
+	if !again {
 		t = new(turn)
 	}
 	t.now = now
+	c.mu.Lock()
 	return t
 }
 
@@ -68,16 +66,14 @@ func (c *Client) end(ctx context.Context, t *turn, own *call) (held *line) {
 	for _, k := range t.ended {
 		k.ended()
 	}
-	c.mu.Lock()
 	clear(t.out)
 	clear(t.sends)
 	clear(t.ended)
 	clear(t.lets)
 	*t = turn{out: t.out[:0], sends: t.sends[:0], ended: t.ended[:0], lets: t.lets[:0]}
-	if len(c.turns) < 64 && cap(t.out) <= 1024 {
-		c.turns = append(c.turns, t)
+	if cap(t.out) <= 1024 {
+		c.turns.Put(t)
 	}
-	c.mu.Unlock()
 	return held
 }
 

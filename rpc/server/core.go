@@ -68,7 +68,7 @@ type Core struct {
 	limit    int
 	links    map[session.Conn]*Link
 	lastConn session.Conn
-	turns    []*turn         // to be used again
+	turns    sync.Pool       // of *turn
 	running  fifo.List[*Job] // jobs that run, the oldest first
 	long     fifo.List[*Job] // the same, whose clients were told so
 	active   int             // jobs that run
