@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 
 	"rpcpool.dev/rpc/blob"
 	"rpcpool.dev/rpc/blob/remote"
@@ -132,6 +133,9 @@ func (c *Client) put(ctx context.Context, u *client.Call, args []byte, avoid []s
 
 // result takes a result that is in a blob, unless the caller wants that as it is.
 func (c *Client) result(ctx context.Context, u *client.Call) {
+	if u.Outcome.Code == session.ReplyLost && c.threshold > 0 {
+		c.c.WantBlobs(u.At, math.MaxInt) // it may have been too long for a message
+	}
 	if u.Outcome.Code != session.OK {
 		return
 	}

@@ -4,12 +4,14 @@ import (
 	"errors"
 	"fmt"
 	"math/bits"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/cespare/xxhash/v2"
 
 	"rpcpool.dev/rpc/blob"
+	"rpcpool.dev/rpc/codec"
 	"rpcpool.dev/rpc/conn"
 	"rpcpool.dev/rpc/frame"
 	"rpcpool.dev/rpc/session"
@@ -339,6 +341,9 @@ func (l *Local) borrow(j *Job) (code session.Code, reply []byte, ok bool) {
 		j.loan.views = append(j.loan.views, v)
 		if a.Body {
 			j.Args = v.Bytes()
+			if j.bare == nil && j.Codec != codec.IDRaw { // who reads it twice must not see two things
+				j.Args = slices.Clone(j.Args)
+			}
 		}
 		if a.Mode == blob.Out {
 			j.loan.results = append(j.loan.results, blob.Arg{Handle: a.Handle, Mode: blob.Out})
