@@ -19,6 +19,7 @@ func isolated() (*Server, error) {
 	}
 	handleBlobs(s)
 	steps(s)
+	handleTraces(s)
 	HandleStream(s, "Sum", func(ctx context.Context, start int, st *ServerStream[int, int]) error {
 		if start < 0 {
 			os.Exit(7)

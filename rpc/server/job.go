@@ -11,6 +11,7 @@ import (
 	"rpcpool.dev/rpc/items"
 	"rpcpool.dev/rpc/schedule"
 	"rpcpool.dev/rpc/session"
+	"rpcpool.dev/rpc/wire"
 )
 
 // space is how many bytes of arguments a job has room for in itself, and of a
@@ -60,6 +61,7 @@ type Job struct {
 	long     bool          // it is in the core's list of those that run for long
 	lent     bool          // the host of blobs knows of its run
 	peer     string
+	via      Via
 	loan     *loan    // its blobs; nil: it has none
 	account  *account // at whose cost long results are made; nil: they go in messages
 
@@ -151,6 +153,9 @@ func (j *Job) Deadline() (time.Time, bool) {
 func (j *Job) Value(key any) any {
 	if key == (jobKey{}) {
 		return j
+	}
+	if key == (wire.TraceKey{}) && j.Trace != nil {
+		return j.Trace
 	}
 	return j.core.opts.Context.Value(key)
 }

@@ -43,6 +43,7 @@ type Method struct {
 
 	number uint32
 	pace   *pace
+	tally  *tally // nil: it is counted with others
 }
 
 var errMethod = errors.New("bad method")

@@ -79,7 +79,7 @@ func (c *Core) start(t *turn) {
 	for c.dispatch(t) {
 		c.settle(t)
 	}
-	c.rest()
+	c.quiet()
 }
 
 // unlock puts a turn back, and unlocks.
