@@ -178,6 +178,27 @@ func TestCall(t *testing.T) {
 	}
 }
 
+// TestS4_16_TheIdleTimeoutIsCheckedAtOnce: by the programs, before they do anything.
+func TestS4_16_TheIdleTimeoutIsCheckedAtOnce(t *testing.T) {
+	for _, args := range [][]string{
+		{"call", "--server", "127.0.0.1:1", "echo"},
+		{"serve", "--protocol", "rpc", "--listen", "127.0.0.1:0", "--tracker", "127.0.0.1:1", "--", os.Args[0]},
+	} {
+		t.Setenv("XOSCAR_IDLE_TIMEOUT", "soon")
+		if status, _, stderr := execute(t, args...); status != exitUsage || !strings.Contains(stderr, `XOSCAR_IDLE_TIMEOUT="soon"`) {
+			t.Errorf("%s: status %d, %q", args[0], status, stderr)
+		}
+		t.Setenv("RPC_IDLE_TIMEOUT", "10") // comes before it
+		if status, _, stderr := execute(t, "call", "--server", "127.0.0.1:1", "echo"); status != exitFailed {
+			t.Errorf("a good one: status %d, %q", status, stderr)
+		}
+		t.Setenv("RPC_IDLE_TIMEOUT", "")
+	}
+	if status, _, stderr := execute(t, "call", "--idle-timeout", "-1s", "--server", "127.0.0.1:1", "echo"); status != exitUsage || !strings.Contains(stderr, "--idle-timeout") {
+		t.Errorf("the flag: status %d, %q", status, stderr)
+	}
+}
+
 // TestThePageOfOpenCalls: what runs and what waits, with method, client, state and age.
 func TestThePageOfOpenCalls(t *testing.T) {
 	s := startCallServer(t)
