@@ -200,7 +200,7 @@ func (c *Core) Method(name string) *Method {
 // nil: there is no such method. It fails if its blobs are malformed.
 func (l *Link) Call(in *conn.In, m *session.Message, method *Method) error {
 	c := l.core
-	j := &Job{Method: method, Codec: in.Codec, Priority: in.Priority, OneWay: in.Flags&frame.FlagOneWay != 0, core: c, peer: l.line.Peer(), via: l.via}
+	j := &Job{Method: method, Codec: in.Codec, Priority: in.Priority, OneWay: in.Flags&frame.FlagOneWay != 0, core: c, peer: l.line.Peer(), via: l.via, Idempotent: m.Idempotent}
 	j.place.Value = j
 	j.take(in, m.Lane != 0 || m.Needs != nil)
 	j.as = parseXID(in.Ext.XID)
@@ -241,6 +241,8 @@ func (c *Core) enqueue(t *turn, e *session.Entry) {
 		c.refuse(t, j, session.Unimplemented, -time.Millisecond, "there is no such method")
 	case j.as != (session.XID{}) && !j.Method.Recorded:
 		c.refuse(t, j, session.Invalid, -time.Millisecond, "the method keeps no record of what it has done: it must not be called again with the same id")
+	case j.Idempotent && j.Method.Once:
+		c.refuse(t, j, session.Invalid, -time.Millisecond, notIdempotent)
 	case c.draining:
 		c.counts.Drained++
 		c.refuse(t, j, session.Refused, 0, "server is draining")
@@ -251,6 +253,9 @@ func (c *Core) enqueue(t *turn, e *session.Entry) {
 		}
 	}
 }
+
+// notIdempotent is why a call is refused that says that it is.
+const notIdempotent = "the method is not declared idempotent"
 
 // refuse ends a call that has not started. retry is when another attempt may do better.
 func (c *Core) refuse(t *turn, j *Job, code session.Code, retry time.Duration, why string) {

@@ -30,6 +30,8 @@ type Job struct {
 	Priority frame.Priority
 	Trace    []byte // W3C trace context; nil: none
 	OneWay   bool   // nobody wants the result
+	// Idempotent says that its caller minds no other run.
+	Idempotent bool
 	// Worker is the executor's own.
 	Worker any
 	// Memory is what the result is in, if the executor wants to have that back. Said before
