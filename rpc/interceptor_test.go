@@ -74,3 +74,44 @@ func TestAnInterceptorThatDoesNotStartAStreamIsAnError(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestInterceptorsAreAroundSpawnedCalls: they may wait, and promises are kept as ever.
+func TestInterceptorsAreAroundSpawnedCalls(t *testing.T) {
+	var mu sync.Mutex
+	seen := map[string]int{}
+	_, c := serving(t, ServerOptions{}, ClientOptions{Interceptors: []Interceptor{
+		func(ctx context.Context, method string, next func(context.Context) error) error {
+			if method == "Run" {
+				return Fail("forbidden", nil, "not from here")
+			}
+			err := next(WithTrace(ctx, parent))
+			mu.Lock()
+			defer mu.Unlock()
+			seen[method]++
+			return err
+		},
+	}}, func(s *Server) { steps(s); handleTraces(s) })
+	ctx := soon(t)
+	if got, err := Spawn[[]string](ctx, c, "Traced", 1).Get(ctx); err != nil || got[0] != parent {
+		t.Errorf("%q, %v", got, err)
+	}
+	code := Spawn[string](ctx, c, "Upload", "code")
+	if got, err := Spawn[string](ctx, c, "Load", code.Result()).Get(ctx); got != "code Upload Load" || err != nil {
+		t.Errorf("of a promise: %q, %v", got, err)
+	}
+	if _, err := Spawn[string](ctx, c, "Run", "x").Get(ctx); !errors.Is(err, Reason("forbidden")) {
+		t.Errorf("a call that an interceptor does not let through: %v", err)
+	}
+	g := NewGroup(ctx, GroupOptions{})
+	for range 8 {
+		SpawnIn[string](g, c, "Fetch", "x", Idempotent)
+	}
+	if err := g.Sync(); err != nil {
+		t.Error(err)
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	if seen["Upload"] != 1 || seen["Load"] != 1 || seen["Fetch"] != 8 || seen["Traced"] != 1 {
+		t.Errorf("interceptors have seen %v", seen)
+	}
+}

@@ -69,7 +69,7 @@ type Server struct {
 
 // Interceptor is around every call of a server or a client. It calls next, or
 // returns an error in its place. A client's is around the start of a stream: that has the values of
-// the context that next was given. Calls that are spawned have none at their client.
+// the context that next was given. Calls of a [Batch] have none at their client.
 type Interceptor func(ctx context.Context, method string, next func(context.Context) error) error
 
 // NewServer makes a server without handlers. It must be closed.
