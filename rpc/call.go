@@ -146,6 +146,15 @@ func (c *Client) start(ctx context.Context, u *client.Call, args, reply any, don
 		done(err)
 		return
 	}
+	if len(c.opts.Interceptors) > 0 { // which may wait
+		go func() {
+			done(chain(c.opts.Interceptors, ctx, u.Method, func(ctx context.Context) error {
+				c.repeat(ctx, u)
+				return c.decode(u, reply)
+			}))
+		}()
+		return
+	}
 	c.repeatAsync(ctx, u, 1, func(u *client.Call) { done(c.decode(u, reply)) })
 }
 

@@ -135,6 +135,9 @@ func (l *Local) call(ctx context.Context, u *client.Call, args, reply any) error
 	if d.call == nil {
 		return &Error{Method: u.Method, Code: Invalid, Execution: NotExecuted, Message: "method is a stream"}
 	}
+	if u.Idempotent && d.method.Once {
+		return &Error{Method: u.Method, Code: Invalid, Execution: NotExecuted, Message: "the method is not declared idempotent"}
+	}
 	if u.As != (XID{}) {
 		if !d.method.Recorded {
 			return &Error{Method: u.Method, Code: Invalid, Execution: NotExecuted, Message: "the method keeps no record of what it has done"}

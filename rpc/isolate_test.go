@@ -19,6 +19,8 @@ func isolated() (*Server, error) {
 	}
 	handleBlobs(s)
 	steps(s)
+	handleTraces(s)
+	Handle(s, "OnceInWorker", func(_ context.Context, n int) (int, error) { return n, nil }, MethodOptions{Once: IsWorker()})
 	HandleStream(s, "Sum", func(ctx context.Context, start int, st *ServerStream[int, int]) error {
 		if start < 0 {
 			os.Exit(7)

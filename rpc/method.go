@@ -29,6 +29,14 @@ type MethodOptions struct {
 	// Runs is how often a call is run, if its workers crash and it is [Idempotent] or keeps
 	// records. 0: [ServerOptions].Domain.Runs, which is 3; 1: once, so that the crash is told.
 	Runs int
+	// Idempotent says that more than one run of a call is no harm. A call that says so of itself
+	// ([Idempotent], [ReadOnly], [AtLeastOnce], [Hedge]) needs it where [ServerOptions].Declared is
+	// set. It is no order: what its caller says nothing of runs once.
+	Idempotent bool
+	// Once says that more than one run is harm: a call that says otherwise is refused, Invalid and
+	// NotExecuted. It is what Declared makes of each method that is not Idempotent and has no
+	// Lookup.
+	Once bool
 	// Lookup finds what a call has done in the handler's store, which records it by [Complete]:
 	// so it is done once, however often it is asked for, see [ExactlyOnce].
 	Lookup Lookup

@@ -78,6 +78,9 @@ func (f *Future[R]) of(c Caller, u *client.Call) {
 	}
 	switch c := c.(type) {
 	case *Client:
+		if len(c.opts.Interceptors) > 0 { // it is made when they like
+			return
+		}
 		f.c, f.u, f.number = c, u, c.numbers.Add(1)
 	case *Batch:
 		f.c, f.u, f.number = c.c, u, c.c.numbers.Add(1)

@@ -37,10 +37,14 @@ type ServerOptions struct {
 	Blobs        BlobOptions              // memory that is shared with clients of this machine
 	Isolate      *Isolate                 // runs handlers in worker processes. Default: they run in this one
 	Interceptors []Interceptor            // the first is the outermost
-	Codecs       codec.Options
-	Domain       session.DomainOptions // bounds of the table; Lease is filled in
-	Conn         conn.Options
-	Log          *slog.Logger // default: none
+	// Declared says that methods that do not say otherwise run once: a call that says that it is
+	// idempotent is refused unless its method is ([MethodOptions].Idempotent). Default: the caller is
+	// taken at its word, but for methods that say Once.
+	Declared bool
+	Codecs   codec.Options
+	Domain   session.DomainOptions // bounds of the table; Lease is filled in
+	Conn     conn.Options
+	Log      *slog.Logger // default: none
 }
 
 // Server has handlers, and takes calls for them.
@@ -64,7 +68,8 @@ type Server struct {
 }
 
 // Interceptor is around every call of a server or a client. It calls next, or
-// returns an error in its place.
+// returns an error in its place. A client's is around the start of a stream: that has the values of
+// the context that next was given. Calls of a [Batch] have none at their client.
 type Interceptor func(ctx context.Context, method string, next func(context.Context) error) error
 
 // NewServer makes a server without handlers. It must be closed.
@@ -144,10 +149,16 @@ func (s *Server) admit(h *frame.Hello) frame.HelloAck {
 
 // add registers a method.
 func (s *Server) add(name string, run server.Run, d immediate, opts []MethodOptions) {
-	m := server.Method{Name: name, Run: run}
+	m, declared := server.Method{Name: name, Run: run}, false
 	for _, o := range opts {
 		m.Concurrency, m.Timeout, m.Inline, m.Runs, m.Recorded = o.Concurrency, o.Timeout, o.Inline, o.Runs, o.Lookup != nil
+		if m.Once = o.Once; o.Once && (o.Idempotent || m.Recorded) {
+			s.reject(name, errors.New("once: it is idempotent, or keeps records"))
+			return
+		}
+		declared = o.Idempotent
 	}
+	m.Once = m.Once || s.opts.Declared && !declared && !m.Recorded
 	if m.Recorded && !d.records {
 		s.reject(name, errors.New("lookup: only handlers of Handle keep records"))
 		return

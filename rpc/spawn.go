@@ -40,7 +40,7 @@ func (f *Future[R]) Get(ctx context.Context) (R, error) {
 }
 
 // Spawn is [Call] that does not wait: calls that are spawned run side by side, and none of
-// them has a goroutine. The result is in the Future. The end of ctx ends the call; args
+// them has a goroutine, unless the client has interceptors. The result is in the Future. The end of ctx ends the call; args
 // must not be changed before the call has ended.
 func Spawn[R any](ctx context.Context, c Caller, method string, args any, opts ...CallOption) *Future[R] {
 	f := &Future[R]{done: make(chan struct{})}

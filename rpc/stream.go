@@ -90,8 +90,38 @@ func (c *Client) stream(ctx context.Context, u *client.Call, args any) (*client.
 	if _, err := c.encode(u, args, nil); err != nil {
 		return nil, nil, err
 	}
-	return c.c.Stream(ctx, u), c.codecs, nil
+	if len(c.opts.Interceptors) == 0 {
+		return c.c.Stream(ctx, u), c.codecs, nil
+	}
+	var st *client.Stream
+	err := chain(c.opts.Interceptors, ctx, u.Method, func(inner context.Context) error {
+		if st != nil {
+			st.Close()
+		}
+		st = c.c.Stream(&valued{ctx, inner}, u)
+		return nil
+	})
+	if err == nil && st == nil {
+		err = &Error{Method: u.Method, Code: Invalid, Execution: NotExecuted, Message: "an interceptor has not started the stream"}
+	}
+	if err != nil {
+		if st != nil {
+			st.Close()
+		}
+		return nil, nil, err
+	}
+	return st, c.codecs, nil
 }
+
+// valued is a context with the values of another: what an interceptor has put there holds for
+// the stream that it is around the start of, but the stream does not end when it returns.
+type valued struct {
+	context.Context                 //nolint:containedctx // it is one
+	values          context.Context //nolint:containedctx // it is one
+}
+
+// Value implements [context.Context].
+func (v *valued) Value(key any) any { return v.values.Value(key) }
 
 // OpenStream starts a stream. It must be closed. The end of ctx ends it.
 func OpenStream[In, Out any](ctx context.Context, c Caller, method string, args any, opts ...CallOption) (*Stream[In, Out], error) {

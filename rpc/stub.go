@@ -1,6 +1,10 @@
 package rpc
 
-import "context"
+import (
+	"context"
+
+	"rpcpool.dev/rpc/client"
+)
 
 // Stub is a method as both sides know it: its name, its types and its options, said once.
 //
@@ -30,12 +34,29 @@ func (m Stub[A, R]) With(opts MethodOptions) Stub[A, R] {
 func (m Stub[A, R]) Name() string { return m.name }
 
 // Handle registers its handler, as [Handle] does. opts, if there are any, are in the place of
-// those of [Stub.With].
+// those of [Stub.With]. A stub of idempotent calls is a method that is idempotent.
 func (m Stub[A, R]) Handle(s *Server, h func(context.Context, A) (R, error), opts ...MethodOptions) {
 	if len(opts) == 0 {
 		opts = m.with
 	}
-	Handle(s, m.name, h, opts...)
+	Handle(s, m.name, h, declared(m.opts, opts)...)
+}
+
+// declared are the options of a method whose stub says how all its calls are.
+func declared(calls []CallOption, opts []MethodOptions) []MethodOptions {
+	var u client.Call
+	for _, o := range calls {
+		o(&u)
+	}
+	if !u.Idempotent || u.As != (XID{}) {
+		return opts
+	}
+	var last MethodOptions
+	for _, o := range opts {
+		last = o
+	}
+	last.Idempotent = last.Idempotent || !last.Once
+	return []MethodOptions{last}
 }
 
 // Call calls it, as [Call] does.
@@ -86,7 +107,7 @@ func StreamMethod[A, In, Out any](name string, opts ...CallOption) StreamStub[A,
 
 // Handle registers its handler, as [HandleStream] does.
 func (m StreamStub[A, In, Out]) Handle(s *Server, h func(context.Context, A, *ServerStream[In, Out]) error, opts ...MethodOptions) {
-	HandleStream(s, m.name, h, opts...)
+	HandleStream(s, m.name, h, declared(m.opts, opts)...)
 }
 
 // Open starts it, as [OpenStream] does.

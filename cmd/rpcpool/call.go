@@ -60,8 +60,9 @@ as JSON. An argument is JSON, so text has quotes of its own. One argument is wha
 the method gets, several are a list, none is null. What JSON has no word for is an
 object with one key: {"$bytes": BASE64}, {"$time": RFC3339}, {"$float": "NaN"}.
 
-What --tcp-…, --tls…, --token-file, --connect-timeout and --bind do not say may be in
-the environment: RPCPOOL_TLS_CA is for --tls-ca.
+What --tcp-…, --tls…, --token-file, --connect-timeout, --idle-timeout and --bind do not
+say may be in the environment: RPCPOOL_TLS_CA is for --tls-ca. The idle timeout may be
+in RPC_IDLE_TIMEOUT or XOSCAR_IDLE_TIMEOUT, too, in seconds or as 1m30s.
 
 ADDR is HOST:PORT or unix:PATH. With --service, the registry of a tracker says where
 servers are (rpcpool serve --protocol rpc --tracker).

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -24,6 +25,7 @@ import (
 	"rpcpool.dev/internal/faultproxy"
 	"rpcpool.dev/rpc"
 	"rpcpool.dev/rpc/journal"
+	core "rpcpool.dev/rpc/server"
 )
 
 // callServer is `rpcpool serve --protocol rpc` as a process, with the built-in worker.
@@ -110,14 +112,25 @@ func (s *callServer) get(page string) string {
 	return string(b)
 }
 
-// metric returns the value of a series.
+// metric returns the sum of all series with a name and, in braces, some of their labels; -1 if
+// there are none.
 func (s *callServer) metric(series string) int {
-	m := regexp.MustCompile(`(?m)^rpcpool_rpc_` + regexp.QuoteMeta(series) + ` (\d+)$`).FindStringSubmatch(s.get("/metrics"))
-	if m == nil {
+	name, labels, _ := strings.Cut(strings.TrimSuffix(series, "}"), "{")
+	sum, some := 0, false
+next:
+	for _, m := range regexp.MustCompile(`(?m)^rpcpool_rpc_`+name+`(?:\{(.*)\})? (\d+)$`).FindAllStringSubmatch(s.get("/metrics"), -1) {
+		for l := range strings.SplitSeq(labels, ",") {
+			if !strings.Contains(m[1], l) {
+				continue next
+			}
+		}
+		n, _ := strconv.Atoi(m[2])
+		sum, some = sum+n, true
+	}
+	if !some {
 		return -1
 	}
-	n, _ := strconv.Atoi(m[1])
-	return n
+	return sum
 }
 
 // call runs `rpcpool call`.
@@ -163,6 +176,74 @@ func TestCall(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestS4_16_TheIdleTimeoutIsCheckedAtOnce: by the programs, before they do anything.
+func TestS4_16_TheIdleTimeoutIsCheckedAtOnce(t *testing.T) {
+	for _, args := range [][]string{
+		{"call", "--server", "127.0.0.1:1", "echo"},
+		{"serve", "--protocol", "rpc", "--listen", "127.0.0.1:0", "--tracker", "127.0.0.1:1", "--", os.Args[0]},
+	} {
+		t.Setenv("XOSCAR_IDLE_TIMEOUT", "soon")
+		if status, _, stderr := execute(t, args...); status != exitUsage || !strings.Contains(stderr, `XOSCAR_IDLE_TIMEOUT="soon"`) {
+			t.Errorf("%s: status %d, %q", args[0], status, stderr)
+		}
+		t.Setenv("RPC_IDLE_TIMEOUT", "10") // comes before it
+		if status, _, stderr := execute(t, "call", "--server", "127.0.0.1:1", "echo"); status != exitFailed {
+			t.Errorf("a good one: status %d, %q", status, stderr)
+		}
+		t.Setenv("RPC_IDLE_TIMEOUT", "")
+	}
+	if status, _, stderr := execute(t, "call", "--idle-timeout", "-1s", "--server", "127.0.0.1:1", "echo"); status != exitUsage || !strings.Contains(stderr, "--idle-timeout") {
+		t.Errorf("the flag: status %d, %q", status, stderr)
+	}
+}
+
+// TestThePageOfOpenCalls: what runs and what waits, with method, client, state and age.
+func TestThePageOfOpenCalls(t *testing.T) {
+	s := startCallServer(t)
+	c, err := rpc.Dial(rpc.ClientOptions{}, s.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	ctx, cancel := context.WithCancel(rpc.WithTrace(t.Context(), "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"))
+	defer cancel()
+	runs := rpc.Spawn[any](ctx, c, "sleep", 3600)
+	s.eventually("it runs", func() bool { return s.metric("running") == 1 })
+	waits := rpc.Spawn[any](ctx, c, "echo", 1)
+	var page string
+	row := regexp.MustCompile(`(?m)^"sleep" +running +\S+ +127\.0\.0\.1:\d+ +tcp +\S+ +\S+ +-\n"echo" +queued +\S+ +127\.0\.0\.1:\d+ +tcp +\S+ +- +-$`)
+	s.eventually("both are on the page", func() bool { page = s.get("/debug/rpc"); return row.MatchString(page) })
+	if !strings.HasPrefix(page, "1 calls run, 1 wait; 1 sessions") {
+		t.Errorf("the page is\n%s", page)
+	}
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+s.metrics+"/debug/rpc", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Accept", "application/json")
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	defer http.DefaultClient.CloseIdleConnections()
+	var open []core.Open
+	if err := json.NewDecoder(resp.Body).Decode(&open); err != nil {
+		t.Fatal(err)
+	}
+	if len(open) != 2 || open[0].Method != "sleep" || open[0].State != "running" || open[0].For <= 0 || open[0].Age < open[0].For ||
+		open[1].State != "queued" || open[1].XID == "" || open[1].Trace != rpc.TraceFrom(ctx) {
+		t.Errorf("as JSON: %+v", open)
+	}
+	cancel()
+	for _, f := range []*rpc.Future[any]{runs, waits} {
+		if _, err := f.Get(context.Background()); err == nil {
+			t.Error("a call that nobody wants has a result")
+		}
+	}
+	s.eventually("the page is empty", func() bool { return strings.HasPrefix(s.get("/debug/rpc"), "0 calls run, 0 wait") })
 }
 
 // TestKilledServerAndWhatItsNextLifeSays: the server is killed (-9) while calls run. In

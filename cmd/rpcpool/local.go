@@ -107,7 +107,7 @@ func (f *localFlags) serve(cmd *cobra.Command, plan local.Plan, parts *localPart
 	ctx, stop := context.WithCancel(ctx)
 	group.Go(func() error {
 		ready := func() error { return parts.ready(len(plan.Servers)) }
-		return serveMetrics(ctx, f.metrics, parts.registry, metrics.Probes{Ready: ready}, parts.log)
+		return serveMetrics(ctx, f.metrics, parts.registry, metrics.Probes{Ready: ready, Calls: parts.callsPage()}, parts.log)
 	})
 	group.Go(func() error {
 		defer stop()
@@ -161,6 +161,7 @@ type localParts struct {
 
 	mu      sync.Mutex
 	servers []readiness
+	calls   []callsServer
 }
 
 // readiness is a server as /readyz sees it.

@@ -5,12 +5,15 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
 	"rpcpool.dev/internal/local"
+	core "rpcpool.dev/rpc/server"
 	"rpcpool.dev/sidecar"
 	"rpcpool.dev/sidecar/calls"
 	"rpcpool.dev/sidecar/calls/remote"
@@ -40,7 +43,7 @@ func (p *localParts) runCalls(ctx context.Context, s local.Server, l *net.TCPLis
 		return errors.Join(err, l.Close())
 	}
 	c := s.Settings.Calls
-	server, err := calls.NewMember(calls.Options{
+	member, err := calls.NewMember(calls.Options{
 		Listeners: []net.Listener{l}, Starter: starter, Metrics: metrics, Log: agent.Logger,
 		Workers: c.Workers, Concurrency: c.Concurrency, MaxTimeout: c.MaxTimeout, KillGrace: grace, StartTimeout: startTimeout,
 		Journal: filepath.Join(agent.Dir, "calls"), JournalSize: c.JournalSize,
@@ -48,8 +51,35 @@ func (p *localParts) runCalls(ctx context.Context, s local.Server, l *net.TCPLis
 	if err != nil {
 		return errors.Join(err, l.Close())
 	}
-	p.add(readiness{l.Addr(), server.Ready})
-	return sidecar.RunBesideAgent(ctx, server.Run, agent)
+	p.add(readiness{l.Addr(), member.Ready})
+	p.show(callsServer{s.Namespace + "/" + s.Name, member.Core})
+	return sidecar.RunBesideAgent(ctx, member.Run, agent)
+}
+
+// callsServer is a server of native calls as /debug/rpc sees it.
+type callsServer struct {
+	name string
+	core func() *core.Core // nil: it joins
+}
+
+func (p *localParts) show(s callsServer) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.calls = append(p.calls, s)
+}
+
+// callsPage shows the open calls of all servers of native calls.
+func (p *localParts) callsPage() http.Handler {
+	return core.Page(func(show func(string, *core.Core)) {
+		p.mu.Lock()
+		all := slices.Clone(p.calls)
+		p.mu.Unlock()
+		for _, s := range all {
+			if c := s.core(); c != nil {
+				show(s.name, c)
+			}
+		}
+	})
 }
 
 // startTimeout is for a worker to become ready; a manifest does not say it.

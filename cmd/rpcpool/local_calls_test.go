@@ -56,6 +56,9 @@ func TestLocalRunsTheCallsSample(t *testing.T) {
 			t.Errorf("no %s in\n%s", want, text)
 		}
 	}
+	if page := text(t, "http://"+metrics+"/debug/rpc"); !strings.Contains(page, "server default/text-0\n0 calls run") || !strings.Contains(page, "server default/text-1\n") || !strings.Contains(page, "server other/text-0\n") {
+		t.Errorf("the page of open calls is\n%s", page)
+	}
 	for server := range 2 { // they are found by their pool's key
 		want := fmt.Sprintf(`"node":"text-%d"`, server)
 		status, out, errs := execute(t, "call", "--tracker", fmt.Sprintf("127.0.0.1:%d", first), "--service", "text", "--all", "echo", "1")

@@ -41,7 +41,7 @@ func (f *serveFlags) runCalls(cmd *cobra.Command, worker []string) (err error) {
 		fmt.Fprintf(cmd.OutOrStdout(), "serving calls on %s\n", at)
 	}
 	group, ctx := errgroup.WithContext(cmd.Context())
-	probes := metrics.Probes{Alive: program.Alive, Ready: program.Ready, Blobs: program.BlobsPage()}
+	probes := metrics.Probes{Alive: program.Alive, Ready: program.Ready, Blobs: program.BlobsPage(), Calls: program.CallsPage()}
 	// The pages are there until the last call has ended.
 	pages, closePages := context.WithCancel(context.WithoutCancel(ctx))
 	group.Go(func() error { return serveMetrics(pages, f.metrics, registry, probes, log) })

@@ -46,7 +46,7 @@ func (c *config) serveCalls(stdout, stderr io.Writer) (func(context.Context) err
 		for _, at := range program.Addrs() {
 			_, _ = fmt.Fprintf(stdout, "serving calls on %s\n", at)
 		}
-		pages := pages{c.metrics, registry, metrics.Probes{Alive: program.Alive, Ready: program.Ready, Agent: starter.Alive, Blobs: program.BlobsPage()}, log}
+		pages := pages{c.metrics, registry, metrics.Probes{Alive: program.Alive, Ready: program.Ready, Agent: starter.Alive, Blobs: program.BlobsPage(), Calls: program.CallsPage()}, log}
 		return pages.beside(ctx, func(ctx context.Context) error { return untilStopped(ctx, starter.Stopping(), program.Run) })
 	}, nil
 }

@@ -68,6 +68,8 @@ type Probes struct {
 	Agent func() error
 	// Blobs is /debug/blobs: who has which blob. Only a server of calls has the page.
 	Blobs http.Handler
+	// Calls is /debug/rpc: which calls are open. Only a server of calls has the page.
+	Calls http.Handler
 }
 
 // Handler serves /metrics, /healthz, /readyz and, if there is something behind it,
@@ -89,6 +91,9 @@ func Handler(reg *prometheus.Registry, probes Probes, log *slog.Logger) http.Han
 	}
 	if probes.Blobs != nil {
 		mux.Handle("GET /debug/blobs", probes.Blobs)
+	}
+	if probes.Calls != nil {
+		mux.Handle("GET /debug/rpc", probes.Calls)
 	}
 	return mux
 }

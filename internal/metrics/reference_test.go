@@ -11,6 +11,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"rpcpool.dev/controllers"
+	ofclients "rpcpool.dev/rpc/client/export"
 	"rpcpool.dev/rpc/naming/export"
 	"rpcpool.dev/sidecar"
 	"rpcpool.dev/sidecar/calls"
@@ -72,6 +73,7 @@ func TestMetricsReference(t *testing.T) {
 		"tracker":  func(r prometheus.Registerer) error { _, err := tracker.NewMetrics(r); return err },
 		"server":   func(r prometheus.Registerer) error { _, err := sidecar.NewMetrics(r); return err },
 		"calls":    func(r prometheus.Registerer) error { _, err := calls.NewMetrics(r); return err },
+		"client":   func(r prometheus.Registerer) error { _, err := ofclients.Register(r, "", nil); return err },
 		"registry": func(r prometheus.Registerer) error { _, err := export.Register(r, nil); return err },
 		"operator": func(r prometheus.Registerer) error { _, err := controllers.NewMetrics(r, nil, nil); return err },
 	} {

@@ -23,7 +23,7 @@ type Call struct {
 	OneWay     bool           // Do returns when the call is on its way; nobody wants its result
 	Lane       uint64         // calls of one lane start in the order in which they are made, and do not overlap; 0: none
 	Server     string         // id of the server that must take it; empty: any
-	Trace      []byte         // W3C trace context; nil: none
+	Trace      []byte         // W3C trace context; nil: the context's, see [wire.TraceKey]
 	Wait       bool           // for a server, if there is none that can be reached
 	Blobs      uint8          // how many blobs Args names in front of the rest, see [blob.AppendArgs]
 	As         session.XID    // which call this is another attempt at: its method is to keep a record of it. Zero: none
@@ -196,6 +196,9 @@ func (k *call) Release() {
 func (c *Client) prepare(ctx context.Context, u *Call) *call {
 	k, _ := calls.Get().(*call)
 	k.user = u
+	if u.Trace == nil {
+		u.Trace = wire.TraceOf(ctx)
+	}
 	if u.As != (session.XID{}) {
 		binary.LittleEndian.PutUint64(u.as[copy(u.as[:], u.As.Session[:]):], u.As.Seq)
 	}
@@ -222,11 +225,11 @@ func (c *Client) start(ctx context.Context, k *call) *line {
 
 // admit lets a call begin, unless it is over before that.
 func (c *Client) admit(ctx context.Context, t *turn, k *call) bool {
+	k.born = t.now
 	if ctx.Err() != nil || c.closed {
 		t.out = c.session.Cancel(t.now, &k.inv, whyOf(ctx), t.out)
 		return false
 	}
-	k.born = t.now
 	k.method = c.number(k.user.Method)
 	k.inv.Method = k.method
 	c.route(t, k)

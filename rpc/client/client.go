@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"rpcpool.dev/internal/durations"
 	"rpcpool.dev/rpc/compress"
 	"rpcpool.dev/rpc/conn"
 	"rpcpool.dev/rpc/frame"
@@ -58,6 +59,8 @@ type Client struct {
 	delays    map[string]*delays // of methods whose calls are hedged
 	hedges    HedgeCounts
 	exhausted uint64
+	ends      Ends
+	took      durations.Histogram
 	parked    []*call        // that wait for a server
 	awaiting  map[*call]bool // that wait for results of others
 
@@ -271,17 +274,25 @@ func (c *Client) Ready(ctx context.Context, n int) error {
 type Counts struct {
 	session.ClientCounts
 	HedgeCounts
-	Exhausted uint64 // refused calls that were tried nowhere else, as too many are refused
+	Exhausted uint64              // refused calls that were tried nowhere else, as too many are refused
+	Ends      Ends                // of calls; a call that is hedged, or repeated, is several
+	Took      durations.Histogram // from when they were made until then
+	Sockets   conn.Counts
+	Packed    compress.Counts
 	Servers   int
 	Open      int // calls
 	Conns     int
 }
 
+// Ends are how often calls have ended, by code and by whether they ran.
+type Ends [session.Codes][session.Executed + 1]uint64
+
 // Counts returns what there is, and what has happened.
 func (c *Client) Counts() Counts {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	n := Counts{ClientCounts: c.session.Counts, HedgeCounts: c.hedges, Exhausted: c.exhausted, Servers: len(c.list), Conns: len(c.lines)}
+	n := Counts{ClientCounts: c.session.Counts, HedgeCounts: c.hedges, Exhausted: c.exhausted, Ends: c.ends, Took: c.took, Servers: len(c.list), Conns: len(c.lines)}
+	n.Sockets, n.Packed = c.pool.Counts(), c.packers.Counts()
 	for _, p := range c.peers {
 		n.Open += p.open
 	}

@@ -8,7 +8,7 @@ import (
 // IdleTimeoutFromEnv returns how long connections may be idle, for
 // the IdleTimeout of a pool: what RPC_IDLE_TIMEOUT says, or else its other name
 // XOSCAR_IDLE_TIMEOUT, or else 30 s. It is a number of seconds, or a duration such as
-// 1m30s. 0 is never, which a pool wants as a negative time. lookup is os.LookupEnv.
+// 1m30s. 0 is never, which is negative here, as a pool wants it. lookup is os.LookupEnv.
 func IdleTimeoutFromEnv(lookup func(string) (string, bool)) (time.Duration, error) {
 	for _, name := range []string{"RPC_IDLE_TIMEOUT", "XOSCAR_IDLE_TIMEOUT"} {
 		text, ok := lookup(name)

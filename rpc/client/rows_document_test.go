@@ -1,6 +1,7 @@
 package client
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -8,7 +9,11 @@ import (
 	"testing"
 )
 
-// Every test that docs/rpc-rows.md names exists, every row has one or says why not, and
+// unwritten are the rows that nobody has written down yet: those about the choice of transports, and
+// their cost.
+var unwritten = map[string]bool{"S1.11": true, "S1.18": true, "S1.19": true, "S1.29": true} //nolint:gochecknoglobals // a table
+
+// Every test that docs/rpc-rows.md names exists, every row stands there, and has one or says why not, and
 // every test of this package that has a row's number is named.
 func TestTheDocumentOfRowsIsTrue(t *testing.T) {
 	text, err := os.ReadFile("../../docs/rpc-rows.md")
@@ -20,6 +25,7 @@ func TestTheDocumentOfRowsIsTrue(t *testing.T) {
 		"rpc": "..", "workers": "../workers", "naming": "../naming", "registry": "../registry", "accumulator": "../accumulator", "remote": "../accumulator/remote", "far": "../blob/remote",
 		"calls": "../../sidecar/calls", "codec": "../codec", "compress": "../compress", "schedule": "../schedule", "items": "../items", "examples": "../../examples", "accumulate": "../../examples/accumulate",
 		"server": "../server", "blob": "../blob", "shm": "../blob/shm", "agents": "../../sidecar/calls/remote", "blobs": "../../examples/blobs",
+		"accumulators": "../accumulator/export", "clients": "export", "grpcdoor": "../grpcdoor", "frame": "../frame", "programs": "../../cmd/rpcpool", "hack": "../../hack", "image": "../../hack/image",
 		"snprintf": "../../examples/snprintf", "bank": "../../examples/bank", "jobs": "../../examples/jobs", "exactlyonce": "../../examples/exactlyonce", "pipeline": "../../examples/pipeline",
 	}
 	known := map[string]map[string]bool{}
@@ -34,7 +40,7 @@ func TestTheDocumentOfRowsIsTrue(t *testing.T) {
 			t.Errorf("row %s stands there twice", row)
 		}
 		rows[row] = true
-		if strings.TrimSpace(tests) == "" && !strings.HasPrefix(note, "later: ") {
+		if strings.TrimSpace(tests) == "" && !strings.HasPrefix(note, "later: ") && !strings.HasPrefix(note, "none: ") {
 			t.Errorf("row %s has no test, and no reason why not", row)
 		}
 		for group := range strings.SplitSeq(tests, ";") {
@@ -53,8 +59,12 @@ func TestTheDocumentOfRowsIsTrue(t *testing.T) {
 			t.Errorf("%s is not documented", name)
 		}
 	}
-	if len(rows) < 60 {
-		t.Errorf("only %d rows are found", len(rows))
+	for of, last := range map[string]int{"S1": 50, "S2": 27, "S3": 38, "S4": 19} {
+		for n := 1; n <= last; n++ {
+			if row := fmt.Sprintf("%s.%d", of, n); !rows[row] && !unwritten[row] {
+				t.Errorf("row %s is left out", row)
+			}
+		}
 	}
 }
 

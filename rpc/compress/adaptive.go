@@ -125,6 +125,8 @@ func (c *Compressors) Encode(a *Adaptive, dst []byte, id ID, plain []byte) (out 
 	packed := len(plain)
 	if compressed {
 		packed = len(out) - len(dst)
+		c.plain.Add(uint64(len(plain)))
+		c.packed.Add(uint64(packed))
 	}
 	a.Compressed(len(plain), packed, c.now().Sub(start))
 	return out, compressed

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/klauspost/compress/s2"
@@ -52,6 +53,19 @@ type Compressors struct {
 	now      func() time.Time
 	encoder  func() (*zstd.Encoder, error) // a pool of as many encoders as there are CPUs
 	decoder  func() (*zstd.Decoder, error)
+
+	plain, packed, took, gave atomic.Uint64
+}
+
+// Counts are what was compressed and decompressed, in bytes.
+type Counts struct {
+	Plain, Packed uint64 // bodies that were sent compressed: before, and after
+	Took, Gave    uint64 // bodies that came compressed: as they came, and what they were
+}
+
+// Counts returns what was compressed and decompressed since the compressors were made.
+func (c *Compressors) Counts() Counts {
+	return Counts{Plain: c.plain.Load(), Packed: c.packed.Load(), Took: c.took.Load(), Gave: c.gave.Load()}
 }
 
 // New returns compressors. Those that need much memory make it when they are
@@ -148,6 +162,8 @@ func (c *Compressors) Decode(dst []byte, id ID, body []byte, plainLen uint64) ([
 	if err != nil {
 		return dst, fmt.Errorf("%v: %w", id, err)
 	}
+	c.took.Add(uint64(len(body)))
+	c.gave.Add(plainLen)
 	return out, nil
 }
 

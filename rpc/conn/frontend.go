@@ -182,10 +182,13 @@ func (f *FrontEnd) connect(d *dial) {
 	ctx, cancel := context.WithTimeout(f.pool.ctx, f.pool.opts.ConnectTimeout)
 	defer cancel()
 	var route Route
+	n := &f.pool.keeper.counts
+	n.dials.Add(1)
 	d.conn, route, d.err = f.pool.connect(ctx, f)
 	f.mu.Lock()
 	f.dial, f.broke = nil, false
 	if d.err != nil {
+		n.failed.Add(1)
 		f.failed(d.err)
 	} else {
 		f.route, f.failures = route, 0

@@ -30,6 +30,8 @@ type keeper struct {
 	now   atomic.Int64 // ns since the start, at the last tick
 	stop  func()
 
+	counts counts
+
 	mu    sync.Mutex
 	conns map[*Conn]struct{}
 }
@@ -119,6 +121,7 @@ func (k *keeper) look(c *Conn, now int64) {
 			since = max(since, c.kept.heard)
 		}
 		if k.idle > 0 && now-since >= int64(k.idle+k.every) && c.hold.reap() {
+			k.counts.reaped.Add(1)
 			k.reap(c)
 		}
 		return
@@ -126,6 +129,7 @@ func (k *keeper) look(c *Conn, now int64) {
 	silent := now - max(c.kept.heard, c.busySince.Load())
 	switch {
 	case silent >= int64(k.alive.bound()-2*k.every):
+		k.counts.silent.Add(1)
 		c.end(ErrSilentPeer)
 	case silent >= int64(k.alive.Silence) && now-c.kept.pinged >= int64(k.alive.Answer-k.every):
 		c.kept.pinged = now
@@ -143,7 +147,11 @@ func (k *keeper) oldest() *Conn {
 				oldest = c
 			}
 		}
-		if oldest == nil || oldest.hold.reap() {
+		if oldest == nil {
+			return nil
+		}
+		if oldest.hold.reap() {
+			k.counts.reaped.Add(1)
 			return oldest
 		}
 	}

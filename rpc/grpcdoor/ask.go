@@ -2,16 +2,14 @@ package grpcdoor
 
 import (
 	"context"
-	"encoding/hex"
-	"strings"
 	"time"
 
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/peer"
 
-	"rpcpool.dev/rpc/frame"
 	pb "rpcpool.dev/rpc/grpcdoor/rpcpoolv1"
 	"rpcpool.dev/rpc/session"
+	"rpcpool.dev/rpc/wire"
 )
 
 // said is what every message of a client may say of its session.
@@ -125,22 +123,13 @@ func (d *Door) deadline(ctx context.Context) time.Duration {
 	return max(d.core.Now()+time.Until(at), 1)
 }
 
-// traceOf returns the RPC's trace context as the core has it, nil if there is none:
-// traceparent is VERSION-TRACE-PARENT-FLAGS, in hexadecimal.
+// traceOf returns the RPC's trace context as the core has it, nil if there is none.
 func traceOf(ctx context.Context) []byte {
 	v := metadata.ValueFromIncomingContext(ctx, "traceparent")
 	if len(v) == 0 {
 		return nil
 	}
-	part := strings.Split(v[0], "-")
-	if len(part) < 4 || len(part[0]) != 2 || part[0] == "ff" {
-		return nil
-	}
-	trace, err := hex.DecodeString(part[1] + part[2] + part[3])
-	if err != nil || len(trace) != frame.TraceLen || len(part[1]) != 32 || len(part[2]) != 16 {
-		return nil
-	}
-	return trace
+	return wire.ParseTrace(v[0])
 }
 
 // repeated tells whether the client's gRPC library sends this RPC again.

@@ -147,6 +147,9 @@ func (l *line) Close(_ frame.Reason, text string) {
 // Peer implements [server.Line].
 func (l *line) Peer() string { return l.peer }
 
+// Via implements [server.Line].
+func (*line) Via() server.Via { return server.GRPC }
+
 // confirmed returns the newest fence that the server has confirmed.
 func (l *line) confirmed() uint64 {
 	l.mu.Lock()

@@ -51,6 +51,7 @@ const (
 	Late                   // its deadline has passed
 	Large                  // it has more bytes than may ever wait
 	Deep                   // too many inner calls in one another
+	Reasons                // is their number
 )
 
 // String is the name, as in metrics.

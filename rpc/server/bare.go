@@ -72,7 +72,10 @@ func (b *Bare) Message(p conn.Peer, in *conn.In) {
 
 // call starts a call, unless its parent has changed its mind.
 func (b *Bare) call(p conn.Peer, in *conn.In) {
-	j := &Job{Codec: in.Codec, Priority: in.Priority, OneWay: in.Flags&frame.FlagOneWay != 0, core: b.core, bare: b, seq: in.Seq, peer: "parent"}
+	j := &Job{
+		Codec: in.Codec, Priority: in.Priority, OneWay: in.Flags&frame.FlagOneWay != 0, Idempotent: in.Flags&frame.FlagIdempotent != 0,
+		core: b.core, bare: b, seq: in.Seq, peer: "parent",
+	}
 	j.xid = parseXID(in.Ext.XID)
 	if left, ok := in.Deadline.Duration(); ok {
 		j.deadline = b.core.now() + left
@@ -84,7 +87,8 @@ func (b *Bare) call(p conn.Peer, in *conn.In) {
 	b.peer = p
 	j.Method = b.bound[in.Ext.Method]
 	unwanted := b.wasCanceled(in.Seq)
-	if j.Method != nil && !unwanted {
+	once := j.Idempotent && j.Method != nil && j.Method.Once
+	if j.Method != nil && !unwanted && !once {
 		b.open[in.Seq] = j
 	}
 	b.mu.Unlock()
@@ -93,6 +97,8 @@ func (b *Bare) call(p conn.Peer, in *conn.In) {
 		b.refuse(j, session.Canceled, "cancelled before it came")
 	case j.Method == nil:
 		b.refuse(j, session.Unimplemented, "the worker has no such method")
+	case once:
+		b.refuse(j, session.Invalid, notIdempotent)
 	default:
 		j.take(in, false)
 		if err := j.takeBlobs(in.Ext.Blobs); err != nil {

@@ -49,7 +49,6 @@ type Options struct {
 	LongBlob   uint64                // from which length on arguments and results had better be in them, bytes. Default 64 KiB
 	Apart      bool                  // calls run in other processes, which they may kill
 	Open       bool                  // methods that were not registered are given to the executor, too
-	Observer   Observer              // default: nobody
 	Context    context.Context       //nolint:containedctx // handlers find its values in theirs. Default: Background
 	Log        *slog.Logger          // default: none
 	Clock      func() time.Duration  // monotonic. Default: the time since the core was made
@@ -74,12 +73,14 @@ type Core struct {
 	active   int             // jobs that run
 	pending  int             // jobs whose start waits for the journal
 	draining bool
-	idle     chan struct{} // closed when nothing runs, while draining
-	behind   []*turn       // that wait for the journal, in order
-	record   []byte        // scratch of the journal
-	parts    [2][]byte     // more of it
-	counts   Counts
-	broken   atomic.Pointer[error] // the journal's: what is not idempotent does not run any more
+	idle     chan struct{}   // closed when nothing runs, while draining
+	behind   []*turn         // that wait for the journal, in order
+	outside  fifo.List[*Job] // calls that wait to run outside of the core
+	tallies
+	record []byte    // scratch of the journal
+	parts  [2][]byte // more of it
+	counts Counts
+	broken atomic.Pointer[error] // the journal's: what is not idempotent does not run any more
 
 	wake chan struct{} // something waits for the journal
 	stop chan struct{}
@@ -91,6 +92,9 @@ type Counts struct {
 	session.DomainCounts
 	Calls    [session.Codes][session.Executed + 1]uint64 // runs and refusals that have ended here, by code and execution
 	Refusals uint64                                      // of them: calls that were not taken
+	Turned   [schedule.Reasons]uint64                    // of these: because of the queue, by its reason
+	Drained  uint64                                      // of these: because the server drains
+	Unwanted uint64                                      // runs that have ended when nobody waited for them any more
 	Sessions int
 	Entries  int // calls in the table
 	Bytes    int // of replies in the table
@@ -142,6 +146,7 @@ func New(exec Executor, opts Options) (*Core, error) {
 	if o.ID == (session.ID{}) {
 		_, _ = rand.Read(o.ID[:])
 	}
+	c.zero = time.Now().Add(-c.now())
 	if o.Life == 0 {
 		var b [8]byte
 		_, _ = rand.Read(b[:])
@@ -168,6 +173,7 @@ func (c *Core) Register(m Method) error {
 	if err := c.methods.add(m); err != nil {
 		return err
 	}
+	c.name(c.methods.named(m.Name))
 	c.queue.Method(numberOf(m.Name), schedule.MethodOptions{Concurrency: m.Concurrency})
 	return nil
 }
@@ -194,7 +200,7 @@ func (c *Core) Method(name string) *Method {
 // nil: there is no such method. It fails if its blobs are malformed.
 func (l *Link) Call(in *conn.In, m *session.Message, method *Method) error {
 	c := l.core
-	j := &Job{Method: method, Codec: in.Codec, Priority: in.Priority, OneWay: in.Flags&frame.FlagOneWay != 0, core: c, peer: l.line.Peer()}
+	j := &Job{Method: method, Codec: in.Codec, Priority: in.Priority, OneWay: in.Flags&frame.FlagOneWay != 0, core: c, peer: l.line.Peer(), via: l.via, Idempotent: m.Idempotent}
 	j.place.Value = j
 	j.take(in, m.Lane != 0 || m.Needs != nil)
 	j.as = parseXID(in.Ext.XID)
@@ -235,7 +241,10 @@ func (c *Core) enqueue(t *turn, e *session.Entry) {
 		c.refuse(t, j, session.Unimplemented, -time.Millisecond, "there is no such method")
 	case j.as != (session.XID{}) && !j.Method.Recorded:
 		c.refuse(t, j, session.Invalid, -time.Millisecond, "the method keeps no record of what it has done: it must not be called again with the same id")
+	case j.Idempotent && j.Method.Once:
+		c.refuse(t, j, session.Invalid, -time.Millisecond, notIdempotent)
 	case c.draining:
+		c.counts.Drained++
 		c.refuse(t, j, session.Refused, 0, "server is draining")
 	case e.Needy() && !c.supply(t, j):
 	default:
@@ -245,10 +254,13 @@ func (c *Core) enqueue(t *turn, e *session.Entry) {
 	}
 }
 
+// notIdempotent is why a call is refused that says that it is.
+const notIdempotent = "the method is not declared idempotent"
+
 // refuse ends a call that has not started. retry is when another attempt may do better.
 func (c *Core) refuse(t *turn, j *Job, code session.Code, retry time.Duration, why string) {
 	c.counts.Refusals++
-	c.counts.Calls[code][session.NotExecuted]++
+	c.ended(j, code, session.NotExecuted)
 	j.let(nil)
 	t.fx = c.domain.Refuse(j.entry, code, wire.Failure(retry, why, nil), t.fx)
 }
@@ -265,6 +277,7 @@ func (c *Core) execute(t *turn, e *session.Entry) {
 	}
 	var start bool
 	if start, t.fx = c.domain.Start(t.now, e, t.fx); !start {
+		c.missed(j)
 		c.queue.Unpop(&j.slot)
 		j.let(nil)
 		return
@@ -288,10 +301,10 @@ func (c *Core) run(t *turn, j *Job) {
 	c.active++
 }
 
-// finished is what every end of a run has in common.
-func (c *Core) finished(now time.Duration, j *Job, code session.Code) {
-	if c.opts.Observer != nil {
-		c.opts.Observer.Ended(j.Method.Name, code, max(j.started-j.arrived, 0), now-j.started)
+// finished is what every end of a run has in common. ran is false if it was none after all.
+func (c *Core) finished(now time.Duration, j *Job, ran bool) {
+	if ran {
+		c.timed(now, j)
 	}
 	if j.long {
 		c.long.Remove(&j.place)
@@ -301,11 +314,11 @@ func (c *Core) finished(now time.Duration, j *Job, code session.Code) {
 	j.long = false
 	c.active--
 	c.queue.Done(now, &j.slot)
-	c.rest()
+	c.quiet()
 }
 
-// rest tells who drains the core that nothing runs or is about to.
-func (c *Core) rest() {
+// quiet tells who drains the core that nothing runs or is about to.
+func (c *Core) quiet() {
 	if c.idle != nil && c.active+c.pending == 0 {
 		close(c.idle)
 		c.idle = nil
@@ -334,16 +347,19 @@ func (c *Core) Return(j *Job, code session.Code, reply []byte) {
 			defer j.discard(reply, blobs)
 		}
 	}
-	c.finished(t.now, j, code)
+	c.finished(t.now, j, code != session.Invalid)
+	if j.entry.Unwanted() {
+		c.counts.Unwanted++
+	}
 	switch code {
 	case session.Invalid:
-		c.counts.Calls[code][session.NotExecuted]++
+		c.ended(j, code, session.NotExecuted)
 		t.fx = c.domain.Decline(j.entry, code, reply, t.fx)
 	case session.Lost:
-		c.counts.Calls[code][session.Indeterminate]++
+		c.ended(j, code, session.Indeterminate)
 		t.fx = c.domain.Doubt(j.entry, code, reply, t.fx)
 	default:
-		c.counts.Calls[code][session.Executed]++
+		c.ended(j, code, session.Executed)
 		t.fx = c.domain.Return(j.entry, code, reply, t.fx)
 	}
 	c.end(t)
@@ -356,8 +372,8 @@ func (c *Core) Decline(j *Job, code session.Code, reply []byte) {
 	memory := j.let(reply)
 	t := c.begin(nil)
 	j.entry.Memory = memory
-	c.finished(t.now, j, code)
-	c.counts.Calls[code][session.NotExecuted]++
+	c.finished(t.now, j, false)
+	c.ended(j, code, session.NotExecuted)
 	t.fx = c.domain.Decline(j.entry, code, reply, t.fx)
 	c.end(t)
 }
@@ -367,7 +383,7 @@ func (c *Core) Decline(j *Job, code session.Code, reply []byte) {
 func (c *Core) Unstarted(j *Job) {
 	_, _, _, _ = j.unlend(blob.Failed, nil)
 	t := c.begin(nil)
-	c.finished(t.now, j, session.Refused)
+	c.finished(t.now, j, false)
 	t.fx = c.domain.Unstarted(j.entry, t.fx)
 	c.again(t, j)
 	c.end(t)
@@ -385,8 +401,8 @@ func (c *Core) Crash(j *Job, guilty bool, report []byte) {
 	if dirty {
 		j.entry.Last()
 	}
-	c.finished(t.now, j, session.Crashed)
-	c.counts.Calls[session.Crashed][session.Indeterminate]++
+	c.finished(t.now, j, true)
+	c.ended(j, session.Crashed, session.Indeterminate)
 	t.fx = c.domain.Crash(t.now, j.entry, guilty, report, t.fx)
 	c.again(t, j)
 	c.end(t)

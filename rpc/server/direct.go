@@ -22,7 +22,15 @@ func (c *Core) Acquire(ctx context.Context, m *Method, p frame.Priority) (releas
 		j.deadline = c.now() + time.Until(deadline)
 	}
 	t := c.begin(nil)
-	refused := c.draining || c.push(t.now, j).Reason != schedule.Queued
+	j.arrived = t.now
+	c.outside.PushBack(&j.place)
+	if c.draining {
+		c.counts.Drained++
+		c.turnOut(j)
+	} else if v := c.push(t.now, j); v.Reason != schedule.Queued {
+		c.turnAway(t, j, v)
+	}
+	refused := j.refused
 	c.end(t)
 	if refused {
 		return nil, ErrBusy
@@ -35,6 +43,10 @@ func (c *Core) Acquire(ctx context.Context, m *Method, p frame.Priority) (releas
 		case <-ctx.Done():
 			t := c.begin(nil)
 			waits := c.queue.Remove(&j.slot)
+			if waits {
+				c.outside.Remove(&j.place)
+				c.ended(j, session.Canceled, session.NotExecuted)
+			}
 			c.end(t)
 			if waits {
 				return nil, context.Cause(ctx) //nolint:wrapcheck // the caller's own reason
@@ -47,7 +59,8 @@ func (c *Core) Acquire(ctx context.Context, m *Method, p frame.Priority) (releas
 	}
 	return func() {
 		t := c.begin(nil)
-		c.finished(t.now, j, session.OK)
+		c.finished(t.now, j, true)
+		c.ended(j, session.OK, session.Executed)
 		c.end(t)
 	}, nil
 }

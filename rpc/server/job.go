@@ -11,6 +11,7 @@ import (
 	"rpcpool.dev/rpc/items"
 	"rpcpool.dev/rpc/schedule"
 	"rpcpool.dev/rpc/session"
+	"rpcpool.dev/rpc/wire"
 )
 
 // space is how many bytes of arguments a job has room for in itself, and of a
@@ -29,6 +30,8 @@ type Job struct {
 	Priority frame.Priority
 	Trace    []byte // W3C trace context; nil: none
 	OneWay   bool   // nobody wants the result
+	// Idempotent says that its caller minds no other run.
+	Idempotent bool
 	// Worker is the executor's own.
 	Worker any
 	// Memory is what the result is in, if the executor wants to have that back. Said before
@@ -60,6 +63,7 @@ type Job struct {
 	long     bool          // it is in the core's list of those that run for long
 	lent     bool          // the host of blobs knows of its run
 	peer     string
+	via      Via
 	loan     *loan    // its blobs; nil: it has none
 	account  *account // at whose cost long results are made; nil: they go in messages
 
@@ -151,6 +155,9 @@ func (j *Job) Deadline() (time.Time, bool) {
 func (j *Job) Value(key any) any {
 	if key == (jobKey{}) {
 		return j
+	}
+	if key == (wire.TraceKey{}) && j.Trace != nil {
+		return j.Trace
 	}
 	return j.core.opts.Context.Value(key)
 }

@@ -17,6 +17,8 @@ type Line interface {
 	Close(why frame.Reason, text string)
 	// Peer names the client's address, for people.
 	Peer() string
+	// Via is the way by which it comes.
+	Via() Via
 }
 
 // Link is what a core knows of a line.
@@ -24,6 +26,7 @@ type Link struct {
 	core    *Core
 	line    Line
 	id      session.Conn
+	via     Via
 	session *session.Session
 }
 
@@ -33,7 +36,7 @@ func (c *Core) Connect(line Line) *Link {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.lastConn++
-	l := &Link{core: c, line: line, id: c.lastConn}
+	l := &Link{core: c, line: line, id: c.lastConn, via: line.Via()}
 	c.links[l.id] = l
 	return l
 }
@@ -60,6 +63,9 @@ func (l *Link) Receive(m *session.Message) {
 		l.line.Close(frame.ReasonSession, m.Kind.String()+" before a session is open")
 		return
 	default:
+		if j, is := m.Tag.(*Job); is {
+			j.arrived = t.now
+		}
 		t.fx = c.domain.Receive(t.now, l.session, l.id, m, t.fx)
 		if j, unused := m.Tag.(*Job); unused {
 			j.let(nil)

@@ -141,7 +141,7 @@ func (l *Local) call(j *Job) (code session.Code, reply []byte) {
 	defer func() {
 		if r := recover(); r != nil {
 			if l.Log != nil {
-				l.Log.Error("handler panicked", "method", j.Method.Name, "xid", j.xid, "panic", r, "stack", string(debug.Stack()))
+				l.Log.Error("handler panicked", "method", j.Method.Name, "xid", j.XID(), "trace", wire.FormatTrace(j.Trace), "panic", r, "stack", string(debug.Stack()))
 			}
 			code, reply = session.Failed, wire.Failure(0, fmt.Sprintf("handler panicked: %v", r), nil)
 		}

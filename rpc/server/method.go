@@ -35,6 +35,8 @@ type Method struct {
 	// Runs is how often a call that may run again is run, if its workers crash. 0: as the
 	// table has it; 1: once.
 	Runs int
+	// Once says that more than one run is harm: a call that says otherwise is refused.
+	Once bool
 	// Stream says that arguments or result are several messages.
 	Stream bool
 	// Unkillable says that no worker is killed because a call of the method outlives its
@@ -43,6 +45,7 @@ type Method struct {
 
 	number uint32
 	pace   *pace
+	tally  *tally // nil: it is counted with others
 }
 
 var errMethod = errors.New("bad method")

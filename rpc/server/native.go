@@ -41,6 +41,7 @@ type nativeLine struct {
 	peer conn.Peer
 	link *Link
 	name string
+	via  Via
 	msg  session.Message // of a reader; within a process there are many
 
 	mu      sync.Mutex
@@ -61,7 +62,7 @@ func (d *Door) line(p conn.Peer) *nativeLine {
 	if l == nil {
 		l = &nativeLine{door: d, peer: p, bound: map[uint32]*Method{}, name: "local"}
 		if c, ok := p.(interface{ RemoteAddr() net.Addr }); ok {
-			l.name = c.RemoteAddr().String()
+			l.name, l.via = c.RemoteAddr().String(), viaOf(c.RemoteAddr())
 		}
 		l.link = d.core.Connect(l)
 		d.lines[p] = l
@@ -262,3 +263,6 @@ func (l *nativeLine) Close(why frame.Reason, text string) {
 
 // Peer implements [Line].
 func (l *nativeLine) Peer() string { return l.name }
+
+// Via implements [Line].
+func (l *nativeLine) Via() Via { return l.via }

@@ -16,6 +16,9 @@ func (d *Door) Compress(far func(net.Addr) bool) { d.far = far }
 // Compressors is what the door can decompress, for its HELLO_ACK.
 func (d *Door) Compressors() uint32 { return d.packers.Mask() }
 
+// Packed returns what was compressed and decompressed.
+func (d *Door) Packed() compress.Counts { return d.packers.Counts() }
+
 // unpack replaces a body that is compressed. If it is not what it claims to be, the
 // connection is closed.
 func (l *nativeLine) unpack(in *conn.In) bool {

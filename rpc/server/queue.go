@@ -35,9 +35,9 @@ func (c *Core) shed(t *turn) {
 
 // turnAway ends a job that the queue does not take, or does not keep.
 func (c *Core) turnAway(t *turn, j *Job, v schedule.Verdict) {
+	c.counts.Turned[v.Reason]++
 	if j.granted != nil {
-		j.refused = true
-		close(j.granted)
+		c.turnOut(j)
 		return
 	}
 	if v.Reason == schedule.Late {
@@ -54,8 +54,18 @@ func (c *Core) take(t *turn, j *Job) bool {
 	if n := len(t.fx); n > before && t.fx[n-1].Do == session.Execute {
 		return true
 	}
+	c.missed(j)
 	j.let(nil)
 	return false
+}
+
+// turnOut tells who waits to run a call outside of the core that it may not.
+func (c *Core) turnOut(j *Job) {
+	c.counts.Refusals++
+	c.ended(j, session.Refused, session.NotExecuted)
+	c.outside.Remove(&j.place)
+	j.refused = true
+	close(j.granted)
 }
 
 // dispatch starts what may start now. It tells whether that has had effects.
@@ -65,6 +75,7 @@ func (c *Core) dispatch(t *turn) bool {
 		j, _ := s.Tag.(*Job)
 		switch {
 		case j.granted != nil:
+			c.outside.Remove(&j.place)
 			c.run(t, j)
 			close(j.granted)
 		case !c.take(t, j):
@@ -89,9 +100,9 @@ func (c *Core) drained(t *turn) {
 	c.queue.SetLimit(1 << 30)
 	for s := c.queue.Pop(t.now); s != nil; s = c.queue.Pop(t.now) {
 		j, _ := s.Tag.(*Job)
+		c.counts.Drained++
 		if j.granted != nil {
-			j.refused = true
-			close(j.granted)
+			c.turnOut(j)
 		} else {
 			c.refuse(t, j, session.Refused, 0, "server is draining")
 		}

@@ -76,7 +76,7 @@ func (c *Core) start(t *turn) {
 	for c.dispatch(t) {
 		c.settle(t)
 	}
-	c.rest()
+	c.quiet()
 }
 
 // unlock unlocks, and puts a turn back.

@@ -67,6 +67,7 @@ type Domain struct {
 // DomainCounts are what has happened since the domain was made.
 type DomainCounts struct {
 	Duplicates uint64 // calls that were known
+	Answered   uint64 // of them: had ended, and were answered from the table
 	Stale      uint64 // calls that their client had closed
 	Twins      uint64 // sessions that were refused for a wrong secret
 	Misused    uint64 // sequence numbers used twice, for different calls

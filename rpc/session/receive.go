@@ -88,6 +88,7 @@ func (d *Domain) duplicate(s *Session, e *Entry, conn Conn, m *Message, fx []Eff
 		return s.enter(e, fx)
 	}
 	if e.state == done {
+		d.Counts.Answered++
 		return append(fx, e.reply(&e.outcome))
 	}
 	return append(fx, s.tell(conn, Message{Kind: InProgress, Seq: e.seq}))

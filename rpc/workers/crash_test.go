@@ -28,8 +28,8 @@ func many(n int) int {
 	return n
 }
 
-// TestS2_3WithRetryEveryCallSucceeds is S2.3: a callee that crashes once in 40 calls.
-func TestS2_3WithRetryEveryCallSucceeds(t *testing.T) {
+// TestS2_3_WithRetryEveryCallSucceeds is S2.3: a callee that crashes once in 40 calls.
+func TestS2_3_WithRetryEveryCallSucceeds(t *testing.T) {
 	r := newRig(t, setting{
 		workers: workers.Options{Workers: 2, Spares: 2},
 		server:  server.Options{Domain: session.DomainOptions{Runs: 12, Strikes: 12}},
@@ -48,8 +48,8 @@ func TestS2_3WithRetryEveryCallSucceeds(t *testing.T) {
 	t.Logf("%d calls, %d crashes, %d workers were started", n, s.Crashed, s.Starts)
 }
 
-// TestS2_2WithoutRetryACrashIsAnOutcome is S2.2.
-func TestS2_2WithoutRetryACrashIsAnOutcome(t *testing.T) {
+// TestS2_2_WithoutRetryACrashIsAnOutcome is S2.2.
+func TestS2_2_WithoutRetryACrashIsAnOutcome(t *testing.T) {
 	r := newRig(t, setting{workers: workers.Options{Workers: 2, Spares: 2}})
 	n := many(10_000)
 	var mu sync.Mutex
@@ -86,9 +86,9 @@ func inParallel(callers, n int, do func(i int)) {
 	wg.Wait()
 }
 
-// TestS0_9EveryWayToDieHasItsCause is S0.9, and what a caller is told of it. Where the
+// TestS0_9_EveryWayToDieHasItsCause is S0.9, and what a caller is told of it. Where the
 // worker does not die, it is killed for its time.
-func TestS0_9EveryWayToDieHasItsCause(t *testing.T) {
+func TestS0_9_EveryWayToDieHasItsCause(t *testing.T) {
 	for way, want := range map[string]struct {
 		cause  crash.Cause
 		signal unix.Signal
@@ -172,8 +172,8 @@ func TestAPoisonousCallIsRefused(t *testing.T) {
 	report(t, &u)
 }
 
-// TestS2_3AMethodSaysHowOftenItIsRunOnACrash: a method's own number counts, not the table's.
-func TestS2_3AMethodSaysHowOftenItIsRunOnACrash(t *testing.T) {
+// TestS2_3_AMethodSaysHowOftenItIsRunOnACrash: a method's own number counts, not the table's.
+func TestS2_3_AMethodSaysHowOftenItIsRunOnACrash(t *testing.T) {
 	r := newRig(t, setting{methods: []server.Method{{Name: "die segv", Runs: 2}, {Name: "die abort", Runs: 1}}})
 	for method, want := range map[string]int{"die segv": 2, "die abort": 1} {
 		before := len(r.ran())
@@ -234,8 +234,8 @@ func TestBystandersAreNotStruck(t *testing.T) {
 	}
 }
 
-// TestS0_15AThousandCrashesInARow is S0.15's: then the next call works.
-func TestS0_15AThousandCrashesInARow(t *testing.T) {
+// TestS0_15_AThousandCrashesInARow is S0.15's: then the next call works.
+func TestS0_15_AThousandCrashesInARow(t *testing.T) {
 	r := newRig(t, setting{})
 	n := many(1000)
 	for i := range n {
@@ -316,9 +316,9 @@ func TestWhatHasNotLeftRunsElsewhere(t *testing.T) {
 	t.Logf("%d of %d calls ran elsewhere", moved, n)
 }
 
-// TestS2_4TheCallerIsNotTouched: what a callee does to its memory, its descriptors or
+// TestS2_4_TheCallerIsNotTouched: what a callee does to its memory, its descriptors or
 // the arguments it was given does not change a byte here.
-func TestS2_4TheCallerIsNotTouched(t *testing.T) {
+func TestS2_4_TheCallerIsNotTouched(t *testing.T) {
 	r := newRig(t, setting{})
 	args := strings.Repeat("0123456789abcdef", 64<<10)
 	mine := []byte(args)
@@ -341,9 +341,9 @@ func TestS2_4TheCallerIsNotTouched(t *testing.T) {
 	}
 }
 
-// TestS3_30NestedCallsDoNotWaitForThemselves is S3.30: A calls B, B calls A, each with
+// TestS3_30_NestedCallsDoNotWaitForThemselves is S3.30: A calls B, B calls A, each with
 // one worker and one slot.
-func TestS3_30NestedCallsDoNotWaitForThemselves(t *testing.T) {
+func TestS3_30_NestedCallsDoNotWaitForThemselves(t *testing.T) {
 	a, b := newRig(t, setting{}), newRig(t, setting{})
 	path := fmt.Sprintf("%s %s %s %s end", b.path, a.path, b.path, a.path)
 	if u := a.call("nested", path); u.Outcome.Code != session.OK || !strings.HasPrefix(string(u.Reply), "end") {

@@ -109,6 +109,9 @@ func (w *worker) send(c *call) {
 	if j.OneWay {
 		m.Flags |= frame.FlagOneWay
 	}
+	if j.Idempotent {
+		m.Flags |= frame.FlagIdempotent
+	}
 	if c.relay != nil {
 		m.Flags |= frame.FlagStream
 	}

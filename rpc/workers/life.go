@@ -5,8 +5,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"slices"
+	"strconv"
 	"time"
 
 	"rpcpool.dev/rpc/conn"
@@ -225,11 +227,14 @@ func (w *worker) await(end <-chan struct{}, patience time.Duration, cause crash.
 	}
 }
 
+// mostTold is how many of the calls that a worker's death has ended are in the log.
+const mostTold = 8
+
 // settle tells the core of the calls that a worker has left, in their order.
 func (w *worker) settle(left []*call) {
 	p := w.pool
 	slices.SortFunc(left, func(a, b *call) int { return cmp.Compare(a.seq, b.seq) })
-	ran := 0
+	ran, told := 0, []any(nil)
 	for _, c := range left {
 		c.unsent = c.unsent || slices.Contains(w.unsent, c.seq)
 		if c.relay != nil && c.relay.broke() { // another run would miss its items
@@ -237,6 +242,7 @@ func (w *worker) settle(left []*call) {
 		}
 		if !c.unsent {
 			ran++
+			told = append(told, slog.Group(strconv.Itoa(ran), "method", c.job.Method.Name, "xid", c.job.XID(), "trace", wire.FormatTrace(c.job.Trace)))
 		}
 	}
 	r := w.report(ran)
@@ -246,7 +252,7 @@ func (w *worker) settle(left []*call) {
 	p.counts.Moved += uint64(len(left) - ran)
 	p.mu.Unlock()
 	if ran > 0 || r.Cause != crash.Completed && r.Cause != crash.Drained {
-		p.opts.Log.Warn("worker died", "worker", w.position, "pid", r.PID, "calls", ran, "report", r.String())
+		p.opts.Log.Warn("worker died", "worker", w.position, "pid", r.PID, "calls", ran, "report", r.String(), slog.Group("call", told[:min(len(told), mostTold)]...))
 	}
 	var report []byte
 	for _, c := range left {

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -48,6 +49,7 @@ type rig struct {
 	t      *testing.T
 	server *Server
 	client *rpc.Client
+	unix   string             // path of its Unix socket
 	stop   context.CancelFunc // tells the server to stop
 	ended  chan error         // has what Run returned
 }
@@ -63,12 +65,21 @@ func newRig(t *testing.T, o Options) *rig {
 	if err != nil {
 		t.Fatal(err)
 	}
-	o.Listeners = []net.Listener{l}
+	dir, err := os.MkdirTemp("", "calls") // short: it is in an address
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	u, err := listenUnix(filepath.Join(dir, "s"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	o.Listeners = []net.Listener{l, u}
 	if o.Starter == nil {
 		o.Starter = starter
 	}
 	o.Log = slog.New(slog.NewTextHandler(t.Output(), nil))
-	r := &rig{t: t, ended: make(chan error, 1)}
+	r := &rig{t: t, unix: filepath.Join(dir, "s"), ended: make(chan error, 1)}
 	if r.server, err = New(o); err != nil {
 		t.Fatal(err)
 	}

@@ -7,7 +7,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"rpcpool.dev/rpc/crash"
-	"rpcpool.dev/rpc/session"
 	"rpcpool.dev/rpc/workers"
 )
 
@@ -17,10 +16,11 @@ type Metrics struct {
 	server atomic.Pointer[Server] // nil: there is none yet
 	ready  prometheus.Histogram
 
-	calls                                                   *prometheus.Desc
-	refusals, duplicates, expired, dropped, broken          *prometheus.Desc
+	calls, waited, took                                     *prometheus.Desc
+	refusals, strange, expired, dropped, unwanted, broken   *prometheus.Desc
 	running, waiting, sessions, entries, bytes, connections *prometheus.Desc
-	workers, starts, exits                                  *prometheus.Desc
+	closed, packed                                          *prometheus.Desc
+	workers, starts, exits, looping                         *prometheus.Desc
 
 	blobs blobMetrics
 }
@@ -31,9 +31,12 @@ func NewMetrics(r prometheus.Registerer) (*Metrics, error) {
 		return prometheus.NewDesc("rpcpool_rpc_"+name, help, labels, nil)
 	}
 	m := &Metrics{
-		calls:       desc("calls_total", "Calls that workers have ended, and calls that were refused, by code and by whether they ran.", "code", "execution"),
-		refusals:    desc("refusals_total", "Calls that were refused before they were given to a worker: the server is busy, or drains."),
-		duplicates:  desc("duplicates_total", "Calls that had come before, and were not run again."),
+		calls:       desc("calls_total", "Calls that have ended, and runs that ended in a crash, by method, code, whether they ran, and the way that they came: direct, unix, tcp or grpc.", "method", "code", "execution", "transport"),
+		waited:      desc("wait_seconds", "Time that calls have waited for a worker, from their arrival to their start.", "method"),
+		took:        desc("run_seconds", "Time that calls have run.", "method"),
+		refusals:    desc("refusals_total", "Calls that were refused before they were given to a worker: too many wait (full, large, deep), their turn would come too late (hopeless, late), all wait for too long (standing), the server drains (draining), or it was not to be called so (other).", "reason"),
+		strange:     desc("duplicates_total", "Messages that are of no new call: of one that waits or runs (running), or has ended (ended, answered from the table), or that its client has closed (stale); another call under a number that was used (misused); another client under an identity that is in use (twin).", "kind"),
+		unwanted:    desc("abandoned_total", "Runs that have ended when nobody waited for them any more."),
 		expired:     desc("sessions_expired_total", "Sessions of clients that were silent for longer than their lease."),
 		dropped:     desc("replies_dropped_total", "Replies that were dropped to stay within the bounds of the table."),
 		running:     desc("running", "Calls that run."),
@@ -43,6 +46,9 @@ func NewMetrics(r prometheus.Registerer) (*Metrics, error) {
 		bytes:       desc("reply_bytes", "Bytes of replies in the table."),
 		broken:      desc("journal_broken", "1 if the journal cannot be written: calls that are not idempotent are refused."),
 		connections: desc("connections", "Connections of clients, by protocol: native or grpc.", "protocol"),
+		closed:      desc("connections_closed_total", "Connections of native clients that the server has closed: idle, or silent (the client answered no ping).", "reason"),
+		packed:      desc("compressed_bytes_total", "Bytes of compressed bodies, sent or received, plain and as they were on the way.", "direction", "form"),
+		looping:     desc("crash_loop", "1 while some worker ends again and again before it serves."),
 		workers:     desc("workers", "Workers, by state.", "state"),
 		starts:      desc("worker_starts_total", "Workers that were started; each beyond those that are kept is a restart."),
 		exits:       desc("worker_exits_total", "Workers that ended, by cause.", "cause"),
@@ -61,8 +67,8 @@ func NewMetrics(r prometheus.Registerer) (*Metrics, error) {
 // Describe implements [prometheus.Collector].
 func (m *Metrics) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
-		m.calls, m.refusals, m.duplicates, m.expired, m.dropped, m.running, m.waiting, m.sessions, m.entries, m.bytes,
-		m.broken, m.connections, m.workers, m.starts, m.exits,
+		m.calls, m.waited, m.took, m.refusals, m.strange, m.expired, m.dropped, m.unwanted, m.running, m.waiting, m.sessions,
+		m.entries, m.bytes, m.broken, m.connections, m.closed, m.packed, m.workers, m.starts, m.exits, m.looping,
 	} {
 		ch <- d
 	}
@@ -79,7 +85,7 @@ func (m *Metrics) Collect(ch chan<- prometheus.Metric) {
 	}
 	n := s.core.Counts()
 	for d, v := range map[*prometheus.Desc]uint64{
-		m.refusals: n.Refusals, m.duplicates: n.Duplicates, m.expired: n.Expired, m.dropped: n.Dropped,
+		m.expired: n.Expired, m.dropped: n.Dropped, m.unwanted: n.Unwanted,
 	} {
 		ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(v))
 	}
@@ -91,38 +97,21 @@ func (m *Metrics) Collect(ch chan<- prometheus.Metric) {
 	for protocol, v := range s.connections() {
 		ch <- prometheus.MustNewConstMetric(m.connections, prometheus.GaugeValue, float64(v), protocol)
 	}
-	broken := 0.0
-	if s.core.Broken() != nil {
-		broken = 1
-	}
-	ch <- prometheus.MustNewConstMetric(m.broken, prometheus.GaugeValue, broken)
+	ch <- prometheus.MustNewConstMetric(m.broken, prometheus.GaugeValue, indicator(s.core.Broken() != nil))
 	if s.blobs != nil {
 		m.blobs.collect(ch, s.blobs.Counts(), s.blobs.Moved())
 	}
-	m.collectCalls(ch, &n.Calls)
-	m.collectWorkers(ch, s.pool.Status())
-}
-
-// usual are the ends that have a series from the start on, at 0: the first event is an
-// increase only to whoever has seen the counter before it.
-var usual = map[session.Code]session.Execution{ //nolint:gochecknoglobals // a table
-	session.OK: session.Executed, session.Failed: session.Executed, session.Crashed: session.Indeterminate,
-	session.Refused: session.NotExecuted, session.Unimplemented: session.NotExecuted, session.Invalid: session.NotExecuted,
-}
-
-func (m *Metrics) collectCalls(ch chan<- prometheus.Metric, calls *[session.Codes][session.Executed + 1]uint64) {
-	for code := range session.Codes {
-		common, is := usual[code]
-		for ran := range session.Executed + 1 {
-			if n := calls[code][ran]; n > 0 || is && ran == common {
-				ch <- prometheus.MustNewConstMetric(m.calls, prometheus.CounterValue, float64(n), code.String(), ran.String())
-			}
-		}
+	m.collectRefusals(ch, &n)
+	m.collectConns(ch, s.conns.Counts(), s.door.Packed())
+	for _, t := range s.core.Tallies() {
+		m.collectMethod(ch, &t)
 	}
+	m.collectWorkers(ch, s.pool.Status())
 }
 
 func (m *Metrics) collectWorkers(ch chan<- prometheus.Metric, status workers.Status) {
 	ch <- prometheus.MustNewConstMetric(m.starts, prometheus.CounterValue, float64(status.Starts))
+	ch <- prometheus.MustNewConstMetric(m.looping, prometheus.GaugeValue, indicator(status.CrashLoop))
 	for _, cause := range crash.Causes() {
 		ch <- prometheus.MustNewConstMetric(m.exits, prometheus.CounterValue, float64(status.Ends[cause]), string(cause))
 	}
@@ -135,4 +124,11 @@ func (m *Metrics) collectWorkers(ch chan<- prometheus.Metric, status workers.Sta
 	for state, n := range at {
 		ch <- prometheus.MustNewConstMetric(m.workers, prometheus.GaugeValue, float64(n), string(state))
 	}
+}
+
+func indicator(yes bool) float64 {
+	if yes {
+		return 1
+	}
+	return 0
 }

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"rpcpool.dev/rpc"
+	"rpcpool.dev/rpc/client"
 	"rpcpool.dev/rpc/conn"
 )
 
@@ -25,17 +26,25 @@ const (
 type Network struct {
 	TCP        conn.TCP
 	Connect    time.Duration
-	Bind       string   // address of this machine from which others are dialled; empty: any
-	Files      TLSFiles // of connections of calls
-	Tracker    TLSFiles // of those to a tracker's registry
-	TLS        bool     // of a client, although none of the files is said
-	ServerName string   // of a client: what a server's certificate must be for; empty: the host that is dialled
+	Idle       time.Duration // of clients' connections: closed after it; 0: never
+	Bind       string        // address of this machine from which others are dialled; empty: any
+	Files      TLSFiles      // of connections of calls
+	Tracker    TLSFiles      // of those to a tracker's registry
+	TLS        bool          // of a client, although none of the files is said
+	ServerName string        // of a client: what a server's certificate must be for; empty: the host that is dialled
 
 	Token        TokenFile // of connections of calls
 	TrackerToken TokenFile // of those to a tracker's registry
 
 	set *flag.FlagSet
 }
+
+// idleTimeout is how long clients' connections may be idle, if nothing is said, and idleFlag is
+// what says it.
+const (
+	idleTimeout = 30 * time.Second
+	idleFlag    = "idle-timeout"
+)
 
 // envPrefix begins the variables that say what flags do not.
 const envPrefix = "RPCPOOL_"
@@ -75,6 +84,7 @@ func (n *Network) RegisterClient(flags *flag.FlagSet) {
 		"`FILE` with certificates, in PEM: a server over TCP must have one of these authorities; empty: this machine's",
 		"`FILE` with this client's certificate, in PEM, for servers that want one; empty: none",
 		"`FILE` whose first line is the token for servers that want one; empty: none")
+	n.set.DurationVar(&n.Idle, idleFlag, idleTimeout, "close a connection that nothing was outstanding on for this time; 0: never")
 	n.set.BoolVar(&n.TLS, "tls", false, "speak TLS over TCP, also if none of the other --tls flags is there")
 	n.set.StringVar(&n.ServerName, "tls-server-name", "", "`NAME` that a server's certificate must be for; empty: the host that is dialled")
 	n.addTo(flags)
@@ -85,7 +95,9 @@ func (n *Network) addTo(flags *flag.FlagSet) {
 }
 
 // Complete takes what no flag has said from the environment, and checks all: an error
-// names the flag or the variable. --tls-ca is RPCPOOL_TLS_CA there.
+// names the flag or the variable. --tls-ca is RPCPOOL_TLS_CA there. The idle timeout has two more
+// names: RPC_IDLE_TIMEOUT, and XOSCAR_IDLE_TIMEOUT, which servers heed, too, as clients of a
+// registry.
 func (n *Network) Complete(said func(flag string) bool) (err error) {
 	n.set.VisitAll(func(f *flag.Flag) {
 		name := envPrefix + strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_"))
@@ -97,6 +109,12 @@ func (n *Network) Complete(said func(flag string) bool) (err error) {
 	})
 	if err != nil {
 		return err
+	}
+	if _, ours := os.LookupEnv(envPrefix + "IDLE_TIMEOUT"); !said(idleFlag) && (!ours || n.set.Lookup(idleFlag) == nil) {
+		if n.Idle, err = client.IdleTimeoutFromEnv(os.LookupEnv); err != nil {
+			return err //nolint:wrapcheck // it names the variable
+		}
+		n.Idle = max(n.Idle, 0)
 	}
 	return n.check()
 }
@@ -113,6 +131,9 @@ func (n *Network) check() error {
 		if err := c.tcp.Check(); err != nil {
 			return fmt.Errorf("%s: %w", c.flag, err)
 		}
+	}
+	if n.Idle < 0 {
+		return fmt.Errorf("--idle-timeout: %s is negative; 0 is never", n.Idle)
 	}
 	if n.Connect <= 0 {
 		return fmt.Errorf("--connect-timeout: %s is not a positive duration", n.Connect)
@@ -147,7 +168,11 @@ func (n *Network) dialer() conn.Dial {
 }
 
 func (n *Network) plain() rpc.ClientOptions {
-	return rpc.ClientOptions{Connect: n.Connect, Dial: n.dialer(), Conn: conn.Options{TCP: n.TCP}}
+	idle := n.Idle
+	if idle == 0 {
+		idle = -1 // never, to a pool
+	}
+	return rpc.ClientOptions{IdleTimeout: idle, Connect: n.Connect, Dial: n.dialer(), Conn: conn.Options{TCP: n.TCP}}
 }
 
 // Registry are the options of a client of a tracker's registry.

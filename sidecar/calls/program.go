@@ -31,6 +31,7 @@ type serving interface {
 	Alive() error
 	Ready() error
 	BlobsPage() http.Handler
+	CallsPage() http.Handler
 }
 
 // Program checks the flags, and opens all listeners. An error names the flag that is wrong.
@@ -147,6 +148,9 @@ func (p *Program) Run(ctx context.Context) error {
 
 // BlobsPage shows who has which blob; nil if there are none.
 func (p *Program) BlobsPage() http.Handler { return p.serving.BlobsPage() }
+
+// CallsPage shows which calls are open.
+func (p *Program) CallsPage() http.Handler { return p.serving.CallsPage() }
 
 // Alive returns nil unless only a new process helps.
 func (p *Program) Alive() error { return p.serving.Alive() } //nolint:wrapcheck // it says all

@@ -36,6 +36,7 @@ type Server struct {
 	pool     *workers.Pool
 	blobs    *local.Host // nil: there are none
 	core     *server.Core
+	door     *server.Door
 	conns    *conn.Server
 	grpc     *grpcdoor.Door // nil: none
 	ports    []*port.Port   // of the listeners, where several protocols are spoken
@@ -92,16 +93,16 @@ func (s *Server) build() (err error) {
 	if err != nil {
 		return err //nolint:wrapcheck // New does
 	}
-	door := server.NewDoor(s.core)
+	s.door = server.NewDoor(s.core)
 	offer := frame.HelloAck{
-		Codecs: codecs.Mask(), Compressors: door.Compressors(), Lease: lease, MaxDeadline: frame.DeadlineOf(o.MaxTimeout), MaxOpen: open,
+		Codecs: codecs.Mask(), Compressors: s.door.Compressors(), Lease: lease, MaxDeadline: frame.DeadlineOf(o.MaxTimeout), MaxOpen: open,
 		Features: frame.FeatureStreams | frame.FeatureCompression | frame.FeaturePipelining,
 	}
 	if s.blobs != nil {
 		offer.Features |= frame.FeatureBlobs | frame.FeatureSharedMemory | frame.FeatureBulk
 	}
 	conns := conn.ServerOptions{
-		Handler: door, Conn: conn.Options{TCP: o.TCP}, Admit: s.admit(offer),
+		Handler: s.door, Conn: conn.Options{TCP: o.TCP}, Admit: s.admit(offer),
 	}
 	if s.blobs != nil {
 		conns.Bulk = s.blobs.Bulk

@@ -5,16 +5,19 @@ import (
 	"context"
 	"errors"
 	"flag"
+	"fmt"
 	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
+	"github.com/prometheus/common/expfmt"
 
 	"rpcpool.dev/rpc"
 	"rpcpool.dev/rpc/crash"
@@ -240,28 +243,61 @@ func TestMetrics(t *testing.T) {
 	_, _ = r.call("echo", 1)
 	_, _ = r.call("crash", "exit")
 	_, _ = r.call("nope", nil)
+	unix, err := rpc.Dial(rpc.ClientOptions{}, "unix:"+r.unix)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close()
+	if _, err := rpc.Call[any](t.Context(), unix, "echo", 1); err != nil {
+		t.Fatal(err)
+	}
 	eventually(t, "all workers are back", func() bool {
 		s := r.server.pool.Status()
 		return s.Ends[crash.Exit] == 1 && s.Starts == 3 && r.server.Ready() == nil && s.States[0] != workers.Starting && s.States[1] != workers.Starting
 	})
 	want := `
-# HELP rpcpool_rpc_calls_total Calls that workers have ended, and calls that were refused, by code and by whether they ran.
+# HELP rpcpool_rpc_calls_total Calls that have ended, and runs that ended in a crash, by method, code, whether they ran, and the way that they came: direct, unix, tcp or grpc.
 # TYPE rpcpool_rpc_calls_total counter
-rpcpool_rpc_calls_total{code="Crashed",execution="Indeterminate"} 1
-rpcpool_rpc_calls_total{code="Failed",execution="Executed"} 0
-rpcpool_rpc_calls_total{code="Invalid",execution="NotExecuted"} 0
-rpcpool_rpc_calls_total{code="OK",execution="Executed"} 1
-rpcpool_rpc_calls_total{code="Refused",execution="NotExecuted"} 0
-rpcpool_rpc_calls_total{code="Unimplemented",execution="NotExecuted"} 1
+rpcpool_rpc_calls_total{code="Crashed",execution="Indeterminate",method="crash",transport="tcp"} 1
+rpcpool_rpc_calls_total{code="Crashed",execution="Indeterminate",method="echo",transport="tcp"} 0
+rpcpool_rpc_calls_total{code="Crashed",execution="Indeterminate",method="echo",transport="unix"} 0
+rpcpool_rpc_calls_total{code="Crashed",execution="Indeterminate",method="other",transport="tcp"} 0
+rpcpool_rpc_calls_total{code="Failed",execution="Executed",method="crash",transport="tcp"} 0
+rpcpool_rpc_calls_total{code="Failed",execution="Executed",method="echo",transport="tcp"} 0
+rpcpool_rpc_calls_total{code="Failed",execution="Executed",method="echo",transport="unix"} 0
+rpcpool_rpc_calls_total{code="Failed",execution="Executed",method="other",transport="tcp"} 0
+rpcpool_rpc_calls_total{code="Invalid",execution="NotExecuted",method="other",transport="tcp"} 0
+rpcpool_rpc_calls_total{code="OK",execution="Executed",method="crash",transport="tcp"} 0
+rpcpool_rpc_calls_total{code="OK",execution="Executed",method="echo",transport="tcp"} 1
+rpcpool_rpc_calls_total{code="OK",execution="Executed",method="echo",transport="unix"} 1
+rpcpool_rpc_calls_total{code="OK",execution="Executed",method="other",transport="tcp"} 0
+rpcpool_rpc_calls_total{code="Refused",execution="NotExecuted",method="other",transport="tcp"} 0
+rpcpool_rpc_calls_total{code="Unimplemented",execution="NotExecuted",method="other",transport="tcp"} 1
 # HELP rpcpool_rpc_sessions Sessions of clients in the table.
 # TYPE rpcpool_rpc_sessions gauge
-rpcpool_rpc_sessions 1
+rpcpool_rpc_sessions 2
 # HELP rpcpool_rpc_worker_starts_total Workers that were started; each beyond those that are kept is a restart.
 # TYPE rpcpool_rpc_worker_starts_total counter
 rpcpool_rpc_worker_starts_total 3
 `
 	if err := testutil.GatherAndCompare(registry, strings.NewReader(want), "rpcpool_rpc_calls_total", "rpcpool_rpc_sessions", "rpcpool_rpc_worker_starts_total"); err != nil {
 		t.Error(err)
+	}
+	for series, want := range map[string]float64{
+		`rpcpool_rpc_run_seconds_count{method="echo"}`: 2, `rpcpool_rpc_wait_seconds_count{method="crash"}`: 1,
+		`rpcpool_rpc_crash_loop`: 0, `rpcpool_rpc_refusals_total{reason="draining"}`: 0, `rpcpool_rpc_duplicates_total{kind="stale"}`: 0,
+		`rpcpool_rpc_abandoned_total`: 0, `rpcpool_rpc_connections_closed_total{reason="silent"}`: 0,
+		`rpcpool_rpc_compressed_bytes_total{direction="sent",form="plain"}`: 0,
+	} {
+		name, _, _ := strings.Cut(series, "{")
+		text, err := testutil.CollectAndFormat(m, expfmt.TypeTextPlain, strings.TrimSuffix(name, "_count"))
+		if err != nil || !strings.Contains(string(text), fmt.Sprintf("\n%s %v\n", series, want)) {
+			t.Errorf("not %s %v, %v", series, want, err)
+		}
+	}
+	text, err := testutil.CollectAndFormat(m, expfmt.TypeOpenMetrics, "rpcpool_rpc_run_seconds")
+	if err != nil || !regexp.MustCompile(`method="echo",le="\S+"} 2 # {xid="[0-9a-f]{32}/1"} `).Match(text) {
+		t.Errorf("no call is an example: %s, %v", text, err)
 	}
 	if problems, err := testutil.GatherAndLint(registry); err != nil || len(problems) > 0 {
 		t.Errorf("lint: %v, %v", problems, err)

@@ -29,6 +29,7 @@ var (
 		"tracker":  {"namespace", "tracker"},
 		"server":   {"namespace", "pod", "pool"},
 		"calls":    {"namespace", "pod", "pool"},
+		"client":   {"service"},
 		"operator": {},
 	}
 	ofOperator = []string{"namespace", "pod"} // of metrics that have no namespace of their own
