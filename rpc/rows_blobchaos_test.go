@@ -118,7 +118,7 @@ func blobClient(address string) {
 		b, e := c.AllocateBlob(context.Background(), 100_000)
 		if err = e; err == nil {
 			fmt.Println("has one")
-			_, err = Call[int](context.Background(), c, "snprintf", printArgs{b.InOut(), 64, "%d", []any{1}})
+			_, _ = Call[int](context.Background(), c, "snprintf", printArgs{b.InOut(), 64, "%d", []any{1}})
 			_, _ = Call[[]byte](context.Background(), c, "echo", fill(200_000))
 		}
 	}
