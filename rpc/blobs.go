@@ -2,6 +2,7 @@ package rpc
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -20,12 +21,11 @@ const LongBlob = 64 << 10
 // memory with this process, bytes. Below it a message is quicker: see docs/benchmarks.md.
 const FarBlob = 8 << 20
 
-// farBlob is the default of [ClientOptions].FarThreshold.
-func farBlob(o remote.Options) int {
-	if o.Mover != nil && o.Mode != remote.Off {
-		return LongBlob
-	}
-	return FarBlob
+// joinFar joins the hosts of servers that share no memory with this process.
+func (o *ClientOptions) joinFar() client.JoinBlobs {
+	far := o.FarBlobs
+	far.Log = cmp.Or(far.Log, o.Log)
+	return remote.Join(far, cmp.Or(o.FarThreshold, FarBlob), cmp.Or(o.FarThreshold, LongBlob))
 }
 
 // errShort means that bytes are quicker in the message.
@@ -68,6 +68,11 @@ func (c *Client) putAndDo(ctx context.Context, u *client.Call) {
 	var avoid []string
 	for {
 		server, at, b, err := c.put(ctx, u, args, avoid)
+		if past := (*remote.MoverError)(nil); errors.As(err, &past) { // no other way is allowed
+			u.Outcome = session.Outcome{Code: session.Refused, Execution: session.NotExecuted}
+			u.Text, u.Retry, u.Reply = err.Error(), -1, u.Reply[:0]
+			return
+		}
 		if err != nil {
 			c.c.Do(ctx, u)
 			u.Attempts += servers
@@ -128,10 +133,13 @@ func (c *Client) result(ctx context.Context, u *client.Call) {
 	if u.Outcome.Blobs == 0 {
 		if c.threshold > 0 && len(u.Reply) >= c.threshold && !u.OneWay {
 			c.c.WantBlobs(u.At)
+			c.c.Regrant(u.At)
 		}
 		return
 	}
-	if err := c.take(ctx, u); err != nil {
+	err := c.take(ctx, u)
+	c.c.Regrant(u.At)
+	if err != nil {
 		u.Outcome = session.Outcome{Code: session.ReplyLost, Execution: session.Executed}
 		u.Text, u.Reply = "result in a blob: "+err.Error(), u.Reply[:0]
 	}

@@ -82,9 +82,56 @@ type store struct {
 	endpoint conn.Endpoint
 	ready    chan struct{} // closed when the rest is there
 	blobs    Blobs
-	grant    []byte // handle of the account
 	asked    time.Duration
 	err      error
+
+	mu    sync.Mutex
+	least int // that the server was told of last
+}
+
+// grant says at whose cost results may be made, and from which length on; news is false if
+// the server was told so.
+func (s *store) grant() (body []byte, news bool) {
+	body = s.blobs.Account().Append(nil)
+	far, is := s.blobs.(interface{ Least() int })
+	if !is {
+		return body, false
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	least := far.Least()
+	news, s.least = s.least != least, least
+	return binary.LittleEndian.AppendUint64(body, uint64(least)), news
+}
+
+// Regrant tells a server from which length on results had better come by its blobs, if that
+// is another one than it was told last.
+func (c *Client) Regrant(server string) {
+	c.stores.mu.Lock()
+	s := c.stores.all[server]
+	c.stores.mu.Unlock()
+	if s == nil {
+		return
+	}
+	select {
+	case <-s.ready:
+	default:
+		return
+	}
+	if s.err != nil {
+		return
+	}
+	body, news := s.grant()
+	if !news {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if p := c.peers[server]; p != nil && p.line != nil {
+		if n, ok := p.line.ref.Peer.(*conn.Conn); ok {
+			_ = n.TrySend(&conn.Message{Header: frame.Header{Type: frame.TypeBlobGrant}, Body: body})
+		}
+	}
 }
 
 // Blobs returns what this client has at the server that a call would go to, which is none
@@ -323,10 +370,6 @@ func (c *Client) join(ctx context.Context, s *store) {
 		}
 		return
 	}
-	s.grant = s.blobs.Account().Append(nil)
-	if far, is := s.blobs.(interface{ Least() int }); is {
-		s.grant = binary.LittleEndian.AppendUint64(s.grant, uint64(far.Least()))
-	}
 	c.stores.any.Store(true)
 	c.stores.mu.Lock()
 	closed := c.stores.closed
@@ -335,7 +378,8 @@ func (c *Client) join(ctx context.Context, s *store) {
 		s.err = errors.Join(ErrClosed, s.blobs.Close())
 		return
 	}
-	_ = peer.Peer.TrySend(&conn.Message{Header: frame.Header{Type: frame.TypeBlobGrant}, Body: s.grant})
+	grant, _ := s.grant()
+	_ = peer.Peer.TrySend(&conn.Message{Header: frame.Header{Type: frame.TypeBlobGrant}, Body: grant})
 }
 
 func (c *Client) joinAny(ctx context.Context, b *BlobServer) (Blobs, error) {
@@ -419,7 +463,8 @@ func (c *Client) regrant(e conn.Endpoint, p conn.Peer) {
 		c.stores.forget(s)
 		return
 	}
-	_ = n.TrySend(&conn.Message{Header: frame.Header{Type: frame.TypeBlobGrant}, Body: s.grant})
+	grant, _ := s.grant()
+	_ = n.TrySend(&conn.Message{Header: frame.Header{Type: frame.TypeBlobGrant}, Body: grant})
 }
 
 // left gives up what there is at a server that is not in the list any more.

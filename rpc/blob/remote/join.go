@@ -14,8 +14,9 @@ import (
 
 // Join makes clients of calls parties of their servers' hosts, wherever these are. What
 // the options say of the way to a server, and who the client is, is filled in. Arguments
-// that are shorter than least, in bytes, had better go in messages.
-func Join(o Options, least int) client.JoinBlobs {
+// that are shorter than least, in bytes, had better go in messages; than past, while bytes
+// go past the connection.
+func Join(o Options, least, past int) client.JoinBlobs {
 	return func(ctx context.Context, s *client.BlobServer) (client.Blobs, error) {
 		if s.Features&frame.FeatureBulk == 0 {
 			return nil, client.ErrNoBlobs
@@ -33,7 +34,7 @@ func Join(o Options, least int) client.JoinBlobs {
 		if c.Domain() != s.Offer.Domain { // there is another server behind the address
 			return nil, errors.Join(client.ErrNoBlobs, c.Close())
 		}
-		return &joined{c, least}, nil
+		return &joined{c, least, past}, nil
 	}
 }
 
@@ -41,11 +42,16 @@ func Join(o Options, least int) client.JoinBlobs {
 type joined struct {
 	*Client
 
-	least int
+	least, past int
 }
 
-// Least is from which length on bytes are quicker by a blob than in a message.
-func (j *joined) Least() int { return j.least }
+// Least is from which length on bytes are quicker by a blob than in a message, now.
+func (j *joined) Least() int {
+	if j.goes() {
+		return j.past
+	}
+	return j.least
+}
 
 // Put implements [client.Blobs].
 func (j *joined) Put(ctx context.Context, size uint64, lend blob.Rights, r io.Reader) (client.Blob, error) {

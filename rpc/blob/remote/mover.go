@@ -16,10 +16,15 @@ type Memory struct {
 // Mover moves bytes between the memory of two machines past the connections of this
 // package, as RDMA does. It is safe for concurrent use.
 type Mover interface {
+	// Ready tells why no line can be made now, as far as it is known without trying.
+	Ready() error
 	// Line makes one end of a line to the other side of one connection.
 	Line() (Line, error)
 	// Reason is a word for why something failed, of a closed set.
 	Reason(err error) string
+	// LetGo is called before a segment is given back, to take it away from devices. If it
+	// fails, they may still write there, and the segment is never given back.
+	LetGo(segment []byte) error
 }
 
 // Line is one end. Who wants bytes pulls them. It is not safe for concurrent use.

@@ -22,14 +22,15 @@ type fabric struct {
 
 // fakeMover is one machine's. What it fails at, it fails at as often as it says.
 type fakeMover struct {
-	fabric *fabric
-	mu     sync.Mutex
-	fails  map[string]int
-	hold   chan struct{} // a pull waits for it after its context has ended, and writes then
-	began  chan struct{} // is told when a pull has begun
-	lines  int           // that are open
-	read   int           // bytes that were pulled
-	peeked [][]byte      // segments that were described or pulled into
+	fabric  *fabric
+	mu      sync.Mutex
+	fails   map[string]int
+	unready error
+	hold    chan struct{} // a pull waits for it after its context has ended, and writes then
+	began   chan struct{} // is told when a pull has begun
+	lines   int           // that are open
+	read    int           // bytes that were pulled
+	peeked  [][]byte      // segments that were described or pulled into
 }
 
 type faultError string
@@ -53,6 +54,14 @@ func (m *fakeMover) Reason(err error) string {
 	}
 	return "other"
 }
+
+func (m *fakeMover) Ready() error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.unready
+}
+
+func (m *fakeMover) LetGo([]byte) error { return nil }
 
 func (m *fakeMover) Line() (Line, error) {
 	if err := m.fault("line"); err != nil {
