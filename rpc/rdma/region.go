@@ -46,8 +46,8 @@ func (a *Adapter) RegisterOnce(memory []byte, rights verbs.Rights) (*Region, err
 	return a.register(memory, rights, true)
 }
 
-// Forget closes what has been registered of mapped memory: see [Region.Close]. What could
-// not be closed before fails again.
+// Forget closes what has been registered of mapped memory: see [Region.Close]. It waits for
+// others who do; what could not be closed before fails again.
 func (a *Adapter) Forget(memory []byte) error {
 	if len(memory) == 0 {
 		return nil
@@ -55,7 +55,7 @@ func (a *Adapter) Forget(memory []byte) error {
 	key := memoryKey{&memory[0], len(memory)}
 	a.mu.Lock()
 	regions := slices.Clone(a.regions[key])
-	for _, r := range a.lost {
+	for _, r := range a.leaving {
 		if r.key() == key {
 			regions = append(regions, r)
 		}
@@ -138,12 +138,12 @@ func (r *Region) Close() error {
 		return nil
 	}
 	r.closed = true
-	r.adapter.forget(r) // nobody finds it any more
+	r.adapter.forget(r) // nobody uses it any more
 	if err := r.memory.Close(); err != nil {
 		r.strand()
-		r.adapter.keep(r)
 		return failure(Stuck, "%w: deregister: %w", ErrStuck, err)
 	}
+	r.adapter.left(r)
 	r.adapter.counts.deregistered(len(r.bytes))
 	return nil
 }
@@ -177,20 +177,26 @@ func (r *Region) strand() {
 	}
 }
 
-// forget makes that a region is not found any more.
+// forget makes that a region is not used for anything new. Until the device has let it go,
+// which may be never, the adapter keeps its memory from Go's collector.
 func (a *Adapter) forget(r *Region) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	key := r.key()
-	a.regions[key] = slices.DeleteFunc(a.regions[key], func(o *Region) bool { return o == r })
+	a.regions[key] = without(a.regions[key], r)
 	if len(a.regions[key]) == 0 {
 		delete(a.regions, key)
 	}
+	a.leaving = append(a.leaving, r)
 }
 
-// keep keeps a region that is lost, so that Go's collector does not give its memory to others.
-func (a *Adapter) keep(r *Region) {
+// left says that the device has let a region go.
+func (a *Adapter) left(r *Region) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.lost = append(a.lost, r)
+	a.leaving = without(a.leaving, r)
+}
+
+func without(list []*Region, r *Region) []*Region {
+	return slices.DeleteFunc(list, func(o *Region) bool { return o == r })
 }

@@ -40,6 +40,8 @@ type Line interface {
 	// not, nothing writes there any more; if it can not be sure of that, the error is
 	// [ErrStuck], and the memory is never used again.
 	Pull(ctx context.Context, m Memory, where []byte) error
+	// Err tells why the line is of no use any more; nil: that is not known.
+	Err() error
 	// Close ends it. After it nobody reads anything by this line.
 	Close() error
 }

@@ -84,6 +84,7 @@ type fakeLine struct {
 	id        uint64
 	peer      *fakeLine
 	last      uint64
+	err       error // the mover's lock
 	described map[uint64][]byte
 }
 
@@ -161,6 +162,12 @@ func (l *fakeLine) Pull(ctx context.Context, m Memory, where []byte) error {
 	}
 	l.mover.read += copy(m.Bytes, from)
 	return nil
+}
+
+func (l *fakeLine) Err() error {
+	l.mover.mu.Lock()
+	defer l.mover.mu.Unlock()
+	return l.err
 }
 
 func (l *fakeLine) Close() error {

@@ -86,11 +86,12 @@ func (e *lineError) Unwrap() error { return e.error }
 // errFallBack means that bytes have to go by the connection.
 var errFallBack = errors.New("bytes go by the connection")
 
-// connect makes a line past the connection, if there is none.
+// connect makes a line past the connection, if there is none that is of use.
 func (e *end) connect() error {
-	if e.line != nil {
+	if e.line != nil && e.line.Err() == nil {
 		return nil
 	}
+	e.unline()
 	l, err := e.client.opts.Mover.Line()
 	if err != nil {
 		return &lineError{err}

@@ -81,6 +81,9 @@ func (l *line) Offer() []byte { return l.endpoint.Offer() }
 // Connect implements [remote.Line].
 func (l *line) Connect(offer []byte) error { return l.endpoint.Connect(offer) }
 
+// Err implements [remote.Line].
+func (l *line) Err() error { return l.endpoint.Err() }
+
 // Close implements [remote.Line].
 func (l *line) Close() error { return stuck(l.endpoint.Close()) }
 
