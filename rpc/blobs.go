@@ -34,6 +34,18 @@ var errShort = errors.New("too short for a blob")
 // mostTries is how many servers are tried for a call whose arguments are put there.
 const mostTries = 3
 
+// BlobsMoved tells how the bytes of blobs went to and from servers that share no memory with
+// this process, of those that there are now: past the connection, as by RDMA, and why not.
+func (c *Client) BlobsMoved() remote.Moved {
+	var all remote.Moved
+	c.c.EachBlobs(func(b client.Blobs) {
+		if far, is := b.(interface{ Moved() remote.Moved }); is {
+			all.Add(far.Moved())
+		}
+	})
+	return all
+}
+
 // wants are what a caller wants of the blobs of a call.
 type wants struct {
 	outs []*Blob // that the call makes, in their order

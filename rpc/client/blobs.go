@@ -213,6 +213,21 @@ func (s *stores) forget(n *store) {
 	}
 }
 
+// EachBlobs calls a function with all that this client has at servers now.
+func (c *Client) EachBlobs(do func(Blobs)) {
+	c.stores.mu.Lock()
+	defer c.stores.mu.Unlock()
+	for _, s := range c.stores.all {
+		select {
+		case <-s.ready:
+			if s.err == nil {
+				do(s.blobs)
+			}
+		default:
+		}
+	}
+}
+
 // Has tells what this client has in a domain, and at which server that is; nil: nothing.
 func (c *Client) Has(d blob.Domain) (server string, _ Blobs) {
 	c.stores.mu.Lock()

@@ -23,6 +23,7 @@ type Metrics struct {
 	workers, starts, exits                                  *prometheus.Desc
 
 	blobs blobMetrics
+	rdma  rdmaMetrics
 }
 
 // NewMetrics makes the metrics of one server and registers them.
@@ -47,6 +48,7 @@ func NewMetrics(r prometheus.Registerer) (*Metrics, error) {
 		starts:      desc("worker_starts_total", "Workers that were started; each beyond those that are kept is a restart."),
 		exits:       desc("worker_exits_total", "Workers that ended, by cause.", "cause"),
 		blobs:       newBlobMetrics(desc),
+		rdma:        newRDMAMetrics(desc),
 		ready: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "rpcpool_rpc_worker_ready_seconds", Help: "Time from the start of a worker until it is ready.",
 			Buckets: prometheus.ExponentialBuckets(0.001, 2, 16), NativeHistogramBucketFactor: 1.1, NativeHistogramMaxBucketNumber: 100,
@@ -67,6 +69,7 @@ func (m *Metrics) Describe(ch chan<- *prometheus.Desc) {
 		ch <- d
 	}
 	m.blobs.describe(ch)
+	m.rdma.describe(ch)
 	m.ready.Describe(ch)
 }
 
@@ -98,6 +101,10 @@ func (m *Metrics) Collect(ch chan<- prometheus.Metric) {
 	ch <- prometheus.MustNewConstMetric(m.broken, prometheus.GaugeValue, broken)
 	if s.blobs != nil {
 		m.blobs.collect(ch, s.blobs.Counts(), s.blobs.Moved())
+	}
+	if d := s.opts.devices; d != nil {
+		status := d.keeper.Status()
+		m.rdma.collect(ch, &status)
 	}
 	m.collectCalls(ch, &n.Calls)
 	m.collectWorkers(ch, s.pool.Status())

@@ -86,8 +86,16 @@ func (n *Network) addTo(flags *flag.FlagSet) {
 
 // Complete takes what no flag has said from the environment, and checks all: an error
 // names the flag or the variable. --tls-ca is RPCPOOL_TLS_CA there.
-func (n *Network) Complete(said func(flag string) bool) (err error) {
-	n.set.VisitAll(func(f *flag.Flag) {
+func (n *Network) Complete(said func(flag string) bool) error {
+	if err := fromEnvironment(n.set, said); err != nil {
+		return err
+	}
+	return n.check()
+}
+
+// fromEnvironment sets the flags that were not said from the environment.
+func fromEnvironment(set *flag.FlagSet, said func(flag string) bool) (err error) {
+	set.VisitAll(func(f *flag.Flag) {
 		name := envPrefix + strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_"))
 		if v, ok := os.LookupEnv(name); ok && !said(f.Name) {
 			if bad := f.Value.Set(v); bad != nil {
@@ -95,10 +103,7 @@ func (n *Network) Complete(said func(flag string) bool) (err error) {
 			}
 		}
 	})
-	if err != nil {
-		return err
-	}
-	return n.check()
+	return err
 }
 
 func (n *Network) check() error {

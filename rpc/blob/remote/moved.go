@@ -29,11 +29,22 @@ func (m *Moved) failed(why string) {
 	m.Why[why]++
 }
 
-func (m *Moved) clone() Moved {
-	c := *m
-	c.Why = map[string]uint64{}
-	for k, v := range m.Why {
-		c.Why[k] = v
+// Add adds what others have moved.
+func (m *Moved) Add(o Moved) {
+	m.Conn += o.Conn
+	m.ConnBytes += o.ConnBytes
+	m.Mover += o.Mover
+	m.MoverBytes += o.MoverBytes
+	for why, n := range o.Why {
+		if m.Why == nil {
+			m.Why = map[string]uint64{}
+		}
+		m.Why[why] += n
 	}
+}
+
+func (m *Moved) clone() Moved {
+	c := Moved{Why: map[string]uint64{}}
+	c.Add(*m)
 	return c
 }

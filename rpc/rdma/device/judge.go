@@ -71,6 +71,12 @@ func (d Device) Err() error {
 	return &Fault{d.Reason, d.Message}
 }
 
+// Unopened is the report on devices that look well and cannot be opened all the same.
+func (r Report) Unopened(why error) Report {
+	r.Reason, r.Message = NoDeviceNode, clip("it looks well, and cannot be opened: "+why.Error())
+	return r
+}
+
 // Silent is the report on devices whose state cannot be read in time.
 func Silent(after fmt.Stringer) Report {
 	return Report{Reason: NoAnswer, Message: fmt.Sprintf("the devices' state could not be read within %s: a driver or its firmware may hang", after)}

@@ -10,10 +10,36 @@ import (
 	"rpcpool.dev/rpc/rdma/verbs"
 )
 
-// heed does what follows from a look at the devices.
-func (k *Keeper) heed(r device.Report) {
+// heed does what follows from a look at the devices, and returns what is true of them: that
+// a device looks well from outside does not mean that it can be opened.
+func (k *Keeper) heed(r device.Report) device.Report {
 	k.heeding.Lock()
 	defer k.heeding.Unlock()
+	k.follow(r)
+	if err := k.Ready(); err != nil && r.Reason == device.DevicesReady {
+		r = r.Unopened(err)
+	}
+	k.tell(r)
+	return r
+}
+
+// tell logs what is true of the devices, if it is news.
+func (k *Keeper) tell(r device.Report) {
+	was := k.told
+	if was.Reason == r.Reason && was.Message == r.Message {
+		return
+	}
+	k.told = r
+	switch r.Reason {
+	case device.DevicesReady:
+		k.opts.Log.Info("RDMA devices can be used: blobs go by one where the other side can", "devices", r.Message)
+	case device.NoLibrary: // which was said at the start
+	default:
+		k.opts.Log.Warn("RDMA devices cannot be used", "reason", string(r.Reason), "message", r.Message, "mode", string(k.opts.Promise.Mode))
+	}
+}
+
+func (k *Keeper) follow(r device.Report) {
 	works := working(r)
 	k.mu.Lock()
 	if k.closed {
@@ -52,16 +78,11 @@ func (k *Keeper) open(works []device.Device) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if o == nil {
-		err := errors.Join(errs...)
-		if k.why == nil || k.why.Error() != err.Error() {
-			k.opts.Log.Warn("no RDMA device can be opened", "err", err)
-		}
-		k.why = err
+		k.why = errors.Join(errs...)
 		return
 	}
 	k.now, k.why = o, nil
 	k.opens++
-	k.opts.Log.Info("blobs go by RDMA where the other side can", "device", o.device.Name, "where", o.device.Message)
 }
 
 // adapterOf are the options by which a device is opened. It is looked for in the network by

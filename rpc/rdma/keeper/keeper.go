@@ -23,6 +23,7 @@ type Keeper struct {
 	tasks  sync.WaitGroup // that watch, and devices that are being closed
 
 	heeding sync.Mutex // one report at a time
+	told    device.Report
 
 	mu     sync.Mutex
 	now    *opened // nil: no device is open
@@ -54,6 +55,7 @@ func New(o Options) *Keeper {
 	}
 	if k.driver, k.none = k.opts.Load(); k.none != nil {
 		k.why = &rdma.Error{Reason: rdma.NoRDMA, Err: k.none}
+		k.opts.Log.Warn("this program can use no RDMA device, whatever it is given", "err", k.none, "mode", string(o.Promise.Mode))
 	}
 	k.opts.Promise.Host.Library = func() error { return k.none }
 	return k
@@ -81,6 +83,9 @@ func Open(o Options) (*Keeper, error) {
 // NoDriver tells why this program can use no device, whatever there is; nil: it can.
 func (k *Keeper) NoDriver() error { return k.none }
 
+// Promise is what devices there should be.
+func (k *Keeper) Promise() device.Promise { return k.opts.Promise }
+
 // Far are options of a client's blobs: [rpc.ClientOptions].FarBlobs.
 func (k *Keeper) Far() remote.Options {
 	switch k.opts.Promise.Mode {
@@ -96,16 +101,13 @@ func (k *Keeper) Far() remote.Options {
 // Watch looks until ctx ends, and tells what it has seen.
 func (k *Keeper) Watch(ctx context.Context, tell func(device.Report)) {
 	k.opts.Promise.Watch(ctx, k.opts.Log, func(r device.Report) {
-		k.heed(r)
-		tell(r)
+		tell(k.heed(r))
 	})
 }
 
 // Look looks once.
 func (k *Keeper) Look() device.Report {
-	r := k.opts.Promise.Host.Check(k.opts.Promise.Want)
-	k.heed(r)
-	return r
+	return k.heed(k.opts.Promise.Host.Check(k.opts.Promise.Want))
 }
 
 // Ready implements [remote.Mover].

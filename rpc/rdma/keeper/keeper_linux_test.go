@@ -85,7 +85,9 @@ func TestAFaultIsHelpedByOpeningAgain(t *testing.T) {
 	r := newRig(t, remote.Auto)
 	r.client.NIC().Kill()
 	r.goes(0, rdma.NoDevice)
-	r.client.Look()
+	if seen := r.client.Look(); seen.Reason != device.NoDeviceNode || !strings.Contains(seen.Message, "no-device") {
+		t.Errorf("a device that cannot be opened is %s: %s", seen.Reason, seen.Message)
+	}
 	r.is(r.client, rdma.NoDevice)
 	r.do(errors.Join(r.client.Unplug(), r.client.Plug())) // quicker than anybody looks
 	r.client.Look()
