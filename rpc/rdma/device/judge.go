@@ -230,31 +230,38 @@ func choose(ports []port, own []Address) (*port, *gid) {
 // address comes first, then IPv4, then the order of the table.
 func (p *port) gid(own []Address) *gid {
 	var found *gid
-	best := 0
+	highest := 0
 	for i := range p.gids {
-		g := &p.gids[i]
-		if p.link == infiniband {
-			if g.index == 0 {
-				return g
-			}
-			continue
-		}
-		at := slices.IndexFunc(own, func(a Address) bool { return a.Addr == g.addr })
-		if g.kind != roce || at < 0 {
-			continue
-		}
-		rank := 1
-		if g.addr.Is4() {
-			rank++
-		}
-		if g.netdev != "" && g.netdev == own[at].Netdev {
-			rank += 2
-		}
-		if rank > best {
-			found, best = g, rank
+		if rank := p.rank(&p.gids[i], own); rank > highest {
+			found, highest = &p.gids[i], rank
 		}
 	}
 	return found
+}
+
+// perfect is the highest rank: no other entry is better.
+const perfect = 4
+
+// rank tells how good an entry is to connect from; 0: it is of no use.
+func (p *port) rank(g *gid, own []Address) int {
+	if p.link == infiniband {
+		if g.index == 0 {
+			return perfect
+		}
+		return 0
+	}
+	at := slices.IndexFunc(own, func(a Address) bool { return a.Addr == g.addr })
+	if g.kind != roce || at < 0 {
+		return 0
+	}
+	rank := 1
+	if g.addr.Is4() {
+		rank++
+	}
+	if g.netdev != "" && g.netdev == own[at].Netdev {
+		rank += 2
+	}
+	return rank
 }
 
 // Bytes of packets on Ethernet, as the kernel counts them.
