@@ -27,7 +27,7 @@ func calls(server string) []step {
 		return step{
 			Step: plan.Step{
 				Name: name, Server: &plan.Command{Args: server, Port: port}, Client: &plan.Command{Args: client},
-				Limit: plan.Duration(2 * time.Minute),
+				Limit: plan.Duration(4 * time.Minute),
 			},
 			figures: verdicts,
 		}

@@ -56,4 +56,4 @@ func lives(ctx context.Context, n int, args []string) error {
 }
 
 // afterlife is how long the machine is there after the last server.
-const afterlife = 10 * time.Second
+const afterlife = 8 * time.Second

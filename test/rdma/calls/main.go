@@ -69,7 +69,7 @@ const silence = 2 * time.Second
 
 // calls makes checks. When they are over, nothing is left.
 func (o settings) calls(ctx context.Context, names []string, stdout, stderr io.Writer) error {
-	const limit = 2 * time.Minute
+	const limit = 4 * time.Minute
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	log := &witness{Handler: slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: slog.LevelWarn})}
