@@ -30,6 +30,8 @@ type rdmaRig struct {
 
 	fabric  *fakeverbs.Fabric
 	machine *fakehost.Machine // the server's
+	other   *fakehost.Machine // the client's
+	keeper  *keeper.Keeper    // the client's
 	devices *devices
 	metrics *prometheus.Registry
 }
@@ -69,14 +71,14 @@ func newRDMARig(t *testing.T, server, client device.Mode) *rdmaRig {
 		}
 	})
 	r.look()
-	k, err := keeper.Open(r.options(machine("mlx5_7", "10.0.0.6"), client))
-	if err != nil {
+	r.other = machine("mlx5_7", "10.0.0.6")
+	if r.keeper, err = keeper.Open(r.options(r.other, client)); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = k.Close() })
+	t.Cleanup(func() { _ = r.keeper.Close() })
 	r.rig = newRig(t, Options{devices: r.devices, Metrics: m})
 	_ = r.client.Close()
-	far := rpc.ClientOptions{NoSharedMemory: true, FarBlobs: k.Far(), Grace: patience}
+	far := rpc.ClientOptions{NoSharedMemory: true, FarBlobs: r.keeper.Far(), Grace: patience}
 	if r.client, err = rpc.Dial(far, r.server.opts.Listeners[0].Addr().String()); err != nil {
 		t.Fatal(err)
 	}
@@ -88,7 +90,14 @@ func (r *rdmaRig) look() { r.devices.heed(r.devices.keeper.Look()) }
 // echo has a worker send back 16 MiB, and returns how many transfers went by RDMA.
 func (r *rdmaRig) echo() uint64 {
 	r.t.Helper()
-	sent := make([]byte, 16<<20)
+	past, _ := r.echoOf(16 << 20)
+	return past
+}
+
+// echoOf tells of n bytes how many transfers went past the connection, and by it.
+func (r *rdmaRig) echoOf(n int) (past, conn uint64) {
+	r.t.Helper()
+	sent := make([]byte, n)
 	_, _ = rand.NewChaCha8([32]byte{1}).Read(sent) // never fails
 	before := r.server.blobs.Moved()
 	got, err := rpc.Call[[]byte](r.t.Context(), r.client, "echo", sent)
@@ -99,7 +108,31 @@ func (r *rdmaRig) echo() uint64 {
 	if n := after.Mover - before.Mover; after.MoverBytes-before.MoverBytes < n*uint64(len(sent)) {
 		r.t.Errorf("%d transfers of %d bytes", n, after.MoverBytes-before.MoverBytes)
 	}
-	return after.Mover - before.Mover
+	return after.Mover - before.Mover, after.Conn - before.Conn
+}
+
+// TestWhatIsLongDependsOnTheDevice: without one, what is shorter than 8 MiB is quicker in
+// messages, both ways; with one, blobs are.
+func TestWhatIsLongDependsOnTheDevice(t *testing.T) {
+	r := newRDMARig(t, device.Auto, device.Auto)
+	is := func(what string, wantPast, wantConn uint64) {
+		t.Helper()
+		eventually(t, what, func() bool {
+			past, conn := r.echoOf(1 << 20)
+			return past == wantPast && conn == wantConn
+		})
+	}
+	is("both ways by RDMA", 2, 0)
+	if err := r.other.Port(false); err != nil {
+		t.Fatal(err)
+	}
+	r.keeper.Look()
+	is("both ways in messages", 0, 0)
+	if err := r.other.Port(true); err != nil {
+		t.Fatal(err)
+	}
+	r.keeper.Look()
+	is("both ways by RDMA again", 2, 0)
 }
 
 func (r *rdmaRig) metric(name string, labels ...string) (v float64) {
