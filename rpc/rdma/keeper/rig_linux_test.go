@@ -147,7 +147,7 @@ func (r *rig) roundTrip() error {
 	if err != nil {
 		return err
 	}
-	defer b.Free(r.Context()) //nolint:errcheck // the host is closed soon
+	defer b.Free(r.Context())
 	got := make([]byte, length)
 	if err := r.far.Get(r.Context(), b.Handle(), 0, got); err != nil {
 		return err
