@@ -35,6 +35,8 @@ type findings struct {
 	excused  int // runs that were noted late by a server that was frozen
 	slow     int // runs that were noted after their deadline, by servers that knew
 	slowest  time.Duration
+	channel  int // runs in workers that were noted after their deadline, which was over when they were read
+	longest  time.Duration
 	late     int // calls that ended long after their deadline
 	maxLate  time.Duration
 	attempts int // calls that more than one server has had
@@ -143,6 +145,10 @@ func (c *checker) afterwards(o *outcome) {
 // pastDeadline looks at a run that was noted after its deadline: its server must have
 // known.
 func (c *checker) pastDeadline(o *outcome, r run) {
+	if r.left > 0 && r.inWorker() { // it does not know how long the call was in its channel; its parent does, and interrupts it
+		c.f.channel, c.f.longest = c.f.channel+1, max(c.f.longest, r.at-o.until)
+		return
+	}
 	if r.left > 0 {
 		c.broke("its server thought that there are %v left, %v after its deadline: %s%v", r.left, r.at-o.until, o, r)
 	}
@@ -195,12 +201,16 @@ func (c *checker) lanes() {
 			byLane[key] = append(byLane[key], r)
 		}
 	}
+	seen := map[int]time.Duration{} // when a process has noted something last
+	for _, r := range c.runs {
+		seen[r.pid] = max(seen[r.pid], r.at, r.over)
+	}
 	for key, runs := range byLane {
 		slices.SortFunc(runs, func(a, b run) int { return int(a.at - b.at) })
 		for i, r := range runs[1:] {
 			before := runs[i]
 			switch {
-			case before.over == 0 || before.over > r.at:
+			case before.over > r.at, before.over == 0 && (before.pid == r.pid || seen[before.pid] > r.at): // else its worker is dead
 				c.broke("lane %s: %s runs while %s does", key, r.call, before.call)
 			case c.asked[r.call] != 0 && c.asked[r.call] < c.asked[before.call]:
 				c.broke("lane %s: %s runs after %s", key, r.call, before.call)

@@ -12,7 +12,9 @@
 //	      ▼                                                ▼
 //	   history ─────────────▶ checker (pure) ◀──────── ground truth
 //
-//	      SIGKILL, SIGSTOP and SIGCONT, from a seed, to both kinds of process
+//	      SIGKILL, SIGSTOP and SIGCONT, from a seed, to all kinds of process
+//
+// One of the servers runs its calls in worker processes, which are killed and frozen, too.
 //
 // Servers and clients are this program again. A server notes a run before it does
 // anything else, a client an outcome as soon as it has it, each by one write to a file

@@ -110,6 +110,10 @@ func (f *fleet) hit(rng *rand.Rand) error {
 	i := rng.IntN(len(f.servers))
 	server, client := f.servers[i], rng.IntN(len(f.clients))
 	proxy := f.proxies[client][i]
+	if isolates(strconv.Itoa(i)) && rng.IntN(2) == 0 {
+		f.hitWorker(strconv.Itoa(i), server, rng)
+		return nil
+	}
 	switch n := rng.IntN(100); {
 	case n < 5:
 		f.hits["server stopped in order"]++
@@ -145,6 +149,26 @@ func (f *fleet) hit(rng *rand.Rand) error {
 		f.hitNetwork(proxy, n, rng)
 	}
 	return nil
+}
+
+// hitWorker does something to a worker of a server, if it has one just now.
+func (f *fleet) hitWorker(name string, server *process, rng *rand.Rand) {
+	all := server.children()
+	if len(all) == 0 {
+		return
+	}
+	pid := all[rng.IntN(len(all))]
+	if rng.IntN(2) == 0 {
+		f.hits["worker killed"]++
+		_ = syscall.Kill(pid, syscall.SIGKILL)
+		return
+	}
+	f.hits["worker frozen"]++
+	from := now()
+	_ = syscall.Kill(pid, syscall.SIGSTOP)
+	time.Sleep(pause(rng, 1, 600))
+	_ = syscall.Kill(pid, syscall.SIGCONT)
+	f.frozen = append(f.frozen, frozen{name, from, now()})
 }
 
 // hitNetwork does one thing to the connections between two. n is 25 to 99.

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"strconv"
 	"strings"
 	"time"
 
@@ -49,6 +50,13 @@ type run struct {
 	at     time.Duration
 	left   time.Duration // until its deadline, as its server saw it then; a century: none
 	over   time.Duration // 0: it was not noted
+	pid    int           // of its process: the server, or a worker of it
+}
+
+// inWorker tells whether a run was in another process than its server's.
+func (r *run) inWorker() bool {
+	_, life, _ := strings.Cut(r.server, ".")
+	return life != strconv.Itoa(r.pid)
 }
 
 // from returns who has made a call: calls of one are of one session at a server, and in
@@ -107,10 +115,10 @@ func readRuns(path string) (all []run, err error) {
 	err = lines(path, func(line string) error {
 		var kind string
 		var r run
-		if _, err := fmt.Sscan(line, &kind, &r.call, &r.server, &r.who, &r.at, &r.left); err != nil {
+		if _, err := fmt.Sscan(line, &kind, &r.call, &r.server, &r.who, &r.at, &r.left, &r.pid); err != nil {
 			return err
 		}
-		key := r.call + " " + r.server
+		key := fmt.Sprint(r.call, " ", r.server, " ", r.pid)
 		if kind == "start" {
 			place[key] = len(all)
 			all = append(all, r)

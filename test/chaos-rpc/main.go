@@ -14,6 +14,7 @@ import (
 	"syscall"
 	"time"
 
+	"rpcpool.dev/rpc/worker"
 	"rpcpool.dev/test/internal/program"
 )
 
@@ -34,6 +35,8 @@ func main() {
 // child is what this program is when it has started itself.
 func child(args []string) (ran bool, err error) {
 	switch {
+	case worker.Inherited():
+		return true, work()
 	case len(args) == 4 && args[0] == "serve":
 		return true, serve(args[1], args[2], args[3])
 	case len(args) >= 6 && args[0] == "demand":

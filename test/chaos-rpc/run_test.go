@@ -8,11 +8,13 @@ import (
 	"os"
 	"testing"
 	"time"
+
+	"rpcpool.dev/rpc/worker"
 )
 
 // TestMain is also what the fleet's processes are.
 func TestMain(m *testing.M) {
-	if os.Getenv("CHAOS_RPC_CHILD") != "" {
+	if os.Getenv("CHAOS_RPC_CHILD") != "" || worker.Inherited() {
 		if _, err := child(os.Args[1:]); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
@@ -35,6 +37,9 @@ func TestAFleetKeepsItsPromises(t *testing.T) {
 	found.print(t.Output(), hits, o.limit)
 	if len(found.broken) > 0 {
 		t.Errorf("%d promises were broken", len(found.broken))
+	}
+	if crashed := found.calls["Crashed, Indeterminate"]; crashed == 0 {
+		t.Error("no call has lost its worker")
 	}
 	if len(h.outcomes) < 100 || len(hits) < 3 {
 		t.Errorf("%d calls, %d kinds of trouble", len(h.outcomes), len(hits))

@@ -18,6 +18,9 @@ import (
 	"rpcpool.dev/rpc/server"
 	"rpcpool.dev/rpc/session"
 	"rpcpool.dev/rpc/wire"
+	"rpcpool.dev/rpc/worker"
+	"rpcpool.dev/rpc/workers"
+	"rpcpool.dev/rpc/workers/direct"
 )
 
 // keepalive finds silent peers sooner than by default.
@@ -37,16 +40,21 @@ func serve(name, journalPath, truthPath string) error {
 	if err != nil {
 		return err
 	}
-	local := &server.Local{}
-	core, err := server.New(local, server.Options{
+	o := server.Options{
 		Journal: log, Sync: policy != journal.Process, ID: log.ID(), Life: uint64(log.Life()), Limit: 64, Queue: 256, NoticeAt: 20 * time.Millisecond,
 		Domain: session.DomainOptions{Lease: lease},
-	})
+	}
+	h := &handler{name: fmt.Sprintf("%s.%d", name, os.Getpid()), truth: truth}
+	var core *server.Core
+	if isolates(name) {
+		core, err = isolate(&o, h.name, truthPath)
+	} else {
+		core, err = server.New(&server.Local{}, o)
+	}
 	if err != nil {
 		return err
 	}
-	h := &handler{name: fmt.Sprintf("%s.%d", name, os.Getpid()), truth: truth}
-	for _, m := range []server.Method{{Name: "do", Run: h.do}, {Name: "do!", Run: h.do, Inline: true}} {
+	for _, m := range h.methods() {
 		if err := core.Register(m); err != nil {
 			return err
 		}
@@ -83,10 +91,57 @@ func serve(name, journalPath, truthPath string) error {
 	select {} // until Shutdown is over
 }
 
+// isolates tells whether a server runs its calls in worker processes.
+func isolates(name string) bool { return name == "1" }
+
+// What a worker's environment says.
+const (
+	workerName  = "CHAOS_RPC_WORKER_OF"
+	workerTruth = "CHAOS_RPC_TRUTH"
+)
+
+// isolate makes a server whose workers are this program. A call that does not end when it is to
+// costs its worker the life, and those that run beside it.
+func isolate(o *server.Options, name, truthPath string) (*server.Core, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	starter, err := direct.New(direct.Command{Path: self, Env: []string{workerName + "=" + name, workerTruth + "=" + truthPath}, Output: os.Stderr})
+	if err != nil {
+		return nil, err
+	}
+	pool, err := workers.New(workers.Options{Starter: starter, Workers: 4, Spares: 2, Concurrency: 8, Grace: 50 * time.Millisecond})
+	if err != nil {
+		return nil, err
+	}
+	o.Limit, o.Apart = -1, true
+	core, err := server.New(pool, *o)
+	if err != nil {
+		return nil, err
+	}
+	pool.Start(core)
+	return core, nil
+}
+
+// work is a worker process.
+func work() error {
+	truth, err := openTruth(os.Getenv(workerTruth))
+	if err != nil {
+		return err
+	}
+	h := &handler{name: os.Getenv(workerName), truth: truth}
+	return worker.Serve(context.Background(), h.methods()...)
+}
+
 // handler is what runs.
 type handler struct {
-	name  string
+	name  string // of the server
 	truth *os.File
+}
+
+func (h *handler) methods() []server.Method {
+	return []server.Method{{Name: "do", Run: h.do}, {Name: "do!", Run: h.do, Inline: true}}
 }
 
 // do notes that it runs, and works for as long as it is told. Its arguments are the
@@ -103,8 +158,10 @@ func (h *handler) do(j *server.Job) (session.Code, []byte) {
 	if _, err := fmt.Sscan(string(j.Args[:min(len(j.Args), 200)]), &call, &work, &deaf, &fail); err != nil {
 		return session.Invalid, nil
 	}
-	note(h.truth, fmt.Sprintf("start %s %s %v %d %d\n", call, h.name, j.Client(), at, left))
-	defer func() { note(h.truth, fmt.Sprintf("over %s %s %v %d 0\n", call, h.name, j.Client(), now())) }()
+	note(h.truth, fmt.Sprintf("start %s %s %v %d %d %d\n", call, h.name, j.Client(), at, left, os.Getpid()))
+	defer func() {
+		note(h.truth, fmt.Sprintf("over %s %s %v %d 0 %d\n", call, h.name, j.Client(), now(), os.Getpid()))
+	}()
 	if work > 0 {
 		var done <-chan struct{}
 		if !deaf {
