@@ -73,6 +73,10 @@ func TestFlagsOfBlobs(t *testing.T) {
 	if o := serverOf(t); o.Blobs.Limits.Memory != 4096 {
 		t.Errorf("the environment says %d", o.Blobs.Limits.Memory)
 	}
+	t.Setenv("RPCPOOL_BLOB_HUGE_PAGES", "true")
+	if !serverOf(t).Blobs.Huge || serverOf(t, "--blob-huge-pages=false").Blobs.Huge {
+		t.Error("RPCPOOL_BLOB_HUGE_PAGES was not heard, or stronger than the flag")
+	}
 	off := serverOf(t, "--blobs=false")
 	if !off.Blobs.Off {
 		t.Error("--blobs=false was not heard")
