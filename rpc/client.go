@@ -102,10 +102,10 @@ func NewClient(opts ClientOptions) (*Client, error) {
 	if threshold > 0 {
 		far := opts.FarBlobs
 		far.Log = cmp.Or(far.Log, opts.Log)
-		o.JoinBlobs = []client.JoinBlobs{local.Join(max(opts.BlobThreshold, 0)), remote.Join(far, cmp.Or(opts.FarThreshold, farBlob(far)))}
-		if opts.NoSharedMemory {
-			o.JoinBlobs = o.JoinBlobs[1:]
-		}
+		near, away := local.Join(max(opts.BlobThreshold, 0)), remote.Join(far, cmp.Or(opts.FarThreshold, farBlob(far)))
+		o.JoinBlobs = []client.JoinBlobs{joinBlobs(near, away, client.BlobFacts{
+			NoShared: opts.NoSharedMemory, Mover: far.Mover != nil, MoverOff: far.Mode == remote.Off, MoverOnly: far.Mode == remote.Required,
+		})}
 	}
 	if opts.OneWayEnd != nil {
 		o.OneWayEnd = func(u *client.Call) { opts.OneWayEnd(u.Method, errorOf(u)) }

@@ -74,6 +74,7 @@ type BlobServer struct {
 	Name     string    // of this client, for people
 	Token    []byte    // this client's credentials
 	Dial     conn.Dial // makes sockets
+	Facts    BlobFacts // why the bytes go the way that they go
 }
 
 // JoinBlobs makes this client a party of a server's host of blobs. [ErrNoBlobs] says that this

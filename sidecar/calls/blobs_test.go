@@ -7,6 +7,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
@@ -27,6 +28,9 @@ func TestBlobsAreCountedAndListed(t *testing.T) {
 	}
 	if n := testutil.CollectAndCount(m, "rpcpool_rpc_blob_allocations_total", "rpcpool_rpc_blob_refusals_total", "rpcpool_rpc_blobs"); n != 1+3+1 {
 		t.Errorf("%d series about blobs", n)
+	}
+	if n := testutil.CollectAndCount(m, "rpcpool_rpc_transports"); n != 3 {
+		t.Errorf("%d series about transports", n)
 	}
 	if s, ok := r.server.Blobs(); !ok || s.Made == 0 {
 		t.Errorf("%+v: the argument was in no blob", s)
@@ -51,7 +55,11 @@ func TestBlobsAreCountedAndListed(t *testing.T) {
 	if err := buffer.Free(); err != nil {
 		t.Error(err)
 	}
-	if l := list(); l.Blobs != 0 {
+	l := list()
+	for end := time.Now().Add(patience); l.Blobs != 0 && time.Now().Before(end); l = list() { // Free does not wait
+		time.Sleep(time.Millisecond)
+	}
+	if l.Blobs != 0 {
 		t.Errorf("at rest: %+v", l)
 	}
 }

@@ -20,6 +20,7 @@ type Metrics struct {
 	calls                                                   *prometheus.Desc
 	refusals, duplicates, expired, dropped, broken          *prometheus.Desc
 	running, waiting, sessions, entries, bytes, connections *prometheus.Desc
+	transports                                              *prometheus.Desc
 	workers, starts, exits                                  *prometheus.Desc
 
 	blobs blobMetrics
@@ -43,6 +44,7 @@ func NewMetrics(r prometheus.Registerer) (*Metrics, error) {
 		bytes:       desc("reply_bytes", "Bytes of replies in the table."),
 		broken:      desc("journal_broken", "1 if the journal cannot be written: calls that are not idempotent are refused."),
 		connections: desc("connections", "Connections of clients, by protocol: native or grpc.", "protocol"),
+		transports:  desc("transports", "Connections of clients that speak the native protocol, by what they have come by: unix, tcp or tls.", "transport"),
 		workers:     desc("workers", "Workers, by state.", "state"),
 		starts:      desc("worker_starts_total", "Workers that were started; each beyond those that are kept is a restart."),
 		exits:       desc("worker_exits_total", "Workers that ended, by cause.", "cause"),
@@ -62,7 +64,7 @@ func NewMetrics(r prometheus.Registerer) (*Metrics, error) {
 func (m *Metrics) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		m.calls, m.refusals, m.duplicates, m.expired, m.dropped, m.running, m.waiting, m.sessions, m.entries, m.bytes,
-		m.broken, m.connections, m.workers, m.starts, m.exits,
+		m.broken, m.connections, m.transports, m.workers, m.starts, m.exits,
 	} {
 		ch <- d
 	}
@@ -90,6 +92,9 @@ func (m *Metrics) Collect(ch chan<- prometheus.Metric) {
 	}
 	for protocol, v := range s.connections() {
 		ch <- prometheus.MustNewConstMetric(m.connections, prometheus.GaugeValue, float64(v), protocol)
+	}
+	for transport, v := range s.conns.Transports() {
+		ch <- prometheus.MustNewConstMetric(m.transports, prometheus.GaugeValue, float64(v), transport.String())
 	}
 	broken := 0.0
 	if s.core.Broken() != nil {
