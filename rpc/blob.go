@@ -170,7 +170,7 @@ func (b *Blob) arg(mode blob.Mode, rights blob.Rights, snapshot bool) BlobArg {
 }
 
 // BlobArg is a blob among the arguments of a call: a value, or a field of one, that both sides
-// declare. A caller gets it of a [Blob]; a handler has its bytes.
+// declare. A caller gets it of a [Blob], or of a handle ([BlobIn], [BlobInOut]); a handler has its bytes.
 type BlobArg struct {
 	arg    blob.Arg
 	err    error
@@ -183,7 +183,9 @@ type BlobArg struct {
 // argument that is only read, writing to it ends the process.
 func (a *BlobArg) Bytes() []byte { return a.bytes }
 
-// Handle is the blob's, which others may be given. It is as good as what the caller had.
+// Handle is what others may be given, so that they read the blob ([blob.Read]) or change it, too: as the
+// caller lent it. It is good until the owner frees the blob, also when the handler has returned. While the handler
+// has the blob to change it, nobody else can use it.
 func (a *BlobArg) Handle() blob.Handle { return a.arg.Handle }
 
 // SetLen says how long a result is, if it is shorter than the caller allows.
@@ -270,6 +272,9 @@ func (c *Client) placeBlobs(u *client.Call, args []blob.Arg) error {
 			continue
 		}
 		at, p := c.c.Has(a.Handle.Domain)
+		if p == nil { // of somebody else, and this client has nothing there yet
+			at, p, _ = c.find(context.Background(), u, a.Handle.Domain)
+		}
 		if p == nil || server != "" && at != server {
 			return fmt.Errorf("blob %d: %w: it is not at the server that the call goes to", i, blob.ErrDomain)
 		}

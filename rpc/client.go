@@ -99,10 +99,10 @@ func NewClient(opts ClientOptions) (*Client, error) {
 		threshold = LongBlob
 	}
 	if threshold > 0 {
-		o.JoinBlobs = []client.JoinBlobs{local.Join(max(opts.BlobThreshold, 0)), opts.joinFar()}
-		if opts.NoSharedMemory {
-			o.JoinBlobs = o.JoinBlobs[1:]
-		}
+		far, near := &opts.FarBlobs, local.Join(max(opts.BlobThreshold, 0))
+		o.JoinBlobs = []client.JoinBlobs{joinBlobs(near, opts.joinFar(), client.BlobFacts{
+			NoShared: opts.NoSharedMemory, Mover: far.Mover != nil, MoverOff: far.Mode == remote.Off, MoverOnly: far.Mode == remote.Required,
+		})}
 	}
 	if opts.OneWayEnd != nil {
 		o.OneWayEnd = func(u *client.Call) { opts.OneWayEnd(u.Method, errorOf(u)) }

@@ -13,11 +13,14 @@ import (
 // BlobOptions say what memory a server has for blobs. The zero value of each field means its
 // default.
 type BlobOptions struct {
-	Off    bool                 // all bytes are in messages. Default: only where there is no Linux
-	Host   *local.Host          // of the program; it outlives the server. Default: the server makes one
-	Limits blob.Limits          // of the host that is made
-	Socket string               // of the host that is made, for clients; @NAME is an abstract one. Default: an abstract one of a random name
-	Far    remote.ServerOptions // of the host that is made, for clients of other machines
+	Off    bool        // all bytes are in messages. Default: only where there is no Linux
+	Host   *local.Host // of the program; it outlives the server. Default: the server makes one
+	Limits blob.Limits // of the host that is made
+	Socket string      // of the host that is made, for clients; @NAME is an abstract one. Default: an abstract one of a random name
+	// HugePages are used, as long as the system has some, for what clients of other machines put: see package
+	// shm for why for nothing else.
+	HugePages bool
+	Far       remote.ServerOptions // of the host that is made, for clients of other machines
 }
 
 // blobs is a server's host of blobs.
@@ -36,6 +39,7 @@ func newBlobs(o *BlobOptions, log *slog.Logger) (*blobs, error) {
 		return &blobs{host: o.Host}, nil
 	}
 	l := local.Options{Socket: o.Socket, Far: o.Far}
+	l.HugePages = o.HugePages
 	if l.Limits = o.Limits; log != nil {
 		l.Logger = log
 	} else {

@@ -41,6 +41,7 @@ type twoBlobs struct {
 
 // handleBlobs registers what the tests of blobs call.
 func handleBlobs(s *Server) {
+	handleHandles(s)
 	Handle(s, "echo", func(_ context.Context, b []byte) ([]byte, error) { return b, nil })
 	Handle(s, "sum", func(_ context.Context, b []byte) (uint64, error) { return checksum(b), nil })
 	Handle(s, "length", func(_ context.Context, b []byte) (int, error) { return len(b), nil })

@@ -80,4 +80,7 @@ type Need struct {
 	whole bool
 }
 
+// For is whose blobs the segment is for, and what others may ever do with them.
+func (n *Need) For() (owner PartyID, lend Rights) { return n.group.owner, n.group.lend }
+
 func (n *Need) Error() string { return fmt.Sprintf("a segment of %d bytes is needed", n.Bytes) }

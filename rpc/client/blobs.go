@@ -28,6 +28,11 @@ type Blobs interface {
 	Put(ctx context.Context, size uint64, lend blob.Rights, r io.Reader) (Blob, error)
 	// Take takes what a call has made for this client, as the reply says it.
 	Take(ctx context.Context, result blob.Arg) (Blob, error)
+	// Slice makes a narrower handle of any, with some of its rights.
+	Slice(ctx context.Context, h blob.Handle, offset, length uint64, rights blob.Rights) (blob.Handle, error)
+	// Open takes what somebody else owns, to read it ([blob.In]) or to change it, too ([blob.InOut]).
+	// Its Free gives that back, and its owner accepts it.
+	Open(ctx context.Context, h blob.Handle, mode blob.Mode) (Blob, error)
 	// Discard frees a result that the client does not want. It does not wait.
 	Discard(result blob.Handle)
 	// Close frees all that the client has there.
@@ -43,9 +48,9 @@ func Least(b Blobs) int {
 	return 0
 }
 
-// Blob is one that this client owns. It is not safe for concurrent use.
+// Blob is one that this client owns, or has opened. It is not safe for concurrent use.
 type Blob interface {
-	// Handle is the owner's.
+	// Handle is the owner's, or what was opened.
 	Handle() blob.Handle
 	// Share makes a handle for others. That of a whole blob costs nothing the second time.
 	Share(ctx context.Context, offset, length uint64, rights blob.Rights) (blob.Handle, error)
@@ -69,6 +74,7 @@ type BlobServer struct {
 	Name     string    // of this client, for people
 	Token    []byte    // this client's credentials
 	Dial     conn.Dial // makes sockets
+	Facts    BlobFacts // why the bytes go the way that they go
 }
 
 // JoinBlobs makes this client a party of a server's host of blobs. [ErrNoBlobs] says that this

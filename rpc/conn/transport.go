@@ -3,6 +3,7 @@ package conn
 import (
 	"crypto/tls"
 	"fmt"
+	"net"
 )
 
 // Endpoint is where a server can be reached.
@@ -71,3 +72,26 @@ func Routes(node string, e *Endpoint) []Route {
 	}
 	return append(routes, tcp)
 }
+
+// TransportOf tells by what a socket has come.
+func TransportOf(nc net.Conn) Transport {
+	if _, is := nc.(interface{ ConnectionState() tls.ConnectionState }); is {
+		return TransportTLS
+	}
+	if a := nc.LocalAddr(); a != nil && a.Network() == "unix" {
+		return TransportUnix
+	}
+	return TransportTCP
+}
+
+// Transports counts the clients that are connected, by what they have come by. Those in this process are not counted.
+func (s *Server) Transports() map[Transport]int {
+	n := map[Transport]int{TransportUnix: 0, TransportTCP: 0, TransportTLS: 0}
+	for _, c := range s.keeper.all() {
+		n[TransportOf(c.nc)]++
+	}
+	return n
+}
+
+// Transport is what a connection goes by.
+func (c *Conn) Transport() Transport { return TransportOf(c.nc) }

@@ -21,6 +21,7 @@ type BlobOptions struct {
 	Off    bool        // all bytes are in messages
 	Limits blob.Limits // see there
 	Socket string      // for clients on this machine; @NAME is an abstract one. Default: an abstract one of a random name
+	Huge   bool        // huge pages, for what clients of other machines put
 }
 
 // register adds the flags.
@@ -29,6 +30,7 @@ func (o *BlobOptions) register(flags *flag.FlagSet, on *bool) {
 	flags.Uint64Var(&o.Limits.Memory, "blob-memory", 4<<30, "`bytes` of memory for all blobs")
 	flags.Uint64Var(&o.Limits.PartyBytes, "blob-client-bytes", 1<<30, "`bytes` of blobs that one client may have")
 	flags.Uint64Var(&o.Limits.PartyBlobs, "blob-client-count", 1<<16, "`blobs` that one client may have")
+	flags.BoolVar(&o.Huge, "blob-huge-pages", false, "2 MiB pages for what clients of other machines put, as long as the system has set some aside")
 	flags.StringVar(&o.Socket, "blob-socket", "", "`PATH` of the Unix socket by which clients get to blobs; @NAME is an abstract one; empty: an abstract one of a random name")
 }
 
@@ -64,7 +66,7 @@ func (s *Server) openBlobs() error {
 		return nil
 	}
 	h, err := local.New(local.Options{
-		Options: shm.Options{Limits: o.Limits, Logger: s.opts.Log}, Socket: o.Socket, Far: remote.ServerOptions{Mover: s.opts.devices.mover()},
+		Options: shm.Options{Limits: o.Limits, HugePages: o.Huge, Logger: s.opts.Log}, Socket: o.Socket, Far: remote.ServerOptions{Mover: s.opts.devices.mover()},
 	})
 	if errors.Is(err, errors.ErrUnsupported) {
 		return nil

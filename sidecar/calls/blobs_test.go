@@ -28,6 +28,9 @@ func TestBlobsAreCountedAndListed(t *testing.T) {
 	if n := testutil.CollectAndCount(m, "rpcpool_rpc_blob_allocations_total", "rpcpool_rpc_blob_refusals_total", "rpcpool_rpc_blobs"); n != 1+3+1 {
 		t.Errorf("%d series about blobs", n)
 	}
+	if n := testutil.CollectAndCount(m, "rpcpool_rpc_transports"); n != 3 {
+		t.Errorf("%d series about transports", n)
+	}
 	if s, ok := r.server.Blobs(); !ok || s.Made == 0 {
 		t.Errorf("%+v: the argument was in no blob", s)
 	}
@@ -70,6 +73,10 @@ func TestFlagsOfBlobs(t *testing.T) {
 	t.Setenv("RPCPOOL_BLOB_MEMORY", "4096")
 	if o := serverOf(t); o.Blobs.Limits.Memory != 4096 {
 		t.Errorf("the environment says %d", o.Blobs.Limits.Memory)
+	}
+	t.Setenv("RPCPOOL_BLOB_HUGE_PAGES", "true")
+	if !serverOf(t).Blobs.Huge || serverOf(t, "--blob-huge-pages=false").Blobs.Huge {
+		t.Error("RPCPOOL_BLOB_HUGE_PAGES was not heard, or stronger than the flag")
 	}
 	off := serverOf(t, "--blobs=false")
 	if !off.Blobs.Off {

@@ -19,7 +19,7 @@ type Metrics struct {
 	calls, waited, took                                     *prometheus.Desc
 	refusals, strange, expired, dropped, unwanted, broken   *prometheus.Desc
 	running, waiting, sessions, entries, bytes, connections *prometheus.Desc
-	closed, packed                                          *prometheus.Desc
+	closed, packed, transports                              *prometheus.Desc
 	workers, starts, exits, looping                         *prometheus.Desc
 
 	blobs blobMetrics
@@ -50,6 +50,7 @@ func NewMetrics(r prometheus.Registerer) (*Metrics, error) {
 		closed:      desc("connections_closed_total", "Connections of native clients that the server has closed: idle, or silent (the client answered no ping).", "reason"),
 		packed:      desc("compressed_bytes_total", "Bytes of compressed bodies, sent or received, plain and as they were on the way.", "direction", "form"),
 		looping:     desc("crash_loop", "1 while some worker ends again and again before it serves."),
+		transports:  desc("transports", "Connections of clients that speak the native protocol, by what they have come by: unix, tcp or tls.", "transport"),
 		workers:     desc("workers", "Workers, by state.", "state"),
 		starts:      desc("worker_starts_total", "Workers that were started; each beyond those that are kept is a restart."),
 		exits:       desc("worker_exits_total", "Workers that ended, by cause.", "cause"),
@@ -70,7 +71,7 @@ func NewMetrics(r prometheus.Registerer) (*Metrics, error) {
 func (m *Metrics) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		m.calls, m.waited, m.took, m.refusals, m.strange, m.expired, m.dropped, m.unwanted, m.running, m.waiting, m.sessions,
-		m.entries, m.bytes, m.broken, m.connections, m.closed, m.packed, m.workers, m.starts, m.exits, m.looping,
+		m.entries, m.bytes, m.broken, m.connections, m.transports, m.closed, m.packed, m.workers, m.starts, m.exits, m.looping,
 	} {
 		ch <- d
 	}
@@ -101,6 +102,9 @@ func (m *Metrics) Collect(ch chan<- prometheus.Metric) {
 		ch <- prometheus.MustNewConstMetric(m.connections, prometheus.GaugeValue, float64(v), protocol)
 	}
 	ch <- prometheus.MustNewConstMetric(m.broken, prometheus.GaugeValue, indicator(s.core.Broken() != nil))
+	for transport, v := range s.conns.Transports() {
+		ch <- prometheus.MustNewConstMetric(m.transports, prometheus.GaugeValue, float64(v), transport.String())
+	}
 	if s.blobs != nil {
 		m.blobs.collect(ch, s.blobs.Counts(), s.blobs.Moved())
 	}

@@ -49,6 +49,7 @@ func (s *session) give(r *shm.Range, at uint64) error {
 		return err
 	}
 	file, direct := s.link.Conn.(syscall.Conn)
+	direct = direct && r.File != nil
 	s.reset = direct
 	check := sum(0, r.Bytes[:at])
 	for at < whole {

@@ -43,7 +43,7 @@ func Join(o Options, least, past int) client.JoinBlobs {
 		if least == 0 {
 			least = int(min(s.Offer.Least, math.MaxInt/Times)) * Times
 		}
-		return &joined{c, least, past}, nil
+		return &joined{c, least, past, s.Facts}, nil
 	}
 }
 
@@ -52,6 +52,7 @@ type joined struct {
 	*Client
 
 	least, past int
+	facts       client.BlobFacts
 }
 
 // Least is from which length on bytes are quicker by a blob than in a message, now.

@@ -12,7 +12,7 @@ func TestAMoverThatIsNotReadyIsNotTried(t *testing.T) {
 	b := noise(t, 1<<20)
 	for _, mode := range []MoverMode{Auto, Required} {
 		_, c, _, client := moving(t, mode)
-		j := &joined{c, 8 << 20, 64 << 10}
+		j := &joined{Client: c, least: 8 << 20, past: 64 << 10}
 		client.unready = faultError("away")
 		_, err := c.Put(t.Context(), b, blob.Read)
 		var no *MoverError

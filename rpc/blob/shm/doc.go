@@ -45,7 +45,12 @@
 //	                                                                       next answer
 //
 // With [Options].HugePages segments are of 2 MiB pages, if the system has set some
-// aside; otherwise they are of normal ones, and the log says so. Huge ones have no guard.
+// aside; otherwise they are of normal ones, and the log says so. That is for what only the host's process
+// writes: blobs of parties of other machines, and of this process, that are lent to be read. Who can write to
+// a segment can punch holes in it, and so give back what the system has set aside for it; if somebody else
+// takes that, the next access of the host ends in SIGBUS. So segments that another process owns, or may
+// write, and those of results, are of normal pages, whose holes are filled with zeros. A segment of huge pages that is
+// retired is free when the last peer has unmapped it: a hole would do to the peers what they must not do to the host.
 //
 // # The death of a peer
 //

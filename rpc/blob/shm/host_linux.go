@@ -152,7 +152,7 @@ func (h *Host) locked(do func(t *blob.Table, now time.Duration) error) error {
 		if !errors.As(err, &need) {
 			return err
 		}
-		m, err := h.memory(need.Bytes)
+		m, err := h.memory(need)
 		if err != nil {
 			return err
 		}
@@ -187,19 +187,6 @@ func (h *Host) await(do func(t *blob.Table, now time.Duration) error) error {
 			return ErrClosed
 		}
 	}
-}
-
-func (h *Host) memory(bytes uint64) (*memory, error) {
-	if h.huge {
-		m, err := newMemory(bytes, true)
-		if err == nil {
-			return m, nil
-		}
-		if h.plain++; h.plain == 1 {
-			h.log.Warn("no huge pages for blobs", "error", err)
-		}
-	}
-	return newMemory(bytes, false)
 }
 
 // retire takes out the memory that the table does not use any more.

@@ -335,22 +335,6 @@ func TestOddRequests(t *testing.T) {
 	}
 }
 
-// TestWithoutHugePages: this machine has none or some; either way blobs work.
-func TestWithoutHugePages(t *testing.T) {
-	h := newHost(t, Options{HugePages: true})
-	owner, other := connect(t, h, "owner"), connect(t, h, "other")
-	b, shared := sharedBlob(t, owner, 10_000)
-	v, err := other.Open(shared, blob.InOut, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	fillWith(v.Bytes(), 4)
-	if b.Bytes()[9_999] != 4 {
-		t.Error("the owner does not see what was written")
-	}
-	t.Logf("%d segments without huge pages", h.plain)
-}
-
 // TestThereAreNoDescriptors: what cannot be passed is not there either.
 func TestThereAreNoDescriptors(t *testing.T) {
 	h := newHost(t, Options{})

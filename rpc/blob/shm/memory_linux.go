@@ -101,9 +101,13 @@ func (m *memory) open(write bool) (*os.File, error) {
 	return f, nil
 }
 
-// discard gives the memory back, although others may still have it mapped.
+// discard gives the memory back, although others may still have it mapped: at once, or if it is of huge
+// pages, with the last of these.
 func (m *memory) discard() error {
-	err := unix.Fallocate(int(m.file.Fd()), unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, 0, int64(len(m.bytes)))
+	var err error
+	if !m.huge { // a hole in huge pages may not be filled again
+		err = unix.Fallocate(int(m.file.Fd()), unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, 0, int64(len(m.bytes)))
+	}
 	return errors.Join(err, unix.Munmap(m.bytes), m.file.Close())
 }
 

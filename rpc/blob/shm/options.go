@@ -14,7 +14,7 @@ type Options struct {
 	Idle      time.Duration
 	Grace     time.Duration
 	Tickets   bool // who connects must show a ticket of [Host.Ticket]; default: only the socket's permissions count
-	HugePages bool // segments of 2 MiB pages, as long as the system has some
+	HugePages bool // segments of 2 MiB pages, as long as the system has some, where no other process may write: see the package
 	// LetGo is called before a segment is given back, to take it away from devices that
 	// have it. If it fails, the segment is never given back. Default: there are none.
 	LetGo  func(segment []byte) error

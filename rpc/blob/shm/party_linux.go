@@ -91,7 +91,7 @@ func (p *Party) Release(ref blob.RefID) error {
 // the party, the blob and the host.
 type Range struct {
 	Bytes   []byte
-	File    *os.File // of its segment, for sendfile; not to be closed
+	File    *os.File // of its segment, for sendfile; not to be closed. nil: huge pages cannot be sent so
 	Offset  int64    // of Bytes in it
 	Segment Segment
 
@@ -116,7 +116,9 @@ func (p *Party) Borrow(h blob.Handle, mode blob.Mode) (*Range, error) {
 			return err
 		}
 		m := p.host.segments[place.Segment]
-		r.ref, r.File, r.Offset = ref, m.file, int64(place.Offset)
+		if r.ref, r.Offset = ref, int64(place.Offset); !m.huge {
+			r.File = m.file
+		}
 		r.Bytes = m.bytes[place.Offset : place.Offset+place.Length : place.Offset+place.Length]
 		r.Segment = Segment{place.Segment, m.bytes}
 		p.host.borrowed.Add(1)
