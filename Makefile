@@ -166,9 +166,10 @@ sim: ## Play SEEDS (10000000) schedules of calls, from FIRST (1) on; the traces 
 	go test -vet=off -count=1 -timeout 0 -v ./rpc/session/sim -run '^TestSchedules$$' -seeds $(SEEDS) -first $(FIRST) -keep $(abspath out/sim)
 
 .PHONY: stress
-stress: ## Run the end-to-end tests at full length (1,000 crashes, 10,000 sessions).
+stress: ## Run the end-to-end tests at full length (1,000 crashes, 10,000 sessions), and 100,000 calls with blobs under kills.
 	hack/need.sh gcc gcc libc6-dev
 	RPCPOOL_STRESS=1 CGO_ENABLED=1 go test -vet=off -race -timeout 60m -v ./test/conformance
+	go test -vet=off -count=1 -timeout 30m -v ./rpc -run '^TestS2_(19|24)' -args -blob-calls 100000
 
 .PHONY: fuzz
 fuzz: ## Run every fuzz target for FUZZTIME (30s).

@@ -2,10 +2,12 @@ package rpc
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"math"
 
 	"rpcpool.dev/rpc/blob"
 	"rpcpool.dev/rpc/blob/remote"
@@ -23,15 +25,18 @@ const (
 )
 
 // FarBlob is from which length on arguments and results go by blobs to and from a server that shares no
-// memory with this process, bytes. Below it a message is quicker: see docs/benchmarks.md.
-const FarBlob = 8 << 20
+// memory with this process, and runs handlers in its own, bytes. Below it a message is quicker: see
+// docs/benchmarks.md.
+const FarBlob = remote.Times * InProcessBlob
 
-// farBlob is the default of [ClientOptions].FarThreshold.
-func farBlob(o remote.Options) int {
-	if o.Mover != nil && o.Mode != remote.Off {
-		return LongBlob
-	}
-	return FarBlob
+// FarWorkerBlob is the same for a server that has worker processes.
+const FarWorkerBlob = remote.Times * LongBlob
+
+// joinFar joins the hosts of servers that share no memory with this process.
+func (o *ClientOptions) joinFar() client.JoinBlobs {
+	far := o.FarBlobs
+	far.Log = cmp.Or(far.Log, o.Log)
+	return remote.Join(far, o.FarThreshold, cmp.Or(o.FarThreshold, LongBlob))
 }
 
 // errShort means that bytes are quicker in the message.
@@ -39,6 +44,18 @@ var errShort = errors.New("too short for a blob")
 
 // mostTries is how many servers are tried for a call whose arguments are put there.
 const mostTries = 3
+
+// BlobsMoved tells how the bytes of blobs went to and from servers that share no memory with
+// this process, of those that there are now: past the connection, as by RDMA, and why not.
+func (c *Client) BlobsMoved() remote.Moved {
+	var all remote.Moved
+	c.c.EachBlobs(func(b client.Blobs) {
+		if far, is := b.(interface{ Moved() remote.Moved }); is {
+			all.Add(far.Moved())
+		}
+	})
+	return all
+}
 
 // wants are what a caller wants of the blobs of a call.
 type wants struct {
@@ -74,6 +91,11 @@ func (c *Client) putAndDo(ctx context.Context, u *client.Call) {
 	var avoid []string
 	for {
 		server, at, b, err := c.put(ctx, u, args, avoid)
+		if past := (*remote.MoverError)(nil); errors.As(err, &past) { // no other way is allowed
+			u.Outcome = session.Outcome{Code: session.Refused, Execution: session.NotExecuted}
+			u.Text, u.Retry, u.Reply = err.Error(), -1, u.Reply[:0]
+			return
+		}
 		if err != nil {
 			c.c.Do(ctx, u)
 			u.Attempts += servers
@@ -128,16 +150,22 @@ func (c *Client) put(ctx context.Context, u *client.Call, args []byte, avoid []s
 
 // result takes a result that is in a blob, unless the caller wants that as it is.
 func (c *Client) result(ctx context.Context, u *client.Call) {
+	if u.Outcome.Code == session.ReplyLost && c.threshold > 0 {
+		c.c.WantBlobs(u.At, math.MaxInt) // it may have been too long for a message
+	}
 	if u.Outcome.Code != session.OK {
 		return
 	}
 	if u.Outcome.Blobs == 0 {
 		if c.threshold > 0 && len(u.Reply) >= c.threshold && !u.OneWay {
 			c.c.WantBlobs(u.At, len(u.Reply))
+			c.c.Regrant(u.At)
 		}
 		return
 	}
-	if err := c.take(ctx, u); err != nil {
+	err := c.take(ctx, u)
+	c.c.Regrant(u.At)
+	if err != nil {
 		u.Outcome = session.Outcome{Code: session.ReplyLost, Execution: session.Executed}
 		u.Text, u.Reply = "result in a blob: "+err.Error(), u.Reply[:0]
 	}

@@ -1,7 +1,6 @@
 package rpc
 
 import (
-	"cmp"
 	"context"
 	"crypto/tls"
 	"fmt"
@@ -45,7 +44,7 @@ type ClientOptions struct {
 	// FarBlobs says how the bytes of blobs go to servers that share no memory with this process.
 	// Dial, Name and Token are filled in.
 	FarBlobs       remote.Options
-	FarThreshold   int                            // BlobThreshold of such servers, if that is not longer. Default [FarBlob]; [LongBlob] if bytes do not go by the connection
+	FarThreshold   int                            // BlobThreshold of such servers, if that is not longer. Default: [FarBlob], or [FarWorkerBlob] if the server has workers; [LongBlob] while bytes go past the connection
 	NoSharedMemory bool                           // treat servers of this machine as if they were of another
 	OneWayEnd      func(method string, err error) // is told how one-way calls end
 	Log            *slog.Logger                   // default: none
@@ -100,9 +99,7 @@ func NewClient(opts ClientOptions) (*Client, error) {
 		threshold = LongBlob
 	}
 	if threshold > 0 {
-		far := opts.FarBlobs
-		far.Log = cmp.Or(far.Log, opts.Log)
-		o.JoinBlobs = []client.JoinBlobs{local.Join(max(opts.BlobThreshold, 0)), remote.Join(far, cmp.Or(opts.FarThreshold, farBlob(far)))}
+		o.JoinBlobs = []client.JoinBlobs{local.Join(max(opts.BlobThreshold, 0)), opts.joinFar()}
 		if opts.NoSharedMemory {
 			o.JoinBlobs = o.JoinBlobs[1:]
 		}

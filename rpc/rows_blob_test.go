@@ -11,6 +11,12 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"rpcpool.dev/rpc/client"
+	"rpcpool.dev/rpc/codec"
+	"rpcpool.dev/rpc/conn"
+	"rpcpool.dev/rpc/server"
+	"rpcpool.dev/rpc/session"
 )
 
 // document has bytes inside of another value.
@@ -47,6 +53,7 @@ func handleBlobs(s *Server) {
 		}
 		return len(b), nil
 	})
+	Handle(s, "maps", func(_ context.Context, name string) (int, error) { return mapsOf(name) })
 	Handle(s, "touch", func(_ context.Context, a printArgs) (int, error) { return len(a.Buffer.Bytes()), nil })
 	Handle(s, "read", func(_ context.Context, r io.Reader) (uint64, error) {
 		b, err := io.ReadAll(r)
@@ -216,6 +223,61 @@ func TestS2_15_TheServerSaysWhatIsLong(t *testing.T) {
 				}
 				if n := made() - before; n != want {
 					t.Errorf("%d bytes there and back made %d blobs, want %d", n, n, want)
+				}
+			}
+		})
+	}
+}
+
+// TestWhatIsDecodedInTheServersProcessIsNobodyElses: a client could change it between two looks of a decoder,
+// which trusts the second to be as the first. Plain bytes are the handler's to look at, and are not copied.
+func TestWhatIsDecodedInTheServersProcessIsNobodyElses(t *testing.T) {
+	r := newBlobRig(t, ServerOptions{}, ClientOptions{})
+	shared := make(chan bool, 1)
+	err := r.server.core.Register(server.Method{Name: "look", Run: func(j *server.Job) (session.Code, []byte) {
+		_, bytes, _, ok := j.Blob(0)
+		shared <- ok && &bytes[0] == &j.Args[0]
+		return session.OK, nil
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for id, want := range map[uint8]bool{codec.IDRaw: true, codec.IDCBOR: false, codec.IDProto: false} {
+		u := client.Call{Method: "look", Codec: id, Args: fill(LongBlob)}
+		if r.attemptOnce(soon(t), &u); u.Outcome.Code != session.OK {
+			t.Fatalf("codec %d: %+v, %s", id, u.Outcome, u.Text)
+		}
+		if <-shared != want {
+			t.Errorf("codec %d: arguments are in memory of the client: %v, want %v", id, !want, want)
+		}
+	}
+}
+
+// TestAResultThatIsTooLongForAMessage is said to be lost, at once, by whoever cannot send it; and the next
+// goes by a blob.
+func TestAResultThatIsTooLongForAMessage(t *testing.T) {
+	for name, c := range map[string]struct {
+		isolate *Isolate
+		most    int // of the client
+		size    int
+	}{
+		"for the client":             {nil, 1 << 20, 1<<20 + 1},
+		"for the client of a worker": {&Isolate{Command: []string{os.Args[0]}, Output: io.Discard}, 1 << 20, 1<<20 + 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newBlobRig(t, ServerOptions{Isolate: c.isolate}, ClientOptions{Conn: conn.Options{MaxMessage: c.most, MaxFrame: 1 << 18, Window: 1 << 18}})
+			_, err := Call[[]byte](soon(t), r, "make", c.size)
+			var failed *Error
+			if !errors.As(err, &failed) || failed.Code != ReplyLost || failed.Execution != Executed || !strings.Contains(err.Error(), fmt.Sprintf("result of %d bytes", c.size)) {
+				t.Fatalf("the first comes as %v", err)
+			}
+			for { // the client joins the server's blobs in the background
+				got, err := Call[[]byte](soon(t), r, "make", c.size)
+				if err == nil && len(got) == c.size {
+					return
+				}
+				if failed = nil; !errors.As(err, &failed) || failed.Code != ReplyLost {
+					t.Fatalf("the next comes as %d bytes, %v", len(got), err)
 				}
 			}
 		})

@@ -1,6 +1,7 @@
 package rpc
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"errors"
@@ -16,24 +17,26 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"rpcpool.dev/rpc/blob"
 )
 
-var blobCalls = flag.Int("blob-calls", 2000, "calls with blobs of the test with kills")
+var blobCalls = flag.Int("blob-calls", 2000, "calls with blobs of the tests of what is left, and of what is set up once")
 
-// metered counts what goes through a client's sockets.
+// metered counts what goes through a client's sockets: all of it, since the descriptor itself is hidden.
 type metered struct {
-	*net.UnixConn
+	net.Conn
 	bytes *atomic.Int64
 }
 
 func (c *metered) Write(b []byte) (int, error) {
-	n, err := c.UnixConn.Write(b)
+	n, err := c.Conn.Write(b)
 	c.bytes.Add(int64(n))
 	return n, err
 }
 
 func (c *metered) Read(b []byte) (int, error) {
-	n, err := c.UnixConn.Read(b)
+	n, err := c.Conn.Read(b)
 	c.bytes.Add(int64(n))
 	return n, err
 }
@@ -41,14 +44,15 @@ func (c *metered) Read(b []byte) (int, error) {
 // TestS2_17_OnOneMachineNothingGoesThroughASocket: neither the argument nor the result, and the callee
 // has the caller's own memory.
 func TestS2_17_OnOneMachineNothingGoesThroughASocket(t *testing.T) {
-	const size = 256 << 20
+	const size = 1 << 30
 	var through atomic.Int64
-	r := isolatedRig(t, ServerOptions{}, ClientOptions{Dial: func(ctx context.Context, network, address string) (net.Conn, error) {
+	limits := blob.Limits{Memory: 4 << 30, PartyBytes: 2 << 30}
+	r := isolatedRig(t, ServerOptions{Blobs: BlobOptions{Limits: limits}}, ClientOptions{Dial: func(ctx context.Context, network, address string) (net.Conn, error) {
 		c, err := (&net.Dialer{}).DialContext(ctx, network, address)
-		if u, ok := c.(*net.UnixConn); ok && err == nil {
-			return &metered{u, &through}, nil
+		if err != nil {
+			return nil, err
 		}
-		return c, err
+		return &metered{c, &through}, nil
 	}})
 	in, err := r.AllocateBlob(soon(t), size)
 	if err != nil {
@@ -64,6 +68,9 @@ func TestS2_17_OnOneMachineNothingGoesThroughASocket(t *testing.T) {
 		t.Fatal(err)
 	}
 	before := through.Load()
+	if before == 0 {
+		t.Fatal("nothing is counted")
+	}
 	if out, err = r.CallBlob(soon(t), "make", 8<<20); err != nil || !bytes.Equal(out.Bytes(), fill(8<<20)) {
 		t.Fatal(err)
 	}
@@ -76,7 +83,7 @@ func TestS2_17_OnOneMachineNothingGoesThroughASocket(t *testing.T) {
 func TestS2_24_WhatIsSetUpOnceServesManyBlobs(t *testing.T) {
 	r := isolatedRig(t, ServerOptions{}, ClientOptions{})
 	data, most := fill(LongBlob), 0
-	for range 500 {
+	for range *blobCalls {
 		if _, err := Call[uint64](soon(t), r, "sum", data); err != nil {
 			t.Fatal(err)
 		}
@@ -85,22 +92,23 @@ func TestS2_24_WhatIsSetUpOnceServesManyBlobs(t *testing.T) {
 		}
 	}
 	s, _ := r.server.Blobs()
-	if s.Made < 500 || most > 10 {
+	if s.Made < uint64(*blobCalls) || most > 10 {
 		t.Errorf("%d blobs were in %d segments", s.Made, most)
 	}
-	if maps := mapsOf(t, "rpcpool-blobs"); maps > 20 {
-		t.Errorf("%d maps", maps)
+	there, err := Call[int](soon(t), r, "maps", "memfd:rpcpool")
+	if err != nil || there == 0 || there > 10 {
+		t.Errorf("the worker has %d maps, %v", there, err)
+	}
+	here, err := mapsOf("memfd:rpcpool") // of the host and of the client
+	if err != nil || here == 0 || here > 20 {
+		t.Errorf("there are %d maps, %v", here, err)
 	}
 }
 
 // mapsOf counts the maps of this process that a file is behind.
-func mapsOf(t *testing.T, name string) int {
-	t.Helper()
+func mapsOf(name string) (int, error) {
 	b, err := os.ReadFile("/proc/self/maps")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return strings.Count(string(b), name)
+	return strings.Count(string(b), name), err
 }
 
 // blobClient is the program of a client that is killed: it calls until it is.
@@ -109,7 +117,8 @@ func blobClient(address string) {
 	for err == nil {
 		b, e := c.AllocateBlob(context.Background(), 100_000)
 		if err = e; err == nil {
-			_, err = Call[int](context.Background(), c, "snprintf", printArgs{b.InOut(), 64, "%d", []any{1}})
+			fmt.Println("has one")
+			_, _ = Call[int](context.Background(), c, "snprintf", printArgs{b.InOut(), 64, "%d", []any{1}})
 			_, _ = Call[[]byte](context.Background(), c, "echo", fill(200_000))
 		}
 	}
@@ -203,25 +212,32 @@ func anyBlobCall(r *blobRig, random *rand.Rand) error {
 	return errors.Join(err, b.Free())
 }
 
-// killClients starts clients, and kills each after a while.
+// killClients starts clients, and kills each after it has had some blobs.
 func killClients(t *testing.T, address string, stop chan struct{}) {
 	for {
 		cmd := exec.Command(os.Args[0])
 		cmd.Env = append(os.Environ(), "BLOB_CLIENT="+address)
-		if err := cmd.Start(); err != nil {
+		out, err := cmd.StdoutPipe()
+		if err == nil {
+			err = cmd.Start()
+		}
+		if err != nil {
 			t.Error(err)
 			return
 		}
-		over := false
-		select {
-		case <-time.After(200 * time.Millisecond):
-		case <-stop:
-			over = true
+		says := bufio.NewReader(out)
+		for range 1 + rand.IntN(50) {
+			if line, err := says.ReadString('\n'); line != "has one\n" {
+				t.Errorf("a client that is to be killed says %q, %v", line, err)
+				break
+			}
 		}
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait()
-		if over {
+		select {
+		case <-stop:
 			return
+		default:
 		}
 	}
 }

@@ -95,23 +95,32 @@ func TestS2_18_ABlobOfAnotherMachineIsAnArgument(t *testing.T) {
 // TestLongArgumentsAndResultsOfAnotherMachine come whole, by messages or by blobs, whichever
 // is quicker.
 func TestLongArgumentsAndResultsOfAnotherMachine(t *testing.T) {
-	withFarBlobs(t, func(t *testing.T, r *blobRig) {
-		for _, n := range []int{LongBlob - 1, LongBlob, FarBlob - 1, FarBlob, FarBlob + 1} {
-			before := r.server.BlobsMoved().Conn
-			for range 2 { // the second time the result may be a blob, too
-				got, err := Call[[]byte](soon(t), r, "echo", fill(n))
-				if err != nil || !bytes.Equal(got, fill(n)) {
-					t.Fatalf("%d bytes came back as %d, %v", n, len(got), err)
+	for name, c := range map[string]struct {
+		isolate *Isolate
+		long    int
+	}{
+		"handlers in the server's process": {nil, FarBlob},
+		"handlers in workers":              {&Isolate{Command: []string{os.Args[0]}, Output: io.Discard}, FarWorkerBlob},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newFarRig(t, ServerOptions{Isolate: c.isolate}, ClientOptions{})
+			for _, n := range []int{LongBlob - 1, LongBlob, c.long - 1, c.long, c.long + 1} {
+				before := r.server.BlobsMoved().Conn
+				for range 2 { // the second time the result may be a blob, too
+					got, err := Call[[]byte](soon(t), r, "echo", fill(n))
+					if err != nil || !bytes.Equal(got, fill(n)) {
+						t.Fatalf("%d bytes came back as %d, %v", n, len(got), err)
+					}
+				}
+				if past := r.server.BlobsMoved().Conn > before; past != (n >= c.long) {
+					t.Errorf("%d bytes went by blobs: %v", n, past)
 				}
 			}
-			if past := r.server.BlobsMoved().Conn > before; past != (n >= FarBlob) {
-				t.Errorf("%d bytes went by blobs: %v", n, past)
+			if n := r.live(t); n > 0 {
+				t.Errorf("%d blobs are left", n)
 			}
-		}
-		if n := r.live(t); n > 0 {
-			t.Errorf("%d blobs are left", n)
-		}
-	})
+		})
+	}
 }
 
 // TestACrashLeavesABlobOfAnotherMachineDirty, and nothing else.

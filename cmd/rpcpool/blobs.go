@@ -11,7 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"rpcpool.dev/internal/metrics"
-	"rpcpool.dev/rpc/blob/shm"
+	"rpcpool.dev/sidecar/calls"
 )
 
 // mostListing bounds what a server may answer, bytes.
@@ -30,8 +30,9 @@ func newBlobsCommand() *cobra.Command {
 		Use:   "blobs --metrics HOST:PORT [flags]",
 		Short: "List who has which blob at a server of calls",
 		Long: `Blobs lists the memory that a server of calls shares with its clients and workers: each
-blob, who has it, how, for which call, and for how long. It asks the page
-/debug/blobs at the server's address for metrics. At rest there are none.`,
+blob, who has it, how, for which call, and for how long; and how bytes went to and from
+clients of other machines: by their connections, or by RDMA, and why not. It asks the
+page /debug/blobs at the server's address for metrics. At rest there are no blobs.`,
 		Example: `  # What do clients of this server have?
   rpcpool blobs --metrics 127.0.0.1:9191
 
@@ -64,15 +65,16 @@ func (f *blobsFlags) run(cmd *cobra.Command) error {
 	if resp.StatusCode != http.StatusOK {
 		return fmt.Errorf("blobs: %s at %s: it is no server of calls, or has no blobs", resp.Status, f.metrics)
 	}
-	var l shm.Listing
+	var l calls.Listing
 	if err := json.NewDecoder(io.LimitReader(resp.Body, mostListing)).Decode(&l); err != nil {
 		return fmt.Errorf("blobs: answer of %s: %w", f.metrics, err)
 	}
-	return printData(cmd.OutOrStdout(), f.output, l, func(w io.Writer) error { return writeBlobs(w, l) })
+	return printData(cmd.OutOrStdout(), f.output, l, func(w io.Writer) error { return writeBlobs(w, &l) })
 }
 
-func writeBlobs(w io.Writer, l shm.Listing) error {
+func writeBlobs(w io.Writer, l *calls.Listing) error {
 	fmt.Fprintf(w, "domain %s: %d blobs, %d parties, %d calls; %d segments of %d bytes\n", plain(l.Domain), l.Blobs, l.Parties, l.Calls, l.Segments, l.Bytes)
+	l.Write(w, plain)
 	table := tabwriter.NewWriter(w, 0, 0, 3, ' ', 0)
 	fmt.Fprintln(table, "BLOB\tSIZE\tMEMORY\tSTATE\tHOLDER\tUSE\tCALL\tAGE")
 	for _, h := range l.Holdings {

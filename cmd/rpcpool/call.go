@@ -43,6 +43,7 @@ type callFlags struct {
 	server     string
 	named      namedFlags
 	network    calls.Network
+	rdma       calls.ClientRDMA
 	timeout    time.Duration
 	idempotent bool
 	lane       uint64
@@ -60,9 +61,9 @@ as JSON. An argument is JSON, so text has quotes of its own. One argument is wha
 the method gets, several are a list, none is null. What JSON has no word for is an
 object with one key: {"$bytes": BASE64}, {"$time": RFC3339}, {"$float": "NaN"}.
 
-What --tcp-…, --tls…, --token-file, --connect-timeout, --idle-timeout and --bind do not
-say may be in the environment: RPCPOOL_TLS_CA is for --tls-ca. The idle timeout may be
-in RPC_IDLE_TIMEOUT or XOSCAR_IDLE_TIMEOUT, too, in seconds or as 1m30s.
+What --tcp-…, --tls…, --token-file, --connect-timeout, --idle-timeout, --bind and --rdma-…
+do not say may be in the environment: RPCPOOL_TLS_CA is for --tls-ca. The idle timeout may
+be in RPC_IDLE_TIMEOUT or XOSCAR_IDLE_TIMEOUT, too, in seconds or as 1m30s.
 
 ADDR is HOST:PORT or unix:PATH. With --service, the registry of a tracker says where
 servers are (rpcpool serve --protocol rpc --tracker).
@@ -101,18 +102,21 @@ at all; it will not start any more).`,
 	f.named.register(cmd)
 	network := flag.NewFlagSet("network", flag.ContinueOnError)
 	f.network.RegisterClient(network)
+	f.rdma.Register(network)
 	flags.AddGoFlagSet(network)
 	return cmd
 }
 
-func (f *callFlags) run(cmd *cobra.Command, method string, args []string) error {
-	if err := f.network.Complete(cmd.Flags().Changed); err != nil {
-		return usageError{err}
-	}
-	opts, err := f.network.Client()
+func (f *callFlags) run(cmd *cobra.Command, method string, args []string) (err error) {
+	opts, err := f.options(cmd)
 	if err != nil {
-		return usageError{err}
+		return err
 	}
+	device, err := f.rdma.Open(&opts, logger(cmd))
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, device.Close()) }()
 	codecs, err := codec.New(codec.Options{})
 	if err != nil {
 		return err
@@ -147,6 +151,19 @@ func (f *callFlags) run(cmd *cobra.Command, method string, args []string) error 
 		return errors.New(oneLine(err))
 	}
 	return f.print(cmd.OutOrStdout(), codecs.CBOR(), reply)
+}
+
+// options are those of a client that the flags and the environment ask for.
+func (f *callFlags) options(cmd *cobra.Command) (rpc.ClientOptions, error) {
+	said := cmd.Flags().Changed
+	if err := errors.Join(f.network.Complete(said), f.rdma.Complete(said)); err != nil {
+		return rpc.ClientOptions{}, usageError{err}
+	}
+	o, err := f.network.Client()
+	if err != nil {
+		return rpc.ClientOptions{}, usageError{err}
+	}
+	return o, nil
 }
 
 // runNamed calls one of those servers that a registry knows, or all.

@@ -16,7 +16,7 @@ import (
 // Group's convention).
 const networksAnnotation = "k8s.v1.cni.cncf.io/networks"
 
-// addRDMA gives the sidecar, which will move the blobs, virtual functions: of the
+// addRDMA gives the sidecar, which moves the blobs, virtual functions: of the
 // SR-IOV network device plugin, or by a claim of dynamic resource allocation. Plugin and
 // driver bring the nodes in /dev/infiniband with them, so there is no host path. Registering memory needs IPC_LOCK, or a
 // limit on locked memory that is high enough. A capability that is added to a

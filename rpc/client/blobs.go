@@ -92,9 +92,57 @@ type store struct {
 	endpoint conn.Endpoint
 	ready    chan struct{} // closed when the rest is there
 	blobs    Blobs
-	grant    []byte // handle of the account
 	asked    time.Duration
 	err      error
+
+	mu    sync.Mutex
+	least int // that the server was told of last
+}
+
+// grant says at whose cost results may be made, and from which length on.
+func (s *store) grant() []byte {
+	body, least := s.blobs.Account().Append(nil), Least(s.blobs)
+	if least == 0 {
+		return body
+	}
+	s.mu.Lock()
+	s.least = least
+	s.mu.Unlock()
+	return binary.LittleEndian.AppendUint64(body, uint64(least))
+}
+
+// news tells whether the server was told of another length last.
+func (s *store) news() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.least != Least(s.blobs)
+}
+
+// Regrant tells a server from which length on results had better come by its blobs, if that
+// is another one than it was told last.
+func (c *Client) Regrant(server string) {
+	c.stores.mu.Lock()
+	s := c.stores.all[server]
+	c.stores.mu.Unlock()
+	if s == nil {
+		return
+	}
+	select {
+	case <-s.ready:
+	default:
+		return
+	}
+	if s.err != nil || !s.news() {
+		return
+	}
+	body := s.grant()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if p := c.peers[server]; p != nil && p.line != nil {
+		if n, ok := p.line.ref.Peer.(*conn.Conn); ok {
+			_ = n.TrySend(&conn.Message{Header: frame.Header{Type: frame.TypeBlobGrant}, Body: body})
+		}
+	}
 }
 
 // Blobs returns what this client has at the server that a call would go to, which is none
@@ -173,6 +221,21 @@ func (s *stores) forget(n *store) {
 	s.mu.Unlock()
 	if n.blobs != nil {
 		_ = n.blobs.Close()
+	}
+}
+
+// EachBlobs calls a function with all that this client has at servers now.
+func (c *Client) EachBlobs(do func(Blobs)) {
+	c.stores.mu.Lock()
+	defer c.stores.mu.Unlock()
+	for _, s := range c.stores.all {
+		select {
+		case <-s.ready:
+			if s.err == nil {
+				do(s.blobs)
+			}
+		default:
+		}
 	}
 }
 
@@ -333,10 +396,6 @@ func (c *Client) join(ctx context.Context, s *store) {
 		}
 		return
 	}
-	s.grant = s.blobs.Account().Append(nil)
-	if n := Least(s.blobs); n > 0 {
-		s.grant = binary.LittleEndian.AppendUint64(s.grant, uint64(n))
-	}
 	c.stores.any.Store(true)
 	c.stores.mu.Lock()
 	closed := c.stores.closed
@@ -345,7 +404,7 @@ func (c *Client) join(ctx context.Context, s *store) {
 		s.err = errors.Join(ErrClosed, s.blobs.Close())
 		return
 	}
-	_ = peer.Peer.TrySend(&conn.Message{Header: frame.Header{Type: frame.TypeBlobGrant}, Body: s.grant})
+	_ = peer.Peer.TrySend(&conn.Message{Header: frame.Header{Type: frame.TypeBlobGrant}, Body: s.grant()})
 }
 
 func (c *Client) joinAny(ctx context.Context, b *BlobServer) (Blobs, error) {
@@ -429,7 +488,7 @@ func (c *Client) regrant(e conn.Endpoint, p conn.Peer) {
 		c.stores.forget(s)
 		return
 	}
-	_ = n.TrySend(&conn.Message{Header: frame.Header{Type: frame.TypeBlobGrant}, Body: s.grant})
+	_ = n.TrySend(&conn.Message{Header: frame.Header{Type: frame.TypeBlobGrant}, Body: s.grant()})
 }
 
 // left gives up what there is at a server that is not in the list any more.

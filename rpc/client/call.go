@@ -244,6 +244,10 @@ func (c *Client) await(ctx context.Context, k *call, held *line) {
 			return
 		}
 	}
+	if ctx.Done() == nil { // to wait for one thing is quicker than for one of two
+		<-k.done
+		return
+	}
 	select {
 	case <-k.done:
 		return

@@ -52,7 +52,7 @@ type Client struct {
 	lastConn  session.Conn
 	numbers   map[string]uint32 // of methods
 	packers   *compress.Compressors
-	turns     []*turn
+	turns     sync.Pool     // of *turn
 	ready     chan struct{} // closed when there is a server, if somebody waits for one
 	closed    bool
 	budget    budget

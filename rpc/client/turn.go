@@ -39,14 +39,12 @@ type send struct {
 // begin starts a turn: it locks the client.
 func (c *Client) begin() *turn {
 	now := c.now()
-	c.mu.Lock()
-	var t *turn
-	if n := len(c.turns); n > 0 {
-		t, c.turns = c.turns[n-1], c.turns[:n-1]
-	} else {
+	t, again := c.turns.Get().(*turn)
+	if !again {
 		t = new(turn)
 	}
 	t.now = now
+	c.mu.Lock()
 	return t
 }
 
@@ -68,32 +66,40 @@ func (c *Client) end(ctx context.Context, t *turn, own *call) (held *line) {
 	for _, k := range t.ended {
 		k.ended()
 	}
-	c.mu.Lock()
 	clear(t.out)
 	clear(t.sends)
 	clear(t.ended)
 	clear(t.lets)
 	*t = turn{out: t.out[:0], sends: t.sends[:0], ended: t.ended[:0], lets: t.lets[:0]}
-	if len(c.turns) < 64 && cap(t.out) <= 1024 {
-		c.turns = append(c.turns, t)
+	if cap(t.out) <= 1024 {
+		c.turns.Put(t)
 	}
-	c.mu.Unlock()
 	return held
 }
+
+// together is how many messages are sent in one go: their servers begin while the next are made.
+const together = 64
 
 // transmitAll sends a turn's messages: if they are several, those for one connection in
 // one go.
 func (c *Client) transmitAll(ctx context.Context, t *turn, own *call) {
 	t.several = len(t.sends) > 1
-	for i := range t.sends {
-		c.transmit(ctx, t, &t.sends[i], own)
+	for from := 0; from < len(t.sends); from += together {
+		some := t.sends[from:min(from+together, len(t.sends))]
+		for i := range some {
+			c.transmit(ctx, t, &some[i], own)
+		}
+		if t.several {
+			t.flush(some)
+		}
 	}
-	if !t.several {
-		return
-	}
+}
+
+// flush writes what has been queued.
+func (t *turn) flush(sent []send) {
 	var last *line
-	for i := range t.sends {
-		l := t.sends[i].line
+	for i := range sent {
+		l := sent[i].line
 		if p, socket := l.ref.Peer.(*conn.Conn); socket && l != last && l.ref.Peer != t.reader {
 			p.Flush()
 		}

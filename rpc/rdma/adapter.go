@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 
 	"rpcpool.dev/rpc/rdma/verbs"
@@ -20,7 +21,7 @@ type Adapter struct {
 	mu        sync.Mutex
 	regions   map[memoryKey][]*Region
 	endpoints map[*Endpoint]struct{}
-	lost      []*Region // that the device keeps for ever
+	leaving   []*Region // that the device has not let go yet, or keeps for ever
 	closed    bool
 }
 
@@ -62,7 +63,7 @@ func (a *Adapter) Close() error {
 	for e := range a.endpoints {
 		endpoints = append(endpoints, e)
 	}
-	var regions []*Region
+	regions := slices.Clone(a.leaving)
 	for _, list := range a.regions {
 		regions = append(regions, list...)
 	}

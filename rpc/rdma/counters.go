@@ -66,3 +66,24 @@ func (a *Adapter) Counts() Counts {
 		Sleeps: c.sleeps.Load(), Stuck: c.stuck.Load(),
 	}
 }
+
+// Add adds what another adapter has done.
+func (c *Counts) Add(o Counts) {
+	c.Pulls += o.Pulls
+	c.PulledBytes += o.PulledBytes
+	c.Inline += o.Inline
+	for reason, n := range o.Failed {
+		if c.Failed == nil {
+			c.Failed = map[Reason]uint64{}
+		}
+		c.Failed[reason] += n
+	}
+	c.Registrations += o.Registrations
+	c.Registered += o.Registered
+	c.RegisteredBytes += o.RegisteredBytes
+	c.QueuesMade += o.QueuesMade
+	c.QueuesBroken += o.QueuesBroken
+	c.Queues += o.Queues
+	c.Sleeps += o.Sleeps
+	c.Stuck += o.Stuck
+}

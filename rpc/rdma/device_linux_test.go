@@ -35,8 +35,8 @@ type far struct {
 	in       *json.Decoder
 }
 
-// device skips a test without a device.
-func device(t *testing.T) {
+// needDevice skips a test without a device.
+func needDevice(t *testing.T) {
 	t.Helper()
 	if os.Getenv(deviceEnv) == "" {
 		t.Skipf("there is no RDMA device: %s is not set", deviceEnv)
@@ -46,7 +46,7 @@ func device(t *testing.T) {
 // connect connects to a process that has so many bytes, by a device of this machine.
 func connect(t *testing.T, bytes int, o Options) *far {
 	t.Helper()
-	device(t)
+	needDevice(t)
 	o.Inline = -1
 	m, err := newMachine(bytes, o)
 	if err != nil {
@@ -213,14 +213,16 @@ func TestDeviceLatency(t *testing.T) {
 	}{{"polling", time.Hour}, {"events", -1}} {
 		f := connect(t, 1<<20, Options{Spin: mode.spin})
 		for _, n := range []uint64{8, 4 << 10} {
-			d, reads := f.describe(0, n), 200
-			begun := time.Now()
-			for range reads {
+			d, took := f.describe(0, n), make([]time.Duration, 200)
+			for i := range took {
+				begun := time.Now()
 				if err := f.pull(d); err != nil {
 					t.Fatal(err)
 				}
+				took[i] = time.Since(begun)
 			}
-			fmt.Printf("figure pull %d bytes, %s: %.1f us\n", n, mode.name, time.Since(begun).Seconds()*1e6/float64(reads))
+			slices.Sort(took) // the median, which is perftest's typical time: means are those of a machine's other work
+			fmt.Printf("figure pull %d bytes, %s: %.1f us\n", n, mode.name, took[len(took)/2].Seconds()*1e6)
 		}
 	}
 }
@@ -390,7 +392,7 @@ func TestDevicePullIsCancelled(t *testing.T) {
 
 // Nobody may pin more than the limit, but who has the capability; the error says so.
 func TestDeviceMemlock(t *testing.T) {
-	device(t)
+	needDevice(t)
 	if os.Getuid() != 0 {
 		t.Skip("only root can be another user")
 	}
@@ -409,7 +411,7 @@ func TestDeviceMemlock(t *testing.T) {
 		t.Fatal(err)
 	}
 	text := string(out)
-	if err != nil || !strings.HasPrefix(text, string(Memlock)+" ") || !strings.Contains(text, "RLIMIT_MEMLOCK is 65536 bytes") {
+	if err != nil || !strings.HasPrefix(text, string(Memlock)+" ") || !strings.Contains(text, "at most 64 KiB of memory may be locked") {
 		t.Errorf("%v: %s", err, out)
 	}
 	t.Log(text)

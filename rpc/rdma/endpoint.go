@@ -3,6 +3,7 @@ package rdma
 import (
 	"crypto/rand"
 	"encoding/binary"
+	"errors"
 	"sync"
 	"time"
 
@@ -64,6 +65,9 @@ func (a *Adapter) NewEndpoint() (*Endpoint, error) {
 // locate finds out where the device is, and whether its port can be used.
 func (a *Adapter) locate() (Place, verbs.Port, error) {
 	place, err := a.options.Locate()
+	if own := (*Error)(nil); errors.As(err, &own) {
+		return Place{}, verbs.Port{}, own
+	}
 	if err != nil {
 		return Place{}, verbs.Port{}, &Error{Reason: NoGID, Err: err}
 	}

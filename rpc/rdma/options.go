@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"time"
 
+	"rpcpool.dev/rpc/rdma/device"
 	"rpcpool.dev/rpc/rdma/verbs"
 )
 
@@ -12,7 +13,8 @@ type Options struct {
 	Driver verbs.Driver // default: that of this machine, by verbs.Load
 	Device string       // its name, such as mlx5_3
 	// Locate finds where the device is in the network. It is asked for each endpoint,
-	// and again when that is connected.
+	// and again when that is connected. An error has the reason NoGID, unless it is an
+	// [Error] with another.
 	Locate func() (Place, error)
 
 	Chunk  int // of a READ, bytes; default 1 MiB
@@ -28,6 +30,8 @@ type Options struct {
 	Spin  time.Duration // for how long completions are polled before who waits sleeps; default 20 us, negative: not
 	Stall time.Duration // for how long nothing completes before the queue pair is given up; default 10 s
 	Drain time.Duration // how long a broken queue pair may flush before it is destroyed; default 1 s
+
+	lockable func(bytes uint64) error // for tests; default: device.Lockable
 }
 
 // Place is where a device is in a network.
@@ -47,5 +51,8 @@ func (o Options) withDefaults() Options {
 	o.Spin = cmp.Or(o.Spin, 20*time.Microsecond)
 	o.Stall = cmp.Or(o.Stall, 10*time.Second)
 	o.Drain = cmp.Or(o.Drain, time.Second)
+	if o.lockable == nil {
+		o.lockable = device.Lockable
+	}
 	return o
 }

@@ -87,6 +87,7 @@ func TestMemoryThatCannotBeDeregisteredIsNeverGivenBack(t *testing.T) {
 	r.here.nic.Release = syscall.EBUSY
 	for range 2 {
 		r.want(r.here.region.Close(), Stuck)
+		r.want(r.here.adapter.Forget(r.here.memory), Stuck)
 	}
 	r.want(r.pull(2*chunk), Closed)
 	if c := r.here.adapter.Counts(); c.Stuck != 1 || c.Registered != 1 {

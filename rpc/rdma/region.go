@@ -4,6 +4,7 @@ import (
 	"errors"
 	"slices"
 	"sync"
+	"syscall"
 
 	"rpcpool.dev/rpc/rdma/verbs"
 )
@@ -29,6 +30,8 @@ type Region struct {
 	closed bool
 }
 
+func (r *Region) key() memoryKey { return memoryKey{&r.bytes[0], len(r.bytes)} }
+
 // Register lets the device access memory, or finds what has been registered with these
 // rights, or more, before. Memory has to stay mapped until [Region.Close], which is
 // called once, whoever has registered it how often. It fails with [Memlock], whose text
@@ -43,13 +46,20 @@ func (a *Adapter) RegisterOnce(memory []byte, rights verbs.Rights) (*Region, err
 	return a.register(memory, rights, true)
 }
 
-// Forget closes what has been registered of mapped memory: see [Region.Close].
+// Forget closes what has been registered of mapped memory: see [Region.Close]. It waits for
+// others who do; what could not be closed before fails again.
 func (a *Adapter) Forget(memory []byte) error {
 	if len(memory) == 0 {
 		return nil
 	}
+	key := memoryKey{&memory[0], len(memory)}
 	a.mu.Lock()
-	regions := slices.Clone(a.regions[memoryKey{&memory[0], len(memory)}])
+	regions := slices.Clone(a.regions[key])
+	for _, r := range a.leaving {
+		if r.key() == key {
+			regions = append(regions, r)
+		}
+	}
 	a.mu.Unlock()
 	var errs []error
 	for _, r := range regions {
@@ -76,12 +86,27 @@ func (a *Adapter) register(memory []byte, rights verbs.Rights, alone bool) (*Reg
 	r := &Region{adapter: a, bytes: memory, rights: rights, alone: alone}
 	var err error
 	if r.memory, err = a.device.Register(memory, rights); err != nil {
-		return nil, registerError(err, len(memory), a.counts.registeredBytes.Load(), readLocked)
+		return nil, a.unregistered(err, len(memory))
 	}
 	a.regions[key] = append(a.regions[key], r)
 	a.counts.registered(len(memory))
 	return r, nil
 }
+
+// unregistered says why memory of so many bytes is not registered, beside what is.
+func (a *Adapter) unregistered(err error, bytes int) *Error {
+	pinned := a.counts.registeredBytes.Load()
+	if !errors.Is(err, syscall.ENOMEM) {
+		return failure(NoMemory, "register %d bytes: %w", bytes, err)
+	}
+	if why := a.options.lockable(uint64(pinned) + uint64(bytes)); why != nil {
+		return failure(Memlock, "register %d bytes beside %d: %w: %w. %s", bytes, pinned, err, why, remedy)
+	}
+	return failure(NoMemory, "register %d bytes beside %d: %w", bytes, pinned, err)
+}
+
+// remedy is what to do where too little memory may be pinned.
+const remedy = "Run the container as root with IPC_LOCK, or set cap_ipc_lock+ep on the program's file, or raise LimitMEMLOCK of the container runtime"
 
 // Describe describes n bytes, for a peer to pull. If they are few, they are in the
 // descriptor, as they are now. It fails with [OutOfRange], or if the memory is no Source.
@@ -113,12 +138,12 @@ func (r *Region) Close() error {
 		return nil
 	}
 	r.closed = true
-	r.adapter.forget(r) // nobody finds it any more
+	r.adapter.forget(r) // nobody uses it any more
 	if err := r.memory.Close(); err != nil {
 		r.strand()
-		r.adapter.keep(r)
 		return failure(Stuck, "%w: deregister: %w", ErrStuck, err)
 	}
+	r.adapter.left(r)
 	r.adapter.counts.deregistered(len(r.bytes))
 	return nil
 }
@@ -152,20 +177,26 @@ func (r *Region) strand() {
 	}
 }
 
-// forget makes that a region is not found any more.
+// forget makes that a region is not used for anything new. Until the device has let it go,
+// which may be never, the adapter keeps its memory from Go's collector.
 func (a *Adapter) forget(r *Region) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	key := memoryKey{&r.bytes[0], len(r.bytes)}
-	a.regions[key] = slices.DeleteFunc(a.regions[key], func(o *Region) bool { return o == r })
+	key := r.key()
+	a.regions[key] = without(a.regions[key], r)
 	if len(a.regions[key]) == 0 {
 		delete(a.regions, key)
 	}
+	a.leaving = append(a.leaving, r)
 }
 
-// keep keeps a region that is lost, so that Go's collector does not give its memory to others.
-func (a *Adapter) keep(r *Region) {
+// left says that the device has let a region go.
+func (a *Adapter) left(r *Region) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.lost = append(a.lost, r)
+	a.leaving = without(a.leaving, r)
+}
+
+func without(list []*Region, r *Region) []*Region {
+	return slices.DeleteFunc(list, func(o *Region) bool { return o == r })
 }

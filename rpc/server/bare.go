@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"sync"
 	"time"
 
@@ -210,8 +211,15 @@ func (b *Bare) tell(j *Job, code session.Code, ran session.Execution, reply []by
 	if j.Method == nil || j.Method.Inline || j.behind {
 		send = b.peer.Queue
 	}
-	if send(&f) != nil && owner != nil { // the parent is gone
+	err := send(&f)
+	if err != nil && owner != nil {
 		owner.Release()
+	}
+	if errors.Is(err, conn.ErrTooLong) { // else the parent is gone
+		lost := tooLong(&session.Message{Seq: j.seq, Body: reply})
+		f = conn.Message{}
+		wire.Response(&lost, &f)
+		_ = send(&f)
 	}
 }
 

@@ -4,12 +4,14 @@ import (
 	"errors"
 	"fmt"
 	"math/bits"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/cespare/xxhash/v2"
 
 	"rpcpool.dev/rpc/blob"
+	"rpcpool.dev/rpc/codec"
 	"rpcpool.dev/rpc/conn"
 	"rpcpool.dev/rpc/frame"
 	"rpcpool.dev/rpc/session"
@@ -45,6 +47,7 @@ type Callee interface {
 // loan is what a job has of blobs.
 type loan struct {
 	args    []blob.Arg // as the client says them; in a worker: as its parent does
+	lent    []blob.Arg // as the callee of the run has them
 	views   []blob.View
 	results []blob.Arg // of the callee: those of mode Out, in their order, as long as they are
 	extra   blob.View  // of a result that the callee has asked for; nil: none
@@ -94,7 +97,8 @@ func (j *Job) BlobCall() blob.Call {
 // the run, told to the core, ends the loan.
 func (j *Job) Lend(to blob.PartyID) ([]blob.Arg, error) {
 	args, err := j.core.opts.Blobs.Begin(j.BlobCall(), to, j.loan.args)
-	if j.lent = err == nil; err == nil && j.core.opts.Apart && j.poisoned(args) {
+	j.lent, j.loan.lent = err == nil, args
+	if err == nil && j.core.opts.Apart && j.core.suspects() && j.core.exact(j) {
 		return nil, errPoisoned
 	}
 	return args, err //nolint:wrapcheck // it names the blob
@@ -102,11 +106,11 @@ func (j *Job) Lend(to blob.PartyID) ([]blob.Arg, error) {
 
 var errPoisoned = errors.New("this method with these arguments has killed too many workers")
 
-// poisoned tells whether a call must not run for what its arguments have done. Those in a blob count as
+// sumLent is the checksum of all arguments of a job that has borrowed some. Those in a blob count as
 // if they were in the message; of other blobs, the same ones again.
-func (j *Job) poisoned(args []blob.Arg) bool {
+func (j *Job) sumLent() uint64 {
 	sum := xxhash.Sum64(j.Args)
-	for i, a := range args {
+	for i, a := range j.loan.lent {
 		if a.Body {
 			j.core.opts.Blobs.Look(a, func(b []byte) { sum ^= xxhash.Sum64(b) })
 			continue
@@ -118,11 +122,19 @@ func (j *Job) poisoned(args []blob.Arg) bool {
 	if j.InBody() {
 		sum ^= xxhash.Sum64(nil)
 	}
-	return j.core.exact(j, sum)
+	return sum
 }
 
-// exact notes the checksum of a job's arguments, and tells whether it must not run.
-func (c *Core) exact(j *Job, sum uint64) (poisoned bool) {
+// suspects tells whether the checksum of arguments matters before they are run.
+func (c *Core) suspects() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.domain.Suspects()
+}
+
+// exact notes the checksum of what a job has borrowed, and tells whether it must not run.
+func (c *Core) exact(j *Job) (poisoned bool) {
+	sum := j.sumLent()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.domain.Exact(c.now(), j.entry, sum)
@@ -329,6 +341,9 @@ func (l *Local) borrow(j *Job) (code session.Code, reply []byte, ok bool) {
 		j.loan.views = append(j.loan.views, v)
 		if a.Body {
 			j.Args = v.Bytes()
+			if j.bare == nil && j.Codec != codec.IDRaw { // who reads it twice must not see two things
+				j.Args = slices.Clone(j.Args)
+			}
 		}
 		if a.Mode == blob.Out {
 			j.loan.results = append(j.loan.results, blob.Arg{Handle: a.Handle, Mode: blob.Out})

@@ -67,7 +67,7 @@ type Core struct {
 	limit    int
 	links    map[session.Conn]*Link
 	lastConn session.Conn
-	turns    []*turn         // to be used again
+	turns    sync.Pool       // of *turn
 	running  fifo.List[*Job] // jobs that run, the oldest first
 	long     fifo.List[*Job] // the same, whose clients were told so
 	active   int             // jobs that run
@@ -393,6 +393,9 @@ func (c *Core) Unstarted(j *Job) {
 // that it was likely this call that killed it. It is queued again if it is idempotent
 // and has not been run too often, unless it has left a blob half written.
 func (c *Core) Crash(j *Job, guilty bool, report []byte) {
+	if guilty && j.lent && j.loan != nil { // so long as its arguments are there
+		c.exact(j)
+	}
 	_, _, dirty, _ := j.unlend(blob.Crashed, nil)
 	t := c.begin(nil)
 	if dirty {

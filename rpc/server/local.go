@@ -38,7 +38,7 @@ func (l *Local) Execute(j *Job) {
 		l.run(j)
 		return
 	}
-	if j.last != nil && j.stream == nil && j.Method.pace.trusted() && j.last.Last((*last)(j), j.Method.pace.cost()) {
+	if j.last != nil && j.stream == nil && j.loan == nil && j.Method.pace.trusted() && j.last.Last((*last)(j), j.Method.pace.cost()) {
 		return
 	}
 	l.hand(j)
@@ -102,6 +102,7 @@ func (l *Local) work(j *Job) {
 func (l *Local) run(j *Job) {
 	code, reply := session.Failed, []byte(nil)
 	returned, ran := false, true
+	var start time.Time
 	defer func() {
 		if !returned { // runtime.Goexit
 			reply = wire.Failure(0, "handler ended its goroutine", nil)
@@ -111,6 +112,9 @@ func (l *Local) run(j *Job) {
 		}
 		if j.loan != nil || len(reply) >= LongResult {
 			reply = l.giveBack(j, code, reply)
+		}
+		if returned && ran {
+			j.Method.pace.took(time.Since(start)) // also of what is copied
 		}
 		if j.bare != nil {
 			j.bare.answer(j, code, reply)
@@ -128,10 +132,9 @@ func (l *Local) run(j *Job) {
 			return
 		}
 	}
-	start := time.Now()
+	start = time.Now()
 	code, reply = l.call(j)
 	returned = true
-	j.Method.pace.took(time.Since(start))
 }
 
 func (l *Local) call(j *Job) (code session.Code, reply []byte) {

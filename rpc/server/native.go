@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"sync"
 	"time"
@@ -196,18 +197,31 @@ func (l *nativeLine) Tell(m *session.Message, j *Job, reader bool) {
 			f.Codec = j.Codec
 		}
 	}
-	var err error
+	send := l.peer.TrySend
 	if reader {
-		err = l.peer.Queue(f)
-	} else {
-		err = l.peer.TrySend(f)
+		send = l.peer.Queue
 	}
+	err := send(f)
 	switch {
+	case errors.Is(err, conn.ErrTooLong):
+		l.unsent(f, err)
+		lost := tooLong(m)
+		*f = conn.Message{}
+		wire.Response(&lost, f)
+		_ = send(f) // or the connection is gone
 	case errors.Is(err, conn.ErrBackpressure):
 		late := *f
 		go func() { l.unsent(&late, l.peer.Send(context.Background(), &late)) }() // ends with the connection, at the latest
 	default:
 		l.unsent(f, err)
+	}
+}
+
+// tooLong is what a client hears in place of a result that is longer than it takes.
+func tooLong(m *session.Message) session.Message {
+	text := fmt.Sprintf("result of %d bytes is longer than what may come in a message", len(m.Body))
+	return session.Message{
+		Kind: session.Reply, Seq: m.Seq, Fence: m.Fence, Code: session.ReplyLost, Execution: session.Executed, Body: wire.Failure(0, text, nil),
 	}
 }
 

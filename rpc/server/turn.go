@@ -31,14 +31,12 @@ type send struct {
 // begin starts a turn: it locks the core.
 func (c *Core) begin(reader *Link) *turn {
 	now := c.now()
-	c.mu.Lock()
-	var t *turn
-	if n := len(c.turns); n > 0 {
-		t, c.turns = c.turns[n-1], c.turns[:n-1]
-	} else {
+	t, again := c.turns.Get().(*turn)
+	if !again {
 		t = new(turn)
 	}
 	t.now, t.reader = now, reader
+	c.mu.Lock()
 	return t
 }
 
@@ -63,8 +61,7 @@ func (c *Core) end(t *turn) {
 	}
 	c.mu.Unlock()
 	t.perform(c)
-	c.mu.Lock()
-	c.unlock(t)
+	c.putBack(t)
 }
 
 // start starts what has waited for the journal, if it still may.
@@ -82,17 +79,22 @@ func (c *Core) start(t *turn) {
 	c.quiet()
 }
 
-// unlock puts a turn back, and unlocks.
+// unlock unlocks, and puts a turn back.
 func (c *Core) unlock(t *turn) {
+	c.mu.Unlock()
+	c.putBack(t)
+}
+
+// putBack keeps a turn for the next event.
+func (c *Core) putBack(t *turn) {
 	clear(t.fx)
 	clear(t.sends)
 	clear(t.runs)
 	clear(t.closes)
 	*t = turn{fx: t.fx[:0], sends: t.sends[:0], runs: t.runs[:0], closes: t.closes[:0]}
-	if len(c.turns) < 64 && cap(t.fx) <= 1024 {
-		c.turns = append(c.turns, t)
+	if cap(t.fx) <= 1024 {
+		c.turns.Put(t)
 	}
-	c.mu.Unlock()
 }
 
 // settle carries out the effects that can be under the lock, in their order, and notes

@@ -65,6 +65,10 @@ func (p *poison) prune(now time.Duration) {
 	}
 }
 
+// Suspects tells whether any arguments have killed a worker lately: if not, nobody needs to know
+// the checksum of others.
+func (d *Domain) Suspects() bool { return len(d.poison.what) > 0 }
+
 // Exact says the checksum of all that a taken entry has as arguments, where that was not known when
 // it came. It tells whether it must not run, because that has killed too many workers.
 func (d *Domain) Exact(now time.Duration, e *Entry, sum uint64) (poisoned bool) {

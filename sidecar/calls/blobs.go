@@ -4,8 +4,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"net/http"
-	"os"
+	"slices"
 	"strings"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -33,20 +32,18 @@ func (o *BlobOptions) register(flags *flag.FlagSet, on *bool) {
 	flags.StringVar(&o.Socket, "blob-socket", "", "`PATH` of the Unix socket by which clients get to blobs; @NAME is an abstract one; empty: an abstract one of a random name")
 }
 
-// completeBlobs takes what no flag has said from the environment: --blob-memory is RPCPOOL_BLOB_MEMORY
-// there.
-func (f *Flags) completeBlobs() (err error) {
+// complete takes what no flag has said from the environment, of flags whose names begin so:
+// --blob-memory is RPCPOOL_BLOB_MEMORY there.
+func (f *Flags) complete(prefixes ...string) error {
 	said := map[string]bool{}
 	f.set.Visit(func(g *flag.Flag) { said[g.Name] = true })
+	some := flag.NewFlagSet("", flag.ContinueOnError)
 	f.set.VisitAll(func(g *flag.Flag) {
-		name := envPrefix + strings.ToUpper(strings.ReplaceAll(g.Name, "-", "_"))
-		if v, ok := os.LookupEnv(name); ok && strings.HasPrefix(g.Name, "blob") && !said[g.Name] {
-			if bad := g.Value.Set(v); bad != nil {
-				err = errors.Join(err, fmt.Errorf("%s: %q: %w", name, v, bad))
-			}
+		if slices.ContainsFunc(prefixes, func(p string) bool { return strings.HasPrefix(g.Name, p) }) {
+			some.Var(g.Value, g.Name, g.Usage)
 		}
 	})
-	return err
+	return fromEnvironment(some, func(name string) bool { return said[name] })
 }
 
 func (o *BlobOptions) check() error {
@@ -66,7 +63,9 @@ func (s *Server) openBlobs() error {
 	if o.Off {
 		return nil
 	}
-	h, err := local.New(local.Options{Options: shm.Options{Limits: o.Limits, Logger: s.opts.Log}, Socket: o.Socket})
+	h, err := local.New(local.Options{
+		Options: shm.Options{Limits: o.Limits, Logger: s.opts.Log}, Socket: o.Socket, Far: remote.ServerOptions{Mover: s.opts.devices.mover()},
+	})
 	if errors.Is(err, errors.ErrUnsupported) {
 		return nil
 	}
@@ -84,50 +83,28 @@ func (s *Server) Blobs() (_ blob.Snapshot, ok bool) {
 	return s.blobs.Counts(), true
 }
 
-// BlobsPage shows who has which blob; nil if there are none.
-func (s *Server) BlobsPage() http.Handler {
-	if s.blobs == nil {
-		return nil
-	}
-	return shm.Page(s.blobs.Snapshot)
-}
-
-// BlobsPage is that of the server that it is now.
-func (m *Member) BlobsPage() http.Handler {
-	if m.opts.Blobs.Off {
-		return nil
-	}
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		s := m.server.Load()
-		if s == nil || s.blobs == nil {
-			http.Error(w, "there are no blobs now", http.StatusServiceUnavailable)
-			return
-		}
-		s.BlobsPage().ServeHTTP(w, r)
-	})
-}
-
 // blobMetrics are about the memory that is shared.
 type blobMetrics struct {
-	live, parties, lent, segments, bytes, made, refused, moved, fellBack *prometheus.Desc
+	live, parties, lent, segments, bytes, made, refused, moved, movedBytes, fellBack *prometheus.Desc
 }
 
 func newBlobMetrics(desc func(name, help string, labels ...string) *prometheus.Desc) blobMetrics {
 	return blobMetrics{
-		live:     desc("blobs", "Blobs that somebody has. At rest, when all clients have gone, there are none."),
-		parties:  desc("blob_parties", "Clients and workers that may have blobs."),
-		lent:     desc("blob_calls", "Calls that have borrowed blobs."),
-		segments: desc("blob_segments", "Segments of memory for blobs."),
-		bytes:    desc("blob_bytes", "Bytes of the segments. Their pages are charged to the container that touches them first."),
-		made:     desc("blob_allocations_total", "Blobs that were made."),
-		refused:  desc("blob_refusals_total", "What clients, workers and calls were refused: over a limit (quota), in use by others (busy), or no right to it (other).", "reason"),
-		moved:    desc("blob_transfers_total", "Transfers of bytes to and from clients of other machines: over their connections (connection), or past them, as by RDMA (mover).", "way"),
-		fellBack: desc("blob_fallbacks_total", "Transfers that a mover, such as RDMA, was to make and could not, by its reason.", "reason"),
+		live:       desc("blobs", "Blobs that somebody has. At rest, when all clients have gone, there are none."),
+		parties:    desc("blob_parties", "Clients and workers that may have blobs."),
+		lent:       desc("blob_calls", "Calls that have borrowed blobs."),
+		segments:   desc("blob_segments", "Segments of memory for blobs."),
+		bytes:      desc("blob_bytes", "Bytes of the segments. Their pages are charged to the container that touches them first."),
+		made:       desc("blob_allocations_total", "Blobs that were made."),
+		refused:    desc("blob_refusals_total", "What clients, workers and calls were refused: over a limit (quota), in use by others (busy), or no right to it (other).", "reason"),
+		moved:      desc("blob_transfers_total", "Transfers of bytes to and from clients of other machines: over their connections (connection), or past them, as by RDMA (mover).", "way"),
+		movedBytes: desc("blob_transfer_bytes_total", "Bytes of these.", "way"),
+		fellBack:   desc("blob_fallbacks_total", "Transfers that a mover, such as RDMA, was to make and could not, by its reason.", "reason"),
 	}
 }
 
 func (m *blobMetrics) describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{m.live, m.parties, m.lent, m.segments, m.bytes, m.made, m.refused, m.moved, m.fellBack} {
+	for _, d := range []*prometheus.Desc{m.live, m.parties, m.lent, m.segments, m.bytes, m.made, m.refused, m.moved, m.movedBytes, m.fellBack} {
 		ch <- d
 	}
 }
@@ -135,6 +112,9 @@ func (m *blobMetrics) describe(ch chan<- *prometheus.Desc) {
 func (m *blobMetrics) collect(ch chan<- prometheus.Metric, n blob.Snapshot, far remote.Moved) {
 	for way, v := range map[string]uint64{"connection": far.Conn, "mover": far.Mover} {
 		ch <- prometheus.MustNewConstMetric(m.moved, prometheus.CounterValue, float64(v), way)
+	}
+	for way, v := range map[string]uint64{"connection": far.ConnBytes, "mover": far.MoverBytes} {
+		ch <- prometheus.MustNewConstMetric(m.movedBytes, prometheus.CounterValue, float64(v), way)
 	}
 	for reason, v := range far.Why {
 		ch <- prometheus.MustNewConstMetric(m.fellBack, prometheus.CounterValue, float64(v), reason)

@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"rpcpool.dev/internal/tcp"
-	"rpcpool.dev/rpc/rdma/device"
+	"rpcpool.dev/rpc/rdma/keeper"
 )
 
 // Bounds of the flags.
@@ -29,7 +29,7 @@ type Flags struct {
 	join    JoinOptions
 
 	accumulators string
-	rdma         device.Flags
+	rdma         keeper.Flags
 	network      Network
 	set          *flag.FlagSet
 }
@@ -59,7 +59,7 @@ func (f *Flags) Register(flags *flag.FlagSet) {
 // Options checks the flags and opens the listeners. An error names the flag that is
 // wrong.
 func (f *Flags) Options() (Options, error) {
-	if err := f.completeBlobs(); err != nil {
+	if err := f.complete("blob", "rdma-"); err != nil {
 		return Options{}, err
 	}
 	if err := f.check(); err != nil {

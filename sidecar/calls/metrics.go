@@ -23,6 +23,7 @@ type Metrics struct {
 	workers, starts, exits, looping                         *prometheus.Desc
 
 	blobs blobMetrics
+	rdma  rdmaMetrics
 }
 
 // NewMetrics makes the metrics of one server and registers them.
@@ -53,6 +54,7 @@ func NewMetrics(r prometheus.Registerer) (*Metrics, error) {
 		starts:      desc("worker_starts_total", "Workers that were started; each beyond those that are kept is a restart."),
 		exits:       desc("worker_exits_total", "Workers that ended, by cause.", "cause"),
 		blobs:       newBlobMetrics(desc),
+		rdma:        newRDMAMetrics(desc),
 		ready: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "rpcpool_rpc_worker_ready_seconds", Help: "Time from the start of a worker until it is ready.",
 			Buckets: prometheus.ExponentialBuckets(0.001, 2, 16), NativeHistogramBucketFactor: 1.1, NativeHistogramMaxBucketNumber: 100,
@@ -73,6 +75,7 @@ func (m *Metrics) Describe(ch chan<- *prometheus.Desc) {
 		ch <- d
 	}
 	m.blobs.describe(ch)
+	m.rdma.describe(ch)
 	m.ready.Describe(ch)
 }
 
@@ -100,6 +103,10 @@ func (m *Metrics) Collect(ch chan<- prometheus.Metric) {
 	ch <- prometheus.MustNewConstMetric(m.broken, prometheus.GaugeValue, indicator(s.core.Broken() != nil))
 	if s.blobs != nil {
 		m.blobs.collect(ch, s.blobs.Counts(), s.blobs.Moved())
+	}
+	if d := s.opts.devices; d != nil {
+		status := d.keeper.Status()
+		m.rdma.collect(ch, &status)
 	}
 	m.collectRefusals(ch, &n)
 	m.collectConns(ch, s.conns.Counts(), s.door.Packed())

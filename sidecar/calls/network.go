@@ -99,15 +99,7 @@ func (n *Network) addTo(flags *flag.FlagSet) {
 // names: RPC_IDLE_TIMEOUT, and XOSCAR_IDLE_TIMEOUT, which servers heed, too, as clients of a
 // registry.
 func (n *Network) Complete(said func(flag string) bool) (err error) {
-	n.set.VisitAll(func(f *flag.Flag) {
-		name := envPrefix + strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_"))
-		if v, ok := os.LookupEnv(name); ok && !said(f.Name) {
-			if bad := f.Value.Set(v); bad != nil {
-				err = errors.Join(err, fmt.Errorf("%s: %q: %w", name, v, bad))
-			}
-		}
-	})
-	if err != nil {
+	if err := fromEnvironment(n.set, said); err != nil {
 		return err
 	}
 	if _, ours := os.LookupEnv(envPrefix + "IDLE_TIMEOUT"); !said(idleFlag) && (!ours || n.set.Lookup(idleFlag) == nil) {
@@ -117,6 +109,19 @@ func (n *Network) Complete(said func(flag string) bool) (err error) {
 		n.Idle = max(n.Idle, 0)
 	}
 	return n.check()
+}
+
+// fromEnvironment sets the flags that were not said from the environment.
+func fromEnvironment(set *flag.FlagSet, said func(flag string) bool) (err error) {
+	set.VisitAll(func(f *flag.Flag) {
+		name := envPrefix + strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_"))
+		if v, ok := os.LookupEnv(name); ok && !said(f.Name) {
+			if bad := f.Value.Set(v); bad != nil {
+				err = errors.Join(err, fmt.Errorf("%s: %q: %w", name, v, bad))
+			}
+		}
+	})
+	return err
 }
 
 func (n *Network) check() error {

@@ -40,19 +40,25 @@ func (f *Flags) Program(metrics prometheus.Registerer, log *slog.Logger) (*Progr
 	if err != nil {
 		return nil, err
 	}
-	promise, err := f.rdma.Promise()
-	if err != nil {
-		return nil, err //nolint:wrapcheck // it names the flag
-	}
 	p := &Program{join: join}
 	if p.opts, err = f.Options(); err != nil {
 		return nil, err
+	}
+	rdma, err := f.rdma.Options()
+	if err != nil {
+		return nil, errors.Join(err, p.Close())
 	}
 	p.opts.Log = log
 	if p.opts.Metrics, err = NewMetrics(metrics); err != nil {
 		return nil, errors.Join(err, p.Close())
 	}
-	if p.opts.devices, err = newDevices(promise, f.join.Service, metrics, log); err != nil {
+	if !p.opts.Blobs.Off {
+		rdma.Promise.Locked = p.opts.Blobs.Limits.Memory // segments are pinned whole, and there may be so many
+	}
+	if p.opts.devices, err = newDevices(rdma, f.join.Service, metrics, log); err != nil {
+		return nil, errors.Join(err, p.Close())
+	}
+	if err := p.opts.devices.refuse(join != nil); err != nil {
 		return nil, errors.Join(err, p.Close())
 	}
 	l, err := f.ListenAccumulators()
@@ -103,7 +109,7 @@ func (p *Program) Close() error {
 	if p.acc != nil {
 		err = errors.Join(err, p.acc.Close())
 	}
-	return err
+	return errors.Join(err, p.opts.devices.close())
 }
 
 // Addrs are those of the listeners, as clients write them.
@@ -123,13 +129,20 @@ func addrOf(at net.Addr) string {
 
 // Run serves until ctx ends, and what runs has.
 func (p *Program) Run(ctx context.Context) error {
-	if d := p.opts.devices; d != nil {
-		looking, stop := context.WithCancel(ctx)
-		var looks sync.WaitGroup
-		looks.Go(func() { d.run(looking) })
-		defer looks.Wait()
-		defer stop()
+	d := p.opts.devices
+	if d == nil {
+		return p.run(ctx)
 	}
+	looking, stop := context.WithCancel(context.WithoutCancel(ctx)) // a drain takes its time
+	var looks sync.WaitGroup
+	looks.Go(func() { d.run(looking) })
+	err := p.run(ctx)
+	stop()
+	looks.Wait()
+	return errors.Join(err, d.close())
+}
+
+func (p *Program) run(ctx context.Context) error {
 	if p.acc == nil {
 		return p.serving.Run(ctx) //nolint:wrapcheck // it says all
 	}

@@ -9,15 +9,17 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"rpcpool.dev/rpc/blob/remote"
 	"rpcpool.dev/rpc/rdma/device"
+	"rpcpool.dev/rpc/rdma/keeper"
 )
 
 // devices are the RDMA devices that the server was promised: what is true of them, for
-// those who ask. A nil one was promised none.
+// those who ask, and what blobs go by. A nil one was promised none.
 type devices struct {
-	promise device.Promise
+	mode    device.Mode
+	keeper  *keeper.Keeper
 	service string
-	log     *slog.Logger
 	servers *prometheus.GaugeVec
 
 	mu   sync.Mutex
@@ -25,11 +27,12 @@ type devices struct {
 }
 
 // newDevices returns nil if none were promised.
-func newDevices(p device.Promise, service string, metrics prometheus.Registerer, log *slog.Logger) (*devices, error) {
-	if !p.Mode.On() {
+func newDevices(o keeper.Options, service string, metrics prometheus.Registerer, log *slog.Logger) (*devices, error) {
+	if !o.Promise.Mode.On() {
 		return nil, nil
 	}
-	d := &devices{promise: p, service: service, log: log, servers: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+	o.Log = log
+	d := &devices{mode: o.Promise.Mode, service: service, keeper: keeper.New(o), servers: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 		Name: "rpcpool_rdma_servers",
 		Help: "Servers that were promised RDMA devices, by what is true of these: DevicesReady, or the reason why they cannot be used.",
 	}, []string{"key", "reason"})}
@@ -39,8 +42,33 @@ func newDevices(p device.Promise, service string, metrics prometheus.Registerer,
 	return d, nil
 }
 
+// refuse is why a server need not start: it must have RDMA, this program never will, and
+// there is no registry to be told so.
+func (d *devices) refuse(registry bool) error {
+	if d == nil || d.mode != device.Required || registry || d.keeper.NoDriver() == nil {
+		return nil
+	}
+	return fmt.Errorf("--rdma-mode: required, but %w", d.keeper.NoDriver())
+}
+
+// mover is what blobs of clients of other machines go by; nil: nothing but their connections.
+func (d *devices) mover() remote.Mover {
+	if d == nil {
+		return nil
+	}
+	return d.keeper
+}
+
 // run looks until ctx ends.
-func (d *devices) run(ctx context.Context) { d.promise.Watch(ctx, d.log, d.heed) }
+func (d *devices) run(ctx context.Context) { d.keeper.Watch(ctx, d.heed) }
+
+// close gives the devices back, when nobody has blobs any more.
+func (d *devices) close() error {
+	if d == nil {
+		return nil
+	}
+	return d.keeper.Close() //nolint:wrapcheck // it says all
+}
 
 // heed notes what is true, if it is news.
 func (d *devices) heed(r device.Report) {
@@ -55,16 +83,11 @@ func (d *devices) heed(r device.Report) {
 		d.servers.WithLabelValues(d.service, string(was.Reason)).Dec()
 	}
 	d.servers.WithLabelValues(d.service, string(r.Reason)).Inc()
-	if r.Reason == device.DevicesReady {
-		d.log.Info("RDMA devices can be used", "devices", r.Message)
-		return
-	}
-	d.log.Warn("RDMA devices cannot be used", "reason", string(r.Reason), "message", r.Message, "mode", string(d.promise.Mode))
 }
 
 // ready is why a server that must have RDMA takes no calls; nil: it may.
 func (d *devices) ready() error {
-	if d == nil || d.promise.Mode != device.Required {
+	if d == nil || d.mode != device.Required {
 		return nil
 	}
 	d.mu.Lock()

@@ -75,6 +75,11 @@ func latencies(list []peer, network, only string, rounds int, each time.Duration
 			return err
 		}
 	}
+	if strings.Contains(network+"/failover/", only) {
+		if err := failover(network, rounds); err != nil {
+			return err
+		}
+	}
 	if strings.Contains(network+"/fixed/", only) {
 		for _, rate := range []int{2000, 20000} {
 			if err := fixed(list, network, rate, rounds, each); err != nil {

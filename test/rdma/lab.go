@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"os"
 	"path/filepath"
 
@@ -81,7 +80,10 @@ func (l *lab) machine(ctx context.Context, s scenario, p plan.Plan, number int, 
 	if !s.two || number == 1 {
 		m.Each = (&follower{scenario: s, report: l.report}).line
 	}
-	files := maps.Clone(l.files)
+	files := map[string]image.File{"init": l.files["init"]}
+	for _, program := range s.programs {
+		files[program] = l.files[program]
+	}
 	text, err := p.Encode()
 	if err != nil {
 		return err

@@ -39,7 +39,7 @@ type settings struct {
 func (o *settings) Register(flags *flag.FlagSet) {
 	flags.StringVar(&o.cache, "cache", "", "`DIR` to keep the image in; default: rpcpool in the user's cache")
 	flags.StringVar(&o.out, "out", "out/rdma", "`DIR` for the machines' consoles")
-	flags.DurationVar(&o.limit, "limit", 3*time.Minute, "how long a machine may run")
+	flags.DurationVar(&o.limit, "limit", 5*time.Minute, "how long a machine may run")
 	flags.StringVar(&o.only, "only", "", "`NAME` of the only scenario to play")
 }
 

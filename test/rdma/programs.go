@@ -21,6 +21,7 @@ var built = map[string]struct {
 }{
 	"init":          {args: []string{"build", "rpcpool.dev/test/rdma/guest"}},
 	"bin/calls":     {args: []string{"build", "-tags", "rdma grpcnotrace", "rpcpool.dev/test/rdma/calls"}, cgo: true},
+	"bin/rpcpool":   {args: []string{"build", "-tags", "rdma grpcnotrace netgo osusergo", "rpcpool.dev/cmd/rpcpool"}, cgo: true},
 	"bin/rdma.test": {args: []string{"test", "-c", "-vet=off", "-tags", "rdma", "rpcpool.dev/rpc/rdma"}, cgo: true},
 }
 

@@ -13,9 +13,10 @@ import (
 // scenario is a number of steps, on one machine or on two: then the first one has the
 // servers.
 type scenario struct {
-	name  string
-	two   bool
-	steps []step
+	name     string
+	two      bool
+	programs []string // of ours, that it needs, by their paths
+	steps    []step
 }
 
 // step is one of a scenario.
@@ -74,10 +75,11 @@ func (s scenario) server() string {
 
 // scenarios are all.
 func scenarios() []scenario {
-	one, two := scenario{name: "one-machine"}, scenario{name: "two-machines", two: true}
+	tests := []string{"bin/rdma.test"}
+	one, two := scenario{name: "one-machine", programs: tests}, scenario{name: "two-machines", two: true, programs: tests}
 	one.steps = append(peers(one.server()), pulls(one))
 	two.steps = append(peers(two.server()), pulls(two))
-	whole := scenario{name: "calls", two: true} // on one machine they share memory
+	whole := scenario{name: "calls", two: true, programs: []string{"bin/rpcpool", "bin/calls"}} // on one machine they share memory
 	whole.steps = calls(whole.server())
 	return []scenario{one, two, whole}
 }

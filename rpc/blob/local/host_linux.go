@@ -21,7 +21,7 @@ import (
 type Options struct {
 	shm.Options
 	Socket string               // path; @NAME is an abstract one. Default: an abstract one of a random name
-	Far    remote.ServerOptions // for clients of other machines
+	Far    remote.ServerOptions // for clients of other machines; its mover lets segments go before they are given back
 }
 
 // Host is a host of blobs whose clients come by its socket. It is safe for concurrent use.
@@ -48,6 +48,9 @@ func New(o Options) (*Host, error) {
 			return nil, fmt.Errorf("socket of blobs: %w", err)
 		}
 	}
+	if o.Far.Mover != nil {
+		o.LetGo = both(o.LetGo, o.Far.Mover.LetGo)
+	}
 	var err error
 	if h.listener, err = net.ListenUnix("unixpacket", &net.UnixAddr{Name: h.socket, Net: "unixpacket"}); err != nil {
 		return nil, fmt.Errorf("socket of blobs: %w", err)
@@ -60,6 +63,14 @@ func New(o Options) (*Host, error) {
 	}
 	h.far = remote.NewServer(h.Host, o.Far)
 	return h, nil
+}
+
+// both are two that have to let a segment go; the first may be nil.
+func both(first, second func([]byte) error) func([]byte) error {
+	if first == nil {
+		return second
+	}
+	return func(segment []byte) error { return errors.Join(first(segment), second(segment)) }
 }
 
 // Bulk serves a connection of a client that does not share memory with this machine. It is a

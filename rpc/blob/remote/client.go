@@ -174,10 +174,11 @@ func (c *Client) Moved() Moved {
 	return c.moved.clone()
 }
 
-func (c *Client) count(past bool, why string) {
+// byConn counts a transfer that has gone by the connection.
+func (c *Client) byConn(bytes uint64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.moved.count(past, why)
+	c.moved.conn(bytes)
 }
 
 // tend renews the lease, and closes connections that nobody needs.

@@ -17,11 +17,12 @@ import (
 // told.
 const headLen = 700
 
-// TestAPutIsCutAnywhere and goes on where it was: the blob is there once, whatever was
+// TestAPutIsCutAnywhere and arrives: the blob is there once, whatever was
 // lost, be it the last answer.
 func TestAPutIsCutAnywhere(t *testing.T) {
 	r := serve(t)
 	b := noise(t, 1<<20)
+	cuts := 0
 	for _, dir := range []struct {
 		name  string
 		reads bool
@@ -34,6 +35,7 @@ func TestAPutIsCutAnywhere(t *testing.T) {
 			if err != nil { // nobody is joined by a connection that is cut before
 				return
 			}
+			defer func() { cuts += cut.cuts }()
 			defer c.Close()
 			have, err := c.Put(t.Context(), b, blob.Read)
 			if err != nil {
@@ -50,6 +52,9 @@ func TestAPutIsCutAnywhere(t *testing.T) {
 		})
 	}
 	r.atRest(t)
+	if cuts < 50 {
+		t.Errorf("only %d connections were cut", cuts)
+	}
 }
 
 // TestAPutGoesOnWhereItWas: what the server has is not sent again.
@@ -74,7 +79,35 @@ func TestAPutGoesOnWhereItWas(t *testing.T) {
 	}
 }
 
-// TestAGetIsCutAnywhere and goes on where it was.
+// TestAGetGoesOnWhereItWas: what the client has is not sent again.
+func TestAGetGoesOnWhereItWas(t *testing.T) {
+	r := serve(t)
+	b := noise(t, 8<<20)
+	h := share(t, put(t, r.client(t), b), blob.Read)
+	for name, get := range map[string]func(*Client) ([]byte, error){
+		"to memory": func(c *Client) ([]byte, error) {
+			to := make([]byte, len(b))
+			return to, c.Get(t.Context(), h, 0, to)
+		},
+		"to a writer": func(c *Client) ([]byte, error) {
+			var to bytes.Buffer
+			err := c.GetTo(t.Context(), h, 0, h.Length, &to)
+			return to.Bytes(), err
+		},
+	} {
+		var came counter
+		cut := &cutter{after: []int{6 << 20}, reads: true}
+		c := r.client(t, func(o *Options) { o.Dial = cut.around(came.around(r.dial)) })
+		if got, err := get(c); err != nil || !bytes.Equal(got, b) {
+			t.Errorf("%s: %v", name, err)
+		}
+		if n := came.got.Load(); cut.cuts == 0 || n > int64(len(b))+4<<20 {
+			t.Errorf("%s: %d cuts, %d bytes came for %d", name, cut.cuts, n, len(b))
+		}
+	}
+}
+
+// TestAGetIsCutAnywhere and comes whole.
 func TestAGetIsCutAnywhere(t *testing.T) {
 	r := serve(t)
 	owner := r.client(t)

@@ -146,7 +146,9 @@ func (c *Client) give(e *end, whole bool) {
 
 // dial makes a connection, and joins.
 func (c *Client) dial(ctx context.Context) (*end, error) {
-	nc, err := c.opts.Dial(ctx)
+	dialling, cancel := context.WithTimeout(ctx, dialPatience)
+	defer cancel()
+	nc, err := c.opts.Dial(dialling)
 	if err != nil {
 		return nil, err
 	}

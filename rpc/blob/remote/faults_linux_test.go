@@ -12,7 +12,7 @@ import (
 type dialing = func(context.Context) (net.Conn, error)
 
 // counter counts what a client sends, and by how many connections.
-type counter struct{ sent, dials atomic.Int64 }
+type counter struct{ sent, got, dials atomic.Int64 }
 
 func (c *counter) around(dial dialing) dialing {
 	return func(ctx context.Context) (net.Conn, error) {
@@ -31,6 +31,12 @@ type counted struct {
 func (c counted) Write(b []byte) (int, error) {
 	n, err := c.Conn.Write(b)
 	c.of.sent.Add(int64(n))
+	return n, err
+}
+
+func (c counted) Read(b []byte) (int, error) {
+	n, err := c.Conn.Read(b)
+	c.of.got.Add(int64(n))
 	return n, err
 }
 

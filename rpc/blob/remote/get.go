@@ -52,14 +52,14 @@ func (c *Client) fetch(ctx context.Context, h blob.Handle, offset uint64, s *sin
 	if past, err := c.past(s.size, s.w == nil); err != nil {
 		return err
 	} else if past {
-		err := c.passed(c.getPast(ctx, m, s))
+		err := c.passed(s.size, c.getPast(ctx, m, s))
 		if err == nil || ctx.Err() != nil || isFinal(err) {
 			return err
 		}
 	}
 	err := c.run(ctx, func(e *end) error { return e.get(m, s) })
 	if err == nil {
-		c.count(false, "")
+		c.byConn(s.size)
 	}
 	return err
 }

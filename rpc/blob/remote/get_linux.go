@@ -79,7 +79,7 @@ func (s *session) give(r *shm.Range, at uint64) error {
 	verdict, err := s.verdict()
 	if err == nil {
 		s.reset = false
-		s.server.count(false, "")
+		s.server.count(func(m *Moved) { m.conn(whole) })
 		if verdict.Code != codeFine {
 			s.server.opts.Log.Warn("bytes have not arrived as they were sent", "party", s.party.ID(), "bytes", whole, "text", string(verdict.Text))
 		}
@@ -127,7 +127,7 @@ func (s *session) describe(r *shm.Range) error {
 		err = fmt.Errorf("%w: it takes %d bytes to say where", ErrMany, len(where))
 	}
 	if err != nil {
-		s.server.count(false, s.server.opts.Mover.Reason(err))
+		s.server.failed(s.server.opts.Mover.Reason(err))
 		return s.refuse(fmt.Errorf("%w: %w", errMover, err))
 	}
 	defer over()
@@ -143,10 +143,10 @@ func (s *session) describe(r *shm.Range) error {
 	case err != nil:
 		s.unline() // before over: it may be reading
 	case verdict.Code == codeFine:
-		s.server.count(true, "")
+		s.server.count(func(m *Moved) { m.past(uint64(len(r.Bytes))) })
 	default:
 		s.unline()
-		s.server.count(false, ReasonPeer)
+		s.server.failed(ReasonPeer)
 	}
 	return err
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"math"
 	"net"
 
 	"rpcpool.dev/rpc/blob"
@@ -12,10 +13,15 @@ import (
 	"rpcpool.dev/rpc/frame"
 )
 
+// Times is how much longer than on one machine arguments and results have to be for blobs to be quicker than
+// messages.
+const Times = 16
+
 // Join makes clients of calls parties of their servers' hosts, wherever these are. What
 // the options say of the way to a server, and who the client is, is filled in. Arguments
-// that are shorter than least, in bytes, had better go in messages.
-func Join(o Options, least int) client.JoinBlobs {
+// that are shorter than least, in bytes, had better go in messages, 0: that are shorter than [Times] what the
+// server says for clients of its own machine; than past, while bytes go past the connection.
+func Join(o Options, least, past int) client.JoinBlobs {
 	return func(ctx context.Context, s *client.BlobServer) (client.Blobs, error) {
 		if s.Features&frame.FeatureBulk == 0 {
 			return nil, client.ErrNoBlobs
@@ -33,7 +39,11 @@ func Join(o Options, least int) client.JoinBlobs {
 		if c.Domain() != s.Offer.Domain { // there is another server behind the address
 			return nil, errors.Join(client.ErrNoBlobs, c.Close())
 		}
-		return &joined{c, least}, nil
+		least := least
+		if least == 0 {
+			least = int(min(s.Offer.Least, math.MaxInt/Times)) * Times
+		}
+		return &joined{c, least, past}, nil
 	}
 }
 
@@ -41,11 +51,16 @@ func Join(o Options, least int) client.JoinBlobs {
 type joined struct {
 	*Client
 
-	least int
+	least, past int
 }
 
-// Least is from which length on bytes are quicker by a blob than in a message.
-func (j *joined) Least() int { return j.least }
+// Least is from which length on bytes are quicker by a blob than in a message, now.
+func (j *joined) Least() int {
+	if j.goes() {
+		return j.past
+	}
+	return j.least
+}
 
 // Put implements [client.Blobs].
 func (j *joined) Put(ctx context.Context, size uint64, lend blob.Rights, r io.Reader) (client.Blob, error) {

@@ -16,10 +16,15 @@ type Memory struct {
 // Mover moves bytes between the memory of two machines past the connections of this
 // package, as RDMA does. It is safe for concurrent use.
 type Mover interface {
+	// Ready tells why no line can be made now, as far as it is known without trying.
+	Ready() error
 	// Line makes one end of a line to the other side of one connection.
 	Line() (Line, error)
 	// Reason is a word for why something failed, of a closed set.
 	Reason(err error) string
+	// LetGo is called before a segment is given back, to take it away from devices. If it
+	// fails, they may still write there, and the segment is never given back.
+	LetGo(segment []byte) error
 }
 
 // Line is one end. Who wants bytes pulls them. It is not safe for concurrent use.
@@ -35,6 +40,8 @@ type Line interface {
 	// not, nothing writes there any more; if it can not be sure of that, the error is
 	// [ErrStuck], and the memory is never used again.
 	Pull(ctx context.Context, m Memory, where []byte) error
+	// Err tells why the line is of no use any more; nil: that is not known.
+	Err() error
 	// Close ends it. After it nobody reads anything by this line.
 	Close() error
 }

@@ -22,14 +22,15 @@ type fabric struct {
 
 // fakeMover is one machine's. What it fails at, it fails at as often as it says.
 type fakeMover struct {
-	fabric *fabric
-	mu     sync.Mutex
-	fails  map[string]int
-	hold   chan struct{} // a pull waits for it after its context has ended, and writes then
-	began  chan struct{} // is told when a pull has begun
-	lines  int           // that are open
-	read   int           // bytes that were pulled
-	peeked [][]byte      // segments that were described or pulled into
+	fabric  *fabric
+	mu      sync.Mutex
+	fails   map[string]int
+	unready error
+	hold    chan struct{} // a pull waits for it after its context has ended, and writes then
+	began   chan struct{} // is told when a pull has begun
+	lines   int           // that are open
+	read    int           // bytes that were pulled
+	peeked  [][]byte      // segments that were described or pulled into
 }
 
 type faultError string
@@ -54,6 +55,14 @@ func (m *fakeMover) Reason(err error) string {
 	return "other"
 }
 
+func (m *fakeMover) Ready() error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.unready
+}
+
+func (m *fakeMover) LetGo([]byte) error { return nil }
+
 func (m *fakeMover) Line() (Line, error) {
 	if err := m.fault("line"); err != nil {
 		return nil, err
@@ -75,6 +84,7 @@ type fakeLine struct {
 	id        uint64
 	peer      *fakeLine
 	last      uint64
+	err       error // the mover's lock
 	described map[uint64][]byte
 }
 
@@ -152,6 +162,12 @@ func (l *fakeLine) Pull(ctx context.Context, m Memory, where []byte) error {
 	}
 	l.mover.read += copy(m.Bytes, from)
 	return nil
+}
+
+func (l *fakeLine) Err() error {
+	l.mover.mu.Lock()
+	defer l.mover.mu.Unlock()
+	return l.err
 }
 
 func (l *fakeLine) Close() error {

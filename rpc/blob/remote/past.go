@@ -14,6 +14,7 @@ func (c *Client) past(size uint64, inMemory bool) (bool, error) {
 	if o.Mode == Off || o.Mover == nil {
 		return false, nil
 	}
+	unready := o.Mover.Ready()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	why := ""
@@ -22,27 +23,40 @@ func (c *Client) past(size uint64, inMemory bool) (bool, error) {
 		why = ReasonSmall
 	case !inMemory:
 		why = ReasonStream
+	case unready != nil:
+		why = o.Mover.Reason(unready)
 	case o.Mode == Auto && o.now() < c.moves.until:
 		why = ReasonWaiting
 	default:
 		return true, nil
 	}
 	if o.Mode == Required && why != ReasonSmall {
-		return false, &MoverError{Reason: why}
+		return false, &MoverError{Reason: why, Err: unready}
 	}
-	c.moved.count(false, why)
+	c.moved.failed(why)
 	return false, nil
 }
 
-// passed is how a transfer past the connection ended. If it failed, and need not go this
-// way, the error is not final.
-func (c *Client) passed(err error) error {
+// goes tells whether bytes go past the connection now, as far as this side knows.
+func (c *Client) goes() bool {
+	o := &c.opts
+	if o.Mode == Off || o.Mover == nil || o.Mode == Auto && o.Mover.Ready() != nil {
+		return false
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return o.Mode == Required || o.now() >= c.moves.until
+}
+
+// passed is how a transfer of so many bytes past the connection ended. If it failed, and
+// need not go this way, the error is not final.
+func (c *Client) passed(bytes uint64, err error) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	var no *RefusedError
 	switch {
 	case err == nil:
-		c.moved.count(true, "")
+		c.moved.past(bytes)
 		c.moves.pause = 0
 		return nil
 	case errors.As(err, &no) && !errors.Is(err, errMover), errors.Is(err, ErrStuck), errors.Is(err, ErrLost), errors.Is(err, ErrClosed):
@@ -55,7 +69,7 @@ func (c *Client) passed(err error) error {
 	} else if errors.As(err, &line) {
 		why = c.opts.Mover.Reason(line.error)
 	}
-	c.moved.count(false, why)
+	c.moved.failed(why)
 	if c.opts.Mode == Required {
 		return &MoverError{Reason: why, Err: err}
 	}
@@ -72,11 +86,12 @@ func (e *lineError) Unwrap() error { return e.error }
 // errFallBack means that bytes have to go by the connection.
 var errFallBack = errors.New("bytes go by the connection")
 
-// connect makes a line past the connection, if there is none.
+// connect makes a line past the connection, if there is none that is of use.
 func (e *end) connect() error {
-	if e.line != nil {
+	if e.line != nil && e.line.Err() == nil {
 		return nil
 	}
+	e.unline()
 	l, err := e.client.opts.Mover.Line()
 	if err != nil {
 		return &lineError{err}

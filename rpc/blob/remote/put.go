@@ -148,13 +148,13 @@ func (c *Client) transfer(ctx context.Context, t target, s *source) (blob.Handle
 		return blob.Handle{}, err
 	} else if past {
 		h, err := c.putPast(ctx, t, s)
-		if err = c.passed(err); err == nil || ctx.Err() != nil || isFinal(err) {
+		if err = c.passed(s.size, err); err == nil || ctx.Err() != nil || isFinal(err) {
 			return h, err
 		}
 	}
 	h, err := c.putConn(ctx, t, s)
 	if err == nil {
-		c.count(false, "")
+		c.byConn(s.size)
 	}
 	return h, err
 }

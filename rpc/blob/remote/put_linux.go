@@ -33,12 +33,13 @@ func (s *session) put(m *message) error {
 	if err := s.answer(&message{Handle: t.handle, Offset: t.at}); err != nil {
 		return err
 	}
+	bytes := uint64(len(t.bytes.Bytes)) // which are given back below
 	why, err := s.take(t)
 	if err != nil {
 		return err
 	}
 	s.party.complete(t, why)
-	s.server.count(false, "")
+	s.server.count(func(m *Moved) { m.conn(bytes) })
 	if why != nil {
 		return s.refuse(fmt.Errorf("transfer %d: %w", m.Number, why))
 	}
@@ -152,12 +153,13 @@ func (s *session) pull(m *message, t *transfer) error {
 	}
 	if err != nil {
 		s.unline()
-		s.server.count(false, s.server.opts.Mover.Reason(err))
+		s.server.failed(s.server.opts.Mover.Reason(err))
 		why := fmt.Errorf("%w: %w", errMover, err)
 		s.party.complete(t, why)
 		return s.refuse(why)
 	}
+	bytes := uint64(len(t.bytes.Bytes)) // which are given back below
 	s.party.complete(t, nil)
-	s.server.count(true, "")
+	s.server.count(func(m *Moved) { m.past(bytes) })
 	return s.answer(&message{Handle: t.handle, Flags: flagDone})
 }

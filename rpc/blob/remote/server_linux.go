@@ -183,8 +183,11 @@ func (s *Server) Moved() Moved {
 	return s.moved.clone()
 }
 
-func (s *Server) count(past bool, why string) {
+func (s *Server) count(how func(*Moved)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.moved.count(past, why)
+	how(&s.moved)
 }
+
+// failed counts a transfer that did not go past the connection.
+func (s *Server) failed(why string) { s.count(func(m *Moved) { m.failed(why) }) }

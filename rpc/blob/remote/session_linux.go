@@ -176,6 +176,7 @@ func (s *session) connect(m *message) error {
 		}
 	}
 	if err != nil {
+		s.server.failed(s.server.opts.Mover.Reason(err))
 		return s.refuse(fmt.Errorf("%w: %w", errMover, err))
 	}
 	s.line = l

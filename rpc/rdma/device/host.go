@@ -52,8 +52,7 @@ func (h Host) Refresh(d Device) (Device, error) {
 	if err != nil {
 		return d, &Fault{BadDeviceInfo, clip(err.Error())}
 	}
-	now := h.device(Grant{Address: d.PCI, Device: d.Name})
-	now.attached, now.own = status.of(&now), own
+	now := h.device(Grant{Address: d.PCI, Device: d.Name}, own, status)
 	fresh := judgeDevice(&now, h.Netns())
 	return fresh, fresh.Err()
 }
@@ -108,9 +107,7 @@ func (h Host) look(want Want) seen {
 		return s
 	}
 	for _, g := range grants {
-		d := h.device(g)
-		d.attached, d.own = status.of(&d), s.own
-		s.devices = append(s.devices, d)
+		s.devices = append(s.devices, h.device(g, s.own, status))
 	}
 	s.locked = h.locked(want.Locked)
 	return s

@@ -71,6 +71,12 @@ func (d Device) Err() error {
 	return &Fault{d.Reason, d.Message}
 }
 
+// Unopened is the report on devices that look well and cannot be opened all the same.
+func (r Report) Unopened(why error) Report {
+	r.Reason, r.Message = NoDeviceNode, clip("it looks well, and cannot be opened: "+why.Error())
+	return r
+}
+
 // Silent is the report on devices whose state cannot be read in time.
 func Silent(after fmt.Stringer) Report {
 	return Report{Reason: NoAnswer, Message: fmt.Sprintf("the devices' state could not be read within %s: a driver or its firmware may hang", after)}
@@ -224,31 +230,38 @@ func choose(ports []port, own []Address) (*port, *gid) {
 // address comes first, then IPv4, then the order of the table.
 func (p *port) gid(own []Address) *gid {
 	var found *gid
-	best := 0
+	highest := 0
 	for i := range p.gids {
-		g := &p.gids[i]
-		if p.link == infiniband {
-			if g.index == 0 {
-				return g
-			}
-			continue
-		}
-		at := slices.IndexFunc(own, func(a Address) bool { return a.Addr == g.addr })
-		if g.kind != roce || at < 0 {
-			continue
-		}
-		rank := 1
-		if g.addr.Is4() {
-			rank++
-		}
-		if g.netdev != "" && g.netdev == own[at].Netdev {
-			rank += 2
-		}
-		if rank > best {
-			found, best = g, rank
+		if rank := p.rank(&p.gids[i], own); rank > highest {
+			found, highest = &p.gids[i], rank
 		}
 	}
 	return found
+}
+
+// perfect is the highest rank: no other entry is better.
+const perfect = 4
+
+// rank tells how good an entry is to connect from; 0: it is of no use.
+func (p *port) rank(g *gid, own []Address) int {
+	if p.link == infiniband {
+		if g.index == 0 {
+			return perfect
+		}
+		return 0
+	}
+	at := slices.IndexFunc(own, func(a Address) bool { return a.Addr == g.addr })
+	if g.kind != roce || at < 0 {
+		return 0
+	}
+	rank := 1
+	if g.addr.Is4() {
+		rank++
+	}
+	if g.netdev != "" && g.netdev == own[at].Netdev {
+		rank += 2
+	}
+	return rank
 }
 
 // Bytes of packets on Ethernet, as the kernel counts them.

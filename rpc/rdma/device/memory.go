@@ -13,6 +13,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// Lockable tells why this process may not pin so many bytes of memory in all; nil: it may.
+func Lockable(bytes uint64) error {
+	if l := (Host{}).withDefaults().locked(bytes); !l.enough() {
+		return errors.New(l.String())
+	}
+	return nil
+}
+
 // locked finds out how much memory this process may pin.
 func (h Host) locked(bytes uint64) (l locked) {
 	l.wanted = bytes

@@ -3,7 +3,9 @@ package device
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -19,6 +21,20 @@ const cluster = `{"name":"cbr0","interface":"eth0","ips":["10.244.1.5"],"default
 
 // TestTheNetworkTellsWhichAddressIsWhose: two functions whose tables have each other's
 // addresses, as macvlan makes them, and networks in another order than the devices.
+// TestATableIsReadAsFarAsItMatters: no row is better than one of the interface that has the
+// address, and tables have hundreds.
+func TestATableIsReadAsFarAsItMatters(t *testing.T) {
+	m := newMachine(t)
+	dir := filepath.Join(m.root, pci(vf, "infiniband/mlx5_4/ports/1"))
+	m.gid(vf, "mlx5_4", 5, podIP, "RoCE v2", "net2")
+	addr := netip.MustParseAddr("10.0.0.5")
+	for netdev, rows := range map[string]int{"net1": 4, "": 5, "net3": 5} {
+		if p := m.host.port(dir, 1, []Address{{addr, netdev}}); len(p.gids) != rows {
+			t.Errorf("address of %q: %d rows were read, want %d", netdev, len(p.gids), rows)
+		}
+	}
+}
+
 func TestTheNetworkTellsWhichAddressIsWhose(t *testing.T) {
 	const second = "0000:0000:0000:0000:0000:ffff:0a01:0005" // 10.1.0.5
 	for what, tc := range map[string]struct {

@@ -44,6 +44,14 @@ func (f *Flags) Register(flags *flag.FlagSet) {
 	flags.StringVar(&f.promise.Host.NetworkStatus, "rdma-network-status", "", "`FILE` with the pod's annotation "+NetworkStatusAnnotation+", which tells which interface was made of which device; empty: none")
 }
 
+// RegisterClient adds the flags of a program that uses a device if there is one.
+func (f *Flags) RegisterClient(flags *flag.FlagSet) {
+	f.promise.Count = 1
+	flags.StringVar(&f.mode, "rdma-mode", string(Off), "`mode`: off, auto (long arguments and results go by RDMA if both sides have a device for it, else by TCP) or required (or not at all)")
+	flags.StringVar(&f.promise.Resource, "rdma-resource", "", "`resource` of the RDMA device, such as openshift.io/rdma_vf; empty: any that this process was given")
+	flags.StringVar(&f.promise.Host.NetworkStatus, "rdma-network-status", "", "`FILE` with the pod's annotation "+NetworkStatusAnnotation+"; empty: none")
+}
+
 // Promise checks the flags. An error names the flag that is wrong.
 func (f *Flags) Promise() (Promise, error) {
 	mode, err := ParseMode(f.mode)

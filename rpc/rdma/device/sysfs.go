@@ -14,8 +14,8 @@ import (
 
 // device looks at a granted device: by its address on the PCI bus or, without one
 // (soft-RoCE has none), by the name of its RDMA device.
-func (h Host) device(g Grant) seenDevice {
-	d := seenDevice{Grant: g}
+func (h Host) device(g Grant, own []Address, attachments status) seenDevice {
+	d := seenDevice{Grant: g, own: own}
 	dir := filepath.Join(h.Sys, "bus/pci/devices", g.Address)
 	if g.Address == "" {
 		dir = filepath.Join(h.Sys, "class")
@@ -36,9 +36,11 @@ func (h Host) device(g Grant) seenDevice {
 	if d.node = cmp.Or(verbs(dir, d.name), g.Verbs); d.node != "" {
 		d.nodeErr = openable(h.at(d.node))
 	}
+	d.attached = attachments.of(&d)
+	own = d.addresses()
 	ports := filepath.Join(dir, "infiniband", d.name, "ports")
 	for _, number := range numbers(ports) {
-		d.ports = append(d.ports, h.port(filepath.Join(ports, strconv.Itoa(number)), number))
+		d.ports = append(d.ports, h.port(filepath.Join(ports, strconv.Itoa(number)), number, own))
 	}
 	return d
 }
@@ -80,7 +82,9 @@ func (h Host) nodes() []Grant {
 	return grants[:min(len(grants), maxGrants)]
 }
 
-func (h Host) port(dir string, number int) port {
+// port looks at a port, and at its table of GIDs, as far as there may be a better one for
+// these addresses. Tables are long, and most rows are empty.
+func (h Host) port(dir string, number int, own []Address) port {
 	_, state, _ := strings.Cut(text(filepath.Join(dir, "state")), ": ")
 	if state == "" {
 		state = "in a state that cannot be read"
@@ -103,6 +107,9 @@ func (h Host) port(dir string, number int) port {
 			g.mtu, _ = strconv.Atoi(text(filepath.Join(h.Sys, "class/net", filepath.Base(g.netdev), "mtu")))
 		}
 		p.gids = append(p.gids, g)
+		if p.rank(&g, own) == perfect {
+			break
+		}
 	}
 	return p
 }

@@ -6,8 +6,8 @@
 //	                             ── Memory elsewhere ───────────────▶ Region, for that transfer
 //
 // What a line describes is 40 bytes. A host's segments are registered when the first
-// bytes of each go by RDMA, for both directions, and until the host gives them back:
-// its [Mover.LetGo] has to be among the host's options.
+// bytes of each go by RDMA, for both directions, and until the host gives them back, when
+// it calls [Mover.LetGo].
 //
 // It keeps no state of its own; what a crash loses is said in package rdma.
 package mover
@@ -39,6 +39,14 @@ func New(a *rdma.Adapter, why error) *Mover {
 	return &Mover{a, why}
 }
 
+// Ready implements [remote.Mover]. What becomes of a line only who makes it learns.
+func (m *Mover) Ready() error {
+	if m.adapter == nil {
+		return m.why
+	}
+	return nil
+}
+
 // Line implements [remote.Mover].
 func (m *Mover) Line() (remote.Line, error) {
 	if m.adapter == nil {
@@ -54,7 +62,7 @@ func (m *Mover) Line() (remote.Line, error) {
 // Reason implements [remote.Mover]: it is an [rdma.Reason].
 func (m *Mover) Reason(err error) string { return string(rdma.ReasonOf(err)) }
 
-// LetGo takes a segment away from the device: it is an option of the host.
+// LetGo implements [remote.Mover].
 func (m *Mover) LetGo(segment []byte) error {
 	if m.adapter == nil {
 		return nil
@@ -72,6 +80,9 @@ func (l *line) Offer() []byte { return l.endpoint.Offer() }
 
 // Connect implements [remote.Line].
 func (l *line) Connect(offer []byte) error { return l.endpoint.Connect(offer) }
+
+// Err implements [remote.Line].
+func (l *line) Err() error { return l.endpoint.Err() }
 
 // Close implements [remote.Line].
 func (l *line) Close() error { return stuck(l.endpoint.Close()) }

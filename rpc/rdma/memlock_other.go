@@ -1,7 +1,0 @@
-//go:build !linux
-
-package rdma
-
-import "errors"
-
-func readLocked() (locked, error) { return locked{}, errors.ErrUnsupported }

@@ -1,0 +1,131 @@
+package rpc
+
+import (
+	"bytes"
+	"context"
+	"strings"
+	"testing"
+	"time"
+
+	"rpcpool.dev/rpc/blob"
+	"rpcpool.dev/rpc/client"
+	"rpcpool.dev/rpc/codec"
+	"rpcpool.dev/rpc/session"
+)
+
+// TestC27_BadBlobsInACall: what a client says of blobs in a call is not believed. The call does not run, its
+// client is told what is wrong, and nobody else notices.
+func TestC27_BadBlobsInACall(t *testing.T) {
+	withBlobs(t, func(t *testing.T, r *blobRig) {
+		neighbour, err := Dial(ClientOptions{}, r.address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = neighbour.Close() })
+		busy, err := neighbour.PutBlob(soon(t), 9, strings.NewReader("untouched"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		waits := Spawn[int](soon(t), neighbour, "sleep", printArgs{Buffer: busy.In(), Size: 300})
+
+		whole, freed := r.buffer(t, "0123456789"), r.buffer(t, "freed")
+		share := func(b *Blob, offset, length uint64, rights blob.Rights) blob.Handle {
+			t.Helper()
+			h, err := b.blob.Share(soon(t), offset, length, rights)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return h
+		}
+		good, part := share(whole, 0, 10, blob.Read|blob.Write), share(whole, 2, 3, blob.Read)
+		gone := share(freed, 0, 5, blob.Read)
+		if err := freed.Free(); err != nil {
+			t.Fatal(err)
+		}
+		_, party := r.c.Has(good.Domain)
+		account := party.Account()
+		change := func(h blob.Handle, f func(*blob.Handle)) blob.Handle {
+			f(&h)
+			return h
+		}
+		for name, c := range map[string]struct {
+			arg  blob.Arg
+			code session.Code
+			says string
+		}{
+			"a token that is wrong in one bit": {blob.Arg{Handle: change(good, func(h *blob.Handle) { h.Token[15] ^= 1 }), Mode: blob.In}, session.Invalid, "forged"},
+			"a range that was made wider":      {blob.Arg{Handle: change(part, func(h *blob.Handle) { h.Length++ }), Mode: blob.In}, session.Invalid, "forged"},
+			"a range beyond the end":           {blob.Arg{Handle: change(good, func(h *blob.Handle) { h.Offset = 1 << 40 }), Mode: blob.In}, session.Invalid, "forged"},
+			"rights that were added":           {blob.Arg{Handle: change(part, func(h *blob.Handle) { h.Rights |= blob.Write }), Mode: blob.InOut}, session.Invalid, "forged"},
+			"rights that it does not have":     {blob.Arg{Handle: part, Mode: blob.InOut}, session.Invalid, "no right"},
+			"a generation that is over":        {blob.Arg{Handle: gone, Mode: blob.In}, session.Invalid, "gone"},
+			"a generation to come":             {blob.Arg{Handle: change(gone, func(h *blob.Handle) { h.Generation++ }), Mode: blob.In}, session.Invalid, "forged"},
+			"another domain":                   {blob.Arg{Handle: change(good, func(h *blob.Handle) { h.Domain[0] ^= 1 }), Mode: blob.In}, session.Invalid, "domain"},
+			"an account to be read":            {blob.Arg{Handle: account, Mode: blob.In}, session.Invalid, "no right"},
+			"a blob to pay for a result":       {blob.Arg{Handle: good, Mode: blob.Out, Size: 10}, session.Invalid, "account"},
+			"a result that is too large":       {blob.Arg{Handle: account, Mode: blob.Out, Size: 1 << 50}, session.Refused, "quota"},
+			"a place that is made up":          {blob.Arg{Handle: change(part, func(h *blob.Handle) { h.Token[0] ^= 1 }), Mode: blob.In, Segment: 1, Offset: 0}, session.Invalid, "forged"},
+		} {
+			u := client.Call{Method: "touch", Codec: codec.IDCBOR, Blobs: 1, Args: append(blob.AppendArgs(nil, []blob.Arg{c.arg}), 0xa0)}
+			if r.c.Do(soon(t), &u); u.Outcome.Code != c.code || u.Outcome.Execution != session.NotExecuted || !strings.Contains(u.Text, c.says) {
+				t.Errorf("%s: %v %v, %q", name, u.Outcome.Code, u.Outcome.Execution, u.Text)
+			}
+		}
+		if n, err := waits.Get(soon(t)); n != 9 || err != nil {
+			t.Errorf("the neighbour's call: %d, %v", n, err)
+		}
+		if n, err := Call[int](soon(t), r, "touch", printArgs{Buffer: whole.InOut()}); n != 10 || err != nil {
+			t.Errorf("the same client's next call: %d, %v", n, err)
+		}
+		if !bytes.Equal(whole.Bytes(), []byte("0123456789")) || !bytes.Equal(busy.Bytes(), []byte("untouched")) {
+			t.Errorf("blobs are %q and %q", whole.Bytes(), busy.Bytes())
+		}
+	})
+}
+
+// TestC27_MalformedBlobsInACall end the connection with a reason; other connections stay.
+func TestC27_MalformedBlobsInACall(t *testing.T) {
+	r := newBlobRig(t, ServerOptions{}, ClientOptions{})
+	b := r.buffer(t, "0123456789")
+	h, err := b.blob.Share(soon(t), 0, 10, blob.Read)
+	if err != nil {
+		t.Fatal(err)
+	}
+	body := blob.AppendArgs(nil, []blob.Arg{{Handle: h, Mode: blob.In, Body: true}})
+	version := bytes.Clone(body)
+	version[29] = 77
+	for name, c := range map[string]struct {
+		blobs uint8
+		args  []byte
+	}{
+		"its body twice":               {2, append(bytes.Clone(body), body...)},
+		"its body, and more":           {1, append(bytes.Clone(body), 'x')},
+		"fewer bytes than were said":   {2, body},
+		"more than there may be":       {255, body},
+		"a handle of another version":  {1, version},
+		"a mode that there is not":     {1, append(append(bytes.Clone(body[:64]), 9), body[65:]...)},
+		"reserved bytes":               {1, append(append(bytes.Clone(body[:66]), 1), body[67:]...)},
+		"a body that is to be written": {1, append(append(bytes.Clone(body[:64]), byte(blob.InOut)), body[65:]...)},
+	} {
+		bad, err := Dial(ClientOptions{}, r.address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := bad.AllocateBlob(soon(t), 1); err != nil { // its features are agreed on
+			t.Fatal(err)
+		}
+		u := client.Call{Method: "touch", Blobs: c.blobs, Args: c.args}
+		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond) // it tries again on other connections
+		bad.c.Do(ctx, &u)
+		cancel()
+		if u.Outcome.Code == session.OK || u.Outcome.Execution == session.Executed {
+			t.Errorf("%s: %+v", name, u.Outcome)
+		}
+		if n, err := Call[int](soon(t), r, "touch", printArgs{Buffer: b.In()}); n != 10 || err != nil {
+			t.Errorf("%s: another client's call: %d, %v", name, n, err)
+		}
+		if err := bad.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
