@@ -287,6 +287,16 @@ type Counts struct {
 // Ends are how often calls have ended, by code and by whether they ran.
 type Ends [session.Codes][session.Executed + 1]uint64
 
+// count counts the end of a call.
+func (c *Client) count(now time.Duration, k *call) {
+	if o := &k.inv.Outcome; o.Code < session.Codes && o.Execution <= session.Executed {
+		c.ends[o.Code][o.Execution]++
+	}
+	if k.born > 0 { // else its context ended before it began
+		c.took.Add(now - k.born)
+	}
+}
+
 // Counts returns what there is, and what has happened.
 func (c *Client) Counts() Counts {
 	c.mu.Lock()

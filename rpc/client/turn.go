@@ -178,12 +178,7 @@ func (c *Client) finished(t *turn, k *call) {
 		k.user.At = k.tried[k.user.Attempts-1].endpoint.ID
 	}
 	c.gaveUp(k)
-	if o := &k.inv.Outcome; o.Code < session.Codes && o.Execution <= session.Executed {
-		c.ends[o.Code][o.Execution]++
-	}
-	if k.born > 0 { // else its context ended before it began
-		c.took.Add(t.now - k.born)
-	}
+	c.count(t.now, k)
 	k.finish()
 	k.over.Store(true)
 	if k.async != nil {
