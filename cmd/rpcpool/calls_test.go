@@ -25,6 +25,7 @@ import (
 	"rpcpool.dev/internal/faultproxy"
 	"rpcpool.dev/rpc"
 	"rpcpool.dev/rpc/journal"
+	"rpcpool.dev/rpc/rdma/verbs"
 	core "rpcpool.dev/rpc/server"
 )
 
@@ -361,12 +362,35 @@ func TestServeKnowsWhoseFlagsAreWhose(t *testing.T) {
 		"--protocol rpc --workers 0":                      "rpcpool: --workers: 0 is not between 1 and 1024",
 		"--protocol rpc --listen x":                       `rpcpool: --listen: address "x": want HOST:PORT: address x: missing port in address`,
 		"--protocol rpc --max-timeout -1s":                "rpcpool: --max-timeout: -1s is negative (see 'rpcpool serve --help')",
+		"--protocol rpc --rdma-mode perhaps":              `rpcpool: --rdma-mode: "perhaps": want off, auto or required`,
+		"--protocol rpc --rdma-silence 0s":                "rpcpool: --rdma-silence: 0s is not within a minute",
 		"--protocol rpc --listen 127.0.0.1:0 --unix /x/y": "rpcpool: --unix: listen on /x/y: listen unix /x/y: bind: no such file or directory",
 	} {
 		status, stdout, stderr := execute(t, append(append([]string{"serve"}, strings.Fields(args)...), "--", "sh")...)
 		if status != exitUsage || stdout != "" || stderr != want+"\n" {
 			t.Errorf("%s: status %d, stdout %q, stderr %q; want %q", args, status, stdout, stderr, want)
 		}
+	}
+}
+
+// TestRDMAIsRequiredOfAProgramWithout: it says so in one line, and neither serves nor calls.
+func TestRDMAIsRequiredOfAProgramWithout(t *testing.T) {
+	_, none := verbs.Load()
+	if none == nil {
+		t.Skip("this program has RDMA")
+	}
+	status, _, stderr := execute(t, "serve", "--protocol", "rpc", "--listen", "127.0.0.1:0", "--rdma-mode", "required", "--", "sh")
+	if want := "rpcpool: --rdma-mode: required, but " + none.Error() + "\n"; status != exitUsage || !strings.HasPrefix(stderr, strings.TrimSuffix(want, "\n")) || strings.Count(stderr, "\n") != 1 {
+		t.Errorf("serve: status %d, %q, want %q", status, stderr, want)
+	}
+	status, _, stderr = execute(t, "call", "--server", "127.0.0.1:1", "--rdma-mode", "required", "echo")
+	if want := "rpcpool: RDMA is required: rdma: no-rdma: " + none.Error() + "\n"; status != exitFailed || stderr != want {
+		t.Errorf("call: status %d, %q, want %q", status, stderr, want)
+	}
+	t.Setenv("RPCPOOL_RDMA_MODE", "perhaps")
+	status, _, stderr = execute(t, "call", "--server", "127.0.0.1:1", "echo")
+	if want := `rpcpool: --rdma-mode: "perhaps": want off, auto or required`; status != exitUsage || !strings.HasPrefix(stderr, want) {
+		t.Errorf("call: status %d, %q, want %q", status, stderr, want)
 	}
 }
 

@@ -57,6 +57,8 @@
 // as opaque bytes. With [Auto], a transfer that fails that way starts again by TCP, and
 // the reason is counted ([Client.Moved]); with [Required] it fails with the reason. What
 // is borrowed for it stays so until the mover says that nothing writes there any more.
+// After a failure there is a pause; a mover that says itself that it is not ready is not
+// tried, and used as soon as it is.
 //
 // # What a crash loses
 //

@@ -55,7 +55,6 @@ func New(o Options) *Keeper {
 	}
 	if k.driver, k.none = k.opts.Load(); k.none != nil {
 		k.why = &rdma.Error{Reason: rdma.NoRDMA, Err: k.none}
-		k.opts.Log.Warn("this program can use no RDMA device, whatever it is given", "err", k.none, "mode", string(o.Promise.Mode))
 	}
 	k.opts.Promise.Host.Library = func() error { return k.none }
 	return k
@@ -65,8 +64,12 @@ func New(o Options) *Keeper {
 // is required and cannot be used, it fails and says why.
 func Open(o Options) (*Keeper, error) {
 	k := New(o)
-	if !o.Promise.Mode.On() {
+	required := o.Promise.Mode == device.Required
+	switch {
+	case !o.Promise.Mode.On():
 		return k, nil
+	case required && k.none != nil: // nobody needs to look
+		return nil, fmt.Errorf("RDMA is required: %w", k.Ready())
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	k.stop = cancel
@@ -74,7 +77,7 @@ func Open(o Options) (*Keeper, error) {
 	first := sync.OnceFunc(func() { close(looked) })
 	k.tasks.Go(func() { k.Watch(ctx, func(device.Report) { first() }) })
 	<-looked
-	if err := k.Ready(); err != nil && o.Promise.Mode == device.Required {
+	if err := k.Ready(); err != nil && required {
 		return nil, errors.Join(fmt.Errorf("RDMA is required: %w", err), k.Close())
 	}
 	return k, nil
@@ -100,6 +103,9 @@ func (k *Keeper) Far() remote.Options {
 
 // Watch looks until ctx ends, and tells what it has seen.
 func (k *Keeper) Watch(ctx context.Context, tell func(device.Report)) {
+	if k.none != nil {
+		k.opts.Log.Warn("this program can use no RDMA device, whatever it is given", "err", k.none, "mode", string(k.opts.Promise.Mode))
+	}
 	k.opts.Promise.Watch(ctx, k.opts.Log, func(r device.Report) {
 		tell(k.heed(r))
 	})
