@@ -13,10 +13,10 @@ import (
 // BlobOptions say what memory a server has for blobs. The zero value of each field means its
 // default.
 type BlobOptions struct {
-	Off    bool                 // all bytes are in messages. Default: only where there is no Linux
-	Host   *local.Host          // of the program; it outlives the server. Default: the server makes one
-	Limits blob.Limits          // of the host that is made
-	Socket string               // of the host that is made, for clients; @NAME is an abstract one. Default: an abstract one of a random name
+	Off    bool        // all bytes are in messages. Default: only where there is no Linux
+	Host   *local.Host // of the program; it outlives the server. Default: the server makes one
+	Limits blob.Limits // of the host that is made
+	Socket string      // of the host that is made, for clients; @NAME is an abstract one. Default: an abstract one of a random name
 	// HugePages are used, as long as the system has some, for what clients of other machines put: see package
 	// shm for why for nothing else.
 	HugePages bool

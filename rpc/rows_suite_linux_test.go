@@ -258,4 +258,3 @@ func certificates(t *testing.T) (server, client *tls.Config) {
 	return &tls.Config{MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key, Leaf: cert}}},
 		&tls.Config{MinVersion: tls.VersionTLS13, RootCAs: roots}
 }
-
