@@ -23,6 +23,8 @@ const (
 	orderCall  = 'c'
 	orderBytes = 'b'
 
+	orderMemory = 'm' // a descriptor comes by passedFD
+
 	orderNothing = 'n'
 )
 
@@ -60,8 +62,11 @@ func consume(p *Peer, control io.Reader, order []byte, buffer *[]byte) (uint64, 
 		_, err := io.ReadFull(control, *buffer)
 		return look(*buffer, all), err
 	}
-	if order[0] == orderNothing {
+	switch order[0] {
+	case orderNothing:
 		return 0, nil
+	case orderMemory:
+		return consumeMemory(number, all)
 	}
 	args, _, err := blob.ParseArgs(order[10:], 1)
 	if err != nil {
