@@ -24,7 +24,7 @@ func hugeOf(t *testing.T, m *memory) bool {
 	if err := unix.Fstatfs(int(m.file.Fd()), &fs); err != nil {
 		t.Fatal(err)
 	}
-	huge := int64(fs.Type) == unix.HUGETLBFS_MAGIC
+	huge := int64(fs.Type) == unix.HUGETLBFS_MAGIC //nolint:unconvert // it is an int32 elsewhere
 	if huge != m.huge || huge && fs.Bsize != hugePage {
 		t.Errorf("a segment is said to be huge: %v; its file system is %#x, of pages of %d bytes", m.huge, fs.Type, fs.Bsize)
 	}
