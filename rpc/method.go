@@ -197,5 +197,5 @@ func parseDetail(b []byte) (reason string, detail []byte) {
 	if len(b) == 0 || int(b[0]) > len(b)-1 {
 		return "", nil
 	}
-	return string(b[1 : 1+b[0]]), b[1+int(b[0]):]
+	return string(b[1 : 1+int(b[0])]), b[1+int(b[0]):]
 }
