@@ -72,8 +72,8 @@ func parseRecord(b []byte) (r session.Record, err error) {
 		copy(r.Secret[:], rest)
 	case r.Kind == session.RecordEnd:
 		r.Outcome.Reply = append([]byte(nil), rest...)
-	case len(rest) != 0:
-		return r, fmt.Errorf("%w: %d bytes too many", errRecord, len(rest))
+	case r.Kind == session.RecordOpen || len(rest) != 0:
+		return r, fmt.Errorf("%w: %d bytes after its head", errRecord, len(rest))
 	}
 	return r, nil
 }
