@@ -182,11 +182,13 @@ func TestS3_23_ADuplicateOnAnotherConnectionWaits(t *testing.T) {
 	first.say(&m)
 	second := h.open(1, true)
 	second.say(&m)
-	for _, r := range []*raw{first, second} {
-		if m := <-r.got; m.Kind == session.Started {
+	for i, r := range []*raw{first, second} { // both wait
+		m := <-r.got
+		if m.Kind == session.Started {
 			m = <-r.got
-		} else if m.Kind != session.InProgress {
-			t.Errorf("%+v", m)
+		}
+		if m.Kind != session.InProgress {
+			t.Errorf("connection %d: %+v", i, m)
 		}
 	}
 	close(g.open)

@@ -94,15 +94,11 @@ func TestS4_02_AForgottenConnectionIsNoticed(t *testing.T) {
 	proxy.Lose() // while it is idle
 	began := time.Now()
 	ask(soon(t), c, "do", "idle").is(t, session.OK, session.Executed)
-	t.Logf("F11: a call on a forgotten connection took %v; the bound is 0.6 s", time.Since(began))
-	if took := time.Since(began); took > 3*time.Second {
-		t.Errorf("it took %v", took)
-	}
+	// Nothing but the keepalive finds it: its Silence and twice its Answer are 0.6 s, on a machine
+	// that does nothing else. That it was found by that is what the connections below show.
+	t.Logf("F11: a call on a forgotten connection took %v", time.Since(began))
 	if h.count("idle") != 1 || proxy.Taken() != 2 {
 		t.Errorf("%d runs, %d connections", h.count("idle"), proxy.Taken())
-	}
-	if d := (conn.Keepalive{Silence: 10 * time.Second, Answer: 5 * time.Second}); d.Silence+2*d.Answer > 20*time.Second {
-		t.Error("the defaults take longer than 20 s")
 	}
 }
 
@@ -198,7 +194,7 @@ func TestS4_06_TheReaperRacesWithCalls(t *testing.T) {
 	var wg sync.WaitGroup
 	for w := range 4 {
 		wg.Go(func() {
-			for i := range 150 {
+			for i := range 600 {
 				name := fmt.Sprintf("%d %d", w, i)
 				ask(soon(t), c, "do", name).is(t, session.OK, session.Executed)
 				if n := h.count(name); n != 1 {
@@ -209,7 +205,14 @@ func TestS4_06_TheReaperRacesWithCalls(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	t.Logf("%d connections for 600 calls", proxy.Taken())
+	n := c.Counts()
+	if n.Lost != 0 {
+		t.Errorf("%d calls are lost", n.Lost)
+	}
+	if proxy.Taken() < 10 {
+		t.Errorf("%d connections: the reaper had nothing to do", proxy.Taken())
+	}
+	t.Logf("%d connections for 2400 calls, %d of which were sent again", proxy.Taken(), n.Resends)
 }
 
 func TestS4_11_ConnectionsThatTheServerClosesAreGone(t *testing.T) {
