@@ -179,12 +179,14 @@ func (c *Client) encode(u *client.Call, args, reply any) (own bool, err error) {
 		return c.encodePromise(u, b.origin(), reply)
 	}
 	if all := c.in(args); all != nil {
-		for _, o := range all {
-			if err := broken(o); err != nil {
-				return true, unmet(u.Method, err)
+		if why := anyBroken(all); why != nil {
+			return true, unmet(u.Method, why)
+		}
+		if err = c.encodePlaces(u, args, all); err != nil {
+			if why := anyBroken(all); why != nil { // since then
+				return true, unmet(u.Method, why)
 			}
 		}
-		err = c.encodePlaces(u, args, all)
 	} else {
 		err = c.encodeWhole(u, args)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"strings"
 	"testing"
 
 	"rpcpool.dev/rpc/journal"
@@ -125,5 +126,36 @@ func TestAChainSurvivesARestartOfItsServer(t *testing.T) {
 	}
 	if runs["Upload"] != 1 || runs["Fetch"] != 1 || runs["Run"] != 0 {
 		t.Errorf("they ran %v", runs)
+	}
+}
+
+// slowly is encoded when a promise beside it has been broken.
+type slowly struct {
+	begun chan struct{}
+	ended <-chan struct{}
+}
+
+func (s slowly) MarshalCBOR() ([]byte, error) {
+	close(s.begun)
+	<-s.ended
+	return []byte{0xf6}, nil
+}
+
+func (*slowly) UnmarshalCBOR([]byte) error { return nil }
+
+func TestAPromiseIsBrokenWhileArgumentsAreEncoded(t *testing.T) {
+	s, where := serve(t, ServerOptions{})
+	begun := make(chan struct{})
+	Handle(s, "Break", func(context.Context, int) (string, error) {
+		<-begun
+		return "", errors.New("broken on purpose")
+	})
+	Handle(s, "Two", func(context.Context, []any) (int, error) { return 1, nil })
+	c := dial(t, ClientOptions{}, "unix:"+where)
+	bad := Spawn[string](soon(t), c, "Break", 1)
+	_, err := Call[int](soon(t), c, "Two", []any{slowly{begun, bad.Done()}, bad.Result()})
+	var e *Error
+	if !errors.As(err, &e) || e.Code != Unmet || e.Execution != NotExecuted || !strings.Contains(err.Error(), "broken on purpose") {
+		t.Errorf("%v", err)
 	}
 }

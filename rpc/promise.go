@@ -131,6 +131,16 @@ func broken(o origin) error {
 	}
 }
 
+// anyBroken is why one of several promises is broken.
+func anyBroken(all []origin) error {
+	for _, o := range all {
+		if err := broken(o); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // encodePromise makes a promise a call's arguments, or its result if that is there.
 func (c *Client) encodePromise(u *client.Call, o origin, reply any) (own bool, err error) {
 	if pr := o.at(c); pr != nil {
