@@ -17,9 +17,16 @@ import (
 
 const hugePages = "/proc/sys/vm/nr_hugepages"
 
-// hugeOf tells whether a segment is of huge pages, as its file system says.
-func hugeOf(t *testing.T, m *memory) bool {
+// hugeOf tells whether a party's blob is in huge pages, as the file system of its segment says.
+func hugeOf(t *testing.T, h *Host, owner blob.PartyID, handle blob.Handle) bool {
 	t.Helper()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	p, err := h.table.Locate(owner, blob.Call{}, handle)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := h.segments[p.Segment]
 	var fs unix.Statfs_t
 	if err := unix.Fstatfs(int(m.file.Fd()), &fs); err != nil {
 		t.Fatal(err)
@@ -74,18 +81,6 @@ func setAside(t *testing.T, pages int) {
 	}
 }
 
-// segmentOf is where a party's blob is.
-func segmentOf(t *testing.T, h *Host, owner blob.PartyID, handle blob.Handle) *memory {
-	t.Helper()
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	p, err := h.table.Locate(owner, blob.Call{}, handle)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return h.segments[p.Segment]
-}
-
 // TestHugePagesAreForWhatNobodyElseWrites, and peers read it as any other.
 func TestHugePagesAreForWhatNobodyElseWrites(t *testing.T) {
 	setAside(t, 8)
@@ -105,7 +100,7 @@ func TestHugePagesAreForWhatNobodyElseWrites(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := hugeOf(t, segmentOf(t, h, far.ID(), b)); got != c.huge {
+		if got := hugeOf(t, h, far.ID(), b); got != c.huge {
 			t.Errorf("what is lent to be %s is in huge pages: %v", c.name, got)
 		}
 		w, err := far.Borrow(b, blob.InOut)
@@ -132,7 +127,7 @@ func TestHugePagesAreForWhatNobodyElseWrites(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if hugeOf(t, segmentOf(t, h, near.Party(), mine.Handle())) {
+		if hugeOf(t, h, near.Party(), mine.Handle()) {
 			t.Errorf("another process can punch holes in huge pages, lent to be %s", c.name)
 		}
 	}
@@ -192,7 +187,7 @@ func TestWithoutHugePages(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if hugeOf(t, segmentOf(t, h, far.ID(), b)) || h.plain != 1 {
+	if hugeOf(t, h, far.ID(), b) || h.plain != 1 {
 		t.Errorf("%d segments had no huge pages, want 1", h.plain)
 	}
 	w, err := far.Borrow(b, blob.InOut)
