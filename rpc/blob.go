@@ -103,14 +103,7 @@ func (b *Blob) ReadAt(p []byte, at int64) (int, error) {
 	if b.blob != nil {
 		return b.blob.ReadAt(p, at) //nolint:wrapcheck // it says all
 	}
-	if at < 0 || at > int64(len(b.plain)) {
-		return 0, fmt.Errorf("%w: read at %d of %d bytes", blob.ErrRange, at, len(b.plain))
-	}
-	n := copy(p, b.plain[at:])
-	if n < len(p) {
-		return n, io.EOF
-	}
-	return n, nil
+	return blob.Bytes(b.plain).ReadAt(p, at) //nolint:wrapcheck // it says all
 }
 
 // WriteAt implements [io.WriterAt].

@@ -3,15 +3,8 @@ package rpc
 import (
 	"bytes"
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"log/slog"
-	"math/big"
-	"net"
 	"net/http/httptest"
 	"net/netip"
 	"path/filepath"
@@ -19,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"rpcpool.dev/internal/certs"
 	"rpcpool.dev/rpc/blob/local"
 	"rpcpool.dev/rpc/blob/remote"
 	"rpcpool.dev/rpc/blob/shm"
@@ -166,7 +160,7 @@ func (w *way) open(t *testing.T) (_ Caller, peers func() []client.PeerWay) {
 		co.BlobThreshold, co.FarThreshold = LongBlob, LongBlob
 	}
 	if w.network == "tls" {
-		so.TLS, co.TLS = certificates(t)
+		so.TLS, co.TLS = certs.NewAuthority(t).TLS("server")
 	}
 	s, err := NewServer(so)
 	if err != nil {
@@ -235,26 +229,4 @@ func (*way) devices(t *testing.T) (*local.Host, remote.Mover) {
 		}
 	})
 	return h, mover.New(ours, nil)
-}
-
-// certificates are a server's, and what its clients believe.
-func certificates(t *testing.T) (server, client *tls.Config) {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour), IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	cert, err := x509.ParseCertificate(der)
-	if err != nil {
-		t.Fatal(err)
-	}
-	roots := x509.NewCertPool()
-	roots.AddCert(cert)
-	return &tls.Config{MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key, Leaf: cert}}},
-		&tls.Config{MinVersion: tls.VersionTLS13, RootCAs: roots}
 }

@@ -6,6 +6,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
@@ -68,6 +69,19 @@ func (a *Authority) Issue(name string) (cert, key string) {
 	a.write(cert, "CERTIFICATE", a.sign(template, a.cert, own, a.key))
 	a.write(key, "PRIVATE KEY", der)
 	return cert, key
+}
+
+// TLS makes what a server of a name needs, and a client that believes the authority.
+func (a *Authority) TLS(name string) (server, client *tls.Config) {
+	a.t.Helper()
+	pair, err := tls.LoadX509KeyPair(a.Issue(name))
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	roots := x509.NewCertPool()
+	roots.AddCert(a.cert)
+	return &tls.Config{MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{pair}},
+		&tls.Config{MinVersion: tls.VersionTLS13, RootCAs: roots, ServerName: name}
 }
 
 func (a *Authority) newKey() *ecdsa.PrivateKey {

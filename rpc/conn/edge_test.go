@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"rpcpool.dev/internal/certs"
 	"rpcpool.dev/rpc/frame"
 )
 
@@ -281,8 +282,8 @@ func TestVersionsSkewedByOne(t *testing.T) {
 // are made, and connections, and none of them fails.
 func TestCertificatesAreRotatedUnderLoad(t *testing.T) {
 	server := startServer(t, &echo{}, nil)
-	oldTLS, trust := certificates(t)
-	newTLS, trustNew := certificates(t)
+	oldTLS, trust := certs.NewAuthority(t).TLS("server")
+	newTLS, trustNew := certs.NewAuthority(t).TLS("server")
 	var current atomic.Pointer[tls.Config]
 	current.Store(oldTLS)
 	l, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{MinVersion: tls.VersionTLS13, GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) {

@@ -1,17 +1,11 @@
 package conn
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
-	"math/big"
-	"net"
 	"testing"
-	"time"
 
+	"rpcpool.dev/internal/certs"
 	"rpcpool.dev/rpc/frame"
 )
 
@@ -85,7 +79,7 @@ func TestRoutes(t *testing.T) {
 // TLS.
 func TestTheSocketIsTriedBeforeTCP(t *testing.T) {
 	server := startServer(t, &echo{}, nil)
-	serverTLS, clientTLS := certificates(t)
+	serverTLS, clientTLS := certs.NewAuthority(t).TLS("server")
 	l, err := tls.Listen("tcp", "127.0.0.1:0", serverTLS)
 	if err != nil {
 		t.Fatal(err)
@@ -107,24 +101,4 @@ func TestTheSocketIsTriedBeforeTCP(t *testing.T) {
 	_ = p.Close()
 	_ = server.Close()
 	<-served
-}
-
-func certificates(t *testing.T) (server, client *tls.Config) {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour), IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	cert, err := x509.ParseCertificate(der)
-	if err != nil {
-		t.Fatal(err)
-	}
-	roots := x509.NewCertPool()
-	roots.AddCert(cert)
-	return &tls.Config{MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key, Leaf: cert}}},
-		&tls.Config{MinVersion: tls.VersionTLS13, RootCAs: roots, ServerName: "127.0.0.1"}
 }

@@ -121,24 +121,12 @@ func (o *owned) Share(_ context.Context, offset, length uint64, rights blob.Righ
 
 // ReadAt implements [client.Blob].
 func (o *owned) ReadAt(b []byte, at int64) (int, error) {
-	have := o.blob.Bytes()
-	if at < 0 || at > int64(len(have)) {
-		return 0, fmt.Errorf("%w: read at %d of %d bytes", blob.ErrRange, at, len(have))
-	}
-	n := copy(b, have[at:])
-	if n < len(b) {
-		return n, io.EOF
-	}
-	return n, nil
+	return blob.Bytes(o.blob.Bytes()).ReadAt(b, at)
 }
 
 // WriteAt implements [client.Blob].
 func (o *owned) WriteAt(b []byte, at int64) (int, error) {
-	have := o.blob.Bytes()
-	if at < 0 || at > int64(len(have)) || len(b) > len(have)-int(at) {
-		return 0, fmt.Errorf("%w: %d bytes at %d of %d", blob.ErrRange, len(b), at, len(have))
-	}
-	return copy(have[at:], b), nil
+	return blob.Bytes(o.blob.Bytes()).WriteAt(b, at)
 }
 
 // Free implements [client.Blob].

@@ -3,7 +3,6 @@ package local
 import (
 	"context"
 	"fmt"
-	"io"
 
 	"rpcpool.dev/rpc/blob"
 	"rpcpool.dev/rpc/blob/shm"
@@ -45,26 +44,14 @@ func (o *opened) Share(ctx context.Context, offset, length uint64, rights blob.R
 }
 
 // ReadAt implements [client.Blob].
-func (o *opened) ReadAt(b []byte, at int64) (int, error) {
-	if at < 0 || at > int64(len(o.bytes)) {
-		return 0, fmt.Errorf("%w: read at %d of %d bytes", blob.ErrRange, at, len(o.bytes))
-	}
-	n := copy(b, o.bytes[at:])
-	if n < len(b) {
-		return n, io.EOF
-	}
-	return n, nil
-}
+func (o *opened) ReadAt(b []byte, at int64) (int, error) { return blob.Bytes(o.bytes).ReadAt(b, at) }
 
 // WriteAt implements [client.Blob].
 func (o *opened) WriteAt(b []byte, at int64) (int, error) {
-	switch {
-	case o.mode != blob.InOut:
+	if o.mode != blob.InOut {
 		return 0, fmt.Errorf("%w: %v is open to be read", blob.ErrRights, o.handle)
-	case at < 0 || at > int64(len(o.bytes)) || len(b) > len(o.bytes)-int(at):
-		return 0, fmt.Errorf("%w: %d bytes at %d of %d", blob.ErrRange, len(b), at, len(o.bytes))
 	}
-	return copy(o.bytes[at:], b), nil
+	return blob.Bytes(o.bytes).WriteAt(b, at)
 }
 
 // Accept implements [client.Blob].

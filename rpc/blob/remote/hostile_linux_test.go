@@ -4,11 +4,9 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"io"
 	"net"
-	"os"
 	"strings"
 	"testing"
 	"time"
@@ -390,26 +388,14 @@ func badServer(nc net.Conn, say func(l *link)) {
 
 // TestTLSAppliesAsForCalls: bytes go by it, and by nothing else where it is asked for.
 func TestTLSAppliesAsForCalls(t *testing.T) {
-	ca := certs.NewAuthority(t)
-	pair, err := tls.LoadX509KeyPair(ca.Issue("far"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	pem, err := os.ReadFile(ca.File)
-	if err != nil {
-		t.Fatal(err)
-	}
-	known := x509.NewCertPool()
-	known.AppendCertsFromPEM(pem)
+	ours, theirs := certs.NewAuthority(t).TLS("far")
 	r := serve(t, func(s *setting) {
 		s.wrap = func(l net.Listener) net.Listener {
-			return tls.NewListener(l, &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS13})
+			return tls.NewListener(l, ours)
 		}
 	})
 	dial := func(ctx context.Context) (net.Conn, error) {
-		nc, _, err := conn.DialEndpoint(ctx, conn.PoolOptions{}, conn.Endpoint{
-			ID: "far", TCP: r.addr, TLS: &tls.Config{RootCAs: known, MinVersion: tls.VersionTLS13},
-		})
+		nc, _, err := conn.DialEndpoint(ctx, conn.PoolOptions{}, conn.Endpoint{ID: "far", TCP: r.addr, TLS: theirs})
 		return nc, err
 	}
 	c := r.client(t, func(o *Options) { o.Dial = dial })
