@@ -19,6 +19,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"rpcpool.dev/internal/freeports"
 	"rpcpool.dev/internal/local"
 	"rpcpool.dev/sidecar"
 	"rpcpool.dev/sidecar/supervise"
@@ -43,34 +44,14 @@ func buildPrograms(t *testing.T) {
 	t.Setenv("PATH", dir+string(os.PathListSeparator)+os.Getenv("PATH"))
 }
 
-// freePorts returns n ports of 127.0.0.1 that follow each other and are free now.
+// freePorts returns the first of n ports of 127.0.0.1 that follow each other and are free now.
 func freePorts(t *testing.T, n int) int {
 	t.Helper()
-	for range 100 {
-		first, err := tryPorts(n)
-		if err == nil {
-			return first
-		}
-	}
-	t.Fatalf("no %d free ports in a row", n)
-	return 0
-}
-
-func tryPorts(n int) (first int, err error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	first, err := freeports.Row(n)
 	if err != nil {
-		return 0, err
+		t.Fatal(err)
 	}
-	defer l.Close()
-	first = l.Addr().(*net.TCPAddr).Port
-	for i := 1; i < n; i++ {
-		next, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", first+i))
-		if err != nil {
-			return 0, err
-		}
-		defer next.Close()
-	}
-	return first, nil
+	return first
 }
 
 func writeManifest(t *testing.T, tracker, server int, command string) string {

@@ -6,11 +6,13 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"rpcpool.dev/internal/freeports"
 	"rpcpool.dev/internal/manifest"
 )
 
@@ -57,17 +59,14 @@ func (f *fakeParts) run(ctx context.Context, name string, l *net.TCPListener) er
 func freePlan(t *testing.T, n int) Plan {
 	t.Helper()
 	source := manifest.Source{File: "p.yaml", Document: 2}
-	free := func() string {
-		l, err := net.Listen("tcp", Host+":0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer l.Close()
-		return l.Addr().String()
+	first, err := freeports.Row(n + 1)
+	if err != nil {
+		t.Fatal(err)
 	}
-	p := Plan{Trackers: []Tracker{{Name: "tracker", Address: free(), source: source}}}
+	at := func(port int) string { return net.JoinHostPort(Host, strconv.Itoa(port)) }
+	p := Plan{Trackers: []Tracker{{Name: "tracker", Address: at(first), source: source}}}
 	for i := range n {
-		p.Servers = append(p.Servers, Server{Name: fmt.Sprint("server-", i), Address: free(), source: source})
+		p.Servers = append(p.Servers, Server{Name: fmt.Sprint("server-", i), Address: at(first + 1 + i), source: source})
 	}
 	return p
 }

@@ -13,6 +13,7 @@ import (
 	"syscall"
 	"time"
 
+	"rpcpool.dev/internal/freeports"
 	"rpcpool.dev/test/internal/proc"
 )
 
@@ -61,7 +62,7 @@ type fleet struct {
 // start starts a tracker and servers, and returns when all devices are free.
 func (f *fleet) start(ctx context.Context, servers int, isolation string) error {
 	f.notes, f.agents = map[string]int{}, map[int]bool{}
-	ports, err := freePorts(servers + 1)
+	first, err := freeports.Row(servers + 1)
 	if err != nil {
 		return err
 	}
@@ -71,10 +72,10 @@ func (f *fleet) start(ctx context.Context, servers int, isolation string) error 
 	if err != nil {
 		return err
 	}
-	f.address = ports[0]
+	f.address = fmt.Sprintf("127.0.0.1:%d", first)
 	f.tracker = f.unit("tracker", -1, proc.CLI, "tracker", "--listen", f.address, "--log-format", "json")
 	for i := range servers {
-		f.servers = append(f.servers, f.server(i, modes[i%len(modes)], ports[i+1]))
+		f.servers = append(f.servers, f.server(i, modes[i%len(modes)], fmt.Sprintf("127.0.0.1:%d", first+1+i)))
 	}
 	for _, u := range f.all() {
 		f.units.Go(u.run)

@@ -18,6 +18,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"rpcpool.dev/internal/freeports"
 )
 
 // patience bounds each wait: far beyond what a loaded machine needs.
@@ -205,27 +207,12 @@ func Await(t testing.TB, what string, holds func() bool) {
 	}
 }
 
-// FreePorts finds n ports of 127.0.0.1 that follow each other and are free now,
-// below those that the kernel gives to clients, and returns the first.
+// FreePorts returns the first of n ports of 127.0.0.1 that follow each other and are free now.
 func FreePorts(t testing.TB, n int) int {
 	t.Helper()
-	const low, high = 12000, 30000
-	for first := low + os.Getpid()%(high-low-1000); first < high; first += n {
-		if free(t.Context(), first, n) {
-			return first
-		}
+	first, err := freeports.Row(n)
+	if err != nil {
+		t.Fatal(err)
 	}
-	t.Fatalf("no %d free ports in a row", n)
-	return 0
-}
-
-func free(ctx context.Context, first, n int) bool {
-	for port := first; port < first+n; port++ {
-		l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", fmt.Sprintf("127.0.0.1:%d", port))
-		if err != nil {
-			return false
-		}
-		_ = l.Close()
-	}
-	return true
+	return first
 }
