@@ -68,8 +68,8 @@ func (p *Peer) welcome(now time.Duration, m *Message, out []Demand) []Demand {
 			out = p.cancel(now, i, out)
 			return
 		}
-		if i.refs != nil && !p.refers {
-			i.recalled = true
+		if i.recalled = i.recalled || i.refs != nil && !p.refers; i.recalled {
+			// once it is, for good: the server may have run later ones of its lane since
 			out = p.cancel(now, i, out)
 			return
 		}
@@ -93,7 +93,7 @@ func (p *Peer) lose(code Code, out []Demand) []Demand {
 		p.open.del(i.seq)
 		i.unrefer()
 		i.ran = i.ran || i.exposed
-		i.state, i.session, i.seq, i.copies, i.exposed = pending, ID{}, 0, 0, false
+		i.state, i.session, i.seq, i.copies, i.exposed, i.recalled = pending, ID{}, 0, 0, false, false
 		again.PushBack(&i.place)
 	})
 	for i := p.queue.Pop(); i != nil; i = p.queue.Pop() {

@@ -45,7 +45,7 @@ type Invocation struct {
 	ran      bool // it may have run elsewhere, or in a server's last life
 	started  bool
 	alone    bool     // it is sent when its arguments are whole
-	recalled bool     // it was cancelled by the client itself, to be sent with whole arguments
+	recalled bool     // seq was cancelled by the client itself, to be sent with whole arguments
 	why      Code     // of the cancel
 	promise  *Promise // of its result; nil: nobody needs it
 	refs     *Needs   // the calls that it names, while it is sent so
@@ -77,7 +77,7 @@ func (c *Client) Assign(now time.Duration, i *Invocation, p *Peer, out []Demand)
 	if i.attempts++; i.attempts > 1 {
 		c.Counts.Moves++
 	}
-	i.peer, i.state, i.session, i.seq, i.copies, i.exposed, i.started, i.Outcome = p, pending, ID{}, 0, 0, false, false, Outcome{}
+	i.peer, i.state, i.session, i.seq, i.copies, i.exposed, i.started, i.recalled, i.Outcome = p, pending, ID{}, 0, 0, false, false, false, Outcome{}
 	i.place.Value = i
 	p.queue.PushBack(&i.place)
 	return p.pump(now, out)

@@ -105,7 +105,7 @@ func (i *Invocation) await(out []Demand) []Demand {
 }
 
 // Supplied says that a call's arguments are whole.
-func (i *Invocation) Supplied() { i.Needs, i.alone, i.recalled, i.attempts = nil, false, false, 0 }
+func (i *Invocation) Supplied() { i.Needs, i.alone, i.attempts = nil, false, 0 }
 
 // fulfil gives the outcome to those who wait for it.
 func (pr *Promise) fulfil(o Outcome, out []Demand) []Demand {

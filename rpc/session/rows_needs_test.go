@@ -143,3 +143,39 @@ func TestADeadlineEndsTheWaitForAResult(t *testing.T) {
 		t.Errorf("%+v", last)
 	}
 }
+
+// A call that its client takes back, because the server's new life knows no references, was
+// never there for a later one of its lane, which runs. The life after that knows neither of
+// the cancel nor of the lane: it must not get the call again.
+func TestACallThatIsTakenBackStaysTakenBackOverRestarts(t *testing.T) {
+	r, s := one(t, DomainOptions{Journal: true})
+	first := s.call(&Invocation{Sum: 1})
+	needing := s.call(&Invocation{Sum: 2, Lane: 1, Idempotent: true, Needs: []*Promise{r.client.Promise(first)}})
+	later := s.call(&Invocation{Sum: 3, Lane: 1})
+	s.deliverUp()
+
+	s.boot()
+	r.client.Refers(s.peer, false)
+	r.do(r.client.Connected(r.now, s.peer, 2, nil))
+	s.deliverUp()
+	s.deliverDown() // Welcome
+	s.deliverUp()
+	for len(s.ready) > 0 {
+		s.finish(s.start(), "done")
+	}
+	if later.state == finished || len(s.domain.sessions) != 1 {
+		t.Fatal("the client has heard of what ran")
+	}
+
+	s.boot()
+	r.client.Refers(s.peer, true)
+	s.connect(3)
+	if runs := s.serve(); runs != 0 {
+		t.Errorf("%d calls run after the last of their lane", runs)
+	}
+	first.want(t, OK, Executed)
+	later.want(t, OK, Executed)
+	if len(r.routed) != 1 || r.routed[0] != needing {
+		t.Errorf("%d calls are to be sent with whole arguments", len(r.routed))
+	}
+}
