@@ -18,6 +18,56 @@ import (
 	"rpcpool.dev/rpc/session"
 )
 
+// The list changes: its old connections are closed when what is outstanding there has ended,
+// and a moment later the calls hear of it. A call in between has no part in what is
+// outstanding: it must not be sent by a connection that does not wait for its answer.
+func TestACallIsNotSentByAConnectionThatIsBeingClosed(t *testing.T) {
+	release := map[string]chan struct{}{"first": make(chan struct{}), "second": make(chan struct{})}
+	var ran sync.Map
+	a := newHost(t, "a", hostOptions{methods: []server.Method{{Name: "wait", Run: func(j *server.Job) (session.Code, []byte) {
+		ran.Store(string(j.Args), true)
+		<-release[string(j.Args)]
+		return session.OK, nil
+	}}}})
+	defer close(release["second"])
+	b := newHost(t, "b", hostOptions{})
+	c := newClient(t, quick(), a.endpoint(), b.endpoint())
+	start := func(args string) chan Call {
+		ended := make(chan Call, 1)
+		ctx := soon(t)
+		go func() {
+			u := Call{Method: "wait", Args: []byte(args), Server: "a"}
+			c.Do(ctx, &u)
+			ended <- u
+		}()
+		return ended
+	}
+	first := start("first")
+	eventually(t, "the first call runs", func() bool { _, is := ran.Load("first"); return is })
+	if err := c.service.Update([]conn.Endpoint{b.endpoint()}); err != nil { // what Client.Update does first
+		t.Fatal(err)
+	}
+	second := start("second")
+	eventually(t, "the second call is at the server", func() bool {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		return c.peers["a"].open == 2
+	})
+	if err := c.Update([]conn.Endpoint{b.endpoint()}); err != nil {
+		t.Fatal(err)
+	}
+	close(release["first"])
+	if u := <-first; u.Outcome.Code != session.OK {
+		t.Errorf("the first call: %+v: %s", u.Outcome, u.Text)
+	}
+	if u := <-second; u.Outcome.Code != session.NoServer || u.Outcome.Execution != session.NotExecuted {
+		t.Errorf("the second call: %+v: %s", u.Outcome, u.Text)
+	}
+	if _, is := ran.Load("second"); is {
+		t.Error("the second call ran")
+	}
+}
+
 func TestS1_08_ConnectionsAreMadeWhenSomethingIsSent(t *testing.T) {
 	h := newHost(t, "a", hostOptions{})
 	proxy, e := h.behind()

@@ -205,14 +205,15 @@ func (c *Client) note(t *turn, d *session.Demand) {
 		return // it is gone; the session is about to hear of it
 	}
 	s := send{line: l, msg: d.Msg}
-	if d.Call != nil && l.away { // it would be thrown away there
-		c.session.Unsent(p.session, d.Msg.Seq)
-		return
-	}
 	if d.Call != nil {
 		s.call, _ = d.Call.Tag.(*call)
+		if l.away || !c.hold(t, s.call, l, d.Msg.Seq) {
+			// It would be thrown away there, or the connection be closed before its answer
+			// has come. That it is closed, and where the call goes then, the session will hear.
+			c.session.Unsent(p.session, d.Msg.Seq)
+			return
+		}
 		s.call.pins.Add(1)
-		c.hold(t, s.call, l, d.Msg.Seq)
 		s.pack = l.adaptive(s.call.method)
 		if !l.bound[s.call.method] {
 			l.bound[s.call.method] = true
@@ -223,22 +224,23 @@ func (c *Client) note(t *turn, d *session.Demand) {
 	t.sends = append(t.sends, s)
 }
 
-// hold makes a call hold the connection that it is sent by.
-func (c *Client) hold(t *turn, k *call, l *line, seq uint64) {
+// hold makes a call hold the connection that it is sent by. It returns false if that is about
+// to be closed.
+func (c *Client) hold(t *turn, k *call, l *line, seq uint64) bool {
+	if k.line != l {
+		if !l.ref.Peer.Hold() {
+			return false
+		}
+		if k.line != nil {
+			c.letGoOf(t, k.line)
+		}
+		k.line = l
+	}
 	k.sent, k.seq = l.ref.Peer, seq
 	if k.stream != nil {
 		k.stream.on(l.ref.Peer, seq)
 	}
-	if k.line == l {
-		return
-	}
-	if k.line != nil {
-		c.letGoOf(t, k.line)
-		k.line = nil
-	}
-	if l.ref.Peer.Hold() {
-		k.line = l
-	}
+	return true
 }
 
 // transmit sends a message. Nobody's lock is held.
