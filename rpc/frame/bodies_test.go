@@ -16,6 +16,23 @@ var fullExt = Ext{
 	Needs: []byte{5, 0, 0, 0, 0, 0, 0, 0, 4, 1, 0, 0, 0, 0, 0, 0},
 }
 
+// A worker's clock is behind the last field of the first version, and is there if it is said.
+func TestAWorkerSaysWhatItsClockShows(t *testing.T) {
+	short := goldenHelloAck.Append(nil)
+	ack := goldenHelloAck
+	ack.Machine = 3 * time.Hour
+	long := ack.Append(nil)
+	if !bytes.Equal(long[:len(short)], short) || len(long) != len(short)+8 {
+		t.Errorf("% x is not % x with 8 bytes more", long, short)
+	}
+	for n := len(short); n <= len(long)+3; n++ { // cut off, whole, and longer
+		got, err := ParseHelloAck(append(long, 1, 2, 3)[:n])
+		if want := ack.Machine; err != nil || n >= len(long) && got.Machine != want || n < len(long) && got.Machine != 0 {
+			t.Errorf("%d of %d bytes: %v, %v", n, len(long), got.Machine, err)
+		}
+	}
+}
+
 func TestExtensionsAreTheseBytes(t *testing.T) {
 	wire := fullExt.Append(nil)
 	wantBytes(t, wire, unhex(t, `01 04 07 00 00 00  02 08 00 00 00 00 02 00 00 00  03 08 00 00 00 00 00 01 00 00

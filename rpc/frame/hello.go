@@ -75,6 +75,7 @@ type HelloAck struct {
 	MaxDeadline Deadline      // of calls that have none
 	MaxOpen     uint32        // calls that a session may have open; 0: not said
 	Epoch       uint64        // of the server's registration: fencing token
+	Machine     time.Duration // of a worker: CLOCK_MONOTONIC; 0: not said
 	Text        []byte        // for people, UTF-8, at most 1024 bytes; points into the body
 }
 
@@ -107,7 +108,11 @@ func (a *HelloAck) Append(dst []byte) []byte {
 	}
 	dst = le.AppendUint64(dst, a.Epoch)
 	text := cutText(string(a.Text))
-	return append(le.AppendUint16(dst, uint16(len(text))), text...)
+	dst = append(le.AppendUint16(dst, uint16(len(text))), text...)
+	if a.Machine > 0 {
+		dst = le.AppendUint64(dst, uint64(a.Machine))
+	}
+	return dst
 }
 
 // reader takes fields off a body. It remembers that one was cut off.
@@ -169,6 +174,9 @@ func ParseHelloAck(body []byte) (HelloAck, error) {
 	a.MaxOpen = r.u32()
 	a.Epoch = r.u64()
 	a.Text = r.bytes()
+	if len(r.b) >= 8 {
+		a.Machine = time.Duration(r.u64() & (1<<63 - 1))
+	}
 	if r.cut || len(body) > MaxHello || len(a.Text) > maxText || !utf8.Valid(a.Text) {
 		return HelloAck{}, errf(ReasonProtocol, "HELLO_ACK has a body of %d bytes that is cut off, too long or not UTF-8", len(body))
 	}

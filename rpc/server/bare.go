@@ -45,6 +45,9 @@ func NewBare(ctx context.Context, l *Local, list ...Method) (*Bare, error) {
 		opts: Options{Context: ctx}, methods: methods{byNumber: map[uint32]*Method{}},
 		now: func() time.Duration { return time.Since(start) + 1 },
 	}
+	if m, ok := compare(c.now, machine); ok {
+		c.machine = &m
+	}
 	for _, m := range list {
 		if err := c.methods.add(m); err != nil {
 			return nil, err
@@ -77,9 +80,7 @@ func (b *Bare) call(p conn.Peer, in *conn.In) {
 		core: b.core, bare: b, seq: in.Seq, peer: "parent",
 	}
 	j.xid = parseXID(in.Ext.XID)
-	if left, ok := in.Deadline.Duration(); ok {
-		j.deadline = b.core.now() + left
-	}
+	j.deadline = b.deadline(in)
 	if in.Flags&frame.FlagStream != 0 {
 		j.stream = items.New(p, items.Server, in.Seq, frame.PriorityNormal)
 	}
@@ -109,6 +110,22 @@ func (b *Bare) call(p conn.Peer, in *conn.In) {
 		j.last, _ = p.(laster)
 		b.local.Execute(j)
 	}
+}
+
+// deadline is a call's, on the core's clock, 0 if it has none. The time that is left may
+// have been said a while ago, if this process was stopped, or had to wait for a
+// processor; the parent says when it is over on the machine's clock only if both
+// processes have that.
+func (b *Bare) deadline(in *conn.In) time.Duration {
+	left, ok := in.Deadline.Duration()
+	if !ok {
+		return 0
+	}
+	at := b.core.now() + left
+	if m := b.core.machine; m != nil && in.Ext.Until != 0 {
+		at = min(at, time.Duration(in.Ext.Until&(1<<63-1))-m.most)
+	}
+	return max(at, 1)
 }
 
 // item tells whether a frame belongs to a stream that has been started, and sees to it.
@@ -161,8 +178,8 @@ func (b *Bare) cancel(seq uint64) {
 	}
 }
 
-// answer says how a run has ended.
-func (b *Bare) answer(j *Job, code session.Code, reply []byte) {
+// answer says how a run has ended; ran is false if it did not begin.
+func (b *Bare) answer(j *Job, ran bool, code session.Code, reply []byte) {
 	j.cancel(context.Canceled)
 	b.mu.Lock()
 	delete(b.open, j.seq)
@@ -179,17 +196,17 @@ func (b *Bare) answer(j *Job, code session.Code, reply []byte) {
 		j.kept = nil
 	}
 	j.let(nil)
-	ran := session.Executed
-	switch code {
-	case session.Invalid, session.Refused:
-		ran = session.NotExecuted
-	case session.Lost:
-		ran = session.Indeterminate
+	execution := session.Executed
+	switch {
+	case !ran, code == session.Invalid, code == session.Refused:
+		execution = session.NotExecuted
+	case code == session.Lost:
+		execution = session.Indeterminate
 	}
 	if code == session.OK && j.loan != nil && len(j.loan.results) > 0 {
 		reply = append(blob.AppendArgs(nil, j.loan.results), reply...)
 	}
-	b.tell(j, code, ran, reply, owner)
+	b.tell(j, code, execution, reply, owner)
 }
 
 func (b *Bare) refuse(j *Job, code session.Code, why string) {

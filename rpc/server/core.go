@@ -59,6 +59,7 @@ type Core struct {
 	opts    Options
 	exec    Executor
 	now     func() time.Duration
+	machine *monotonic // nil: there is no such clock, or now is not this one's
 	methods methods
 
 	mu       sync.Mutex
@@ -141,6 +142,9 @@ func New(exec Executor, opts Options) (*Core, error) {
 	if c.now = o.Clock; c.now == nil {
 		start := time.Now()
 		c.now = func() time.Duration { return time.Since(start) + 1 }
+		if m, ok := compare(c.now, machine); ok {
+			c.machine = &m
+		}
 	}
 	o.Domain.Journal = o.Journal != nil
 	if o.ID == (session.ID{}) {

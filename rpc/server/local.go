@@ -117,7 +117,7 @@ func (l *Local) run(j *Job) {
 			j.Method.pace.took(time.Since(start)) // also of what is copied
 		}
 		if j.bare != nil {
-			j.bare.answer(j, code, reply)
+			j.bare.answer(j, ran, code, reply)
 			return
 		}
 		if !ran {
@@ -133,6 +133,10 @@ func (l *Local) run(j *Job) {
 		}
 	}
 	start = time.Now()
+	if j.deadline != 0 && j.core.now() >= j.deadline {
+		code, ran, returned = session.DeadlineExceeded, false, true
+		return
+	}
 	code, reply = l.call(j)
 	returned = true
 }

@@ -145,7 +145,9 @@
 // its clock stops with it.
 //
 // A call starts when Start says so. Its handler's first instruction may come later than
-// the deadline, if its process has to wait for a processor: it can see that by then.
+// the deadline, if its process has to wait for a processor: it can see that by then. A shell
+// that hands calls over to other processes, or puts them into a queue of its own, looks at the
+// deadline again there, and says Decline.
 //
 // # What a shell must do
 //

@@ -70,7 +70,7 @@ func ServeConn(ctx context.Context, nc net.Conn, methods ...server.Method) error
 	}
 	conn.Tune(nc)
 	admit := func(h *frame.Hello) frame.HelloAck {
-		return frame.Answer(h, frame.HelloAck{Features: features})
+		return frame.Answer(h, frame.HelloAck{Features: features, Machine: server.Machine()})
 	}
 	c, err := conn.Accept(ctx, nc, admit, bare, Options())
 	if err != nil {

@@ -71,6 +71,10 @@
 // A worker hears of a call's end by its deadline, and by CANCEL. If it has not answered
 // a grace later, it is killed with all below it, unless the method is Unkillable.
 //
+// A deadline is told as the time that is left when the call is sent, and, if the handshake
+// has shown that both processes have the same CLOCK_MONOTONIC, as what that will show: a
+// worker that reads the call late does not start it late.
+//
 // # What a crash loses
 //
 // Of a worker: what ran in it, each call with an error that says so. Of this process:

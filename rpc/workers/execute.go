@@ -121,6 +121,9 @@ func (w *worker) send(c *call) {
 	id := j.XID()
 	binary.LittleEndian.PutUint64(c.xid[copy(c.xid[:], id.Session[:]):], id.Seq)
 	m.Ext = frame.Ext{Method: c.method, Trace: j.Trace, XID: c.xid[:]}
+	if at, ok := j.Until(); ok && w.shares {
+		m.Ext.Until = uint64(max(at, 1))
+	}
 	if !c.sent {
 		m.Owner = c
 	}

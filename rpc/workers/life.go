@@ -14,6 +14,7 @@ import (
 	"rpcpool.dev/rpc/conn"
 	"rpcpool.dev/rpc/crash"
 	"rpcpool.dev/rpc/frame"
+	"rpcpool.dev/rpc/server"
 	"rpcpool.dev/rpc/wire"
 	channel "rpcpool.dev/rpc/worker"
 )
@@ -89,8 +90,10 @@ func (p *Pool) begin(i int) (*worker, error) {
 	w.party = party
 	nc, done := give(nc, socket)
 	defer done()
+	from := server.Machine()
 	if w.conn, err = conn.Connect(ctx, nc, frame.Hello{Features: frame.FeatureStreams | frame.FeatureBlobs}, w, opts); err == nil {
 		w.ready = time.Now()
+		w.shares = shares(from, w.conn.Agreed().Machine, server.Machine())
 		p.opts.OnReady(w.ready.Sub(w.born))
 		return w, nil
 	}
@@ -106,6 +109,11 @@ func (p *Pool) begin(i int) (*worker, error) {
 	p.count(r.Cause)
 	return nil, fmt.Errorf("%v: %w", &r, err)
 }
+
+// shares tells whether a clock that showed at between from and to is the one that
+// showed these: in another time namespace, or another virtual machine, it shows something
+// else altogether.
+func shares(from, at, to time.Duration) bool { return from > 0 && from <= at && at <= to }
 
 // enter makes a worker that is ready serve, or be a spare.
 func (p *Pool) enter(w *worker) {

@@ -63,6 +63,7 @@ func program() []server.Method {
 		{Name: "pid", Run: func(*server.Job) (session.Code, []byte) {
 			return session.OK, strconv.AppendInt(nil, int64(os.Getpid()), 10)
 		}},
+		{Name: "note", Run: func(j *server.Job) (session.Code, []byte) { ran(j); return session.OK, nil }},
 		{Name: "fds", Run: fds}, {Name: "nested", Run: nested}, {Name: "family", Run: family},
 		{Name: "no", Run: func(*server.Job) (session.Code, []byte) {
 			return session.Failed, wire.Failure(time.Second, "no", []byte("detail"))

@@ -1,6 +1,7 @@
 package workers_test
 
 import (
+	"bytes"
 	"context"
 	"os"
 	"path/filepath"
@@ -35,6 +36,59 @@ func TestAWorkerHearsOfACancel(t *testing.T) {
 	if s := r.pool.Status(); s.Starts > 2 {
 		t.Errorf("%d workers were started", s.Starts)
 	}
+}
+
+// A worker that is stopped, or has to wait for a processor, reads a call long after that was
+// written: it is no fresh start of the time that was left.
+func TestACallThatItsWorkerReadsTooLateDoesNotRun(t *testing.T) {
+	r := newRig(t, setting{workers: workers.Options{Spares: -1, Grace: time.Minute}})
+	u := r.call("pid", "")
+	pid, err := strconv.Atoi(string(u.Reply))
+	if err != nil {
+		t.Fatalf("%+v: %v", u.Outcome, err)
+	}
+	if err := unix.Kill(pid, unix.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "all threads are stopped", func() bool { return stopped(t, pid) })
+	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	ended := make(chan client.Call)
+	go func() {
+		u := client.Call{Method: "note", Args: []byte("late")}
+		r.client.Do(ctx, &u)
+		ended <- u
+	}()
+	eventually(t, "the call is with the worker", func() bool { return r.core.Counts().Running == 1 })
+	<-ctx.Done()
+	if err := unix.Kill(pid, unix.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+	u = <-ended
+	if u.Outcome.Code != session.DeadlineExceeded || u.Outcome.Execution != session.NotExecuted {
+		t.Errorf("%+v: %s", u.Outcome, u.Text)
+	}
+	r.works()
+	if all := r.ran(); len(all) > 0 {
+		t.Errorf("ran after its deadline: %v", all)
+	}
+}
+
+// stopped tells whether no thread of a process runs: a signal has not stopped any yet when
+// kill returns.
+func stopped(t *testing.T, pid int) bool {
+	t.Helper()
+	threads, err := filepath.Glob("/proc/" + strconv.Itoa(pid) + "/task/*/stat")
+	if err != nil || len(threads) == 0 {
+		t.Fatalf("process %d: %v", pid, err)
+	}
+	for _, path := range threads {
+		stat, err := os.ReadFile(path)
+		if err != nil || !bytes.Contains(stat, []byte(") T ")) {
+			return false
+		}
+	}
+	return true
 }
 
 func TestAWorkerKnowsTheDeadline(t *testing.T) {

@@ -19,6 +19,7 @@ type worker struct {
 	proc     Process
 	conn     *conn.Conn
 	party    blob.PartyID // at the host of blobs; 0: none
+	shares   bool         // this machine's clock, so it may be told when a call's time is over
 	born     time.Time
 	ready    time.Time
 

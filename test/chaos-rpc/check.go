@@ -35,8 +35,6 @@ type findings struct {
 	excused  int // runs that were noted late by a server that was frozen
 	slow     int // runs that were noted after their deadline, by servers that knew
 	slowest  time.Duration
-	channel  int // runs in workers that were noted after their deadline, which was over when they were read
-	longest  time.Duration
 	late     int // calls that ended long after their deadline
 	maxLate  time.Duration
 	attempts int // calls that more than one server has had
@@ -145,10 +143,6 @@ func (c *checker) afterwards(o *outcome) {
 // pastDeadline looks at a run that was noted after its deadline: its server must have
 // known.
 func (c *checker) pastDeadline(o *outcome, r run) {
-	if r.left > 0 && r.inWorker() { // it does not know how long the call was in its channel; its parent does, and interrupts it
-		c.f.channel, c.f.longest = c.f.channel+1, max(c.f.longest, r.at-o.until)
-		return
-	}
 	if r.left > 0 {
 		c.broke("its server thought that there are %v left, %v after its deadline: %s%v", r.left, r.at-o.until, o, r)
 	}

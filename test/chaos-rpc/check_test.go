@@ -22,8 +22,6 @@ func TestTheCheckerFindsWhatIsBroken(t *testing.T) {
 	late.until = 20 * ms
 	deceived := r("0.1.w1.1", 21*ms)
 	deceived.left = ms
-	waited := deceived
-	waited.pid = 7
 	cutShort, ofAnother, ofTheSame := r("0.1.w1.l1", 10*ms), r("0.1.w1.l2", 20*ms), r("0.1.w1.l2", 20*ms)
 	cutShort.over, cutShort.pid, ofAnother.pid, ofTheSame.pid = 0, 7, 8, 7
 	alive := r("0.1.w9.1", 25*ms)
@@ -54,7 +52,6 @@ func TestTheCheckerFindsWhatIsBroken(t *testing.T) {
 		{"a run long after the deadline", []outcome{late}, []run{r("0.1.w1.1", 200*ms)}, nil, 1},
 		{"a run long after the deadline, of a frozen server", []outcome{late}, []run{r("0.1.w1.1", 200*ms)}, []frozen{{"0", 10 * ms, 199 * ms}}, 0},
 		{"a run after the deadline, of a server that does not know it", []outcome{late}, []run{deceived}, nil, 1},
-		{"a run after the deadline, in a worker that it was on its way to", []outcome{late}, []run{waited}, nil, 0},
 		{"a call of a lane whose worker has died, and the next in another", lane, []run{cutShort, ofAnother}, nil, 0},
 		{"the same, and the first worker is alive", append(lane, o("0.1.w9.1", session.OK, session.Executed, ms, 40*ms)), []run{cutShort, ofAnother, alive}, nil, 1},
 		{"a call of a lane that has not ended, and the next in the same worker", lane, []run{cutShort, ofTheSame}, nil, 1},

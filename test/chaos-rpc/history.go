@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"strconv"
 	"strings"
 	"time"
 
@@ -51,12 +50,6 @@ type run struct {
 	left   time.Duration // until its deadline, as its server saw it then; a century: none
 	over   time.Duration // 0: it was not noted
 	pid    int           // of its process: the server, or a worker of it
-}
-
-// inWorker tells whether a run was in another process than its server's.
-func (r *run) inWorker() bool {
-	_, life, _ := strings.Cut(r.server, ".")
-	return life != strconv.Itoa(r.pid)
 }
 
 // from returns who has made a call: calls of one are of one session at a server, and in

@@ -27,7 +27,6 @@ func (f *findings) print(w io.Writer, hits map[string]int, took time.Duration) {
 	fmt.Fprintf(w, "  %8d calls ran whose client was killed before it knew\n", f.untold)
 	fmt.Fprintf(w, "  %8d runs were noted late by a server that was frozen\n", f.excused)
 	fmt.Fprintf(w, "  %8d runs were noted after their deadline, at most %v: the handler's goroutine had to wait\n", f.slow, f.slowest.Round(time.Millisecond))
-	fmt.Fprintf(w, "  %8d runs in workers were noted after their deadline, at most %v: they were on their way from the server\n", f.channel, f.longest.Round(time.Millisecond))
 	fmt.Fprintf(w, "  %8d calls were told more than 1 s after their deadline, at most %v\n", f.late, f.maxLate.Round(time.Millisecond))
 	for _, name := range slices.Sorted(maps.Keys(hits)) {
 		fmt.Fprintf(w, "  %8d × %s\n", hits[name], name)

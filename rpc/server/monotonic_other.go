@@ -1,0 +1,7 @@
+//go:build !linux
+
+package server
+
+import "time"
+
+func machine() (time.Duration, bool) { return 0, false }
