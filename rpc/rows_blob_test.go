@@ -158,7 +158,7 @@ func newBlobRig(t testing.TB, so ServerOptions, co ClientOptions) *blobRig {
 func (r *blobRig) live(t testing.TB) uint64 {
 	t.Helper()
 	var n uint64
-	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(time.Millisecond) {
 		s, _ := r.server.Blobs()
 		if n = s.Blobs; n == 0 {
 			break

@@ -247,9 +247,10 @@ type Report struct {
 // Conn is one end of the agent protocol. Send may be called concurrently;
 // Receive may not.
 type Conn struct {
-	unix *net.UnixConn
-	buf  []byte
-	oob  []byte
+	unix  *net.UnixConn
+	buf   []byte
+	oob   []byte
+	reset bool // by the peer
 }
 
 // NewConn makes an end of the protocol from a SOCK_SEQPACKET connection.
@@ -291,9 +292,15 @@ func IsMalformed(err error) bool { return errors.Is(err, errMalformed) }
 
 // Receive reads one message into message and returns the descriptor that came
 // with it (close-on-exec), or -1. A closed connection gives [net.ErrClosed] or
-// io.EOF; for a message that makes no sense see [IsMalformed].
+// io.EOF; for a message that makes no sense see [IsMalformed]. A peer that closes
+// with messages unread resets the connection, and the kernel says so before it
+// hands out what the peer had sent, which still counts.
 func (c *Conn) Receive(message any) (fd int, err error) {
 	n, oobn, flags, _, err := c.unix.ReadMsgUnix(c.buf, c.oob)
+	if errors.Is(err, syscall.ECONNRESET) && !c.reset {
+		c.reset = true
+		n, oobn, flags, _, err = c.unix.ReadMsgUnix(c.buf, c.oob)
+	}
 	if err != nil {
 		return -1, fmt.Errorf("receive agent message: %w", err)
 	}

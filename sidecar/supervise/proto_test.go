@@ -72,6 +72,36 @@ func TestLinkSaysWhatTheAgentHas(t *testing.T) {
 	}
 }
 
+// An agent that ends with acks unread resets the connection, and the kernel says so before it
+// hands out what the agent has sent: how the last workers ended.
+func TestWhatAnAgentSaidBeforeItEndedCounts(t *testing.T) {
+	path, accept := fakeAgent(t)
+	c, err := net.DialUnix("unixpacket", nil, &net.UnixAddr{Name: path, Net: "unixpacket"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ours, agent := NewConn(c), accept()
+	defer ours.Close()
+	if err := ours.Send(Command{Op: OpAck, Seq: 1}, -1); err != nil { // unread
+		t.Fatal(err)
+	}
+	for seq := range uint64(3) {
+		if err := agent.Send(Event{Kind: EventExited, Seq: seq + 1}, -1); err != nil {
+			t.Fatal(err)
+		}
+	}
+	_ = agent.Close()
+	var e Event
+	for seq := range uint64(3) {
+		if _, err := ours.Receive(&e); err != nil || e.Seq != seq+1 {
+			t.Fatalf("event %d: %+v, %v", seq+1, e, err)
+		}
+	}
+	if _, err := ours.Receive(&e); !errors.Is(err, io.EOF) {
+		t.Errorf("after the last: %v", err)
+	}
+}
+
 func TestLinkRefusesWhatIsNoAgent(t *testing.T) {
 	cases := map[string]struct {
 		hello any

@@ -87,11 +87,8 @@ func (l *link) next() (next outgoing, ok bool) {
 
 // read gives the sidecar's commands to handle, which owns the descriptor. It
 // ends with the connection's error. A malformed message is given to malformed
-// and does no harm. A sidecar that closes with events unread resets the
-// connection, and the kernel says so before it hands out what the sidecar had
-// sent, which still counts.
+// and does no harm.
 func (l *link) read(handle func(c supervise.Command, fd int), malformed func(error)) error {
-	reset := false
 	for l.room() {
 		var c supervise.Command
 		fd, err := l.conn.Receive(&c)
@@ -100,8 +97,6 @@ func (l *link) read(handle func(c supervise.Command, fd int), malformed func(err
 			handle(c, fd)
 		case supervise.IsMalformed(err):
 			malformed(err)
-		case errors.Is(err, unix.ECONNRESET) && !reset:
-			reset = true
 		default:
 			return err //nolint:wrapcheck // says what it is
 		}
