@@ -77,7 +77,7 @@ func (b *Bare) Message(p conn.Peer, in *conn.In) {
 func (b *Bare) call(p conn.Peer, in *conn.In) {
 	j := &Job{
 		Codec: in.Codec, Priority: in.Priority, OneWay: in.Flags&frame.FlagOneWay != 0, Idempotent: in.Flags&frame.FlagIdempotent != 0,
-		core: b.core, bare: b, seq: in.Seq, peer: "parent",
+		core: b.core, bare: b, seq: in.Seq,
 	}
 	j.xid = parseXID(in.Ext.XID)
 	j.deadline = b.deadline(in)

@@ -65,6 +65,7 @@ type Core struct {
 	mu       sync.Mutex
 	domain   *session.Domain
 	queue    *schedule.Queue
+	slots    []*schedule.Call // for the next jobs
 	limit    int
 	links    map[session.Conn]*Link
 	lastConn session.Conn
@@ -204,7 +205,7 @@ func (c *Core) Method(name string) *Method {
 // nil: there is no such method. It fails if its blobs are malformed.
 func (l *Link) Call(in *conn.In, m *session.Message, method *Method) error {
 	c := l.core
-	j := &Job{Method: method, Codec: in.Codec, Priority: in.Priority, OneWay: in.Flags&frame.FlagOneWay != 0, core: c, peer: l.line.Peer(), via: l.via, Idempotent: m.Idempotent}
+	j := &Job{Method: method, Codec: in.Codec, Priority: in.Priority, OneWay: in.Flags&frame.FlagOneWay != 0, core: c, link: l, Idempotent: m.Idempotent}
 	j.place.Value = j
 	j.take(in, m.Lane != 0 || m.Needs != nil)
 	j.as = parseXID(in.Ext.XID)
@@ -275,14 +276,14 @@ func (c *Core) execute(t *turn, e *session.Entry) {
 	if j.refused {
 		j.refused = false
 		t.fx = c.domain.Decline(e, session.Refused, wire.Failure(time.Second, c.whyNot(), nil), t.fx)
-		c.queue.Unpop(&j.slot)
+		c.unpop(j)
 		j.let(nil)
 		return
 	}
 	var start bool
 	if start, t.fx = c.domain.Start(t.now, e, t.fx); !start {
 		c.missed(j)
-		c.queue.Unpop(&j.slot)
+		c.unpop(j)
 		j.let(nil)
 		return
 	}
@@ -317,7 +318,8 @@ func (c *Core) finished(now time.Duration, j *Job, ran bool) {
 	}
 	j.long = false
 	c.active--
-	c.queue.Done(now, &j.slot)
+	c.queue.Done(now, j.slot)
+	c.vacate(j)
 	c.quiet()
 }
 

@@ -58,7 +58,7 @@ func (c *Core) Calls() []Open {
 
 // open is what a page says of a job.
 func (j *Job) open(now time.Duration, state string) Open {
-	o := Open{State: state, Peer: j.peer, Via: j.via.String(), Trace: wire.FormatTrace(j.Trace), Age: now - j.arrived}
+	o := Open{State: state, Peer: j.Peer(), Via: j.via().String(), Trace: wire.FormatTrace(j.Trace), Age: now - j.arrived}
 	if j.Method != nil {
 		o.Method = j.Method.Name
 	}

@@ -42,8 +42,9 @@ func (c *Core) Acquire(ctx context.Context, m *Method, p frame.Priority) (releas
 		case <-j.granted:
 		case <-ctx.Done():
 			t := c.begin(nil)
-			waits := c.queue.Remove(&j.slot)
+			waits := j.slot != nil && c.queue.Remove(j.slot)
 			if waits {
+				c.vacate(j)
 				c.outside.Remove(&j.place)
 				c.ended(j, session.Canceled, session.NotExecuted)
 			}

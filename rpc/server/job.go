@@ -26,10 +26,10 @@ const space = 128
 type Job struct {
 	Method   *Method
 	Args     []byte // valid until the end
+	Trace    []byte // W3C trace context; nil: none
 	Codec    uint8
 	Priority frame.Priority
-	Trace    []byte // W3C trace context; nil: none
-	OneWay   bool   // nobody wants the result
+	OneWay   bool // nobody wants the result
 	// Idempotent says that its caller minds no other run.
 	Idempotent bool
 	// Worker is the executor's own.
@@ -49,23 +49,22 @@ type Job struct {
 	local    *Local   // that runs it
 	last     laster   // its connection, whose reader may run it behind all else; mostly nil
 	from     *Link    // the same
-	behind   bool     // that reader runs it
 	reader   *Link    // whose reader runs the job at once
 	bare     *Bare    // in a worker: who is told how it ends; else the core is
 	seq      uint64   // in a worker: of the call's frames
-	refused  bool     // its start could not be journalled
-	unsaved  bool     // its start waits for the journal's disk, or has
 	place    fifo.Node[*Job]
-	granted  chan struct{} // closed when it may run: of a call within the process
-	slot     schedule.Call
-	stream   *items.Stream // nil: it is none
-	unstream func()        // the line forgets the stream
-	long     bool          // it is in the core's list of those that run for long
-	lent     bool          // the host of blobs knows of its run
-	peer     string
-	via      Via
-	loan     *loan    // its blobs; nil: it has none
-	account  *account // at whose cost long results are made; nil: they go in messages
+	granted  chan struct{}  // closed when it may run: of a call within the process
+	slot     *schedule.Call // in the queue, and while it runs; nil: it is in neither
+	stream   *items.Stream  // nil: it is none
+	unstream func()         // the line forgets the stream
+	link     *Link          // that has brought it; nil: a call within the process, or in a worker
+	loan     *loan          // its blobs; nil: it has none
+	account  *account       // at whose cost long results are made; nil: they go in messages
+	behind   bool           // the reader of its connection runs it
+	refused  bool           // its start could not be journalled
+	unsaved  bool           // its start waits for the journal's disk, or has
+	long     bool           // it is in the core's list of those that run for long
+	lent     bool           // the host of blobs knows of its run
 
 	mu      sync.Mutex
 	err     error // why nobody waits any more
@@ -91,7 +90,23 @@ func (j *Job) XID() session.XID {
 func (j *Job) Client() session.ID { return j.xid.Session }
 
 // Peer is the client's address, for people.
-func (j *Job) Peer() string { return j.peer }
+func (j *Job) Peer() string {
+	switch {
+	case j.link != nil:
+		return j.link.line.Peer()
+	case j.bare != nil:
+		return "parent"
+	}
+	return ""
+}
+
+// via is the way by which the client calls.
+func (j *Job) via() Via {
+	if j.link != nil {
+		return j.link.via
+	}
+	return Direct
+}
 
 // Scratch is room for a short result, which costs no memory of its own.
 func (j *Job) Scratch() []byte { return j.result[:0] }

@@ -15,10 +15,45 @@ var priorities = [frame.Priorities]schedule.Priority{ //nolint:gochecknoglobals 
 
 // push puts a job into the queue, or says why not.
 func (c *Core) push(now time.Duration, j *Job) schedule.Verdict {
-	j.slot = schedule.Call{
-		Tag: j, Client: j.xid.Session, Method: j.Method.number, Priority: priorities[j.Priority], Deadline: j.deadline, Bytes: len(j.Args),
+	s := c.slot()
+	s.Tag, s.Client, s.Method, s.Priority = j, j.xid.Session, j.Method.number, priorities[j.Priority]
+	s.Deadline, s.Bytes = j.deadline, len(j.Args)
+	j.slot = s
+	v := c.queue.Push(now, s)
+	if v.Reason != schedule.Queued {
+		c.vacate(j)
 	}
-	return c.queue.Push(now, &j.slot)
+	return v
+}
+
+// slotsMost is how many slots are kept for later jobs.
+const slotsMost = 1024
+
+// slot is a place in the queue for a job. Unlike a job, which is its handler's context and may
+// be looked at for ever, it is used again.
+func (c *Core) slot() *schedule.Call {
+	n := len(c.slots)
+	if n == 0 {
+		return new(schedule.Call)
+	}
+	s := c.slots[n-1]
+	c.slots = c.slots[:n-1]
+	return s
+}
+
+// vacate takes back the slot of a job of which the queue knows nothing any more.
+func (c *Core) vacate(j *Job) {
+	s := j.slot
+	if j.slot = nil; len(c.slots) < slotsMost {
+		*s = schedule.Call{}
+		c.slots = append(c.slots, s)
+	}
+}
+
+// unpop puts a job out of the queue whose turn it was and that does not run.
+func (c *Core) unpop(j *Job) {
+	c.queue.Unpop(j.slot)
+	c.vacate(j)
 }
 
 // shed refuses what the queue does not want to keep.
@@ -29,6 +64,7 @@ func (c *Core) shed(t *turn) {
 			return
 		}
 		j, _ := s.Tag.(*Job)
+		c.vacate(j)
 		c.turnAway(t, j, v)
 	}
 }
@@ -79,7 +115,7 @@ func (c *Core) dispatch(t *turn) bool {
 			c.run(t, j)
 			close(j.granted)
 		case !c.take(t, j):
-			c.queue.Unpop(s)
+			c.unpop(j)
 		}
 	}
 	c.shed(t)
@@ -106,7 +142,7 @@ func (c *Core) drained(t *turn) {
 		} else {
 			c.refuse(t, j, session.Refused, 0, "server is draining")
 		}
-		c.queue.Unpop(s)
+		c.unpop(j)
 	}
 	c.queue.SetLimit(c.limit)
 }

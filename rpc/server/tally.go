@@ -109,10 +109,11 @@ func (c *Core) of(m *Method) *tally {
 func (c *Core) ended(j *Job, code session.Code, ran session.Execution) {
 	c.counts.Calls[code][ran]++
 	t := c.of(j.Method)
-	if t.ends[j.via] == nil {
-		t.ends[j.via] = new(Ends)
+	via := j.via()
+	if t.ends[via] == nil {
+		t.ends[via] = new(Ends)
 	}
-	t.ends[j.via][code][ran]++
+	t.ends[via][code][ran]++
 }
 
 // missed counts a call that was in the queue, and must not start any more: its deadline has

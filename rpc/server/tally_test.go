@@ -25,14 +25,14 @@ func TestMethodsAreCountedApartUpToABound(t *testing.T) {
 	defer local.Close()
 	for i := range MostNamed + 10 {
 		m := c.Method(fmt.Sprint("method", i))
-		j := &Job{Method: m, core: c, via: TCP}
+		j := &Job{Method: m, core: c, link: &Link{via: TCP}}
 		c.ended(j, session.Unimplemented, session.NotExecuted)
 	}
 	if all := c.Tallies(); len(all) != 1 || all[0].Ends[TCP][session.Unimplemented][session.NotExecuted] != MostNamed+10 {
 		t.Fatalf("methods that nobody has: %d tallies, %v", len(all), all[0].Ends[TCP])
 	}
 	for i := range MostNamed + 10 {
-		j := &Job{Method: c.Method(fmt.Sprint("method", i)), core: c, via: GRPC}
+		j := &Job{Method: c.Method(fmt.Sprint("method", i)), core: c, link: &Link{via: GRPC}}
 		c.timed(time.Second, j)
 		c.ended(j, session.OK, session.Executed)
 	}
