@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -70,7 +71,7 @@ func newConn(nc net.Conn, opts Options, h Handler, o owner) *Conn {
 		c.rd.try.init(c.snd.w.try.raw)
 	}
 	c.snd.fail, c.snd.bound = c.end, opts.MaxQueue
-	c.snd.spawn = c.writers.Go
+	c.snd.spawn, c.snd.letRun = c.writers.Go, runtime.Gosched
 	c.idleSince.Store(o.clock.Load())
 	return c
 }

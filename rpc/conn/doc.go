@@ -24,7 +24,8 @@
 // have put into the queue meanwhile, who return at once. A write never waits;
 // what the socket does not take is left to a goroutine that may, and that goes on
 // with the queue. If several callers are known to be at work, the writer lets
-// them run once before it writes, so that one system call takes all they have.
+// them run once before it writes, so that one system call takes what they have; when that is
+// enough, the one who has brought the last of it writes.
 //
 // The queue has control, which goes first, and three lanes that share the rest
 // 8 : 4 : 1. Short messages of a lane stay in order. A long one is cut into
@@ -35,7 +36,8 @@
 //
 // # The reader
 //
-// One goroutine reads, cuts and hands over. The body of a long frame is read to
+// One goroutine reads, cuts and hands over, a few messages at a time: their answers are on
+// their way before the next are looked at. The body of a long frame is read to
 // where it belongs, and with it the chunks that are expected behind it; what was
 // expected in vain is put right. A long reply is read straight to its caller's memory, if
 // the handler is a [Lender]. While one call alone is outstanding, its caller

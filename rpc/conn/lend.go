@@ -62,7 +62,7 @@ func (c *Conn) ReadUntil(ctx context.Context, arrived func() bool) bool {
 	l.ctx, l.arrived = ctx, arrived
 	l.mu.Unlock()
 	var err error
-	for err == nil && !arrived() {
+	for err == nil && (!arrived() || c.rd.rest) {
 		c.rd.poll.due = true
 		err = c.rd.round()
 	}

@@ -3,7 +3,9 @@ package conn
 import (
 	"context"
 	"errors"
+	"runtime"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -67,6 +69,58 @@ func TestACallerReadsItsOwnReply(t *testing.T) {
 	if client.read < 150 {
 		t.Errorf("callers read only %d of 600 replies", client.read)
 	}
+}
+
+// TestACallerThatReadsLeavesNothingUnread has a caller read its own answer, behind which come as
+// many more messages in one write as are not handled in one round: it hands them over, too,
+// before it goes.
+func TestACallerThatReadsLeavesNothingUnread(t *testing.T) {
+	const many = 3 * bite
+	a, b := sockets(t, "unix")
+	var got atomic.Int32
+	arrived := make(chan struct{}, many)
+	c, _ := join(t, a, b, handlerFunc(func(_ Peer, in *In) {
+		if got.Add(1); in.Codec == 0 {
+			arrived <- struct{}{}
+		}
+	}), handlerFunc(func(p Peer, in *In) {
+		if in.Type != frame.TypeCall {
+			return
+		}
+		answer := Message{Header: frame.Header{Type: frame.TypeReply, Priority: 2, Seq: in.Seq}}
+		for n := range len(in.Body) {
+			answer.Codec = uint8(min(n, 1)) // 0: the first
+			_ = p.Queue(&answer)
+		}
+	}), Options{})
+	if !c.Hold() {
+		t.Fatal("the connection has ended")
+	}
+	defer c.Release()
+	seq := uint64(0)
+	ask := func(answers int) bool {
+		seq++
+		got.Store(0)
+		if err := c.TrySend(testCall(seq, 1, answers)); err != nil {
+			t.Fatal(err)
+		}
+		read := c.ReadUntil(t.Context(), func() bool { return len(arrived) > 0 })
+		n := got.Load()
+		<-arrived
+		if read && int(n) != answers {
+			t.Fatalf("%d of %d messages have been handed over", n, answers)
+		}
+		return read
+	}
+	for range 10_000 { // the resident lets callers read when one call has been answered, for a moment
+		if ask(1); ask(many) {
+			return
+		}
+		for got.Load() < many { // the resident has read the first of them
+			runtime.Gosched()
+		}
+	}
+	t.Error("no caller reads")
 }
 
 // TestCallersComeAndGo has one, then many, then one, on a connection whose reader

@@ -13,6 +13,11 @@ import (
 // not all there is read to where it belongs, past the buffer.
 const directBody = 4 << 10
 
+// bite is how many messages are handled in one round, even if more have come: what they ask
+// for is done, and the answers are written, before the others are looked at. So both sides
+// work at the same time when many calls come together, and not by turns.
+const bite = 8
+
 // reader cuts the byte stream into frames, and hands over messages.
 type reader struct {
 	c    *Conn
@@ -27,6 +32,7 @@ type reader struct {
 
 	cur   partial
 	ahead ahead
+	rest  bool  // what is unread in buf is looked at next, before more is read
 	last  lasts // to be run at the end of the round
 	crowd int   // rounds until there is but one caller, if no other comes
 	sole  bool  // the last round brought the answer to one call, and nothing else
@@ -39,9 +45,12 @@ type reader struct {
 func (rd *reader) round() error {
 	rd.sole, rd.alone = false, false
 	var err error
-	if rd.cur.on {
+	switch {
+	case rd.rest:
+		rd.rest = false
+	case rd.cur.on:
 		err = rd.goOn()
-	} else {
+	default:
 		err = rd.fill()
 	}
 	if err == nil {
@@ -127,6 +136,9 @@ func (rd *reader) frames() error {
 		}
 		if done, err := rd.next(&h, there); done || err != nil {
 			return err
+		}
+		if rd.rest = rd.got >= bite && rd.r < rd.w && !rd.cur.on; rd.rest {
+			return nil
 		}
 	}
 	return nil

@@ -155,6 +155,44 @@ func TestOfSeveralMessagesTheReaderRunsThoseThatAreCheap(t *testing.T) {
 	}
 }
 
+// TestTheFirstAreAnsweredBeforeTheOthersAreLookedAt sends a bite and one more in one write. What
+// the bite asks for runs before the last one is looked at.
+func TestTheFirstAreAnsweredBeforeTheOthersAreLookedAt(t *testing.T) {
+	var ranWhen []int // how many messages had been looked at, by run
+	var looked int
+	done := make(chan struct{})
+	h := handlerFunc(func(p Peer, in *In) {
+		if in.Type != frame.TypeCall {
+			return
+		}
+		looked++
+		c, _ := p.(*Conn)
+		if !c.Last(&task{run: func(bool) {
+			if ranWhen = append(ranWhen, looked); len(ranWhen) == bite+1 {
+				close(done)
+			}
+		}}, 0) {
+			t.Error("the reader does not run it")
+		}
+	})
+	s, _ := shakeHands(t, h, Options{})
+	var all []byte
+	for seq := range uint64(bite + 1) {
+		all = frame.Append(all, &frame.Header{Type: frame.TypeCall, Priority: 2, Seq: seq + 1}, nil, []byte("x"))
+	}
+	if _, err := s.nc.Write(all); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-done:
+	case <-time.After(patience):
+		t.Fatal("the last one does not run")
+	}
+	if ranWhen[0] != bite || ranWhen[bite] != bite+1 {
+		t.Errorf("ran when so many had been looked at: %v; want the first %d before the last is", ranWhen, bite)
+	}
+}
+
 // TestWhatIsBehindALongRunIsPassedOn has a call that waits for another one, which the same
 // reader was to run behind it; and what ran before it has been answered meanwhile.
 func TestWhatIsBehindALongRunIsPassedOn(t *testing.T) {

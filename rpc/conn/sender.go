@@ -2,7 +2,6 @@ package conn
 
 import (
 	"context"
-	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -17,6 +16,9 @@ const (
 	// maxUrgent bounds control frames in the queue, in bytes. A peer that lets
 	// more of them pile up does not read.
 	maxUrgent = 1 << 20
+	// yieldMost is how many messages may come together while their writer lets others run: more
+	// of them would keep the peer waiting.
+	yieldMost = 16
 	// tightFor is how many bytes of long messages are sent with a small backlog after a
 	// short one that had to pass them.
 	tightFor = 32 << 20
@@ -24,18 +26,22 @@ const (
 
 // sender writes what is in its queue: whoever finds nobody writing does it.
 type sender struct {
-	w     writer
-	spawn func(func()) // starts a goroutine that the connection waits for
-	fail  func(error)  // called once, without the lock, when a write fails
-	bound int          // bytes in the queue
-	peer  frame.Limits // what it takes
-	burst atomic.Int32 // messages that the last read brought: how many may be at work
+	w      writer
+	spawn  func(func()) // starts a goroutine that the connection waits for
+	fail   func(error)  // called once, without the lock, when a write fails
+	bound  int          // bytes in the queue
+	letRun func()       // lets other goroutines run once: runtime.Gosched
+	peer   frame.Limits // what it takes
+	burst  atomic.Int32 // messages that the last read brought: how many may be at work
 
 	mu     sync.Mutex
 	q      queue
 	b      batch         // the writer's
 	tight  int           // bytes that are still to be sent with a small backlog; the writer's
-	active bool          // somebody writes
+	active bool          // somebody writes, or is about to
+	yields uint64        // number of who is about to, and lets others run first; 0: nobody does
+	turns  uint64        // last number that was given to such
+	fresh  int           // messages that were queued since the last were taken off
 	err    error         // why nothing can be sent any more
 	room   chan struct{} // closed when a full queue has room again
 	idle   chan struct{} // closed when the queue is empty and nobody writes
@@ -66,14 +72,22 @@ func (s *sender) send(ctx context.Context, m *Message, write bool) error {
 		s.answers.Add(1)
 	}
 	copied := s.q.push(m)
+	s.fresh++
 	run := write && !s.active
 	s.active = s.active || run
+	takeOver := write && s.yields != 0 && s.fresh >= yieldMost
+	if takeOver {
+		s.yields = 0
+	}
 	s.mu.Unlock()
 	if copied && m.Owner != nil {
 		m.Owner.Release()
 	}
-	if run {
-		s.run()
+	switch {
+	case takeOver:
+		s.write(true, false)
+	case run && s.yield():
+		s.write(true, false)
 	}
 	return nil
 }
@@ -128,12 +142,25 @@ func (s *sender) flush() {
 	s.write(true, false)
 }
 
-// run is what a caller does that finds nobody writing.
-func (s *sender) run() {
-	if s.burst.Load() > 1 {
-		runtime.Gosched() // others are about to send, too: one write for all
+// yield lets others run who are about to send, too, if there are some: one write for all. It
+// returns false if one of them has taken over to write.
+func (s *sender) yield() bool {
+	if s.burst.Load() <= 1 {
+		return true
 	}
-	s.write(true, false)
+	s.mu.Lock()
+	s.turns++
+	turn := s.turns
+	s.yields = turn
+	s.mu.Unlock()
+	s.letRun()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.yields != turn {
+		return false
+	}
+	s.yields = 0
+	return true
 }
 
 // write is the writing role, until nothing is left. A borrowed role is a
@@ -200,6 +227,7 @@ func (s *sender) gather(full bool) bool {
 			limit = maxChunk
 		}
 		s.q.gather(&s.b, limit)
+		s.fresh = 0
 	}
 	if s.room != nil && s.q.bytes <= s.bound/2 {
 		close(s.room)

@@ -1,0 +1,75 @@
+package conn
+
+import (
+	"testing"
+
+	"rpcpool.dev/rpc/frame"
+)
+
+// quietSender is a sender into a batch of written bytes, and what it has written.
+func quietSender(t *testing.T) (*Conn, stranger) {
+	t.Helper()
+	s, c := shakeHands(t, handlerFunc(func(Peer, *In) {}), Options{})
+	return c, s
+}
+
+// TestWhoBringsTheLastOfEnoughWrites: while a writer lets others run, these leave their messages
+// to it, until there are so many that the next one writes.
+func TestWhoBringsTheLastOfEnoughWrites(t *testing.T) {
+	c, s := quietSender(t)
+	snd := &c.snd
+	snd.mu.Lock()
+	snd.active, snd.turns, snd.yields = true, 7, 7 // somebody has brought the first, and lets others run
+	snd.fresh = 1
+	snd.mu.Unlock()
+	for seq := uint64(2); seq < yieldMost; seq++ {
+		if err := c.TrySend(testCall(seq, frame.PriorityNormal, 8)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	snd.mu.Lock()
+	waits, writes := snd.yields, snd.writes
+	snd.mu.Unlock()
+	if waits != 7 || writes != 0 {
+		t.Fatalf("%d writes before there are enough", writes)
+	}
+	if err := c.TrySend(testCall(yieldMost, frame.PriorityNormal, 8)); err != nil {
+		t.Fatal(err)
+	}
+	for seq := uint64(2); seq <= yieldMost; seq++ {
+		if f, err := s.next(); err != nil || f.Seq != seq {
+			t.Fatalf("message %d: %+v, %v", seq, f, err)
+		}
+	}
+	snd.mu.Lock()
+	defer snd.mu.Unlock()
+	if snd.yields != 0 || snd.active || snd.writes != 1 {
+		t.Errorf("taken over: %t, active: %t, %d writes", snd.yields == 0, snd.active, snd.writes)
+	}
+}
+
+// TestAWriterKnowsThatItWasRelieved although the next one lets others run by then.
+func TestAWriterKnowsThatItWasRelieved(t *testing.T) {
+	for name, c := range map[string]struct {
+		meanwhile func(*sender)
+		writes    bool
+	}{
+		"nobody came":                    {func(*sender) {}, true},
+		"another has taken over":         {func(s *sender) { s.yields = 0 }, false},
+		"and a third is about to write":  {func(s *sender) { s.turns++; s.yields = s.turns }, false},
+		"a message came, but not enough": {func(s *sender) { s.fresh++ }, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var s sender
+			s.burst.Store(2)
+			s.letRun = func() {
+				s.mu.Lock()
+				defer s.mu.Unlock()
+				c.meanwhile(&s)
+			}
+			if got := s.yield(); got != c.writes {
+				t.Errorf("it is to write: %t", got)
+			}
+		})
+	}
+}
