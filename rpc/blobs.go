@@ -218,9 +218,19 @@ func (c *Client) take(ctx context.Context, u *client.Call) error {
 		u.Reply = u.Reply[:0]
 		return failed
 	}
-	defer body.Free() //nolint:errcheck // it is of no use any more
-	u.Reply, err = readAll(body, u.Reply)
+	u.Reply, err = copyOut(body, u.Reply)
 	return errors.Join(failed, err)
+}
+
+// copyOut copies a blob, and frees it. Memory whose host has given this client up may have been emptied under
+// the copy: where it cannot be freed, what was read is not believed.
+func copyOut(b client.Blob, dst []byte) ([]byte, error) {
+	mapped := b.Memory() != nil
+	dst, err := readAll(b, dst)
+	if lost := b.Free(); mapped {
+		err = errors.Join(err, lost)
+	}
+	return dst, err
 }
 
 // readAll copies a blob.

@@ -61,6 +61,9 @@ func (p *party) Account() blob.Handle { return p.peer.Account() }
 // Close implements [client.Blobs].
 func (p *party) Close() error { return p.peer.Close() }
 
+// Leave is Close, but what is not freed yet stays mapped until it is.
+func (p *party) Leave() error { return p.peer.Leave() }
+
 // Put implements [client.Blobs].
 func (p *party) Put(_ context.Context, size uint64, lend blob.Rights, r io.Reader) (client.Blob, error) {
 	b, err := p.peer.Allocate(size, lend)

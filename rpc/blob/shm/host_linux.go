@@ -75,7 +75,8 @@ func NewHost(o Options) *Host {
 }
 
 // Close ends all connections, waits until every [Range] is released, and gives the
-// memory back. Peers keep what they have mapped until they let it go.
+// memory back. Peers keep what they have mapped until they let it go: one of them may be
+// copying a result now.
 func (h *Host) Close() error {
 	h.mu.Lock()
 	if h.closed {
@@ -97,7 +98,7 @@ func (h *Host) Close() error {
 	var err error
 	for id, m := range h.segments {
 		if !h.lost[id] {
-			err = errors.Join(err, h.discard(m))
+			err = errors.Join(err, h.discard(m, (*memory).close))
 		}
 		delete(h.segments, id)
 	}
@@ -114,7 +115,7 @@ func (h *Host) with(do func(t *blob.Table, now time.Duration) error) error {
 	retired := h.retire()
 	h.mu.Unlock()
 	for _, m := range retired { // takes milliseconds, if there is much of it
-		if err := h.discard(m); err != nil {
+		if err := h.discard(m, (*memory).discard); err != nil {
 			h.log.Error("memory of blobs is not given back", "error", err)
 		}
 	}
@@ -122,11 +123,11 @@ func (h *Host) with(do func(t *blob.Table, now time.Duration) error) error {
 }
 
 // discard gives memory back that no device has any more.
-func (h *Host) discard(m *memory) error {
+func (h *Host) discard(m *memory, giveBack func(*memory) error) error {
 	if err := h.letGo(m.bytes); err != nil {
 		return fmt.Errorf("a device keeps a segment of %d bytes: %w", len(m.bytes), err)
 	}
-	return m.discard()
+	return giveBack(m)
 }
 
 // count counts what was refused.

@@ -75,6 +75,22 @@ func (p *Peer) Account() blob.Handle { return p.account }
 // Party is what the host calls this peer.
 func (p *Peer) Party() blob.PartyID { return p.party }
 
+// Leave leaves the host, which frees what the peer has. What is held stays mapped until it
+// is given back; nobody else sees it any more.
+func (p *Peer) Leave() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var err error
+	if p.err == nil { // else it has left
+		err = p.leave()
+		p.err = ErrHost
+	}
+	for id := range p.windows {
+		p.drop(id.segment)
+	}
+	return err
+}
+
 // Close leaves the host, which frees what the peer has, and unmaps everything: no bytes
 // of any blob may be touched any more.
 func (p *Peer) Close() error {
