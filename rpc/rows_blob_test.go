@@ -55,6 +55,7 @@ func handleBlobs(s *Server) {
 		return len(b), nil
 	})
 	Handle(s, "maps", func(_ context.Context, name string) (int, error) { return mapsOf(name) })
+	Handle(s, "lie", lie)
 	Handle(s, "touch", func(_ context.Context, a printArgs) (int, error) { return len(a.Buffer.Bytes()), nil })
 	Handle(s, "read", func(_ context.Context, r io.Reader) (uint64, error) {
 		b, err := io.ReadAll(r)

@@ -3,6 +3,7 @@ package rpc
 import (
 	"bytes"
 	"context"
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -128,4 +129,102 @@ func TestC27_MalformedBlobsInACall(t *testing.T) {
 			t.Error(err)
 		}
 	}
+}
+
+// lieArgs are those of a handler that says what is not so of the results that it was to make.
+type lieArgs struct {
+	Lie         string
+	Theirs      []byte // handle of a blob of another client
+	Out, Second *BlobArg
+}
+
+// lie is that handler. It has been lent two results.
+func lie(_ context.Context, a lieArgs) (int, error) {
+	theirs, err := blob.ParseHandle(a.Theirs)
+	if err != nil {
+		return 0, err
+	}
+	copy(a.Out.Bytes(), "first")
+	copy(a.Second.Bytes(), "second")
+	first, second := &a.Out.made.Handle, &a.Second.made.Handle
+	switch a.Lie {
+	case "another client's blob":
+		*first = theirs
+	case "another client's blob beside its own":
+		*second = theirs
+	case "another client's account":
+		*first = blob.Handle{Domain: theirs.Domain, ID: 1, Rights: blob.Pay}
+	case "the next generation":
+		first.Generation++
+	case "a generation that is over":
+		first.Generation--
+	case "more bytes than it was lent":
+		first.Length = 1 << 40
+	case "one byte more than it was lent":
+		first.Length++
+	case "a place that is not its begin":
+		first.Offset, first.Length = 1, 1
+	case "the same twice":
+		*second = *first
+	case "in another order":
+		*first, *second = *second, *first
+	}
+	return 1, nil
+}
+
+// TestC27_ACalleeThatLiesAboutItsResults: whatever it names, nothing is believed but what its call was lent. The call
+// ends with one error, which says that it ran; all of its results are freed, nobody else's are touched, and who has
+// lied is called again.
+func TestC27_ACalleeThatLiesAboutItsResults(t *testing.T) {
+	withBlobs(t, func(t *testing.T, r *blobRig) {
+		neighbour, err := Dial(ClientOptions{}, r.address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = neighbour.Close() })
+		theirs, err := neighbour.PutBlob(soon(t), 9, strings.NewReader("untouched"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		handle := theirs.blob.Handle().Append(nil)
+		call := func(what string) (first, second *Blob, err error) {
+			first, second = r.ResultBlob(100), r.ResultBlob(100)
+			one, two := first.Out(), second.Out()
+			_, err = Call[int](soon(t), r, "lie", lieArgs{Lie: what, Theirs: handle, Out: &one, Second: &two})
+			return first, second, err
+		}
+		for what, says := range map[string]string{
+			"another client's blob": "not named", "another client's blob beside its own": "not named", "another client's account": "not named",
+			"the next generation": "not named", "a generation that is over": "not named", "more bytes than it was lent": "out of range",
+			"one byte more than it was lent": "out of range", "a place that is not its begin": "not named", "the same twice": "not named",
+			"in another order": "not named",
+		} {
+			first, second, err := call(what)
+			if !errors.Is(err, ReplyLost) || !errors.Is(err, Executed) || !strings.Contains(err.Error(), says) {
+				t.Errorf("%s: %v", what, err)
+			}
+			if first.Bytes() != nil || second.Bytes() != nil {
+				t.Errorf("%s: its results are %q and %q", what, first.Bytes(), second.Bytes())
+			}
+			if s, _ := r.server.Blobs(); s.Blobs != 1 || s.Calls != 0 {
+				t.Errorf("%s: there are %d blobs and %d calls, want the neighbour's alone", what, s.Blobs, s.Calls)
+			}
+		}
+		first, second, err := call("no lie")
+		if err != nil || string(first.Bytes()[:5]) != "first" || string(second.Bytes()[:6]) != "second" {
+			t.Fatalf("an honest call: %v", err)
+		}
+		if string(theirs.Bytes()) != "untouched" {
+			t.Errorf("the neighbour's blob is %q", theirs.Bytes())
+		}
+		if err := errors.Join(first.Free(), second.Free(), theirs.Free()); err != nil {
+			t.Error(err)
+		}
+		if n := r.live(t); n > 0 {
+			t.Errorf("%d blobs are left", n)
+		}
+		if w, isolated := r.server.Workers(); isolated && (w.Starts > 2 || w.Crashed > 0) {
+			t.Errorf("workers were replaced: %+v", w)
+		}
+	})
 }

@@ -224,10 +224,10 @@ func (h *Host) Begin(call blob.Call, callee blob.PartyID, args []blob.Arg) ([]bl
 
 // End ends a call, whose handler must not run any more: see [blob.Table.End]. When it
 // returns, snapshots have been copied back where they had to be.
-func (h *Host) End(call blob.Call, outcome blob.Outcome, written []uint64) (blob.Ended, error) {
+func (h *Host) End(call blob.Call, outcome blob.Outcome, made []blob.Handle) (blob.Ended, error) {
 	var e blob.Ended
 	err := h.with(func(t *blob.Table, _ time.Duration) (err error) {
-		e, err = t.End(call, outcome, written)
+		e, err = t.End(call, outcome, made)
 		return err
 	})
 	if err != nil {
