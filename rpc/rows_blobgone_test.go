@@ -1,9 +1,18 @@
 package rpc
 
 import (
+	"bufio"
 	"bytes"
+	"context"
 	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"os/exec"
 	"runtime/debug"
+	"strings"
+	"sync"
 	"testing"
 
 	"rpcpool.dev/rpc/blob"
@@ -114,5 +123,154 @@ func TestAResultOfWhichNobodyKnowsWhetherItIsStillThereIsLost(t *testing.T) {
 		if !errors.Is(err, want) || !gone && !bytes.HasSuffix(got, fill(128<<10)) {
 			t.Errorf("gone: %v: %d bytes, %v", gone, len(got), err)
 		}
+	}
+}
+
+// blobServer is the program of a server that is killed. It says what blobs there are, a line for each that it reads.
+func blobServer(address string) {
+	s, err := NewServer(ServerOptions{Isolate: &Isolate{Command: []string{os.Args[0]}, Output: io.Discard}})
+	if err == nil {
+		handleBlobs(s)
+		l, e := s.Listen(context.Background(), address)
+		if err = e; err == nil {
+			go func() { _ = s.Serve(l) }()
+			fmt.Println("ready")
+			for in := bufio.NewScanner(os.Stdin); in.Scan(); {
+				n, _ := s.Blobs()
+				fmt.Println(n.Blobs, n.Refused.Unmapped)
+			}
+		}
+	}
+	fmt.Fprintln(os.Stderr, err)
+	os.Exit(1)
+}
+
+// serverProcess is a server in a process of its own, with workers.
+type serverProcess struct {
+	t       testing.TB
+	address string
+	cmd     *exec.Cmd
+	in      io.WriteCloser
+	out     *bufio.Reader
+}
+
+func startServer(t testing.TB, address string) *serverProcess {
+	t.Helper()
+	s := &serverProcess{t: t, address: address, cmd: exec.Command(os.Args[0])}
+	s.cmd.Env = append(os.Environ(), "BLOB_SERVER="+address)
+	s.cmd.Stderr = os.Stderr
+	out, err := s.cmd.StdoutPipe()
+	if err == nil {
+		s.in, err = s.cmd.StdinPipe()
+	}
+	if err == nil {
+		err = s.cmd.Start()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.kill)
+	s.out = bufio.NewReader(out)
+	if line, err := s.out.ReadString('\n'); line != "ready\n" {
+		t.Fatalf("a server says %q, %v", line, err)
+	}
+	return s
+}
+
+func (s *serverProcess) kill() {
+	_ = s.cmd.Process.Kill()
+	_ = s.cmd.Wait()
+}
+
+// rest fails unless there are no blobs, soon. It returns how often memory could not be mapped.
+func (s *serverProcess) rest() (unmapped uint64) {
+	s.t.Helper()
+	blobs := uint64(0)
+	for ctx := soon(s.t); ctx.Err() == nil; {
+		fmt.Fprintln(s.in)
+		if _, err := fmt.Fscanln(s.out, &blobs, &unmapped); err != nil {
+			s.t.Fatal(err)
+		}
+		if blobs == 0 {
+			return unmapped
+		}
+	}
+	s.t.Errorf("%d blobs are left", blobs)
+	return unmapped
+}
+
+// TestS2_19_AServerThatIsKilledLeavesNothing, with all that its clients have in its memory, and in the middle of calls:
+// what they have had stays theirs until they free it, what comes back is right, and the next server is used.
+func TestS2_19_AServerThatIsKilledLeavesNothing(t *testing.T) {
+	shmBefore := inShm(t)
+	mapsBefore, err := mapsOf("memfd:rpcpool")
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := "unix:" + t.TempDir() + "/s"
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	random := rand.New(rand.NewPCG(seed, 0))
+	s := startServer(t, address)
+	c, err := Dial(ClientOptions{BlobThreshold: LongBlob}, address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &blobRig{Client: c}
+	right := make(chan struct{})
+	stop := make(chan struct{})
+	var callers sync.WaitGroup
+	for range 4 {
+		mine := rand.New(rand.NewPCG(random.Uint64(), 1))
+		callers.Go(func() {
+			for {
+				err := anyBlobCall(r, mine)
+				if err == nil {
+					select {
+					case right <- struct{}{}:
+						continue
+					case <-stop:
+						return
+					}
+				} else if strings.Contains(err.Error(), "came") { // and wrong
+					t.Error(err)
+				}
+				select {
+				case <-stop:
+					return
+				default:
+				}
+			}
+		})
+	}
+	for range 5 {
+		ctx := soon(t)
+		for range 20 { // it is used
+			select {
+			case <-right:
+			case <-ctx.Done():
+				t.Fatal("no call succeeds")
+			}
+		}
+		s.kill()
+		if err := os.Remove(strings.TrimPrefix(address, "unix:")); err != nil {
+			t.Fatal(err)
+		}
+		s = startServer(t, address)
+	}
+	close(stop)
+	callers.Wait()
+	if got, err := Call[[]byte](soon(t), c, "echo", fill(1<<20), Idempotent, WaitForReady); err != nil || len(got) != 1<<20 {
+		t.Errorf("the last server: %d bytes, %v", len(got), err)
+	}
+	s.rest()
+	if err := c.Close(); err != nil {
+		t.Error(err)
+	}
+	if after := inShm(t); after > shmBefore {
+		t.Errorf("/dev/shm had %d entries, and has %d", shmBefore, after)
+	}
+	if after, err := mapsOf("memfd:rpcpool"); err != nil || after > mapsBefore {
+		t.Errorf("%d maps of segments are left, before it were %d, %v", after, mapsBefore, err)
 	}
 }

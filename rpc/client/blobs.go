@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -405,6 +406,12 @@ func (c *Client) ask(ctx context.Context, e conn.Endpoint) (*BlobServer, conn.Re
 		}
 	}
 	ref.Release()
+	c.stores.mu.Lock()
+	defer c.stores.mu.Unlock()
+	waiting := slices.DeleteFunc(c.stores.offers[n], func(w chan frame.BlobOffer) bool { return w == answer })
+	if c.stores.offers[n] = waiting; len(waiting) == 0 {
+		delete(c.stores.offers, n)
+	}
 	return nil, conn.Ref{}, fmt.Errorf("blobs of server %q: %w", e.ID, err)
 }
 
