@@ -56,6 +56,7 @@ func handleBlobs(s *Server) {
 	})
 	Handle(s, "maps", func(_ context.Context, name string) (int, error) { return mapsOf(name) })
 	Handle(s, "lie", lie)
+	Handle(s, "starve", starve)
 	Handle(s, "touch", func(_ context.Context, a printArgs) (int, error) { return len(a.Buffer.Bytes()), nil })
 	Handle(s, "read", func(_ context.Context, r io.Reader) (uint64, error) {
 		b, err := io.ReadAll(r)

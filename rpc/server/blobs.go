@@ -335,7 +335,9 @@ func (l *Local) borrow(j *Job) (code session.Code, reply []byte, ok bool) {
 		v, err := l.blobs.callee.Argument(j.BlobCall(), a)
 		if err != nil {
 			j.unview()
-			code, reply = Unlent(err)
+			if code, reply = Unlent(err); j.bare != nil { // its parent has lent it: the worker cannot map it
+				code = session.Refused
+			}
 			return code, reply, false
 		}
 		j.loan.views = append(j.loan.views, v)

@@ -89,6 +89,9 @@ func (p *party) Take(_ context.Context, result blob.Arg) (client.Blob, error) {
 	return &owned{party: p, blob: b}, nil
 }
 
+// Fetch copies what a call has made for this client, and Take could not map.
+func (p *party) Fetch(result blob.Arg) ([]byte, error) { return p.peer.Fetch(result) }
+
 // Discard implements [client.Blobs].
 func (p *party) Discard(result blob.Handle) { _ = p.peer.Discard(result) }
 

@@ -26,7 +26,8 @@ type guest struct {
 	account blob.Handle
 
 	passed  map[blob.SegmentID]uint8 // what it has been given: bits of passedRead, passedWrite
-	dropped []blob.SegmentID         // of which it is to be told; both by Host.mu
+	dropped []blob.SegmentID         // of which it is to be told
+	poor    bool                     // it could not map something; all by Host.mu
 }
 
 const (
@@ -106,8 +107,14 @@ func (g *guest) serve() error {
 		if err != nil {
 			return err
 		}
+		if m.op == opRead {
+			if err := g.sendBytes(&m); err != nil {
+				return err
+			}
+			continue
+		}
 		answer, f, err := g.answer(&m)
-		if m.op == opLetGo {
+		if m.op == opLetGo || m.op == opUnmapped {
 			continue
 		}
 		if err != nil {
@@ -176,6 +183,37 @@ func (g *guest) reply(answer *message, f *os.File) error {
 	return g.send(answer, f, readPatience)
 }
 
+// sendBytes answers a peer that cannot map what it wants to read.
+func (g *guest) sendBytes(m *message) error {
+	b, err := g.read(m)
+	answer := message{op: opAnswer, length: uint64(len(b))}
+	if err != nil {
+		answer = failed(err)
+	}
+	if sendErr := g.reply(&answer, nil); sendErr != nil || err != nil {
+		return sendErr
+	}
+	_, err = g.Write(b)
+	return err
+}
+
+// read copies bytes that a peer may read.
+func (g *guest) read(m *message) (b []byte, err error) {
+	err = g.host.with(func(t *blob.Table, _ time.Duration) error {
+		p, err := t.Locate(g.party, m.call, m.handle)
+		switch {
+		case err != nil:
+			return err
+		case m.length == 0 || m.length > mostRead || m.offset > p.Length || m.length > p.Length-m.offset:
+			return fmt.Errorf("%w: %d bytes at %d of %d", blob.ErrRange, m.length, m.offset, p.Length)
+		}
+		at := p.Offset + m.offset
+		b = append(b, g.host.segments[p.Segment].bytes[at:at+m.length]...)
+		return nil
+	})
+	return b, err
+}
+
 // answer does what a message asks for. The file is to be sent, and then closed.
 func (g *guest) answer(m *message) (a message, f *os.File, err error) {
 	a.op = opAnswer
@@ -209,6 +247,8 @@ func (g *guest) answer(m *message) (a message, f *os.File, err error) {
 			err = t.Free(now, g.party, m.handle)
 		case opAccept:
 			err = t.Accept(g.party, m.handle)
+		case opUnmapped:
+			err = g.unpass(m)
 		default:
 			err = fmt.Errorf("%w: op %d", errMessage, m.op)
 		}
@@ -221,6 +261,23 @@ func (g *guest) answer(m *message) (a message, f *os.File, err error) {
 		return err
 	})
 	return a, f, err
+}
+
+// unpass notes that a peer does not have what it was given, as it could not map it.
+func (g *guest) unpass(m *message) error {
+	bit := uint8(passedRead)
+	if m.flags&flagWrite != 0 {
+		bit = passedWrite
+	}
+	if g.passed[m.segment]&bit == 0 {
+		return fmt.Errorf("%w: segment %d was not passed", errMessage, m.segment)
+	}
+	g.passed[m.segment] &^= bit
+	if g.host.refused.Unmapped++; !g.poor {
+		g.poor = true
+		g.host.log.Warn("a peer cannot map memory of blobs: what it reads is copied to it", "party", g.party)
+	}
+	return nil
 }
 
 // undo takes back what the peer does not come to know of.
@@ -254,7 +311,7 @@ func (g *guest) pass(a *message, p blob.Place) (*os.File, error) {
 	}
 	f, err := segment.open(p.Write)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%w: %w", errMemory, err)
 	}
 	g.passed[p.Segment] |= bit
 	a.flags |= flagFile

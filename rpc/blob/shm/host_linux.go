@@ -50,6 +50,9 @@ type Host struct {
 // ErrClosed is returned for everything after Close.
 var ErrClosed = errors.New("host of blobs is closed")
 
+// errMemory means that the system gives the host no memory for blobs, or no descriptor of it.
+var errMemory = errors.New("no memory for blobs")
+
 // NewHost starts a host.
 func NewHost(o Options) *Host {
 	c := blob.Config{Limits: o.Limits, Segment: o.Segment, Idle: o.Idle, Grace: o.Grace}
@@ -138,6 +141,8 @@ func (h *Host) count(err error) {
 		h.refused.Quota++
 	case errors.Is(err, blob.ErrBusy):
 		h.refused.Busy++
+	case errors.Is(err, errMemory):
+		h.refused.Memory++
 	default:
 		h.refused.Other++
 	}
@@ -155,7 +160,7 @@ func (h *Host) locked(do func(t *blob.Table, now time.Duration) error) error {
 		}
 		m, err := h.memory(need)
 		if err != nil {
-			return err
+			return fmt.Errorf("%w: %w", errMemory, err)
 		}
 		h.segments[h.table.Grow(h.now(), need)] = m
 	}
