@@ -126,9 +126,13 @@ func TestAResultOfWhichNobodyKnowsWhetherItIsStillThereIsLost(t *testing.T) {
 	}
 }
 
-// blobServer is the program of a server that is killed. It says what blobs there are, a line for each that it reads.
+// blobServer is the program of a server in a process of its own. It says what blobs there are, a line for each
+// that it reads.
 func blobServer(address string) {
-	s, err := NewServer(ServerOptions{Isolate: &Isolate{Command: []string{os.Args[0]}, Output: io.Discard}})
+	s, err := NewServer(ServerOptions{
+		Isolate: &Isolate{Command: []string{os.Args[0]}, Output: io.Discard},
+		Blobs:   BlobOptions{Limits: blob.Limits{PartyBlobs: 1 << 20}},
+	})
 	if err == nil {
 		handleBlobs(s)
 		l, e := s.Listen(context.Background(), address)
@@ -137,7 +141,8 @@ func blobServer(address string) {
 			fmt.Println("ready")
 			for in := bufio.NewScanner(os.Stdin); in.Scan(); {
 				n, _ := s.Blobs()
-				fmt.Println(n.Blobs, n.Refused.Unmapped)
+				maps, _ := mapsOf("memfd:rpcpool")
+				fmt.Println(n.Blobs, n.Refused.Unmapped, maps)
 			}
 		}
 	}
@@ -182,16 +187,22 @@ func (s *serverProcess) kill() {
 	_ = s.cmd.Wait()
 }
 
-// rest fails unless there are no blobs, soon. It returns how often memory could not be mapped.
-func (s *serverProcess) rest() (unmapped uint64) {
+// says is how many blobs there are, how often memory could not be mapped, and how many maps of segments it has.
+func (s *serverProcess) says() (blobs, unmapped uint64, maps int) {
 	s.t.Helper()
-	blobs := uint64(0)
+	fmt.Fprintln(s.in)
+	if _, err := fmt.Fscanln(s.out, &blobs, &unmapped, &maps); err != nil {
+		s.t.Fatal(err)
+	}
+	return blobs, unmapped, maps
+}
+
+// rest fails unless there are no blobs, soon. It returns how often memory could not be mapped.
+func (s *serverProcess) rest() uint64 {
+	s.t.Helper()
+	var blobs, unmapped uint64
 	for ctx := soon(s.t); ctx.Err() == nil; {
-		fmt.Fprintln(s.in)
-		if _, err := fmt.Fscanln(s.out, &blobs, &unmapped); err != nil {
-			s.t.Fatal(err)
-		}
-		if blobs == 0 {
+		if blobs, unmapped, _ = s.says(); blobs == 0 {
 			return unmapped
 		}
 	}

@@ -4,9 +4,10 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"net"
 	"strings"
+	"sync"
 	"testing"
-	"time"
 
 	"rpcpool.dev/rpc/blob"
 	"rpcpool.dev/rpc/client"
@@ -84,7 +85,8 @@ func TestC27_BadBlobsInACall(t *testing.T) {
 	})
 }
 
-// TestC27_MalformedBlobsInACall end the connection with a reason; other connections stay.
+// TestC27_MalformedBlobsInACall end the connection with a reason, which their client is told; nothing has run, and
+// other connections stay.
 func TestC27_MalformedBlobsInACall(t *testing.T) {
 	r := newBlobRig(t, ServerOptions{}, ClientOptions{})
 	b := r.buffer(t, "0123456789")
@@ -98,17 +100,19 @@ func TestC27_MalformedBlobsInACall(t *testing.T) {
 	for name, c := range map[string]struct {
 		blobs uint8
 		args  []byte
+		says  string
 	}{
-		"its body twice":               {2, append(bytes.Clone(body), body...)},
-		"its body, and more":           {1, append(bytes.Clone(body), 'x')},
-		"fewer bytes than were said":   {2, body},
-		"more than there may be":       {255, body},
-		"a handle of another version":  {1, version},
-		"a mode that there is not":     {1, append(append(bytes.Clone(body[:64]), 9), body[65:]...)},
-		"reserved bytes":               {1, append(append(bytes.Clone(body[:66]), 1), body[67:]...)},
-		"a body that is to be written": {1, append(append(bytes.Clone(body[:64]), byte(blob.InOut)), body[65:]...)},
+		"its body twice":               {2, append(bytes.Clone(body), body...), "its body is there twice"},
+		"its body, and more":           {1, append(bytes.Clone(body), 'x'), "its body is there twice"},
+		"fewer bytes than were said":   {2, body, "2 blobs in 80 bytes"},
+		"more than there may be":       {255, body, "extension 11 has the value ff"},
+		"a handle of another version":  {1, version, "handle of version 77"},
+		"a mode that there is not":     {1, append(append(bytes.Clone(body[:64]), 9), body[65:]...), "9 as an argument"},
+		"reserved bytes":               {1, append(append(bytes.Clone(body[:66]), 1), body[67:]...), "reserved bytes of an argument"},
+		"a body that is to be written": {1, append(append(bytes.Clone(body[:64]), byte(blob.InOut)), body[65:]...), "is not to be read"},
 	} {
-		bad, err := Dial(ClientOptions{}, r.address)
+		var heard overheard
+		bad, err := Dial(ClientOptions{Dial: heard.dial}, r.address)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -116,11 +120,11 @@ func TestC27_MalformedBlobsInACall(t *testing.T) {
 			t.Fatal(err)
 		}
 		u := client.Call{Method: "touch", Blobs: c.blobs, Args: c.args}
-		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond) // it tries again on other connections
+		ctx, cancel := context.WithCancel(soon(t)) // it tries again on other connections
+		heard.await(c.says, cancel)
 		bad.c.Do(ctx, &u)
-		cancel()
-		if u.Outcome.Code == session.OK || u.Outcome.Execution == session.Executed {
-			t.Errorf("%s: %+v", name, u.Outcome)
+		if u.Outcome.Code != session.Canceled || u.Outcome.Execution != session.NotExecuted {
+			t.Errorf("%s: %+v; the server has said %q", name, u.Outcome, heard.text())
 		}
 		if n, err := Call[int](soon(t), r, "touch", printArgs{Buffer: b.In()}); n != 10 || err != nil {
 			t.Errorf("%s: another client's call: %d, %v", name, n, err)
@@ -129,6 +133,51 @@ func TestC27_MalformedBlobsInACall(t *testing.T) {
 			t.Error(err)
 		}
 	}
+}
+
+// overheard is what a server has said on all connections of a client.
+type overheard struct {
+	mu    sync.Mutex
+	bytes []byte
+	want  string
+	then  func()
+}
+
+// listener is one of these connections.
+type listener struct {
+	net.Conn
+	to *overheard
+}
+
+func (o *overheard) dial(ctx context.Context, network, address string) (net.Conn, error) {
+	c, err := (&net.Dialer{}).DialContext(ctx, network, address)
+	if err != nil {
+		return nil, err
+	}
+	return listener{c, o}, nil
+}
+
+// await does something when the server says that.
+func (o *overheard) await(what string, then func()) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.bytes, o.want, o.then = nil, what, then
+}
+
+func (o *overheard) text() []byte {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return bytes.Clone(o.bytes)
+}
+
+func (l listener) Read(b []byte) (int, error) {
+	n, err := l.Conn.Read(b)
+	l.to.mu.Lock()
+	defer l.to.mu.Unlock()
+	if l.to.bytes = append(l.to.bytes, b[:n]...); l.to.want != "" && bytes.Contains(l.to.bytes, []byte(l.to.want)) {
+		l.to.then()
+	}
+	return n, err
 }
 
 // lieArgs are those of a handler that says what is not so of the results that it was to make.
