@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"slices"
 	"time"
 
 	"rpcpool.dev/rpc/blob"
@@ -66,6 +67,9 @@ func (h *Host) start(g *guest, watch bool) error {
 		return errors.Join(ErrClosed, g.Close())
 	}
 	h.open[g.socket] = struct{}{}
+	if g.party == 0 {
+		h.meet(g)
+	}
 	var pidfd *os.File
 	if watch {
 		var err error
@@ -95,8 +99,31 @@ func (h *Host) start(g *guest, watch bool) error {
 	return nil
 }
 
+// mostStrangers is how many peers may be connected that have not said who they are. Each takes two descriptors
+// of this process.
+const mostStrangers = 64
+
+// meet notes a stranger. If there are too many, the one goes who has been silent for longest: who means to say
+// who he is does so at once.
+func (h *Host) meet(g *guest) {
+	if len(h.strange) >= mostStrangers {
+		_ = h.strange[0].Close()
+		h.strange = slices.Delete(h.strange, 0, 1)
+		h.refused.Other++
+	}
+	h.strange = append(h.strange, g)
+}
+
+// met notes that a guest has said who it is, or has gone.
+func (h *Host) met(g *guest) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.strange = slices.DeleteFunc(h.strange, func(o *guest) bool { return o == g })
+}
+
 func (g *guest) serve() error {
-	if err := g.hello(); err != nil {
+	err := g.hello()
+	if g.host.met(g); err != nil {
 		return err
 	}
 	for {
@@ -176,11 +203,11 @@ func (g *guest) Close() error {
 // reply sends an answer, and before it what else the peer is to know.
 func (g *guest) reply(answer *message, f *os.File) error {
 	for _, id := range g.takeDropped() {
-		if err := g.send(&message{op: opDrop, segment: id}, nil, readPatience); err != nil {
+		if err := g.send(&message{op: opDrop, segment: id}, nil, g.host.read); err != nil {
 			return err
 		}
 	}
-	return g.send(answer, f, readPatience)
+	return g.send(answer, f, g.host.read)
 }
 
 // sendBytes answers a peer that cannot map what it wants to read.

@@ -25,7 +25,8 @@ type Host struct {
 	log   *slog.Logger
 	huge  bool
 	letGo func([]byte) error
-	hello time.Duration
+	hello time.Duration // see helloPatience
+	read  time.Duration // see readPatience
 	begun time.Time
 	stop  chan struct{}
 	tasks sync.WaitGroup
@@ -41,6 +42,7 @@ type Host struct {
 	open     map[*socket]struct{}
 	returned chan struct{} // is closed when a Range is
 	closed   bool
+	strange  []*guest          // who have not said yet who they are, the first first
 	tickets  map[string]string // names of those who may connect; nil: all may
 	payer    Payer
 	refused  blob.Refused
@@ -59,7 +61,7 @@ func NewHost(o Options) *Host {
 	_, _ = rand.Read(c.Domain[:]) // never fails
 	_, _ = rand.Read(c.Key[:])
 	h := &Host{
-		log: o.Logger, huge: o.HugePages, letGo: o.LetGo, hello: helloPatience, begun: time.Now(), stop: make(chan struct{}),
+		log: o.Logger, huge: o.HugePages, letGo: o.LetGo, hello: helloPatience, read: readPatience, begun: time.Now(), stop: make(chan struct{}),
 		table: blob.NewTable(c), segments: map[blob.SegmentID]*memory{}, lost: map[blob.SegmentID]bool{},
 		guests: map[blob.PartyID]*guest{}, open: map[*socket]struct{}{}, returned: make(chan struct{}),
 		payer: func(blob.PartyID, blob.Call, uint64) (blob.Handle, error) { return blob.Handle{}, blob.ErrCall },
@@ -297,7 +299,7 @@ func (h *Host) Discard(result blob.Handle) {
 	_ = h.with(func(t *blob.Table, now time.Duration) error { return t.Discard(now, result) })
 }
 
-// Ticket lets somebody connect as that name who shows it, until it is revoked.
+// Ticket lets somebody connect as that name who shows it, once, until it is revoked.
 func (h *Host) Ticket(name string) (ticket [16]byte, revoke func()) {
 	_, _ = rand.Read(ticket[:]) // never fails
 	key := hex.EncodeToString(ticket[:])
@@ -322,6 +324,7 @@ func (h *Host) admit(said string) (name string, err error) {
 	if !ok {
 		return "", fmt.Errorf("%w: nobody has that ticket", blob.ErrParty)
 	}
+	delete(h.tickets, said) // or who has it would have as many parties as he likes
 	return name, nil
 }
 
