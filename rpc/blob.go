@@ -90,7 +90,8 @@ func (b *Blob) Sizeof() int {
 }
 
 // Bytes is the blob's memory, until Free; nil if it is at a server elsewhere. While a call
-// changes it, it is not to be touched.
+// changes it, it is not to be touched. When the server is gone, they can still be touched, but
+// may be zeros; Free says so.
 func (b *Blob) Bytes() []byte {
 	if b.blob == nil {
 		return b.plain

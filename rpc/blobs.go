@@ -11,6 +11,7 @@ import (
 
 	"rpcpool.dev/rpc/blob"
 	"rpcpool.dev/rpc/blob/remote"
+	"rpcpool.dev/rpc/blob/shm"
 	"rpcpool.dev/rpc/client"
 	"rpcpool.dev/rpc/session"
 )
@@ -141,11 +142,25 @@ func (c *Client) put(ctx context.Context, u *client.Call, args []byte, avoid []s
 			}
 			_ = b.Free()
 		}
-		if errors.Is(err, blob.ErrQuota) || try > 0 || ctx.Err() != nil {
+		if !isGone(err) || try > 0 || ctx.Err() != nil {
 			return "", nil, nil, err //nolint:wrapcheck // it is not told
 		}
 		c.c.DropBlobs(server, party) // its host is gone, another may be there
 	}
+}
+
+// isGone tells whether a server's host of blobs is of no use any more. It is not if it has said no, nor if this
+// process cannot map its memory: what the client has there stays.
+func isGone(err error) bool {
+	var near *shm.RefusedError
+	var far *remote.RefusedError
+	switch {
+	case errors.Is(err, blob.ErrParty), errors.Is(err, blob.ErrDomain):
+		return true
+	case errors.As(err, &near), errors.As(err, &far), errors.Is(err, shm.ErrUnmapped):
+		return false
+	}
+	return true
 }
 
 // result takes a result that is in a blob, unless the caller wants that as it is.
@@ -200,6 +215,17 @@ func (c *Client) take(ctx context.Context, u *client.Call) error {
 			continue
 		}
 		b, err := party.Take(ctx, a)
+		if errors.Is(err, shm.ErrUnmapped) {
+			switch plain, err := fetch(party, a); {
+			case err != nil:
+				failed = err
+			case out != nil:
+				out.plain = plain
+			default:
+				rest = plain
+			}
+			continue
+		}
 		switch {
 		case err != nil:
 			failed = err
@@ -218,9 +244,31 @@ func (c *Client) take(ctx context.Context, u *client.Call) error {
 		u.Reply = u.Reply[:0]
 		return failed
 	}
-	defer body.Free() //nolint:errcheck // it is of no use any more
-	u.Reply, err = readAll(body, u.Reply)
+	u.Reply, err = copyOut(body, u.Reply)
 	return errors.Join(failed, err)
+}
+
+// fetch copies a result whose memory cannot be mapped, and frees it.
+func fetch(party client.Blobs, result blob.Arg) ([]byte, error) {
+	f, is := party.(interface {
+		Fetch(result blob.Arg) ([]byte, error)
+	})
+	if !is {
+		return nil, shm.ErrUnmapped
+	}
+	defer party.Discard(result.Handle)
+	return f.Fetch(result) //nolint:wrapcheck // it says all
+}
+
+// copyOut copies a blob, and frees it. Memory whose host has given this client up may have been emptied under
+// the copy: where it cannot be freed, what was read is not believed.
+func copyOut(b client.Blob, dst []byte) ([]byte, error) {
+	mapped := b.Memory() != nil
+	dst, err := readAll(b, dst)
+	if lost := b.Free(); mapped {
+		err = errors.Join(err, lost)
+	}
+	return dst, err
 }
 
 // readAll copies a blob.

@@ -55,6 +55,8 @@ func handleBlobs(s *Server) {
 		return len(b), nil
 	})
 	Handle(s, "maps", func(_ context.Context, name string) (int, error) { return mapsOf(name) })
+	Handle(s, "lie", lie)
+	Handle(s, "starve", starve)
 	Handle(s, "touch", func(_ context.Context, a printArgs) (int, error) { return len(a.Buffer.Bytes()), nil })
 	Handle(s, "read", func(_ context.Context, r io.Reader) (uint64, error) {
 		b, err := io.ReadAll(r)
@@ -68,6 +70,7 @@ func handleBlobs(s *Server) {
 		copy(b, fill(n))
 		return b, nil
 	})
+	Handle(s, "plain", func(_ context.Context, n int) ([]byte, error) { return fill(n), nil })
 	Handle(s, "snprintf", func(_ context.Context, a printArgs) (int, error) {
 		return copy(a.Buffer.Bytes()[:a.Size], fmt.Sprintf(a.Format, a.Values...)), nil
 	})
@@ -187,6 +190,31 @@ func TestS2_15_WhatIsLongGoesOutOfBand(t *testing.T) {
 		}
 		if n := r.live(t); n > 0 {
 			t.Errorf("%d blobs are left", n)
+		}
+	})
+}
+
+// TestS2_15_AResultAtTheThreshold is in a blob, one that is a byte shorter in a message, whether its handler has
+// asked for room or not.
+func TestS2_15_AResultAtTheThreshold(t *testing.T) {
+	withBlobs(t, func(t *testing.T, r *blobRig) {
+		if _, err := r.AllocateBlob(soon(t), 1); err != nil { // the client joins
+			t.Fatal(err)
+		}
+		for _, method := range []string{"make", "plain"} {
+			for _, n := range []int{LongBlob - 1, LongBlob, LongBlob + 1} {
+				before, _ := r.server.Blobs()
+				if got, err := Call[[]byte](soon(t), r, method, n); err != nil || !bytes.Equal(got, fill(n)) {
+					t.Fatalf("%s: %d bytes came as %d, %v", method, n, len(got), err)
+				}
+				want := uint64(0)
+				if n >= LongBlob {
+					want = 1
+				}
+				if after, _ := r.server.Blobs(); after.Made-before.Made != want {
+					t.Errorf("%s: %d bytes made %d blobs, want %d", method, n, after.Made-before.Made, want)
+				}
+			}
 		}
 	})
 }

@@ -105,6 +105,54 @@ func TestS2_24_WhatIsSetUpOnceServesManyBlobs(t *testing.T) {
 	}
 }
 
+// TestS2_24_ManyBlobsAtOnceAreInFewMaps of each of the three processes: the server, its client, and the worker.
+func TestS2_24_ManyBlobsAtOnceAreInFewMaps(t *testing.T) {
+	const most = 10
+	s := startServer(t, "unix:"+t.TempDir()+"/s")
+	c, err := Dial(ClientOptions{BlobThreshold: LongBlob}, s.address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &blobRig{Client: c}
+	blobs := make([]*Blob, *blobCalls)
+	for i := range blobs {
+		if blobs[i], err = r.AllocateBlob(t.Context(), 64); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i, b := range blobs { // the worker comes to see all segments
+		if i%(1+len(blobs)/1000) > 0 {
+			continue
+		}
+		n, err := Call[int](soon(t), r, "snprintf", printArgs{b.InOut(), b.Sizeof(), "blob %d", []any{i}})
+		if err != nil || string(b.Bytes()[:n]) != fmt.Sprint("blob ", i) {
+			t.Fatalf("%d: %q, %v", i, b.Bytes()[:n], err)
+		}
+	}
+	have, _, there := s.says()
+	here, err := mapsOf("memfd:rpcpool")
+	if err != nil {
+		t.Fatal(err)
+	}
+	worker, err := Call[int](soon(t), r, "maps", "memfd:rpcpool")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("of %d blobs, the server has %d maps, the client %d, the worker %d", have, there, here, worker)
+	if have != uint64(len(blobs)) {
+		t.Errorf("there are %d blobs", have)
+	}
+	for who, n := range map[string]int{"server": there, "client": here, "worker": worker} {
+		if n == 0 || n > most {
+			t.Errorf("the %s has %d maps of %d blobs, want 1 to %d", who, n, have, most)
+		}
+	}
+	if err := c.Close(); err != nil {
+		t.Error(err)
+	}
+	s.rest()
+}
+
 // mapsOf counts the maps of this process that a file is behind.
 func mapsOf(name string) (int, error) {
 	b, err := os.ReadFile("/proc/self/maps")

@@ -3,9 +3,11 @@ package rpc
 import (
 	"bytes"
 	"context"
+	"errors"
+	"net"
 	"strings"
+	"sync"
 	"testing"
-	"time"
 
 	"rpcpool.dev/rpc/blob"
 	"rpcpool.dev/rpc/client"
@@ -83,7 +85,8 @@ func TestC27_BadBlobsInACall(t *testing.T) {
 	})
 }
 
-// TestC27_MalformedBlobsInACall end the connection with a reason; other connections stay.
+// TestC27_MalformedBlobsInACall end the connection with a reason, which their client is told; nothing has run, and
+// other connections stay.
 func TestC27_MalformedBlobsInACall(t *testing.T) {
 	r := newBlobRig(t, ServerOptions{}, ClientOptions{})
 	b := r.buffer(t, "0123456789")
@@ -97,17 +100,19 @@ func TestC27_MalformedBlobsInACall(t *testing.T) {
 	for name, c := range map[string]struct {
 		blobs uint8
 		args  []byte
+		says  string
 	}{
-		"its body twice":               {2, append(bytes.Clone(body), body...)},
-		"its body, and more":           {1, append(bytes.Clone(body), 'x')},
-		"fewer bytes than were said":   {2, body},
-		"more than there may be":       {255, body},
-		"a handle of another version":  {1, version},
-		"a mode that there is not":     {1, append(append(bytes.Clone(body[:64]), 9), body[65:]...)},
-		"reserved bytes":               {1, append(append(bytes.Clone(body[:66]), 1), body[67:]...)},
-		"a body that is to be written": {1, append(append(bytes.Clone(body[:64]), byte(blob.InOut)), body[65:]...)},
+		"its body twice":               {2, append(bytes.Clone(body), body...), "its body is there twice"},
+		"its body, and more":           {1, append(bytes.Clone(body), 'x'), "its body is there twice"},
+		"fewer bytes than were said":   {2, body, "2 blobs in 80 bytes"},
+		"more than there may be":       {255, body, "extension 11 has the value ff"},
+		"a handle of another version":  {1, version, "handle of version 77"},
+		"a mode that there is not":     {1, append(append(bytes.Clone(body[:64]), 9), body[65:]...), "9 as an argument"},
+		"reserved bytes":               {1, append(append(bytes.Clone(body[:66]), 1), body[67:]...), "reserved bytes of an argument"},
+		"a body that is to be written": {1, append(append(bytes.Clone(body[:64]), byte(blob.InOut)), body[65:]...), "is not to be read"},
 	} {
-		bad, err := Dial(ClientOptions{}, r.address)
+		var heard overheard
+		bad, err := Dial(ClientOptions{Dial: heard.dial}, r.address)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -115,11 +120,11 @@ func TestC27_MalformedBlobsInACall(t *testing.T) {
 			t.Fatal(err)
 		}
 		u := client.Call{Method: "touch", Blobs: c.blobs, Args: c.args}
-		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond) // it tries again on other connections
+		ctx, cancel := context.WithCancel(soon(t)) // it tries again on other connections
+		heard.await(c.says, cancel)
 		bad.c.Do(ctx, &u)
-		cancel()
-		if u.Outcome.Code == session.OK || u.Outcome.Execution == session.Executed {
-			t.Errorf("%s: %+v", name, u.Outcome)
+		if u.Outcome.Code != session.Canceled || u.Outcome.Execution != session.NotExecuted {
+			t.Errorf("%s: %+v; the server has said %q", name, u.Outcome, heard.text())
 		}
 		if n, err := Call[int](soon(t), r, "touch", printArgs{Buffer: b.In()}); n != 10 || err != nil {
 			t.Errorf("%s: another client's call: %d, %v", name, n, err)
@@ -128,4 +133,147 @@ func TestC27_MalformedBlobsInACall(t *testing.T) {
 			t.Error(err)
 		}
 	}
+}
+
+// overheard is what a server has said on all connections of a client.
+type overheard struct {
+	mu    sync.Mutex
+	bytes []byte
+	want  string
+	then  func()
+}
+
+// listener is one of these connections.
+type listener struct {
+	net.Conn
+	to *overheard
+}
+
+func (o *overheard) dial(ctx context.Context, network, address string) (net.Conn, error) {
+	c, err := (&net.Dialer{}).DialContext(ctx, network, address)
+	if err != nil {
+		return nil, err
+	}
+	return listener{c, o}, nil
+}
+
+// await does something when the server says that.
+func (o *overheard) await(what string, then func()) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.bytes, o.want, o.then = nil, what, then
+}
+
+func (o *overheard) text() []byte {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return bytes.Clone(o.bytes)
+}
+
+func (l listener) Read(b []byte) (int, error) {
+	n, err := l.Conn.Read(b)
+	l.to.mu.Lock()
+	defer l.to.mu.Unlock()
+	if l.to.bytes = append(l.to.bytes, b[:n]...); l.to.want != "" && bytes.Contains(l.to.bytes, []byte(l.to.want)) {
+		l.to.then()
+	}
+	return n, err
+}
+
+// lieArgs are those of a handler that says what is not so of the results that it was to make.
+type lieArgs struct {
+	Lie         string
+	Theirs      []byte // handle of a blob of another client
+	Out, Second *BlobArg
+}
+
+// lie is that handler. It has been lent two results.
+func lie(_ context.Context, a lieArgs) (int, error) {
+	theirs, err := blob.ParseHandle(a.Theirs)
+	if err != nil {
+		return 0, err
+	}
+	copy(a.Out.Bytes(), "first")
+	copy(a.Second.Bytes(), "second")
+	first, second := &a.Out.made.Handle, &a.Second.made.Handle
+	switch a.Lie {
+	case "another client's blob":
+		*first = theirs
+	case "another client's blob beside its own":
+		*second = theirs
+	case "another client's account":
+		*first = blob.Handle{Domain: theirs.Domain, ID: 1, Rights: blob.Pay}
+	case "the next generation":
+		first.Generation++
+	case "a generation that is over":
+		first.Generation--
+	case "more bytes than it was lent":
+		first.Length = 1 << 40
+	case "one byte more than it was lent":
+		first.Length++
+	case "a place that is not its begin":
+		first.Offset, first.Length = 1, 1
+	case "the same twice":
+		*second = *first
+	case "in another order":
+		*first, *second = *second, *first
+	}
+	return 1, nil
+}
+
+// TestC27_ACalleeThatLiesAboutItsResults: whatever it names, nothing is believed but what its call was lent. The call
+// ends with one error, which says that it ran; all of its results are freed, nobody else's are touched, and who has
+// lied is called again.
+func TestC27_ACalleeThatLiesAboutItsResults(t *testing.T) {
+	withBlobs(t, func(t *testing.T, r *blobRig) {
+		neighbour, err := Dial(ClientOptions{}, r.address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = neighbour.Close() })
+		theirs, err := neighbour.PutBlob(soon(t), 9, strings.NewReader("untouched"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		handle := theirs.blob.Handle().Append(nil)
+		call := func(what string) (first, second *Blob, err error) {
+			first, second = r.ResultBlob(100), r.ResultBlob(100)
+			one, two := first.Out(), second.Out()
+			_, err = Call[int](soon(t), r, "lie", lieArgs{Lie: what, Theirs: handle, Out: &one, Second: &two})
+			return first, second, err
+		}
+		for what, says := range map[string]string{
+			"another client's blob": "not named", "another client's blob beside its own": "not named", "another client's account": "not named",
+			"the next generation": "not named", "a generation that is over": "not named", "more bytes than it was lent": "out of range",
+			"one byte more than it was lent": "out of range", "a place that is not its begin": "not named", "the same twice": "not named",
+			"in another order": "not named",
+		} {
+			first, second, err := call(what)
+			if !errors.Is(err, ReplyLost) || !errors.Is(err, Executed) || !strings.Contains(err.Error(), says) {
+				t.Errorf("%s: %v", what, err)
+			}
+			if first.Bytes() != nil || second.Bytes() != nil {
+				t.Errorf("%s: its results are %q and %q", what, first.Bytes(), second.Bytes())
+			}
+			if s, _ := r.server.Blobs(); s.Blobs != 1 || s.Calls != 0 {
+				t.Errorf("%s: there are %d blobs and %d calls, want the neighbour's alone", what, s.Blobs, s.Calls)
+			}
+		}
+		first, second, err := call("no lie")
+		if err != nil || string(first.Bytes()[:5]) != "first" || string(second.Bytes()[:6]) != "second" {
+			t.Fatalf("an honest call: %v", err)
+		}
+		if string(theirs.Bytes()) != "untouched" {
+			t.Errorf("the neighbour's blob is %q", theirs.Bytes())
+		}
+		if err := errors.Join(first.Free(), second.Free(), theirs.Free()); err != nil {
+			t.Error(err)
+		}
+		if n := r.live(t); n > 0 {
+			t.Errorf("%d blobs are left", n)
+		}
+		if w, isolated := r.server.Workers(); isolated && (w.Starts > 2 || w.Crashed > 0) {
+			t.Errorf("workers were replaced: %+v", w)
+		}
+	})
 }

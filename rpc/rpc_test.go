@@ -23,6 +23,9 @@ func TestMain(m *testing.M) {
 	if address := os.Getenv("BLOB_CLIENT"); address != "" {
 		blobClient(address)
 	}
+	if address := os.Getenv("BLOB_SERVER"); address != "" {
+		blobServer(address)
+	}
 	goleak.VerifyTestMain(m)
 }
 

@@ -82,7 +82,7 @@
 //
 // # What is bounded
 //
-// [Limits]: the memory of all segments; bytes and blobs of a party, and twice its bytes
+// [Limits]: the memory of all segments; bytes, blobs and references of a party, and twice its bytes
 // of segments, so that one who leaves holes takes no more than that; parties. What
 // exceeds one is a [QuotaError], which says what there is and changes nothing.
 //

@@ -39,7 +39,7 @@ var (
 // again when the party has freed something.
 type QuotaError struct {
 	Party string // whose limit; empty: of the table
-	Unit  string // bytes, blobs or parties
+	Unit  string // bytes, blobs, references or parties
 	Have  uint64 // in use
 	Want  uint64 // asked for
 	Limit uint64

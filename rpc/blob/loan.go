@@ -29,7 +29,10 @@ type loan struct {
 
 type lent struct {
 	*ref
-	snapshot *ref // keeps what the bytes were; nil: none
+	snapshot *ref   // keeps what the bytes were; nil: none
+	extra    bool   // a result that the callee has asked for
+	named    bool   // a result that the callee has named when it had succeeded
+	written  uint64 // bytes of it
 }
 
 // Loan is what a callee gets.
@@ -105,7 +108,9 @@ func (t *Table) Extend(now time.Duration, call Call, callee PartyID, account Han
 		return Arg{}, Place{}, fmt.Errorf("result: %w", err)
 	}
 	t.loans[call] = l
-	return Arg{Handle: h, Mode: Out}, l.args[len(l.args)-1].blob.place(h, true), nil
+	made := l.args[len(l.args)-1]
+	made.extra = true
+	return Arg{Handle: h, Mode: Out}, made.blob.place(h, true), nil
 }
 
 func (t *Table) lend(now time.Duration, l *loan, arg Arg, out *Loan) (Handle, error) {
@@ -158,16 +163,17 @@ func (t *Table) snapshot(now time.Duration, a *lent, h Handle) (Copy, error) {
 	return Copy{From: a.blob.place(h, false), To: keep.place(whole, true)}, nil
 }
 
-// End ends a call. Say it when its handler cannot run any more. Results are as long as
-// written says, in the order of the Out arguments. Until Settle, the memory of the call
-// stays where it is.
-func (t *Table) End(call Call, outcome Outcome, written []uint64) (Ended, error) {
+// End ends a call. Say it when its handler cannot run any more. made are the handles of its
+// results as the callee got them, in the order of the Out arguments, but for their lengths:
+// these are how long they are. What the callee has asked for itself need not be among them.
+// If others are, nothing has changed. Until Settle, the memory of the call stays where it is.
+func (t *Table) End(call Call, outcome Outcome, made []Handle) (Ended, error) {
 	l := t.loans[call]
 	if l == nil || l.ended {
 		return Ended{}, fmt.Errorf("%w: call %v", ErrCall, call)
 	}
 	if outcome == Succeeded {
-		if err := l.fits(written); err != nil {
+		if err := t.name(l, made); err != nil {
 			return Ended{}, err
 		}
 	}
@@ -175,8 +181,8 @@ func (t *Table) End(call Call, outcome Outcome, written []uint64) (Ended, error)
 	var e Ended
 	for _, a := range l.args {
 		switch {
-		case outcome == Succeeded && a.mode == Out:
-			h := t.reveal(a.blob, written[len(e.Results)])
+		case outcome == Succeeded && a.named:
+			h := t.reveal(a.blob, a.written)
 			e.Results, e.Places = append(e.Results, h), append(e.Places, a.blob.place(h, true))
 		case outcome != Succeeded && a.snapshot != nil:
 			whole := Handle{Length: a.until - a.offset}
@@ -189,23 +195,29 @@ func (t *Table) End(call Call, outcome Outcome, written []uint64) (Ended, error)
 	return e, nil
 }
 
-// fits checks what a callee says of its results.
-func (l *loan) fits(written []uint64) error {
-	results := 0
+// name finds the results that a callee names. It believes of a handle what the table has made of
+// it, so a callee names nothing but its call's own.
+func (t *Table) name(l *loan, made []Handle) error {
 	for _, a := range l.args {
 		if a.mode != Out {
 			continue
 		}
-		if results == len(written) {
-			return fmt.Errorf("%w: nothing is said of result %d", ErrMalformed, results)
+		if a.named = false; len(made) > 0 {
+			h, written := made[0], made[0].Length
+			h.Length = a.blob.size
+			if a.named, a.written = h == t.handle(a.blob, Read|Write), written; a.named && written > a.blob.size {
+				return fmt.Errorf("%w: a result of %d bytes, %d were asked for", ErrRange, written, a.blob.size)
+			}
 		}
-		if written[results] > a.blob.size {
-			return fmt.Errorf("%w: result %d of %d bytes, %d were asked for", ErrRange, results, written[results], a.blob.size)
+		switch {
+		case a.named:
+			made = made[1:]
+		case !a.extra:
+			return fmt.Errorf("%w: a result that was asked for is not named", ErrMalformed)
 		}
-		results++
 	}
-	if results != len(written) {
-		return fmt.Errorf("%w: %d results, %d were asked for", ErrMalformed, len(written), results)
+	if len(made) > 0 {
+		return fmt.Errorf("%w: %v is no result of this call", ErrMalformed, made[0])
 	}
 	return nil
 }

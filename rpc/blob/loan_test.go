@@ -1,6 +1,7 @@
 package blob
 
 import (
+	"errors"
 	"testing"
 	"time"
 )
@@ -103,12 +104,12 @@ func TestAResultIsSeenWhenTheCallHasSucceeded(t *testing.T) {
 	_, err = s.Locate(s.caller, Call{}, h)
 	wantErr(t, "seen by its caller before the call has ended", err, ErrGone)
 
-	_, err = s.End(aCall, Succeeded, []uint64{5001})
+	_, err = s.End(aCall, Succeeded, s.made(aCall, 5001))
 	wantErr(t, "longer than it was to be", err, ErrRange)
 	_, err = s.End(aCall, Succeeded, nil)
-	wantErr(t, "of unknown length", err, ErrMalformed)
-	_, err = s.End(aCall, Succeeded, []uint64{1, 1})
-	wantErr(t, "of two results, one was asked for", err, ErrMalformed)
+	wantErr(t, "not named", err, ErrMalformed)
+	_, err = s.End(aCall, Succeeded, append(s.made(aCall, 1), s.made(aCall, 1)...))
+	wantErr(t, "named twice", err, ErrMalformed)
 
 	e := s.end(aCall, Succeeded, 42)
 	place, err := s.Locate(s.caller, Call{}, e.Results[0])
@@ -123,6 +124,90 @@ func TestAResultIsSeenWhenTheCallHasSucceeded(t *testing.T) {
 		t.Error(err)
 	}
 	s.rest(0)
+}
+
+// TestACalleeNamesNoResultsButItsOwn: whatever else it names, the table has not changed, nobody has anything of
+// anybody, and the call may still end in order.
+func TestACalleeNamesNoResultsButItsOwn(t *testing.T) {
+	s := newScene(t)
+	loan, err := s.begin(aCall, s.callee, Arg{Handle: s.account, Mode: Out, Size: 5000})
+	if err != nil {
+		t.Fatal(err)
+	}
+	other, account, err := s.Join(s.now, "other", 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	theirs, err := s.begin(anotherCall, s.callee, Arg{Handle: account, Mode: Out, Size: 5000})
+	if err != nil {
+		t.Fatal(err)
+	}
+	own, victim := loan.Args[0].Handle, s.allocate(other, 5000, Read)
+	change := func(f func(*Handle)) Handle {
+		h := own
+		f(&h)
+		return h
+	}
+	for name, h := range map[string]Handle{
+		"a result of another's call":  theirs.Args[0].Handle,
+		"a blob of another party":     victim,
+		"an account":                  account,
+		"the account that pays":       s.account,
+		"nothing":                     {},
+		"the next generation":         change(func(h *Handle) { h.Generation++ }),
+		"the generation before":       change(func(h *Handle) { h.Generation-- }),
+		"a part of it":                change(func(h *Handle) { h.Offset = 1 }),
+		"it, with fewer rights":       change(func(h *Handle) { h.Rights = Read }),
+		"it, with a token of its own": change(func(h *Handle) { h.Token[0] ^= 1 }),
+		"it, of another domain":       change(func(h *Handle) { h.Domain[0] ^= 1 }),
+	} {
+		for _, made := range [][]Handle{{h}, {own, h}, {h, own}} {
+			if _, err := s.End(aCall, Succeeded, made); !errors.Is(err, ErrMalformed) {
+				t.Errorf("%s: %v", name, err)
+			}
+			s.audit()
+		}
+	}
+	if e := s.end(anotherCall, Succeeded, 5000); len(e.Results) != 1 {
+		t.Errorf("the other's result: %+v", e)
+	}
+	if e := s.end(aCall, Succeeded, 42); len(e.Results) != 1 || e.Results[0].Length != 42 {
+		t.Errorf("its own result: %+v", e)
+	}
+	if _, err := s.Locate(other, Call{}, victim); err != nil {
+		t.Errorf("the other's blob: %v", err)
+	}
+	s.rest(3)
+}
+
+// TestAResultThatACalleeHasAskedForMayBeLeftOut, as when it could not map its memory.
+func TestAResultThatACalleeHasAskedForMayBeLeftOut(t *testing.T) {
+	for used := range 3 {
+		s := newScene(t)
+		var own []Handle
+		for range 2 {
+			var a Arg
+			if err := s.grow(func() (err error) {
+				a, _, err = s.Extend(s.now, aCall, s.callee, s.account, 5000)
+				return err
+			}); err != nil {
+				t.Fatal(err)
+			}
+			own = append(own, a.Handle)
+		}
+		var made []Handle
+		if used > 0 {
+			made = own[used-1 : used]
+		}
+		e, err := s.End(aCall, Succeeded, made)
+		if err != nil || len(e.Results) != len(made) {
+			t.Fatalf("%d: %+v, %v", used, e, err)
+		}
+		if err := s.Settle(s.now, aCall); err != nil {
+			t.Error(err)
+		}
+		s.rest(uint64(len(made)))
+	}
 }
 
 func TestAResultOfACallThatDoesNotSucceedIsNeverSeen(t *testing.T) {

@@ -90,7 +90,8 @@ func (t *Table) account(h Handle) (*party, error) {
 }
 
 // Acquire takes a reference to a blob: to keep it, or to use it for longer than a call.
-// It ends by Release, with the party, or with a lease of its own.
+// It ends by Release, with the party, or with a lease of its own. A party has no more of
+// them than it may have blobs.
 func (t *Table) Acquire(now time.Duration, id PartyID, h Handle, mode Mode, lease time.Duration) (RefID, Place, error) {
 	p, err := t.party(id)
 	if err != nil {
@@ -102,6 +103,9 @@ func (t *Table) Acquire(now time.Duration, id PartyID, h Handle, mode Mode, leas
 	b, err := t.usable(p, h, mode)
 	if err != nil {
 		return 0, Place{}, err
+	}
+	if have := uint64(len(p.refs)); have >= t.Limits.PartyBlobs {
+		return 0, Place{}, &QuotaError{Party: p.name, Unit: "references", Have: have, Want: 1, Limit: t.Limits.PartyBlobs}
 	}
 	r := t.ref(now, p, b, h, mode)
 	p.refs[r.id] = r

@@ -128,7 +128,7 @@ func (w *world) begin(call Call, callee PartyID, args ...Arg) (l Loan, err error
 // end ends a call and gives back what it has borrowed.
 func (w *world) end(call Call, outcome Outcome, written ...uint64) Ended {
 	w.t.Helper()
-	e, err := w.End(call, outcome, written)
+	e, err := w.End(call, outcome, w.made(call, written...))
 	if err == nil {
 		err = w.Settle(w.now, call)
 	}
@@ -137,6 +137,18 @@ func (w *world) end(call Call, outcome Outcome, written ...uint64) Ended {
 	}
 	w.give()
 	return e
+}
+
+// made are the handles of a call's results that are so long.
+func (w *world) made(call Call, written ...uint64) (made []Handle) {
+	for _, a := range w.loans[call].args {
+		if a.mode == Out && len(made) < len(written) {
+			h := w.handle(a.blob, Read|Write)
+			h.Length = written[len(made)]
+			made = append(made, h)
+		}
+	}
+	return made
 }
 
 // later lets time pass.

@@ -17,9 +17,11 @@ type Snapshot struct {
 
 // Refused counts what parties and calls were refused, ever. Whoever has the table counts it.
 type Refused struct {
-	Quota uint64 // it would exceed a limit
-	Busy  uint64 // somebody else uses the bytes
-	Other uint64 // the handle is of nothing, or gives no right to it
+	Quota    uint64 // it would exceed a limit
+	Busy     uint64 // somebody else uses the bytes
+	Memory   uint64 // the host got no memory, or no descriptor of it: what is long goes in messages
+	Unmapped uint64 // a process could not map memory: it has copies, or what is long goes in messages
+	Other    uint64 // the handle is of nothing, or gives no right to it
 }
 
 // Holding is that a party has a blob. A blob that several have is listed for each.

@@ -10,7 +10,7 @@ import (
 type Limits struct {
 	Memory     uint64 // bytes of all segments; default 4 GiB
 	PartyBytes uint64 // bytes of one party's blobs, in whole size classes; default 1 GiB
-	PartyBlobs uint64 // blobs of one party; default 1<<16
+	PartyBlobs uint64 // blobs of one party, and references that it has for itself; default 1<<16
 	Parties    uint64 // default 1024
 }
 

@@ -365,3 +365,25 @@ func TestAPartyCannotTakeAllMemoryByLeavingHoles(t *testing.T) {
 		t.Errorf("%d bytes of segments", w.memory())
 	}
 }
+
+// TestReferencesAreBounded: one who takes more of one blob than it may have blobs is refused, and pays with what it
+// lets go of.
+func TestReferencesAreBounded(t *testing.T) {
+	w := newWorld(t, Config{Limits: Limits{PartyBlobs: 3}})
+	owner, greedy, other := w.join("owner"), w.join("greedy"), w.join("other")
+	h := w.share(owner, w.allocate(owner, 100, Read), 0, 100, Read)
+	var refs []RefID
+	for range 3 {
+		refs = append(refs, w.acquire(greedy, h, In))
+	}
+	_, _, err := w.Acquire(w.now, greedy, h, In, 0)
+	wantErr(t, "one more", err, ErrQuota)
+	_, _, err = w.Acquire(w.now, greedy, h, Pin, time.Hour)
+	wantErr(t, "one more, with a lease", err, ErrQuota)
+	w.acquire(other, h, In)
+	if err := w.Release(w.now, greedy, refs[1]); err != nil {
+		t.Error(err)
+	}
+	w.acquire(greedy, h, In)
+	w.audit()
+}

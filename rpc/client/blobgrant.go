@@ -57,7 +57,6 @@ func (c *Client) Regrant(server string) {
 func (c *Client) regrant(e conn.Endpoint, p conn.Peer) {
 	c.stores.mu.Lock()
 	s := c.stores.all[e.ID]
-	delete(c.stores.offers, p)
 	c.stores.mu.Unlock()
 	n, ok := p.(*conn.Conn)
 	if s == nil || s.endpoint != e || !ok || n.Agreed().Features&frame.FeatureBlobs == 0 {

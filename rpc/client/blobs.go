@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -171,7 +172,7 @@ func (s *stores) get(e conn.Endpoint) (_ *store, first bool) {
 	return n, true
 }
 
-// forget drops a store, so that the next who wants it makes another one, and closes it.
+// forget drops a store, so that the next who wants it makes another one, and leaves it.
 func (s *stores) forget(n *store) {
 	s.mu.Lock()
 	if s.all[n.endpoint.ID] == n {
@@ -179,8 +180,18 @@ func (s *stores) forget(n *store) {
 	}
 	s.mu.Unlock()
 	if n.blobs != nil {
-		_ = n.blobs.Close()
+		leave(n.blobs)
 	}
+}
+
+// leave gives up what there is at a server. Others may look at bytes that they have there at this moment: what
+// is memory, as a method Leave says, stays until they free it.
+func leave(b Blobs) {
+	if l, is := b.(interface{ Leave() error }); is {
+		_ = l.Leave()
+		return
+	}
+	_ = b.Close()
 }
 
 // Has tells what this client has in a domain, and at which server that is; nil: nothing.
@@ -395,6 +406,12 @@ func (c *Client) ask(ctx context.Context, e conn.Endpoint) (*BlobServer, conn.Re
 		}
 	}
 	ref.Release()
+	c.stores.mu.Lock()
+	defer c.stores.mu.Unlock()
+	waiting := slices.DeleteFunc(c.stores.offers[n], func(w chan frame.BlobOffer) bool { return w == answer })
+	if c.stores.offers[n] = waiting; len(waiting) == 0 {
+		delete(c.stores.offers, n)
+	}
 	return nil, conn.Ref{}, fmt.Errorf("blobs of server %q: %w", e.ID, err)
 }
 

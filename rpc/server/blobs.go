@@ -26,7 +26,7 @@ const LongResult = 64 << 10
 type Host interface {
 	// Begin lends a call its arguments, End ends that: see [blob.Table].
 	Begin(call blob.Call, callee blob.PartyID, args []blob.Arg) ([]blob.Arg, error)
-	End(call blob.Call, outcome blob.Outcome, written []uint64) (blob.Ended, error)
+	End(call blob.Call, outcome blob.Outcome, made []blob.Handle) (blob.Ended, error)
 	// Look shows the bytes of an argument that Begin has returned, until the loan ends.
 	Look(a blob.Arg, at func(bytes []byte))
 	// Discard lets a result go that its owner does not come to know of.
@@ -185,14 +185,14 @@ func (j *Job) unlend(outcome blob.Outcome, reply []byte) (_ []byte, n uint8, dir
 	}
 	j.lent = false
 	host := j.core.opts.Blobs
-	var written []uint64
+	var named []blob.Handle
 	if outcome == blob.Succeeded {
 		for _, a := range made {
-			written = append(written, a.Handle.Length)
+			named = append(named, a.Handle)
 		}
 	}
-	e, err := host.End(j.BlobCall(), outcome, written)
-	if errors.Is(err, blob.ErrCall) && len(written) == 0 && (j.loan == nil || len(j.loan.args) == 0) {
+	e, err := host.End(j.BlobCall(), outcome, named)
+	if errors.Is(err, blob.ErrCall) && len(named) == 0 && (j.loan == nil || len(j.loan.args) == 0) {
 		return reply, 0, false, nil // it wanted to make a result, and could not
 	}
 	if err != nil {
@@ -335,7 +335,9 @@ func (l *Local) borrow(j *Job) (code session.Code, reply []byte, ok bool) {
 		v, err := l.blobs.callee.Argument(j.BlobCall(), a)
 		if err != nil {
 			j.unview()
-			code, reply = Unlent(err)
+			if code, reply = Unlent(err); j.bare != nil { // its parent has lent it: the worker cannot map it
+				code = session.Refused
+			}
 			return code, reply, false
 		}
 		j.loan.views = append(j.loan.views, v)

@@ -49,7 +49,9 @@
 // with the first bytes of the channel, so that no starter has to know of it. What a call names is
 // lent to its worker when it is sent, and that ends with the call, however that does. A worker that
 // takes no blobs gets arguments that are in one in the message. A long result is made at the
-// cost of who has called, which the host asks the pool: only for a call that runs there.
+// cost of who has called, which the host asks the pool: only for a call that runs there. A worker that
+// names other results than its call was to have has not harmed anybody: the caller hears ReplyLost, and
+// the worker serves on.
 //
 // # A worker's death
 //

@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"rpcpool.dev/rpc/blob"
 	"rpcpool.dev/rpc/client"
 	"rpcpool.dev/rpc/conn"
 	"rpcpool.dev/rpc/crash"
@@ -141,6 +142,42 @@ func TestALyingWorkerHarmsNobody(t *testing.T) {
 				if u := r.call("any", "x"); u.Outcome.Code != c.code || u.Outcome.Execution != c.ran || string(u.Reply)+u.Text != "one" {
 					t.Errorf("%+v, %q %q", u.Outcome, u.Reply, u.Text)
 				}
+			}
+		})
+	}
+}
+
+// TestALyingWorkerNamesBlobs that it was not lent: its call ends with one error that says so.
+func TestALyingWorkerNamesBlobs(t *testing.T) {
+	nobodys := blob.Arg{Handle: blob.Handle{ID: 1, Generation: 1, Rights: blob.Read, Length: 1}, Mode: blob.Out, Body: true}
+	for lie, c := range map[string]struct {
+		blobs uint8
+		body  []byte
+		code  session.Code
+		ran   session.Execution
+		says  string
+		ends  crash.Cause // of each worker that has said so; empty: it serves on
+	}{
+		"one that nobody has asked for": {1, blob.AppendArgs(nil, []blob.Arg{nobodys}), session.ReplyLost, session.Executed, "nobody has asked for", ""},
+		"one, and says nothing of it":   {1, []byte("one"), session.Failed, session.Executed, "result of the worker: malformed", ""},
+		"more than there may be":        {255, make([]byte, 255*blob.ArgLen), session.Crashed, session.Indeterminate, "protocol", crash.Protocol},
+	} {
+		t.Run(lie, func(t *testing.T) {
+			r := newRig(t, setting{starter: &liars{features: frame.FeatureBlobs, say: func(p conn.Peer, seq uint64) {
+				h := frame.Header{Type: frame.TypeReply, Seq: seq, Priority: frame.PriorityNormal}
+				_ = p.Queue(&conn.Message{Header: h, Ext: frame.Ext{Blobs: c.blobs}, Body: c.body})
+			}}})
+			for range 5 {
+				if u := r.call("any", "x"); u.Outcome.Code != c.code || u.Outcome.Execution != c.ran || len(u.Reply) > 0 || !strings.Contains(u.Text, c.says) {
+					t.Errorf("%+v, %q %q", u.Outcome, u.Reply, u.Text)
+				}
+			}
+			want := uint64(0)
+			if c.ends != "" {
+				want = 5
+			}
+			if s := r.pool.Status(); s.Ends[c.ends] != want || s.Crashed != want {
+				t.Errorf("%+v", s)
 			}
 		})
 	}

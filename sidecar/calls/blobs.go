@@ -98,7 +98,7 @@ func newBlobMetrics(desc func(name, help string, labels ...string) *prometheus.D
 		segments:   desc("blob_segments", "Segments of memory for blobs."),
 		bytes:      desc("blob_bytes", "Bytes of the segments. Their pages are charged to the container that touches them first."),
 		made:       desc("blob_allocations_total", "Blobs that were made."),
-		refused:    desc("blob_refusals_total", "What clients, workers and calls were refused: over a limit (quota), in use by others (busy), or no right to it (other).", "reason"),
+		refused:    desc("blob_refusals_total", "What clients, workers and calls were refused: over a limit (quota), in use by others (busy), the system gives the server no memory or no descriptor (memory), the process cannot map it (unmapped), or no right to it (other).", "reason"),
 		moved:      desc("blob_transfers_total", "Transfers of bytes to and from clients of other machines: over their connections (connection), or past them, as by RDMA (mover).", "way"),
 		movedBytes: desc("blob_transfer_bytes_total", "Bytes of these.", "way"),
 		fellBack:   desc("blob_fallbacks_total", "Transfers that a mover, such as RDMA, was to make and could not, by its reason.", "reason"),
@@ -127,7 +127,7 @@ func (m *blobMetrics) collect(ch chan<- prometheus.Metric, n blob.Snapshot, far 
 		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v)
 	}
 	ch <- prometheus.MustNewConstMetric(m.made, prometheus.CounterValue, float64(n.Made))
-	for reason, v := range map[string]uint64{"quota": n.Refused.Quota, "busy": n.Refused.Busy, "other": n.Refused.Other} {
+	for reason, v := range map[string]uint64{"quota": n.Refused.Quota, "busy": n.Refused.Busy, "memory": n.Refused.Memory, "unmapped": n.Refused.Unmapped, "other": n.Refused.Other} {
 		ch <- prometheus.MustNewConstMetric(m.refused, prometheus.CounterValue, float64(v), reason)
 	}
 }

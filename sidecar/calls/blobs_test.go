@@ -25,7 +25,7 @@ func TestBlobsAreCountedAndListed(t *testing.T) {
 	if got, err := r.call("echo", text); err != nil || got != text {
 		t.Fatal(err)
 	}
-	if n := testutil.CollectAndCount(m, "rpcpool_rpc_blob_allocations_total", "rpcpool_rpc_blob_refusals_total", "rpcpool_rpc_blobs"); n != 1+3+1 {
+	if n := testutil.CollectAndCount(m, "rpcpool_rpc_blob_allocations_total", "rpcpool_rpc_blob_refusals_total", "rpcpool_rpc_blobs"); n != 1+5+1 {
 		t.Errorf("%d series about blobs", n)
 	}
 	if n := testutil.CollectAndCount(m, "rpcpool_rpc_transports"); n != 3 {

@@ -10,7 +10,7 @@
 // The socket is an abstract one, of a random name, if no path is said: it is in no file
 // system, and whoever has the server's network namespace reaches it, such as another
 // container of the pod. Who shows no ticket that the server has given to a client is
-// refused; a ticket is good as long as that client's connection.
+// refused; a ticket is good once, and as long as that client's connection.
 //
 // Clients of other machines come to the port of the calls ([Host.Bulk], package remote).
 //

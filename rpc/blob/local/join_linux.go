@@ -61,6 +61,9 @@ func (p *party) Account() blob.Handle { return p.peer.Account() }
 // Close implements [client.Blobs].
 func (p *party) Close() error { return p.peer.Close() }
 
+// Leave is Close, but what is not freed yet stays mapped until it is.
+func (p *party) Leave() error { return p.peer.Leave() }
+
 // Put implements [client.Blobs].
 func (p *party) Put(_ context.Context, size uint64, lend blob.Rights, r io.Reader) (client.Blob, error) {
 	b, err := p.peer.Allocate(size, lend)
@@ -85,6 +88,9 @@ func (p *party) Take(_ context.Context, result blob.Arg) (client.Blob, error) {
 	}
 	return &owned{party: p, blob: b}, nil
 }
+
+// Fetch copies what a call has made for this client, and Take could not map.
+func (p *party) Fetch(result blob.Arg) ([]byte, error) { return p.peer.Fetch(result) }
 
 // Discard implements [client.Blobs].
 func (p *party) Discard(result blob.Handle) { _ = p.peer.Discard(result) }

@@ -37,7 +37,7 @@ func (*Host) Begin(blob.Call, blob.PartyID, []blob.Arg) ([]blob.Arg, error) {
 	return nil, errors.ErrUnsupported
 }
 
-func (*Host) End(blob.Call, blob.Outcome, []uint64) (blob.Ended, error) {
+func (*Host) End(blob.Call, blob.Outcome, []blob.Handle) (blob.Ended, error) {
 	return blob.Ended{}, errors.ErrUnsupported
 }
 func (*Host) Look(blob.Arg, func([]byte))                 {}

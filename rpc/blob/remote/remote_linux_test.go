@@ -43,7 +43,8 @@ func TestS2_18_TheBlogsProgramFromAnotherMachine(t *testing.T) {
 	if err := errors.Join(v.Close(), made.Close()); err != nil {
 		t.Error(err)
 	}
-	ended, err := r.host.End(call, blob.Succeeded, []uint64{8})
+	args[1].Handle.Length = 8
+	ended, err := r.host.End(call, blob.Succeeded, []blob.Handle{args[1].Handle})
 	if err != nil {
 		t.Fatal(err)
 	}

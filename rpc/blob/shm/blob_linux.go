@@ -38,6 +38,15 @@ func (p *Peer) Adopt(result blob.Arg) (*Blob, error) {
 	return &Blob{handle: result.Handle, hold: h}, nil
 }
 
+// Fetch copies what a call has made for this peer, which [Peer.Adopt] could not map.
+func (p *Peer) Fetch(result blob.Arg) ([]byte, error) {
+	h, err := p.copied(blob.Call{}, result.Handle)
+	if err != nil {
+		return nil, err
+	}
+	return h.bytes, nil
+}
+
 // Discard frees what a call has made for this peer, and that it does not look at.
 func (p *Peer) Discard(result blob.Handle) error {
 	_, err := p.do(&message{op: opFree, handle: result})
@@ -111,11 +120,14 @@ func (p *Peer) Open(h blob.Handle, mode blob.Mode, lease time.Duration) (*View, 
 
 // Argument finds an argument of a call that this process handles. It is there until the
 // call ends; close it before that. The host is asked only for the first argument in a
-// segment.
+// segment. What is only to be read, and cannot be mapped, is a copy.
 func (p *Peer) Argument(call blob.Call, arg blob.Arg) (*View, error) {
 	h, err := p.known(arg)
 	if h == nil && err == nil {
 		_, h, err = p.find(&message{op: opLocate, call: call, handle: arg.Handle})
+	}
+	if errors.Is(err, ErrUnmapped) && arg.Handle.Rights&blob.Write == 0 {
+		h, err = p.copied(call, arg.Handle)
 	}
 	if err != nil {
 		return nil, err

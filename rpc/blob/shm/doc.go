@@ -18,6 +18,10 @@
 // at all: [Host.Begin] says where it is, and [Peer.Argument] looks there. What is
 // opened for longer than a call ([Peer.Open]) takes one request, and one to close it.
 //
+// A process that has no descriptors left, or no room for a map, keeps all that it has. What it only reads is
+// copied to it over its socket; for the rest it gets [ErrUnmapped], and what the host has made or held for it is
+// given back. The host counts that, and logs the first of each peer.
+//
 // # Who can do what to whom
 //
 // A segment has blobs of one owner. Who may only read gets a descriptor that can be

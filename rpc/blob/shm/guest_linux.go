@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"slices"
 	"time"
 
 	"rpcpool.dev/rpc/blob"
@@ -26,7 +27,8 @@ type guest struct {
 	account blob.Handle
 
 	passed  map[blob.SegmentID]uint8 // what it has been given: bits of passedRead, passedWrite
-	dropped []blob.SegmentID         // of which it is to be told; both by Host.mu
+	dropped []blob.SegmentID         // of which it is to be told
+	poor    bool                     // it could not map something; all by Host.mu
 }
 
 const (
@@ -65,6 +67,9 @@ func (h *Host) start(g *guest, watch bool) error {
 		return errors.Join(ErrClosed, g.Close())
 	}
 	h.open[g.socket] = struct{}{}
+	if g.party == 0 {
+		h.meet(g)
+	}
 	var pidfd *os.File
 	if watch {
 		var err error
@@ -94,8 +99,31 @@ func (h *Host) start(g *guest, watch bool) error {
 	return nil
 }
 
+// mostStrangers is how many peers may be connected that have not said who they are. Each takes two descriptors
+// of this process.
+const mostStrangers = 64
+
+// meet notes a stranger. If there are too many, the one goes who has been silent for longest: who means to say
+// who he is does so at once.
+func (h *Host) meet(g *guest) {
+	if len(h.strange) >= mostStrangers {
+		_ = h.strange[0].Close()
+		h.strange = slices.Delete(h.strange, 0, 1)
+		h.refused.Other++
+	}
+	h.strange = append(h.strange, g)
+}
+
+// met notes that a guest has said who it is, or has gone.
+func (h *Host) met(g *guest) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.strange = slices.DeleteFunc(h.strange, func(o *guest) bool { return o == g })
+}
+
 func (g *guest) serve() error {
-	if err := g.hello(); err != nil {
+	err := g.hello()
+	if g.host.met(g); err != nil {
 		return err
 	}
 	for {
@@ -106,8 +134,14 @@ func (g *guest) serve() error {
 		if err != nil {
 			return err
 		}
+		if m.op == opRead {
+			if err := g.sendBytes(&m); err != nil {
+				return err
+			}
+			continue
+		}
 		answer, f, err := g.answer(&m)
-		if m.op == opLetGo {
+		if m.op == opLetGo || m.op == opUnmapped {
 			continue
 		}
 		if err != nil {
@@ -169,11 +203,42 @@ func (g *guest) Close() error {
 // reply sends an answer, and before it what else the peer is to know.
 func (g *guest) reply(answer *message, f *os.File) error {
 	for _, id := range g.takeDropped() {
-		if err := g.send(&message{op: opDrop, segment: id}, nil, readPatience); err != nil {
+		if err := g.send(&message{op: opDrop, segment: id}, nil, g.host.read); err != nil {
 			return err
 		}
 	}
-	return g.send(answer, f, readPatience)
+	return g.send(answer, f, g.host.read)
+}
+
+// sendBytes answers a peer that cannot map what it wants to read.
+func (g *guest) sendBytes(m *message) error {
+	b, err := g.read(m)
+	answer := message{op: opAnswer, length: uint64(len(b))}
+	if err != nil {
+		answer = failed(err)
+	}
+	if sendErr := g.reply(&answer, nil); sendErr != nil || err != nil {
+		return sendErr
+	}
+	_, err = g.Write(b)
+	return err
+}
+
+// read copies bytes that a peer may read.
+func (g *guest) read(m *message) (b []byte, err error) {
+	err = g.host.with(func(t *blob.Table, _ time.Duration) error {
+		p, err := t.Locate(g.party, m.call, m.handle)
+		switch {
+		case err != nil:
+			return err
+		case m.length == 0 || m.length > mostRead || m.offset > p.Length || m.length > p.Length-m.offset:
+			return fmt.Errorf("%w: %d bytes at %d of %d", blob.ErrRange, m.length, m.offset, p.Length)
+		}
+		at := p.Offset + m.offset
+		b = append(b, g.host.segments[p.Segment].bytes[at:at+m.length]...)
+		return nil
+	})
+	return b, err
 }
 
 // answer does what a message asks for. The file is to be sent, and then closed.
@@ -209,6 +274,8 @@ func (g *guest) answer(m *message) (a message, f *os.File, err error) {
 			err = t.Free(now, g.party, m.handle)
 		case opAccept:
 			err = t.Accept(g.party, m.handle)
+		case opUnmapped:
+			err = g.unpass(m)
 		default:
 			err = fmt.Errorf("%w: op %d", errMessage, m.op)
 		}
@@ -221,6 +288,23 @@ func (g *guest) answer(m *message) (a message, f *os.File, err error) {
 		return err
 	})
 	return a, f, err
+}
+
+// unpass notes that a peer does not have what it was given, as it could not map it.
+func (g *guest) unpass(m *message) error {
+	bit := uint8(passedRead)
+	if m.flags&flagWrite != 0 {
+		bit = passedWrite
+	}
+	if g.passed[m.segment]&bit == 0 {
+		return fmt.Errorf("%w: segment %d was not passed", errMessage, m.segment)
+	}
+	g.passed[m.segment] &^= bit
+	if g.host.refused.Unmapped++; !g.poor {
+		g.poor = true
+		g.host.log.Warn("a peer cannot map memory of blobs: what it reads is copied to it", "party", g.party)
+	}
+	return nil
 }
 
 // undo takes back what the peer does not come to know of.
@@ -254,7 +338,7 @@ func (g *guest) pass(a *message, p blob.Place) (*os.File, error) {
 	}
 	f, err := segment.open(p.Write)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%w: %w", errMemory, err)
 	}
 	g.passed[p.Segment] |= bit
 	a.flags |= flagFile

@@ -45,7 +45,7 @@ func TestAPeerInTheProcessOfItsHost(t *testing.T) {
 		if err := errors.Join(arg.Close(), room.Close()); err != nil || made.Mode != blob.Out {
 			t.Fatal(made, err)
 		}
-		e, err := h.End(call, blob.Succeeded, []uint64{20_000})
+		e, err := h.End(call, blob.Succeeded, []blob.Handle{made.Handle})
 		if err != nil {
 			t.Fatal(err)
 		}

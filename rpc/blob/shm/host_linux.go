@@ -25,7 +25,8 @@ type Host struct {
 	log   *slog.Logger
 	huge  bool
 	letGo func([]byte) error
-	hello time.Duration
+	hello time.Duration // see helloPatience
+	read  time.Duration // see readPatience
 	begun time.Time
 	stop  chan struct{}
 	tasks sync.WaitGroup
@@ -41,6 +42,7 @@ type Host struct {
 	open     map[*socket]struct{}
 	returned chan struct{} // is closed when a Range is
 	closed   bool
+	strange  []*guest          // who have not said yet who they are, the first first
 	tickets  map[string]string // names of those who may connect; nil: all may
 	payer    Payer
 	refused  blob.Refused
@@ -50,13 +52,16 @@ type Host struct {
 // ErrClosed is returned for everything after Close.
 var ErrClosed = errors.New("host of blobs is closed")
 
+// errMemory means that the system gives the host no memory for blobs, or no descriptor of it.
+var errMemory = errors.New("no memory for blobs")
+
 // NewHost starts a host.
 func NewHost(o Options) *Host {
 	c := blob.Config{Limits: o.Limits, Segment: o.Segment, Idle: o.Idle, Grace: o.Grace}
 	_, _ = rand.Read(c.Domain[:]) // never fails
 	_, _ = rand.Read(c.Key[:])
 	h := &Host{
-		log: o.Logger, huge: o.HugePages, letGo: o.LetGo, hello: helloPatience, begun: time.Now(), stop: make(chan struct{}),
+		log: o.Logger, huge: o.HugePages, letGo: o.LetGo, hello: helloPatience, read: readPatience, begun: time.Now(), stop: make(chan struct{}),
 		table: blob.NewTable(c), segments: map[blob.SegmentID]*memory{}, lost: map[blob.SegmentID]bool{},
 		guests: map[blob.PartyID]*guest{}, open: map[*socket]struct{}{}, returned: make(chan struct{}),
 		payer: func(blob.PartyID, blob.Call, uint64) (blob.Handle, error) { return blob.Handle{}, blob.ErrCall },
@@ -75,7 +80,8 @@ func NewHost(o Options) *Host {
 }
 
 // Close ends all connections, waits until every [Range] is released, and gives the
-// memory back. Peers keep what they have mapped until they let it go.
+// memory back. Peers keep what they have mapped until they let it go: one of them may be
+// copying a result now.
 func (h *Host) Close() error {
 	h.mu.Lock()
 	if h.closed {
@@ -97,7 +103,7 @@ func (h *Host) Close() error {
 	var err error
 	for id, m := range h.segments {
 		if !h.lost[id] {
-			err = errors.Join(err, h.discard(m))
+			err = errors.Join(err, h.discard(m, (*memory).close))
 		}
 		delete(h.segments, id)
 	}
@@ -114,7 +120,7 @@ func (h *Host) with(do func(t *blob.Table, now time.Duration) error) error {
 	retired := h.retire()
 	h.mu.Unlock()
 	for _, m := range retired { // takes milliseconds, if there is much of it
-		if err := h.discard(m); err != nil {
+		if err := h.discard(m, (*memory).discard); err != nil {
 			h.log.Error("memory of blobs is not given back", "error", err)
 		}
 	}
@@ -122,11 +128,11 @@ func (h *Host) with(do func(t *blob.Table, now time.Duration) error) error {
 }
 
 // discard gives memory back that no device has any more.
-func (h *Host) discard(m *memory) error {
+func (h *Host) discard(m *memory, giveBack func(*memory) error) error {
 	if err := h.letGo(m.bytes); err != nil {
 		return fmt.Errorf("a device keeps a segment of %d bytes: %w", len(m.bytes), err)
 	}
-	return m.discard()
+	return giveBack(m)
 }
 
 // count counts what was refused.
@@ -137,6 +143,8 @@ func (h *Host) count(err error) {
 		h.refused.Quota++
 	case errors.Is(err, blob.ErrBusy):
 		h.refused.Busy++
+	case errors.Is(err, errMemory):
+		h.refused.Memory++
 	default:
 		h.refused.Other++
 	}
@@ -154,7 +162,7 @@ func (h *Host) locked(do func(t *blob.Table, now time.Duration) error) error {
 		}
 		m, err := h.memory(need)
 		if err != nil {
-			return err
+			return fmt.Errorf("%w: %w", errMemory, err)
 		}
 		h.segments[h.table.Grow(h.now(), need)] = m
 	}
@@ -223,10 +231,10 @@ func (h *Host) Begin(call blob.Call, callee blob.PartyID, args []blob.Arg) ([]bl
 
 // End ends a call, whose handler must not run any more: see [blob.Table.End]. When it
 // returns, snapshots have been copied back where they had to be.
-func (h *Host) End(call blob.Call, outcome blob.Outcome, written []uint64) (blob.Ended, error) {
+func (h *Host) End(call blob.Call, outcome blob.Outcome, made []blob.Handle) (blob.Ended, error) {
 	var e blob.Ended
 	err := h.with(func(t *blob.Table, _ time.Duration) (err error) {
-		e, err = t.End(call, outcome, written)
+		e, err = t.End(call, outcome, made)
 		return err
 	})
 	if err != nil {
@@ -291,7 +299,7 @@ func (h *Host) Discard(result blob.Handle) {
 	_ = h.with(func(t *blob.Table, now time.Duration) error { return t.Discard(now, result) })
 }
 
-// Ticket lets somebody connect as that name who shows it, until it is revoked.
+// Ticket lets somebody connect as that name who shows it, once, until it is revoked.
 func (h *Host) Ticket(name string) (ticket [16]byte, revoke func()) {
 	_, _ = rand.Read(ticket[:]) // never fails
 	key := hex.EncodeToString(ticket[:])
@@ -316,6 +324,7 @@ func (h *Host) admit(said string) (name string, err error) {
 	if !ok {
 		return "", fmt.Errorf("%w: nobody has that ticket", blob.ErrParty)
 	}
+	delete(h.tickets, said) // or who has it would have as many parties as he likes
 	return name, nil
 }
 

@@ -78,7 +78,8 @@ func TestAResultBelongsToWhoAskedForIt(t *testing.T) {
 	if err := v.Close(); err != nil {
 		t.Error(err)
 	}
-	e, err := h.End(call, blob.Succeeded, []uint64{6})
+	args[0].Handle.Length = 6
+	e, err := h.End(call, blob.Succeeded, []blob.Handle{args[0].Handle})
 	if err != nil {
 		t.Fatal(err)
 	}

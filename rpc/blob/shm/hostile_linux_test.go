@@ -1,10 +1,13 @@
 package shm
 
 import (
+	"encoding/hex"
 	"errors"
 	"io"
+	"log/slog"
 	"net"
 	"os"
+	"sync"
 	"testing"
 	"time"
 
@@ -52,6 +55,131 @@ func TestHostilePeers(t *testing.T) {
 			connect(t, h, "other")
 		})
 	}
+}
+
+// TestFloods: of strangers, of requests whose answers nobody reads, of what has no answer, and of descriptors. Who
+// floods loses the connection or is refused; another peer's requests are answered meanwhile, and nothing is left.
+func TestFloods(t *testing.T) {
+	hello := (&message{op: opHello, text: "flood"}).append(nil)
+	null, err := os.Open(os.DevNull)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = null.Close() }()
+	descriptors := make([]int, 253) // as many as the kernel lets one send at once
+	for i := range descriptors {
+		descriptors[i] = int(null.Fd())
+	}
+	for name, c := range map[string]struct {
+		packet []byte // that is sent without end
+		rights []byte
+		peers  int
+		reads  bool
+	}{
+		"strangers":                       {nil, nil, 5 * mostStrangers, false},
+		"requests that nobody reads":      {(&message{op: opAllocate, length: 1 << 20, rights: blob.Read}).append(nil), nil, 4, false},
+		"requests for too much":           {(&message{op: opAllocate, length: 1 << 50, rights: blob.Read}).append(nil), nil, 4, true},
+		"what has no answer":              {(&message{op: opLetGo}).append(nil), nil, 4, true},
+		"segments that were never passed": {(&message{op: opUnmapped, segment: 1}).append(nil), nil, 4, true},
+		"bytes that nobody reads":         {(&message{op: opRead, length: mostRead}).append(nil), nil, 4, false},
+		"descriptors":                     {(&message{op: opSlice}).append(nil), unix.UnixRights(descriptors...), 4, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := newHost(t, Options{Limits: blob.Limits{Parties: 10}, Logger: slog.New(slog.DiscardHandler)})
+			h.read = 20 * time.Millisecond
+			path, honest := listen(t, h), connect(t, h, "honest")
+			if _, err := honest.Allocate(10_000, blob.Read); err != nil {
+				t.Fatal(err)
+			}
+			before := has(t)
+			var all []*net.UnixConn
+			for range c.peers {
+				all = append(all, rawPeer(t, path))
+			}
+			stop := make(chan struct{})
+			var floods sync.WaitGroup
+			for _, p := range all[:min(len(all), 4)] {
+				if c.packet == nil {
+					break
+				}
+				if _, err := p.Write(hello); err != nil {
+					t.Fatal(err)
+				}
+				floods.Go(func() { flood(p, c.packet, c.rights, c.reads, stop) })
+			}
+			for i := range 200 {
+				b, err := honest.Allocate(10_000, blob.Read)
+				if err != nil {
+					t.Fatalf("%d: %v", i, err)
+				}
+				if err := b.Free(); err != nil {
+					t.Fatal(err)
+				}
+			}
+			late := rawPeer(t, path) // gets in, whatever others do
+			if _, err := late.Write(hello); err != nil {
+				t.Fatal(err)
+			}
+			_ = late.SetReadDeadline(time.Now().Add(soon))
+			if _, _, _, _, err := late.ReadMsgUnix(make([]byte, 1000), nil); err != nil {
+				t.Errorf("one that comes late: %v", err)
+			}
+			if c.packet != nil && !c.reads {
+				within(t, soon, "who does not read has lost the connection", func() bool { return h.Snapshot().Parties == 2 })
+			}
+			if now := has(t); c.packet == nil && now.sockets > before.sockets+c.peers+mostStrangers+10 {
+				t.Errorf("%d sockets are open for %d strangers, before it were %d", now.sockets, c.peers, before.sockets)
+			}
+			close(stop)
+			for _, p := range append(all, late) {
+				_ = p.Close()
+			}
+			floods.Wait()
+			within(t, soon, "at rest", func() bool { s := h.Snapshot(); return s.Blobs == 1 && s.Parties == 1 })
+			within(t, soon, "its descriptors are closed", func() bool { return !has(t).beyond(before) })
+		})
+	}
+}
+
+// flood sends a packet again and again, until its connection ends, or it is stopped.
+func flood(c *net.UnixConn, packet, rights []byte, reads bool, stop chan struct{}) {
+	go func() {
+		for buf := make([]byte, mostRead); reads; {
+			if _, err := c.Read(buf); err != nil {
+				return
+			}
+		}
+	}()
+	for {
+		select {
+		case <-stop:
+			return
+		default:
+		}
+		_ = c.SetWriteDeadline(time.Now().Add(10 * time.Millisecond))
+		if _, _, err := c.WriteMsgUnix(packet, rights, nil); err != nil && !errors.Is(err, os.ErrDeadlineExceeded) && !errors.Is(err, unix.ETOOMANYREFS) {
+			return
+		}
+	}
+}
+
+// TestATicketIsGoodOnce: who has one has no more parties by it than one, so no more memory than that may have.
+func TestATicketIsGoodOnce(t *testing.T) {
+	h := newHost(t, Options{Tickets: true})
+	path := listen(t, h)
+	ticket, revoke := h.Ticket("client")
+	defer revoke()
+	p, err := Dial(t.Context(), path, hex.EncodeToString(ticket[:]))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = Dial(t.Context(), path, hex.EncodeToString(ticket[:]))
+	wantErr(t, "again", err, blob.ErrParty)
+	if err := p.Close(); err != nil {
+		t.Error(err)
+	}
+	_, err = Dial(t.Context(), path, hex.EncodeToString(ticket[:]))
+	wantErr(t, "when it has left", err, blob.ErrParty)
 }
 
 func rawPeer(t *testing.T, path string) *net.UnixConn {

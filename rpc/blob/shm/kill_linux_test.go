@@ -165,7 +165,7 @@ func TestACalleeIsKilledWhileItWrites(t *testing.T) {
 					}
 				} else {
 					within(t, soon, "the call has crashed", func() bool { return h.Snapshot().Calls == 0 })
-					if _, err := h.End(call, blob.Succeeded, []uint64{1}); !errors.Is(err, blob.ErrCall) {
+					if _, err := h.End(call, blob.Succeeded, []blob.Handle{args[1].Handle}); !errors.Is(err, blob.ErrCall) {
 						t.Errorf("ended too late: %v", err)
 					}
 				}

@@ -211,6 +211,8 @@ func (a *actor) act(words []string) (string, error) {
 		*(*byte)(unsafe.Add(unsafe.Pointer(unsafe.SliceData(b)), len(b)+blob.Page)) = 1
 	case "close":
 		return "", a.views[number(1)].Close()
+	case "starve": // of what; "nothing" ends it
+		return strconv.Itoa(starve(word(1))), nil
 	case "child": // a process that inherits the connection, and outlives this one
 		f, err := a.socket.File()
 		if err != nil {
@@ -224,6 +226,41 @@ func (a *actor) act(words []string) (string, error) {
 		return "", errors.New("what?")
 	}
 	return "", nil
+}
+
+// starve takes from this process what it needs to map a segment. It returns how many descriptors it has.
+func starve(of string) int {
+	set := func(what int, to unix.Rlimit) {
+		if err := unix.Setrlimit(what, &to); err != nil {
+			panic(err)
+		}
+	}
+	most := map[int]uint64{}
+	for _, what := range []int{unix.RLIMIT_NOFILE, unix.RLIMIT_AS} {
+		var have unix.Rlimit
+		if err := unix.Getrlimit(what, &have); err != nil {
+			panic(err)
+		}
+		set(what, unix.Rlimit{Cur: have.Max, Max: have.Max})
+		most[what] = have.Max
+	}
+	fds, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		panic(err)
+	}
+	switch of {
+	case "descriptors":
+		set(unix.RLIMIT_NOFILE, unix.Rlimit{Cur: 3, Max: most[unix.RLIMIT_NOFILE]})
+	case "room":
+		b, err := os.ReadFile("/proc/self/statm")
+		if err != nil {
+			panic(err)
+		}
+		pages, _, _ := strings.Cut(string(b), " ")
+		n, _ := strconv.ParseUint(pages, 10, 64)
+		set(unix.RLIMIT_AS, unix.Rlimit{Cur: n*uint64(os.Getpagesize()) + 128<<20, Max: most[unix.RLIMIT_AS]})
+	}
+	return len(fds)
 }
 
 func fillWith(b []byte, c byte) {

@@ -108,8 +108,11 @@ func (m *memory) discard() error {
 	if !m.huge { // a hole in huge pages may not be filled again
 		err = unix.Fallocate(int(m.file.Fd()), unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, 0, int64(len(m.bytes)))
 	}
-	return errors.Join(err, unix.Munmap(m.bytes), m.file.Close())
+	return errors.Join(err, m.close())
 }
+
+// close gives the memory back when the last of the others unmaps it.
+func (m *memory) close() error { return errors.Join(unix.Munmap(m.bytes), m.file.Close()) }
 
 // checkSegment refuses a descriptor that could be made shorter while it is mapped.
 func checkSegment(fd int, size uint64) error {

@@ -25,6 +25,8 @@ const (
 	opDrop                   // Segment is not used any more; no answer to anything
 	opResult                 // Call, Length. Answer: Handle, a place
 	opLetGo                  // Handle: opFree without an answer
+	opUnmapped               // Segment, flagWrite: the peer could not map what came with the last answer; no answer
+	opRead                   // Handle, Call, Offset, Length. Answer: Length, and a packet of so many bytes
 	ops
 )
 
@@ -56,6 +58,9 @@ type message struct {
 	lease        uint64 // ns
 	text         string
 }
+
+// mostRead is how much is read at once by who cannot map it, bytes.
+const mostRead = 64 << 10
 
 const (
 	messageLen = 12 + 2*blob.HandleLen + 24 + 5*8
@@ -130,14 +135,18 @@ func failed(err error) message {
 	return m
 }
 
-// remoteError is what the host says is wrong.
-type remoteError struct {
+// ErrUnmapped is returned for memory that this process cannot map now: it has too many
+// descriptors, too many maps, or too little room for them. All else is as it was.
+var ErrUnmapped = errors.New("memory of blobs cannot be mapped")
+
+// RefusedError is what the host says is wrong: it is there.
+type RefusedError struct {
 	kind error
 	text string
 }
 
-func (e *remoteError) Error() string { return e.text }
-func (e *remoteError) Unwrap() error { return e.kind }
+func (e *RefusedError) Error() string { return e.text }
+func (e *RefusedError) Unwrap() error { return e.kind }
 
 // err is the error that an answer tells, if any.
 func (m *message) err() error {
@@ -148,5 +157,5 @@ func (m *message) err() error {
 	if int(m.code) >= len(codes) {
 		m.code = 1
 	}
-	return &remoteError{codes[m.code], m.text}
+	return &RefusedError{codes[m.code], m.text}
 }

@@ -75,6 +75,22 @@ func (p *Peer) Account() blob.Handle { return p.account }
 // Party is what the host calls this peer.
 func (p *Peer) Party() blob.PartyID { return p.party }
 
+// Leave leaves the host, which frees what the peer has. What is held stays mapped until it
+// is given back; nobody else sees it any more.
+func (p *Peer) Leave() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var err error
+	if p.err == nil { // else it has left
+		err = p.leave()
+		p.err = ErrHost
+	}
+	for id := range p.windows {
+		p.drop(id.segment)
+	}
+	return err
+}
+
 // Close leaves the host, which frees what the peer has, and unmaps everything: no bytes
 // of any blob may be touched any more.
 func (p *Peer) Close() error {
@@ -152,13 +168,12 @@ func (p *Peer) askHere(m *message) (answer message, fd int, err error) {
 	}
 	fd = -1
 	if err == nil && f != nil {
-		fd, err = unix.Dup(int(f.Fd()))
-		err = errors.Join(err, f.Close())
+		if fd, err = unix.Dup(int(f.Fd())); err != nil {
+			fd, err = truncated, nil
+		}
+		_ = f.Close()
 	}
-	switch {
-	case errors.Is(err, ErrClosed):
-		err = p.lost(err)
-	case f != nil && err != nil: // the host believes that we have it
+	if errors.Is(err, ErrClosed) {
 		err = p.lost(err)
 	}
 	answer.flags |= flagOwn // no guard: the host has it all open in this process
@@ -219,10 +234,64 @@ func (p *Peer) find(m *message) (message, *hold, error) {
 		return message{}, nil, err
 	}
 	h, err := p.hold(&answer, fd)
-	if err != nil { // the host believes that we have it: it cannot be asked again
+	switch {
+	case errors.Is(err, ErrUnmapped):
+		return message{}, nil, errors.Join(err, p.giveBack(m, &answer))
+	case err != nil: // it cannot be asked again
 		return message{}, nil, p.lost(err)
 	}
 	return answer, h, nil
+}
+
+// giveBack tells the host that this process has not got what it has just answered.
+func (p *Peer) giveBack(asked, answer *message) (err error) {
+	write := answer.flags & flagWrite
+	if p.windows[windowID{answer.segment, write != 0}] == nil { // else it has, but for the place in it
+		err = p.tell(&message{op: opUnmapped, segment: answer.segment, flags: write})
+	}
+	switch asked.op {
+	case opAllocate:
+		err = errors.Join(err, p.tell(&message{op: opLetGo, handle: answer.handle}))
+	case opAcquire:
+		_, _, releaseErr := p.ask(&message{op: opRelease, ref: answer.ref})
+		err = errors.Join(err, releaseErr)
+	}
+	return err
+}
+
+// copied is in place of access to what can be read, and cannot be mapped: a copy, by way of the socket.
+func (p *Peer) copied(call blob.Call, h blob.Handle) (*hold, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var b []byte
+	for left := h.Length; left > 0; left = h.Length - uint64(len(b)) {
+		part, err := p.read(&message{op: opRead, call: call, handle: h, offset: uint64(len(b)), length: min(left, mostRead)})
+		if err != nil {
+			return nil, err
+		}
+		b = append(b, part...)
+	}
+	return &hold{peer: p, bytes: b, done: true}, nil
+}
+
+func (p *Peer) read(m *message) ([]byte, error) {
+	if p.here != nil && p.err == nil {
+		return p.here.read(m)
+	}
+	answer, fd, err := p.ask(m)
+	if err != nil {
+		return nil, err
+	}
+	closeFile(fd)
+	part := make([]byte, mostRead+1)
+	n, err := p.socket.Read(part)
+	if err == nil && (uint64(n) != m.length || answer.length != m.length) {
+		err = fmt.Errorf("%w: %d bytes, %d were asked for", errMessage, n, m.length)
+	}
+	if err != nil {
+		return nil, p.lost(err)
+	}
+	return part[:n], nil
 }
 
 // hold is access to a range of a window.
@@ -239,6 +308,8 @@ func (p *Peer) hold(m *message, fd int) (*hold, error) {
 	w := p.windows[h.id]
 	var err error
 	switch {
+	case fd == truncated && m.segment != 0 && m.flags&flagFile != 0 && w == nil:
+		return nil, fmt.Errorf("%w: too many descriptors are open, or none are permitted", ErrUnmapped)
 	case m.segment == 0 || (fd >= 0) != (m.flags&flagFile != 0) || (fd >= 0) == (w != nil):
 		closeFile(fd)
 		return nil, fmt.Errorf("%w: place in segment %d, flags %#x", errMessage, m.segment, m.flags)

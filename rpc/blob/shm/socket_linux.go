@@ -1,7 +1,6 @@
 package shm
 
 import (
-	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -35,8 +34,11 @@ func (s *socket) send(m *message, f *os.File, patience time.Duration) error {
 	return err
 }
 
-// receive receives a message, and a descriptor or -1. Without files, the kernel closes
-// what a peer sends.
+// truncated is in place of a descriptor that was sent, and that this process could not take.
+const truncated = -2
+
+// receive receives a message, and a descriptor, -1, or truncated. Without files, the kernel
+// closes what a peer sends.
 func (s *socket) receive(files bool) (message, int, error) {
 	var oob []byte
 	if files {
@@ -51,12 +53,13 @@ func (s *socket) receive(files bool) (message, int, error) {
 		return message{}, -1, err
 	}
 	m, err := parseMessage(s.in[:n])
-	if err == nil && files && flags&unix.MSG_CTRUNC != 0 {
-		err = errors.New("a descriptor could not be received: too many are open, or it is not permitted")
-	}
 	if err != nil {
 		closeFile(fd)
 		return message{}, -1, err
+	}
+	if files && flags&unix.MSG_CTRUNC != 0 {
+		closeFile(fd) // one of several, of a host that sends more than it should
+		fd = truncated
 	}
 	return m, fd, nil
 }

@@ -36,13 +36,13 @@ func openWindow(fd int, m *message) (*window, error) {
 	}
 	b, err := mapFile(fd, m.segmentBytes, m.flags&flagWrite != 0)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%w: %w", ErrUnmapped, err)
 	}
 	w := &window{bytes: b, guarded: m.flags&(flagWrite|flagOwn|flagHuge) == flagWrite}
 	if w.guarded {
 		if err := unix.Mprotect(b, unix.PROT_NONE); err != nil {
 			_ = unix.Munmap(b)
-			return nil, fmt.Errorf("guard a segment: %w", err)
+			return nil, fmt.Errorf("%w: guard a segment: %w", ErrUnmapped, err)
 		}
 	}
 	return w, nil
@@ -56,7 +56,7 @@ func (w *window) hold(s span) ([]byte, error) {
 	if w.guarded && s.from < s.to {
 		p := s.pages(uint64(os.Getpagesize()))
 		if err := unix.Mprotect(w.bytes[p.from:min(p.to, uint64(len(w.bytes)))], unix.PROT_READ|unix.PROT_WRITE); err != nil {
-			return nil, fmt.Errorf("open the guard: %w", err)
+			return nil, fmt.Errorf("%w: open the guard: %w", ErrUnmapped, err)
 		}
 	}
 	w.held = append(w.held, s)
