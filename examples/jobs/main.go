@@ -111,7 +111,7 @@ func master(ctx context.Context, jobs, workers int, out io.Writer) error {
 	killed := 0
 	for i := range jobs {
 		if i%100 == 50 { // a worker dies, and another takes its place
-			w := rand.IntN(workers)
+			w := rand.IntN(workers) //nolint:gosec // no secret
 			_ = running[w].Process.Kill()
 			_ = running[w].Wait()
 			_ = os.Remove(strings.TrimPrefix(addresses[w], "unix:"))

@@ -23,7 +23,7 @@ func TestS4_06_AConnectionIsReapedOrHeld(t *testing.T) {
 			wg.Go(func() {
 				for i := range many {
 					place[me].Store(int64(i))
-					for n := 0; n < 100 && place[1-me].Load() < int64(i); n++ { //nolint:revive // a short spin: the other may have no processor
+					for n := 0; n < 100 && place[1-me].Load() < int64(i); n++ { // a short spin: the other may have no processor
 					}
 					do(i)
 				}

@@ -129,7 +129,7 @@ func (d *demanded) isWhole(u *client.Call) bool {
 
 // tell notes what has come of a call.
 func (c *demander) tell(d *demanded) {
-	note(c.truth, d.outcome.String())
+	note(c.truth, d.String())
 	c.made.Add(1)
 }
 
