@@ -154,7 +154,12 @@ func TestTheHistoryComesBack(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer runs.Close()
-	note(runs, "start b 0.1 s 5 6 7 a:1,c:2\nover b 0.1 s 8 0 7 -\nstart d 0.1 s 5 6 7 -\n")
+	note(runs, "start b 0.1 s 5 6 7 a:1,c:2")
+	if _, err := runs.WriteString("\nstart e 0.1 s 5 6"); err != nil { // its process was killed
+		t.Fatal(err)
+	}
+	note(runs, "over b 0.1 s 8 0 7 -")
+	note(runs, "start d 0.1 s 5 6 7 -")
 	want := []run{{call: "b", server: "0.1", who: "s", at: 5, left: 6, over: 8, pid: 7, given: []result{{"a", "1"}, {"c", "2"}}}, {call: "d", server: "0.1", who: "s", at: 5, left: 6, pid: 7}}
 	if read, err := readRuns(dir + "/runs"); err != nil || !reflect.DeepEqual(read, want) {
 		t.Errorf("%+v, %v", read, err)

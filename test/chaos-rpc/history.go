@@ -42,7 +42,7 @@ type outcome struct {
 }
 
 func (o *outcome) String() string {
-	return fmt.Sprintf("%s %d %d %t %d %d %d %d %t %s %s %s\n", o.call, o.code, o.execution, o.idempotent, o.asked, o.until, o.told, o.attempts, o.whole, o.needs, orNone(o.sum), orNone(o.group))
+	return fmt.Sprintf("%s %d %d %t %d %d %d %d %t %s %s %s", o.call, o.code, o.execution, o.idempotent, o.asked, o.until, o.told, o.attempts, o.whole, o.needs, orNone(o.sum), orNone(o.group))
 }
 
 // group is calls that belong together: none outlives the wait for them.
@@ -52,7 +52,7 @@ type group struct {
 	over  time.Duration // when all were waited for
 }
 
-func (g *group) String() string { return fmt.Sprintf("%s %d %d\n", g.name, g.calls, g.over) }
+func (g *group) String() string { return fmt.Sprintf("%s %d %d", g.name, g.calls, g.over) }
 
 // names are some calls, in words separated by commas.
 type names []string
@@ -104,9 +104,13 @@ func from(call string, lane bool) string {
 	return strings.Join(parts[:2], ".")
 }
 
-// note appends a line to a file that all share, by one write.
+// whole is what a line ends with: a process that is killed may have written a part of one, as
+// far as a page of the file goes.
+const whole = " ."
+
+// note appends a line to a file that all share, by one write. The last one may have been cut.
 func note(f *os.File, line string) {
-	if _, err := f.WriteString(line); err != nil {
+	if _, err := f.WriteString("\n" + line + whole + "\n"); err != nil {
 		panic(err) // without the truth there is nothing to check
 	}
 }
@@ -126,8 +130,12 @@ func lines(path string, each func(line string) error) error {
 	}
 	scanner := bufio.NewScanner(bytes.NewReader(b))
 	for scanner.Scan() {
-		if err := each(scanner.Text()); err != nil {
-			return fmt.Errorf("%s: %q: %w", path, scanner.Text(), err)
+		line, is := strings.CutSuffix(scanner.Text(), whole)
+		if !is { // what was noted so was not done: it is noted before
+			continue
+		}
+		if err := each(line); err != nil {
+			return fmt.Errorf("%s: %q: %w", path, line, err)
 		}
 	}
 	return scanner.Err()

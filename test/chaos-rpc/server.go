@@ -193,9 +193,9 @@ func (h *handler) run(j *server.Job, head string, given names) (session.Code, []
 	if _, err := fmt.Sscan(head, &call, &work, &deaf, &fail); err != nil {
 		return session.Invalid, nil
 	}
-	note(h.truth, fmt.Sprintf("start %s %s %v %d %d %d %s\n", call, h.name, j.Client(), at, left, os.Getpid(), given))
+	note(h.truth, fmt.Sprintf("start %s %s %v %d %d %d %s", call, h.name, j.Client(), at, left, os.Getpid(), given))
 	defer func() {
-		note(h.truth, fmt.Sprintf("over %s %s %v %d 0 %d %s\n", call, h.name, j.Client(), now(), os.Getpid(), none))
+		note(h.truth, fmt.Sprintf("over %s %s %v %d 0 %d %s", call, h.name, j.Client(), now(), os.Getpid(), none))
 	}()
 	if work > 0 {
 		var done <-chan struct{}
