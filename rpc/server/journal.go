@@ -1,6 +1,7 @@
 package server
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -219,6 +220,9 @@ func (c *Core) rewrite(replies bool) error {
 				r.Outcome.Code, r.Outcome.Reply = lostReply(r.Outcome), nil
 			}
 			b = append(appendRecord(b[:0], &r), r.Outcome.Reply...)
+			if r.Kind == session.RecordStart && bytes.Equal(b, c.parts[0]) {
+				continue // it is being written, and may find no room
+			}
 			if !yield(b) {
 				return
 			}
