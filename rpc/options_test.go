@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"rpcpool.dev/rpc/client"
 	"rpcpool.dev/rpc/conn"
 	"rpcpool.dev/rpc/crash"
 )
@@ -144,9 +145,82 @@ func TestS3_10_AtLeastOnceIsForWhatMayRunAgain(t *testing.T) {
 	}
 	var e *Error
 	_, err = Call[int](soon(t), c, "Slow", 0, Idempotent, AtLeastOnce(time.Second, 2))
-	if !errors.As(err, &e) || e.Code != NoServer {
+	if !errors.As(err, &e) || e.Code != NoServer || e.Execution != NotExecuted {
 		t.Errorf("without a server: %v", err)
 	}
+	var u client.Call
+	if AtLeastOnce(0, 7)(&u); u.Each != 10*time.Second || u.Tries != 7 {
+		t.Errorf("nothing said is %v, %d times", u.Each, u.Tries)
+	}
+}
+
+// ways are the two in which a call is made again: by who waits, and by who does not.
+func ways(t *testing.T, try func(t *testing.T, do func(*Client, string, ...CallOption) error)) {
+	t.Helper()
+	t.Run("waiting", func(t *testing.T) {
+		try(t, func(c *Client, name string, o ...CallOption) error {
+			_, err := Call[int](soon(t), c, name, 0, o...)
+			return err
+		})
+	})
+	t.Run("spawned", func(t *testing.T) {
+		try(t, func(c *Client, name string, o ...CallOption) error {
+			_, err := Spawn[int](soon(t), c, name, 0, o...).Get(soon(t))
+			return err
+		})
+	})
+}
+
+func TestS3_10_TheLastErrorSaysHowOftenItWasTried(t *testing.T) {
+	ways(t, func(t *testing.T, do func(*Client, string, ...CallOption) error) {
+		var runs atomic.Int32
+		block := make(chan struct{})
+		defer close(block)
+		_, c := serving(t, ServerOptions{}, ClientOptions{Grace: time.Millisecond}, func(s *Server) {
+			Handle(s, "Deaf", func(context.Context, int) (int, error) {
+				runs.Add(1)
+				<-block
+				return 0, nil
+			})
+		})
+		const each, tries = 50 * time.Millisecond, 4
+		began := time.Now()
+		err := do(c, "Deaf", Idempotent, AtLeastOnce(each, tries))
+		var e *Error
+		if !errors.As(err, &e) || e.Code != DeadlineExceeded || e.Execution != Indeterminate || e.Attempts != tries {
+			t.Errorf("%v, %+v", err, e)
+		}
+		if n, took := runs.Load(), time.Since(began); n != tries || took < each*tries {
+			t.Errorf("it ran %d times in %v", n, took)
+		}
+	})
+}
+
+// The last attempt did not run. One before it has.
+func TestS3_10_AnAttemptThatMayHaveRunIsNotForgotten(t *testing.T) {
+	ways(t, func(t *testing.T, do func(*Client, string, ...CallOption) error) {
+		entered, block := make(chan struct{}, 9), make(chan struct{})
+		defer close(block)
+		_, c := serving(t, ServerOptions{}, ClientOptions{Grace: time.Millisecond}, func(s *Server) {
+			Handle(s, "Deaf", func(context.Context, int) (int, error) {
+				entered <- struct{}{}
+				<-block
+				return 0, nil
+			})
+		})
+		gone := make(chan error, 1)
+		go func() {
+			<-entered
+			gone <- c.Update(nil)
+		}()
+		err := do(c, "Deaf", Idempotent, AtLeastOnce(200*time.Millisecond, 2))
+		if !errors.Is(err, NoServer) || !errors.Is(err, Indeterminate) {
+			t.Errorf("it ran, and its caller is told: %v", err)
+		}
+		if err := <-gone; err != nil {
+			t.Error(err)
+		}
+	})
 }
 
 func TestBytesNeedNoMemoryOfTheirOwn(t *testing.T) {

@@ -59,9 +59,8 @@ func unsafe(u *client.Call) error {
 // again tells whether another attempt is to be made after the try-th, and how long to wait
 // before.
 func again(ctx context.Context, u *client.Call, try int) (pause time.Duration, yes bool) {
-	if u.As != (XID{}) && u.Outcome.Execution == session.Indeterminate {
-		u.Doubt = true
-	}
+	ran := u.Outcome.Execution == session.Executed && u.As == (XID{}) // else that is the end of it
+	u.Doubt = u.Doubt || ran || u.Outcome.Execution == session.Indeterminate
 	if try >= u.Tries || ctx.Err() != nil {
 		return 0, false
 	}
@@ -97,7 +96,13 @@ func definite(u *client.Call) bool {
 
 // settled makes the last outcome that of all attempts.
 func settled(u *client.Call) {
-	if !u.Doubt || u.As == (XID{}) || u.Outcome.Code == session.OK || u.Outcome.Code == session.ReplyLost {
+	if u.As == (XID{}) {
+		if u.Doubt && u.Outcome.Execution == session.NotExecuted {
+			u.Outcome.Execution = session.Indeterminate
+		}
+		return
+	}
+	if !u.Doubt || u.Outcome.Code == session.OK || u.Outcome.Code == session.ReplyLost {
 		return
 	}
 	if reason, _ := parseDetail(u.Detail); Reason(reason) != Void {

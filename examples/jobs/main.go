@@ -8,6 +8,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -110,11 +111,11 @@ func master(ctx context.Context, jobs, workers int, out io.Writer) error {
 	killed := 0
 	for i := range jobs {
 		if i%100 == 50 { // a worker dies, and another takes its place
-			w := running[killed%workers]
-			_ = w.Process.Kill()
-			_ = w.Wait()
-			_ = os.Remove(strings.TrimPrefix(addresses[killed%workers], "unix:"))
-			if running[killed%workers], err = worker(ctx, addresses[killed%workers], log); err != nil {
+			w := rand.IntN(workers) //nolint:gosec // no secret
+			_ = running[w].Process.Kill()
+			_ = running[w].Wait()
+			_ = os.Remove(strings.TrimPrefix(addresses[w], "unix:"))
+			if running[w], err = worker(ctx, addresses[w], log); err != nil {
 				return err
 			}
 			killed++
@@ -133,22 +134,22 @@ func master(ctx context.Context, jobs, workers int, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(out, "%d jobs are done, %d workers were killed, %d jobs were run twice, as they may be\n", jobs, killed, twice)
+	fmt.Fprintf(out, "%d jobs are done, %d workers were killed\n", jobs, killed)
+	fmt.Fprintf(out, "run twice, as DoJob is declared idempotent: %s\n", strings.Join(twice, " "))
 	return nil
 }
 
-// runTwice counts the jobs that were begun more than once.
-func runTwice(log string) (int, error) {
+// runTwice returns the jobs that were begun more than once.
+func runTwice(log string) (twice []string, err error) {
 	f, err := os.Open(log)
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
 	defer f.Close()
 	runs := map[string]int{}
-	twice := 0
 	for lines := bufio.NewScanner(f); lines.Scan(); {
 		if runs[lines.Text()]++; runs[lines.Text()] == 2 {
-			twice++
+			twice = append(twice, lines.Text())
 		}
 	}
 	return twice, nil

@@ -70,7 +70,7 @@ func (c *pipe) forward(d Direction) {
 func (c *pipe) pass(d Direction, to *net.TCPConn, b []byte) bool {
 	p := c.p
 	p.mu.Lock()
-	frozen, delay, lost := p.frozen, p.delay, c.lost
+	frozen, delay, lost := p.frozen[d], p.delay, c.lost
 	p.mu.Unlock()
 	if lost {
 		<-c.ended
@@ -86,7 +86,7 @@ func (c *pipe) pass(d Direction, to *net.TCPConn, b []byte) bool {
 			return false
 		}
 		p.mu.Lock()
-		frozen = p.frozen
+		frozen = p.frozen[d]
 		p.mu.Unlock()
 	}
 	last := c.left[d] >= 0 && int64(len(b)) >= c.left[d]

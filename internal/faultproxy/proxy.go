@@ -26,7 +26,7 @@ type Proxy struct {
 	mu     sync.Mutex
 	closed bool
 	refuse bool
-	frozen chan struct{} // closed by Thaw; nil: not frozen
+	frozen [2]chan struct{} // by direction: closed by Thaw; nil: not frozen
 	delay  time.Duration
 	after  [2]int64 // bytes of new connections; negative: no bound
 	cuts   int      // how many connections are still to be bounded so; negative: all
@@ -63,10 +63,16 @@ func (p *Proxy) Addr() string { return p.listener.Addr().String() }
 // Freeze stops forwarding, also of new connections: they are taken, and then nothing
 // comes.
 func (p *Proxy) Freeze() {
+	p.FreezeOne(ToServer)
+	p.FreezeOne(ToClient)
+}
+
+// FreezeOne is Freeze for one direction: the other goes on.
+func (p *Proxy) FreezeOne(d Direction) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.frozen == nil {
-		p.frozen = make(chan struct{})
+	if p.frozen[d] == nil {
+		p.frozen[d] = make(chan struct{})
 	}
 }
 
@@ -74,9 +80,11 @@ func (p *Proxy) Freeze() {
 func (p *Proxy) Thaw() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.frozen != nil {
-		close(p.frozen)
-		p.frozen = nil
+	for d, frozen := range p.frozen {
+		if frozen != nil {
+			close(frozen)
+			p.frozen[d] = nil
+		}
 	}
 }
 

@@ -101,7 +101,7 @@ func (c *Client) goneAway(p conn.Peer, in *conn.In) {
 		l.away = true
 		l.peer.session.Open(func(i *session.Invocation) {
 			if k, _ := i.Tag.(*call); k.line == l && k.seq > in.Seq {
-				c.session.Unsent(l.peer.session, k.seq)
+				c.session.Unsent(l.peer.session, l.id, k.seq)
 				c.letGoOf(t, l)
 				k.line = nil
 			}
@@ -180,7 +180,7 @@ func (h *handler) Closed(p conn.Peer, why error, unsent []uint64) {
 		}
 	})
 	for _, seq := range unsent {
-		c.session.Unsent(l.peer.session, seq)
+		c.session.Unsent(l.peer.session, l.id, seq)
 	}
 	t.out = c.session.Disconnected(t.now, l.peer.session, l.id, t.out)
 	c.abandoned(t, l.peer)

@@ -49,7 +49,8 @@ type race struct {
 	mu    sync.Mutex
 	timer *time.Timer
 	stops []context.CancelFunc
-	left  int // attempts that have not ended
+	left  int  // attempts that have not ended
+	doubt bool // one that has failed may have run
 	over  bool
 }
 
@@ -126,6 +127,7 @@ func (r *race) ended(u *Call, second bool) {
 	answered := u.Outcome.Code == session.OK || u.Outcome.Code == session.Failed
 	r.mu.Lock()
 	r.left--
+	r.doubt = r.doubt || u.Outcome.Execution != session.NotExecuted
 	if r.over || !answered && r.left > 0 {
 		r.mu.Unlock()
 		if u.Outcome.Blobs > 0 {
@@ -136,6 +138,9 @@ func (r *race) ended(u *Call, second bool) {
 	r.over = true
 	if r.timer != nil {
 		r.timer.Stop()
+	}
+	if r.doubt && u.Outcome.Execution == session.NotExecuted {
+		u.Outcome.Execution = session.Indeterminate
 	}
 	stops := r.stops
 	r.mu.Unlock()

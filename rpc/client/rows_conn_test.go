@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -172,28 +173,85 @@ func TestS1_17_AClientThatIsNotAdmittedHearsWhy(t *testing.T) {
 	}
 }
 
+// A client that does not read: results wait at the server, as many as calls are open.
 func TestS1_20_ASlowConsumerIsBounded(t *testing.T) {
-	h := newHost(t, "a", hostOptions{methods: []server.Method{{Name: "big", Run: func(*server.Job) (session.Code, []byte) {
-		return session.OK, make([]byte, 1<<20)
-	}}}})
+	const open = 32
+	var runs atomic.Int64
+	h := newHost(t, "a", hostOptions{
+		core: server.Options{Domain: session.DomainOptions{Open: open}},
+		admit: func(hello *frame.Hello) frame.HelloAck {
+			return frame.Answer(hello, frame.HelloAck{Codecs: 7, MaxOpen: open})
+		},
+		methods: []server.Method{{Name: "big", Run: func(*server.Job) (session.Code, []byte) {
+			runs.Add(1)
+			return session.OK, make([]byte, 256<<10)
+		}}},
+	})
 	proxy, e := h.behind()
-	c := newClient(t, quick(), e)
+	o := quick()
+	o.Grace = time.Millisecond
+	c := newClient(t, o, e)
 	ask(soon(t), c, "who", "").is(t, session.OK, session.Executed)
-	proxy.Freeze()
+	before := runtime.NumGoroutine()
 	var wg sync.WaitGroup
-	for range 100 {
-		wg.Go(func() { ask(soon(t), c, "big", "").is(t, session.OK, session.Executed) })
+	round := func(ctx context.Context) {
+		want := runs.Load() + open
+		for range open {
+			wg.Go(func() {
+				if u := ask(ctx, c, "big", ""); ctx.Err() == nil {
+					u.is(t, session.OK, session.Executed)
+				}
+			})
+		}
+		eventually(t, "all results are made, or it is not read for", func() bool { return runs.Load() == want || proxy.Taken() > 1 })
 	}
-	time.Sleep(300 * time.Millisecond)
-	var m runtime.MemStats
-	runtime.ReadMemStats(&m)
-	n := c.Counts()
+	proxy.FreezeOne(faultproxy.ToClient)
+	round(soon(t))
 	proxy.Thaw()
 	wg.Wait()
-	t.Logf("%d calls are open, %d MiB of heap", n.Open, m.HeapInuse>>20)
-	if n.Open != 100 {
-		t.Errorf("%d calls are open", n.Open)
+	if proxy.Taken() != 1 {
+		t.Error("the connection of a client that is only slow was closed")
 	}
+	proxy.FreezeOne(faultproxy.ToClient)
+	rounds, most := 0, 0
+	for ; rounds < 40 && proxy.Taken() == 1; rounds++ {
+		ctx, giveUp := context.WithCancel(soon(t))
+		round(ctx)
+		giveUp() // and the server may forget them
+		wg.Wait()
+		most = max(most, runtime.NumGoroutine()-before)
+	}
+	proxy.Thaw()
+	t.Logf("%d times %d results that nobody reads, %d goroutines at the most, %d connections", rounds, open, most, proxy.Taken())
+	if proxy.Taken() == 1 || most > 5*open {
+		t.Errorf("results wait without a bound: %d goroutines", most)
+	}
+	ask(soon(t), c, "big", "").is(t, session.OK, session.Executed)
+}
+
+// Who has nothing to say has nobody who waits for it but its readers.
+func TestS1_20_AnIdleConnectionHasItsReadersAlone(t *testing.T) {
+	const conns = 64
+	h := newHost(t, "a", hostOptions{})
+	var servers []conn.Endpoint
+	for i := range conns {
+		servers = append(servers, conn.Endpoint{ID: fmt.Sprint(i), TCP: h.addr})
+	}
+	c := newClient(t, quick(), servers...)
+	reach := func() {
+		for _, e := range servers {
+			u := Call{Method: "who", Server: e.ID}
+			c.Do(soon(t), &u)
+			u.is(t, session.OK, session.Executed)
+		}
+	}
+	before := runtime.NumGoroutine()
+	reach()
+	if n := c.Counts().Conns; n != conns {
+		t.Fatalf("%d connections", n)
+	}
+	t.Logf("%d goroutines for %d connections, of both sides", runtime.NumGoroutine()-before, conns)
+	eventually(t, "a goroutine for each end, and a few", func() bool { return runtime.NumGoroutine()-before <= 2*conns+16 })
 }
 
 func TestS1_23_StartReturnsAlthoughThePeerDoesNotRead(t *testing.T) {

@@ -3,12 +3,16 @@ package client
 import (
 	"context"
 	"errors"
+	"fmt"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"rpcpool.dev/internal/faultproxy"
+	"rpcpool.dev/rpc/conn"
 	"rpcpool.dev/rpc/journal"
 	"rpcpool.dev/rpc/server"
 	"rpcpool.dev/rpc/session"
@@ -159,5 +163,89 @@ func TestC9_ADrainWaitsForWhatIsAboutToStart(t *testing.T) {
 	(<-done).is(t, session.OK, session.Executed)
 	if err := <-drained; err != nil || h.count("x") != 1 {
 		t.Errorf("%v, %d runs", err, h.count("x"))
+	}
+}
+
+// A journal fills while nothing that is in it can be forgotten: its client does not hear, and
+// so acknowledges nothing. What can be written down is done, the rest is refused; and whether
+// the server lives on or another opens the journal, what everybody is told is true.
+func TestC27_AJournalFillsWhileItsServerRuns(t *testing.T) {
+	for _, again := range []bool{false, true} {
+		t.Run(fmt.Sprintf("started again %t", again), func(t *testing.T) {
+			const calls = 300
+			path := filepath.Join(t.TempDir(), "journal")
+			var mu sync.Mutex
+			runs := map[string]int{}
+			big := server.Method{Name: "big", Run: func(j *server.Job) (session.Code, []byte) {
+				mu.Lock()
+				defer mu.Unlock()
+				runs[string(j.Args)]++
+				return session.OK, make([]byte, 1<<10)
+			}}
+			var addr atomic.Value
+			start := func() (h *host, end func()) {
+				log, err := journal.Open(path, journal.Options{Size: 16 << 10}) // half of it is for records
+				if err != nil {
+					t.Fatal(err)
+				}
+				t.Cleanup(func() { _ = log.Close() })
+				h = newHost(t, "a", hostOptions{core: server.Options{Journal: log, ID: log.ID(), Life: uint64(log.Life())}, methods: []server.Method{big}})
+				addr.Store(h.addr)
+				return h, func() {
+					h.stop()
+					_ = log.Close()
+				}
+			}
+			h, end := start()
+			proxy := behind(t, func() string { return addr.Load().(string) })
+			o := quick()
+			o.Session.FailoverAfter = time.Minute
+			c := newClient(t, o, conn.Endpoint{ID: "a", TCP: proxy.Addr()})
+			ask(soon(t), c, "big", "before").is(t, session.OK, session.Executed)
+			proxy.FreezeOne(faultproxy.ToClient)
+			ends := make(chan *Call, calls)
+			for i := range calls {
+				c.Start(soon(t), &Call{Method: "big", Args: []byte(fmt.Sprint(i))}, func(u *Call) { ends <- u })
+			}
+			ended := func(n server.Counts) (all uint64) {
+				for _, code := range n.Calls {
+					for _, n := range code {
+						all += n
+					}
+				}
+				return all
+			}
+			eventually(t, "all have been run or refused", func() bool { return ended(h.core.Counts()) == 1+calls })
+			if n := h.core.Counts().Refusals; n == 0 {
+				t.Error("it does not fill")
+			}
+			if again {
+				end()
+				proxy.Reset() // what is on its way is lost
+				h, _ = start()
+			}
+			proxy.Thaw()
+			told := map[string]int{}
+			for range calls {
+				u := <-ends
+				told[fmt.Sprintf("%v, %v", u.Outcome.Code, u.Outcome.Execution)]++
+				want := 1
+				if u.Outcome.Execution == session.NotExecuted {
+					want = 0
+				}
+				mu.Lock()
+				if n := runs[string(u.Args)]; n != want || u.Outcome.Execution == session.Indeterminate {
+					t.Errorf("call %s ran %d times, and ended with %v, %v: %s", u.Args, n, u.Outcome.Code, u.Outcome.Execution, u.Text)
+				}
+				mu.Unlock()
+			}
+			t.Log(told)
+			for i := range calls { // what is acknowledged makes room
+				ask(soon(t), c, "big", fmt.Sprint("later ", i)).is(t, session.OK, session.Executed)
+			}
+			if err := h.core.Broken(); err != nil {
+				t.Errorf("a full journal is no broken one: %v", err)
+			}
+		})
 	}
 }

@@ -150,3 +150,31 @@ func TestC10_WhereAllRefuseFewAreTriedTwice(t *testing.T) {
 		t.Errorf("%d calls were tried twice, %d were not as too many are refused", twice, n.Exhausted)
 	}
 }
+
+// Both attempts fail. What is told is how the last one did, but not that nothing ran.
+func TestC10_AHedgeThatMayHaveRunIsNotForgotten(t *testing.T) {
+	c := newClient(t, quick())
+	failed := func(code session.Code, e session.Execution) *Call {
+		return &Call{Outcome: session.Outcome{Code: code, Execution: e}}
+	}
+	for name, tc := range map[string]struct {
+		first, last *Call
+		want        session.Execution
+	}{
+		"the first may have run": {failed(session.Lost, session.Indeterminate), failed(session.NoServer, session.NotExecuted), session.Indeterminate},
+		"the first has run":      {failed(session.ReplyLost, session.Executed), failed(session.NoServer, session.NotExecuted), session.Indeterminate},
+		"the last has run":       {failed(session.NoServer, session.NotExecuted), failed(session.ReplyLost, session.Executed), session.Executed},
+		"none":                   {failed(session.Refused, session.NotExecuted), failed(session.NoServer, session.NotExecuted), session.NotExecuted},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var told []*Call
+			r := &race{c: c, user: &Call{}, done: func(u *Call) { told = append(told, u) }, left: 2}
+			r.ended(tc.first, false)
+			r.ended(tc.last, true)
+			if len(told) != 1 {
+				t.Fatalf("it ends %d times", len(told))
+			}
+			told[0].is(t, tc.last.Outcome.Code, tc.want)
+		})
+	}
+}

@@ -210,7 +210,7 @@ func (c *Client) note(t *turn, d *session.Demand) {
 		if l.away || !c.hold(t, s.call, l, d.Msg.Seq) {
 			// It would be thrown away there, or the connection be closed before its answer
 			// has come. That it is closed, and where the call goes then, the session will hear.
-			c.session.Unsent(p.session, d.Msg.Seq)
+			c.session.Unsent(p.session, l.id, d.Msg.Seq)
 			return
 		}
 		s.call.pins.Add(1)
@@ -339,7 +339,7 @@ func (c *Client) unsent(l *line, f *conn.Message, k *call, err error) {
 	}
 	wire.Disown(f)
 	t := c.begin()
-	c.session.Unsent(l.peer.session, f.Seq)
+	c.session.Unsent(l.peer.session, l.id, f.Seq)
 	if errors.Is(err, conn.ErrTooLong) {
 		k.user.Text = err.Error()
 		t.out = c.session.Cancel(t.now, &k.inv, session.Invalid, t.out)

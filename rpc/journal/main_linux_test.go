@@ -29,6 +29,8 @@ func TestMain(m *testing.M) {
 		appendUntilKilled(".")
 	case "full-disk":
 		useFullDisk(".")
+	case "read-only":
+		useReadOnlyDisk(".")
 	default:
 		goleak.VerifyTestMain(m)
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -199,12 +200,27 @@ func TestS1_7_FiveHundredServersAreKnownAndNoneIsConnected(t *testing.T) {
 		}
 	})
 	f := s.follow()
+	until(t, f.View(), "all are known", func() bool { return len(f.View().Nodes()) == n })
+	heap := func() int {
+		runtime.GC()
+		runtime.GC() // what pools keep goes at the second
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return int(m.HeapAlloc + m.StackInuse)
+	}
+	before := heap()
+	goroutines := runtime.NumGoroutine()
 	c := users(t, f, "echo")
 	if err := c.Ready(soon(t), n); err != nil {
 		t.Fatal(err)
 	}
+	each := (heap() - before) / n
 	if got := c.Counts(); got.Servers != n || got.Conns != 0 {
 		t.Errorf("%+v", got)
+	}
+	t.Logf("%d bytes for each server, %d goroutines for all", each, runtime.NumGoroutine()-goroutines)
+	if each >= 4<<10 || runtime.NumGoroutine()-goroutines > n/10 {
+		t.Errorf("%d bytes each, %d goroutines", each, runtime.NumGoroutine()-goroutines)
 	}
 	last, err := f.View().Rank(n - 1)
 	if err != nil || last.ID != "node-499" || last.Endpoints.RDMA != "gid-node-499" || len(last.Services) != 1 || last.Services[0].ID == 0 {

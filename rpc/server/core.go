@@ -275,6 +275,9 @@ func (c *Core) execute(t *turn, e *session.Entry) {
 	j := jobOf(e)
 	if j.refused {
 		j.refused = false
+		c.counts.Refusals++
+		c.ended(j, session.Refused, session.NotExecuted)
+		e.Unwritten()
 		t.fx = c.domain.Decline(e, session.Refused, wire.Failure(time.Second, c.whyNot(), nil), t.fx)
 		c.unpop(j)
 		j.let(nil)

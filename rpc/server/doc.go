@@ -40,8 +40,9 @@
 //
 // With it, the table survives the process: what was started and has no end is Lost
 // (Indeterminate) in the next life, what has ended is answered. A start that cannot be
-// journalled is not made. Other records that find no room make the next life know
-// less, never more: a call is Lost then, and does not run again. Under the policies
+// journalled is not made, nor one for whose end no room would be left. Other records that find no
+// room make the next life know less, never more: first results are left out (ReplyLost,
+// Executed). Under the policies
 // that wait for the disk, what follows a record waits until the disk has it.
 //
 // A journal that cannot be written, or whose disk fails, is [Core.Broken] for good. What is not

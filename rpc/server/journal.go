@@ -1,6 +1,7 @@
 package server
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -150,10 +151,10 @@ func (c *Core) write(head, reply []byte) (uint64, error) {
 		return 0, err
 	}
 	c.parts = [...][]byte{head, reply}
-	end, err := c.opts.Journal.Append(c.parts[:]...)
+	end, err := c.append()
 	if errors.Is(err, journal.ErrFull) {
 		if err = c.compact(); err == nil {
-			end, err = c.opts.Journal.Append(c.parts[:]...)
+			end, err = c.append()
 		}
 	}
 	c.parts[1] = nil
@@ -162,6 +163,25 @@ func (c *Core) write(head, reply []byte) (uint64, error) {
 	}
 	return end, err //nolint:wrapcheck // the journal names its file
 }
+
+// append appends c.parts, if room is left then for the ends of all that has started: a call that
+// ran is not to be Lost for want of it.
+func (c *Core) append() (uint64, error) {
+	need := roomOf(len(c.parts[0])+len(c.parts[1])) + c.ends()
+	if session.RecordKind(c.parts[0][0]) == session.RecordStart {
+		need += roomOf(recordHead)
+	}
+	if c.opts.Journal.Room() < need {
+		return 0, journal.ErrFull
+	}
+	return c.opts.Journal.Append(c.parts[:]...) //nolint:wrapcheck // the journal names its file
+}
+
+// ends is how much of the journal the ends of all that has started take at the least.
+func (c *Core) ends() uint64 { return uint64(c.active+c.pending) * roomOf(recordHead) }
+
+// roomOf is how much of a journal a record of n bytes takes, see [journal.Options].
+func roomOf(n int) uint64 { return 16 + (uint64(n)+15)&^15 }
 
 // fail notes that the journal keeps nothing any more.
 func (c *Core) fail(err error) {
@@ -181,12 +201,28 @@ func (c *Core) Broken() error {
 	return nil
 }
 
-// compact replaces what the journal holds by what still matters.
+// compact replaces what the journal holds by what still matters: replies as far as there is
+// room for the ends that are to come.
 func (c *Core) compact() error {
+	err := c.rewrite(true)
+	if errors.Is(err, journal.ErrFull) || err == nil && c.opts.Journal.Room() < c.ends() {
+		err = c.rewrite(false)
+	}
+	return err
+}
+
+// rewrite is compact with replies, or without.
+func (c *Core) rewrite(replies bool) error {
 	var b []byte
 	err := c.opts.Journal.Compact(func(yield func([]byte) bool) {
 		for r := range c.domain.Records() {
+			if !replies && len(r.Outcome.Reply) > 0 {
+				r.Outcome.Code, r.Outcome.Reply = lostReply(r.Outcome), nil
+			}
 			b = append(appendRecord(b[:0], &r), r.Outcome.Reply...)
+			if r.Kind == session.RecordStart && bytes.Equal(b, c.parts[0]) {
+				continue // it is being written, and may find no room
+			}
 			if !yield(b) {
 				return
 			}

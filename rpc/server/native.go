@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"rpcpool.dev/rpc/compress"
@@ -43,6 +44,7 @@ type nativeLine struct {
 	name string
 	via  Via
 	msg  session.Message // of a reader; within a process there are many
+	late atomic.Int32    // messages that wait for room
 
 	mu      sync.Mutex
 	bound   map[uint32]*Method // by the client's number
@@ -182,8 +184,7 @@ func (d *Door) Closed(p conn.Peer, _ error, _ []uint64) {
 	}
 }
 
-// Tell implements [Line]. A reply for which there is no room waits in a goroutine of
-// its own: there are no more of them than the client has calls open.
+// Tell implements [Line]. What there is no room for waits: see wait.
 func (l *nativeLine) Tell(m *session.Message, j *Job, reader bool) {
 	f, _ := l.door.frames.Get().(*conn.Message)
 	defer l.door.frames.Put(f)
@@ -210,11 +211,27 @@ func (l *nativeLine) Tell(m *session.Message, j *Job, reader bool) {
 		wire.Response(&lost, f)
 		_ = send(f) // or the connection is gone
 	case errors.Is(err, conn.ErrBackpressure):
-		late := *f
-		go func() { l.unsent(&late, l.peer.Send(context.Background(), &late)) }() // ends with the connection, at the latest
+		l.wait(*f)
 	default:
 		l.unsent(f, err)
 	}
+}
+
+// wait sends a message when there is room, in a goroutine of its own, which ends with the
+// connection at the latest. A client that reads has one reply waiting for each call that it has
+// open, and the answer to a cancel of that. One that has more does not read, and makes calls
+// nevertheless, or asks for the same reply again and again: its connection is closed.
+func (l *nativeLine) wait(f conn.Message) {
+	if l.late.Add(1) > int32(2*l.door.core.domain.MostOpen()) {
+		l.late.Add(-1)
+		l.unsent(&f, conn.ErrBackpressure)
+		l.Close(frame.ReasonOverload, "replies are not read")
+		return
+	}
+	go func() {
+		l.unsent(&f, l.peer.Send(context.Background(), &f))
+		l.late.Add(-1)
+	}()
 }
 
 // tooLong is what a client hears in place of a result that is longer than it takes.

@@ -93,7 +93,7 @@ func (p *Peer) lose(code Code, out []Demand) []Demand {
 		p.open.del(i.seq)
 		i.unrefer()
 		i.ran = i.ran || i.exposed
-		i.state, i.session, i.seq, i.copies, i.exposed, i.recalled = pending, ID{}, 0, 0, false, false
+		i.state, i.session, i.seq, i.exposed, i.recalled = pending, ID{}, 0, false, false
 		again.PushBack(&i.place)
 	})
 	for i := p.queue.Pop(); i != nil; i = p.queue.Pop() {

@@ -154,7 +154,7 @@
 //   - Carry demands and effects out in their order; those after an Append when that
 //     is as durable as it wants. Append and Interrupt are carried out at once.
 //   - Number connections upwards, on both sides, and use no number twice.
-//   - Say Unsent only of what no byte has left of.
+//   - Say Unsent only of what no byte has left of, and by which connection.
 //   - Look at the clock once where a caller's deadline is put on it: a thread that is
 //     stopped between two looks makes it late.
 //   - Check what it decodes: a Message has a Greeting where its kind wants one.

@@ -195,6 +195,9 @@ func (d *Domain) end(s *Session, fx []Effect) []Effect {
 	return fx
 }
 
+// MostOpen is how many calls of one session may be open.
+func (d *Domain) MostOpen() int { return d.opt.Open }
+
 // Sessions returns how many there are.
 func (d *Domain) Sessions() int { return len(d.sessions) }
 

@@ -117,6 +117,10 @@ func (d *Domain) Refuse(e *Entry, code Code, reply []byte, fx []Effect) []Effect
 	return d.finish(e, Outcome{Code: code, Execution: e.unrun(), Reply: reply}, fx)
 }
 
+// Unwritten says that the record of e's start could not be written: Decline is to follow. The end of
+// what did not start needs none, but in a lane, where a later call may run.
+func (e *Entry) Unwritten() { e.journalled = e.ordered }
+
 // Decline ends an entry that was taken, or started, but did not run: its start could
 // not be journalled, or its worker has found that it cannot run such a call.
 func (d *Domain) Decline(e *Entry, code Code, reply []byte, fx []Effect) []Effect {

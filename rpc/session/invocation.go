@@ -40,8 +40,9 @@ type Invocation struct {
 	seq      uint64                 // 0: none yet
 	state    invocationState
 	attempts int
-	copies   int  // frames that were sent with seq
+	conn     Conn // that it was sent by last; 0: it has been taken back
 	exposed  bool // it may have reached peer
+	before   bool // exposed, before it was sent by conn
 	ran      bool // it may have run elsewhere, or in a server's last life
 	started  bool
 	alone    bool     // it is sent when its arguments are whole
@@ -77,7 +78,7 @@ func (c *Client) Assign(now time.Duration, i *Invocation, p *Peer, out []Demand)
 	if i.attempts++; i.attempts > 1 {
 		c.Counts.Moves++
 	}
-	i.peer, i.state, i.session, i.seq, i.copies, i.exposed, i.started, i.recalled, i.Outcome = p, pending, ID{}, 0, 0, false, false, false, Outcome{}
+	i.peer, i.state, i.session, i.seq, i.exposed, i.started, i.recalled, i.Outcome = p, pending, ID{}, 0, false, false, false, Outcome{}
 	i.place.Value = i
 	p.queue.PushBack(&i.place)
 	return p.pump(now, out)
@@ -128,11 +129,12 @@ func (c *Client) GiveUp(now time.Duration, i *Invocation, out []Demand) []Demand
 	return p.pump(now, out)
 }
 
-// Unsent takes the Transmit of a Call back: not one byte of it was accepted by its
-// connection, and none will be.
-func (c *Client) Unsent(p *Peer, seq uint64) {
-	if i := p.open.get(seq); i != nil && i.copies == 1 && i.state == sent {
-		i.exposed = false
+// Unsent takes the Transmit of a Call back: not one byte of it was accepted by that
+// connection, and none will be. It may be said late, and twice: of what has been sent by
+// another connection since, it says nothing.
+func (c *Client) Unsent(p *Peer, conn Conn, seq uint64) {
+	if i := p.open.get(seq); i != nil && i.conn == conn && i.state == sent {
+		i.conn, i.exposed = 0, i.before
 	}
 }
 

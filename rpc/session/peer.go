@@ -149,10 +149,10 @@ func (p *Peer) ack(now time.Duration, out []Demand) []Demand {
 
 // transmit sends a call that has its sequence number.
 func (p *Peer) transmit(now time.Duration, i *Invocation, out []Demand) []Demand {
-	if i.copies++; i.copies > 1 {
+	if i.exposed {
 		p.client.Counts.Resends++
 	}
-	i.state, i.exposed = sent, true
+	i.state, i.conn, i.before, i.exposed = sent, p.conn, i.exposed, true
 	return p.send(now, i, Message{
 		Kind: Call, Seq: i.seq, Method: i.Method, Lane: i.Lane, Sum: i.Sum, Idempotent: i.Idempotent,
 		Time: p.deadline(i.Deadline), Body: i.Args, Needs: i.refs,

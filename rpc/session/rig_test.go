@@ -159,7 +159,7 @@ func (s *testServer) deliverDown() {
 
 // unsent tells the client that the network has taken nothing of a call.
 func (s *testServer) unsent() {
-	s.r.client.Unsent(s.peer, s.up[0].m.Seq)
+	s.r.client.Unsent(s.peer, s.up[0].conn, s.up[0].m.Seq)
 	s.up = nil
 }
 

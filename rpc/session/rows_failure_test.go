@@ -36,6 +36,44 @@ func TestS1_31_WhatNoByteOfWasSentMovesToo(t *testing.T) {
 	i.want(t, NoServer, NotExecuted)
 }
 
+// What is taken back is so of one connection, however often and however late that is said.
+func TestS1_31_WhatIsTakenBackFromEveryConnectionMovesToo(t *testing.T) {
+	for name, c := range map[string]struct {
+		back    []Conn // from which it is taken back: before there is a second one, and from 0 on with that
+		moves   bool
+		resends uint64
+	}{
+		"from both":                         {[]Conn{1, 0, 2}, true, 0},
+		"from the first":                    {[]Conn{1, 0}, false, 0},
+		"from the first, and again, late":   {[]Conn{1, 0, 1}, false, 0},
+		"from the second":                   {[]Conn{0, 2}, false, 1},
+		"from the second, and that twice":   {[]Conn{0, 2, 2}, false, 1},
+		"from the first, late":              {[]Conn{0, 1}, false, 1},
+		"from the first, late, and as well": {[]Conn{0, 1, 2}, false, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r, s := one(t, DomainOptions{})
+			i := s.call(&Invocation{})
+			for _, conn := range c.back {
+				if conn == 0 {
+					s.disconnect(1)
+					s.connect(2)
+					continue
+				}
+				r.client.Unsent(s.peer, conn, i.seq)
+			}
+			if n := r.client.Counts.Resends; n != c.resends {
+				t.Errorf("it was sent again %d times", n)
+			}
+			s.disconnect(2)
+			r.do(r.client.Unreachable(r.now, s.peer, nil))
+			if moves := len(r.routed) == 1; moves != c.moves {
+				t.Errorf("it moves: %t", moves)
+			}
+		})
+	}
+}
+
 func TestS1_32_NoServerIsSaidAtOnce(t *testing.T) {
 	r := newRig(t, DomainOptions{}, 1)
 	i := &Invocation{}

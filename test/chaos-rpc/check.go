@@ -20,6 +20,7 @@ type frozen struct {
 // history is all that is known afterwards.
 type history struct {
 	outcomes []outcome
+	groups   []group
 	runs     []run
 	frozen   []frozen
 	slack    time.Duration // between the decision that a run starts and the note of it: all processes compete for a few cores
@@ -28,8 +29,10 @@ type history struct {
 // findings are what the checker says.
 type findings struct {
 	calls    map[string]int // by code and execution
+	kinds    map[string]int // of what is special about some
 	broken   []string
 	runs     int
+	given    int // results that servers have given to calls
 	again    int // runs of idempotent calls beyond the first
 	untold   int // calls that ran and whose client did not live to note their outcome
 	excused  int // runs that were noted late by a server that was frozen
@@ -46,14 +49,15 @@ type checker struct {
 	byCall map[string][]run
 	byWho  map[string][]run // by client and server, by time
 	asked  map[string]time.Duration
+	told   map[string]*outcome
 	f      findings
 }
 
 // check compares what was told with what ran. The promises are those of package
 // session.
 func check(h *history) *findings {
-	c := &checker{history: h, byCall: map[string][]run{}, byWho: map[string][]run{}, asked: map[string]time.Duration{}}
-	c.f.calls = map[string]int{}
+	c := &checker{history: h, byCall: map[string][]run{}, byWho: map[string][]run{}, asked: map[string]time.Duration{}, told: map[string]*outcome{}}
+	c.f.calls, c.f.kinds = map[string]int{}, map[string]int{}
 	for _, r := range h.runs {
 		c.f.runs++
 		c.byCall[r.call] = append(c.byCall[r.call], r)
@@ -63,21 +67,20 @@ func check(h *history) *findings {
 	for _, runs := range c.byWho {
 		slices.SortFunc(runs, func(a, b run) int { return int(a.at - b.at) })
 	}
-	told := map[string]bool{}
 	for i := range h.outcomes {
 		o := &h.outcomes[i]
 		c.asked[o.call] = o.asked
-		if told[o.call] {
+		if c.told[o.call] != nil {
 			c.broke("%s has two outcomes", o.call)
 		}
-		told[o.call] = true
+		c.told[o.call] = o
 	}
 	for i := range h.outcomes {
 		c.count(&h.outcomes[i])
 		c.afterwards(&h.outcomes[i])
 	}
 	for call, runs := range c.byCall {
-		if !told[call] {
+		if c.told[call] == nil {
 			c.f.untold++
 			if len(runs) > 1 && !strings.Contains(call, "i") {
 				c.broke("%s has no outcome and ran %d times", call, len(runs))
@@ -85,8 +88,15 @@ func check(h *history) *findings {
 		}
 	}
 	c.lanes()
+	for _, r := range h.runs {
+		c.given(r)
+	}
+	c.together()
 	return &c.f
 }
+
+// kinds are the letters in the names of calls.
+var kinds = map[string]string{"l": "in a lane", "o": "one-way", "h": "hedged", "n": "that need results of others", "g": "in a group"} //nolint:gochecknoglobals // constant
 
 func (c *checker) broke(format string, args ...any) {
 	c.f.broken = append(c.f.broken, fmt.Sprintf(format, args...))
@@ -97,6 +107,11 @@ func (c *checker) count(o *outcome) {
 	c.f.calls[fmt.Sprintf("%v, %v", o.code, o.execution)]++
 	if o.attempts > 1 {
 		c.f.attempts++
+	}
+	for letter, kind := range kinds {
+		if strings.Contains(o.call, letter) {
+			c.f.kinds[kind]++
+		}
 	}
 	n := len(c.byCall[o.call])
 	if o.idempotent && n > 1 {
@@ -209,6 +224,51 @@ func (c *checker) lanes() {
 			case c.asked[r.call] != 0 && c.asked[r.call] < c.asked[before.call]:
 				c.broke("lane %s: %s runs after %s", key, r.call, before.call)
 			}
+		}
+	}
+}
+
+// given checks that a run was given the results that its call needs: those of calls that have
+// run, and have not failed.
+func (c *checker) given(r run) {
+	if o := c.told[r.call]; o != nil && !slices.EqualFunc(o.needs, r.given, func(n string, g result) bool { return n == g.call }) {
+		c.broke("%s needs the results of %s, and was given %v", r.call, o.needs, r.given)
+		return
+	}
+	for _, g := range r.given {
+		c.f.given++
+		o := c.told[g.call]
+		switch before := c.byCall[g.call]; {
+		case !slices.ContainsFunc(before, func(b run) bool { return b.at <= r.at }):
+			c.broke("%s was given a result of %s, which had not run", r.call, g.call)
+		case o == nil || o.code != session.OK && o.code != session.Failed:
+		case o.code == session.Failed && !o.idempotent: // else another run of it may not have
+			c.broke("%s was given a result of %s, which had failed", r.call, g.call)
+		case o.code == session.OK && o.sum != g.sum:
+			c.broke("%s was given another result of %s than its caller was", r.call, g.call)
+		}
+	}
+}
+
+// together checks that calls of a group had ended when its caller went on.
+func (c *checker) together() {
+	members := map[string]int{}
+	over := map[string]time.Duration{}
+	for _, g := range c.groups {
+		over[g.name] = g.over
+	}
+	for i := range c.outcomes {
+		o := &c.outcomes[i]
+		if at, ended := over[o.group]; ended {
+			members[o.group]++
+			if o.told > at {
+				c.broke("%s outlives its group", o.call)
+			}
+		}
+	}
+	for _, g := range c.groups {
+		if members[g.name] != g.calls {
+			c.broke("group %s is over, and %d of its %d calls have an outcome", g.name, members[g.name], g.calls)
 		}
 	}
 }

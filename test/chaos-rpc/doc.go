@@ -16,11 +16,16 @@
 //
 // One of the servers runs its calls in worker processes, which are killed and frozen, too.
 //
+// Calls are plain, idempotent, in lanes, one-way, hedged, such that need the results of others
+// (in chains, whose results servers pass on), and in groups, which the first that fails cancels.
+//
 // Servers and clients are this program again. A server notes a run before it does
 // anything else, a client an outcome as soon as it has it, each by one write to a file
 // that outlives them. Times are of CLOCK_MONOTONIC, which all processes share.
 //
-// What is checked of every call: docs/rpc-rows.md, and [check]. Runs that are noted late
+// What is checked of every call: docs/rpc-rows.md, and [check]. What a run was given of other
+// calls is noted with it: it must be the results of those that its call names, of runs of
+// theirs, and what their callers were told. Runs that are noted late
 // because their server was frozen between the decision to run and the note of it are
 // counted, not condemned: who is frozen cannot know.
 //

@@ -247,6 +247,10 @@ func (f *fleet) history() (*history, map[string]int, error) {
 	if err != nil {
 		return nil, nil, err
 	}
+	groups, err := readGroups(f.truth("outcomes") + groupsOf)
+	if err != nil {
+		return nil, nil, err
+	}
 	runs, err := readRuns(f.truth("runs"))
-	return &history{outcomes: outcomes, runs: runs, frozen: f.frozen, slack: f.slack}, f.hits, err
+	return &history{outcomes: outcomes, groups: groups, runs: runs, frozen: f.frozen, slack: f.slack}, f.hits, err
 }

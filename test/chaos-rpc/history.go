@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io/fs"
 	"os"
 	"strings"
@@ -26,7 +27,7 @@ func now() time.Duration {
 
 // outcome is what a client was told of a call.
 type outcome struct {
-	call       string // client.life.worker.number
+	call       string // client.life.worker.number, with letters for what is special about it before that number
 	code       session.Code
 	execution  session.Execution
 	idempotent bool
@@ -34,12 +35,49 @@ type outcome struct {
 	until      time.Duration // its deadline; 0: none
 	told       time.Duration // when its outcome was
 	attempts   int
-	whole      bool // the reply was that of the call
+	whole      bool   // the reply was that of the call
+	needs      names  // of the calls whose results it needs
+	sum        string // of the reply
+	group      string // that it belongs to; "-": none
 }
 
 func (o *outcome) String() string {
-	return fmt.Sprintf("%s %d %d %t %d %d %d %d %t\n", o.call, o.code, o.execution, o.idempotent, o.asked, o.until, o.told, o.attempts, o.whole)
+	return fmt.Sprintf("%s %d %d %t %d %d %d %d %t %s %s %s", o.call, o.code, o.execution, o.idempotent, o.asked, o.until, o.told, o.attempts, o.whole, o.needs, orNone(o.sum), orNone(o.group))
 }
+
+// group is calls that belong together: none outlives the wait for them.
+type group struct {
+	name  string
+	calls int
+	over  time.Duration // when all were waited for
+}
+
+func (g *group) String() string { return fmt.Sprintf("%s %d %d", g.name, g.calls, g.over) }
+
+// names are some calls, in words separated by commas.
+type names []string
+
+func (n names) String() string { return orNone(strings.Join(n, ",")) }
+
+func namesOf(s string) names {
+	if s == none {
+		return nil
+	}
+	return strings.Split(s, ",")
+}
+
+// none is written in place of nothing.
+const none = "-"
+
+func orNone(s string) string {
+	if s == "" {
+		return none
+	}
+	return s
+}
+
+// sumOf is a checksum, in letters and digits.
+func sumOf(b []byte) string { return fmt.Sprintf("%08x", crc32.ChecksumIEEE(b)) }
 
 // run is what a server has noted of a run.
 type run struct {
@@ -50,7 +88,11 @@ type run struct {
 	left   time.Duration // until its deadline, as its server saw it then; a century: none
 	over   time.Duration // 0: it was not noted
 	pid    int           // of its process: the server, or a worker of it
+	given  []result      // of other calls, in its arguments
 }
+
+// result is that of a call, as another was given it.
+type result struct{ call, sum string }
 
 // from returns who has made a call: calls of one are of one session at a server, and in
 // one lane if lane is true.
@@ -62,9 +104,13 @@ func from(call string, lane bool) string {
 	return strings.Join(parts[:2], ".")
 }
 
-// note appends a line to a file that all share, by one write.
+// whole is what a line ends with: a process that is killed may have written a part of one, as
+// far as a page of the file goes.
+const whole = " ."
+
+// note appends a line to a file that all share, by one write. The last one may have been cut.
 func note(f *os.File, line string) {
-	if _, err := f.WriteString(line); err != nil {
+	if _, err := f.WriteString("\n" + line + whole + "\n"); err != nil {
 		panic(err) // without the truth there is nothing to check
 	}
 }
@@ -84,8 +130,12 @@ func lines(path string, each func(line string) error) error {
 	}
 	scanner := bufio.NewScanner(bytes.NewReader(b))
 	for scanner.Scan() {
-		if err := each(scanner.Text()); err != nil {
-			return fmt.Errorf("%s: %q: %w", path, scanner.Text(), err)
+		line, is := strings.CutSuffix(scanner.Text(), whole)
+		if !is { // what was noted so was not done: it is noted before
+			continue
+		}
+		if err := each(line); err != nil {
+			return fmt.Errorf("%s: %q: %w", path, line, err)
 		}
 	}
 	return scanner.Err()
@@ -95,8 +145,21 @@ func lines(path string, each func(line string) error) error {
 func readOutcomes(path string) (all []outcome, err error) {
 	err = lines(path, func(line string) error {
 		var o outcome
-		_, err := fmt.Sscan(line, &o.call, &o.code, &o.execution, &o.idempotent, &o.asked, &o.until, &o.told, &o.attempts, &o.whole)
+		var needs string
+		_, err := fmt.Sscan(line, &o.call, &o.code, &o.execution, &o.idempotent, &o.asked, &o.until, &o.told, &o.attempts, &o.whole, &needs, &o.sum, &o.group)
+		o.needs = namesOf(needs)
 		all = append(all, o)
+		return err
+	})
+	return all, err
+}
+
+// readGroups reads which groups have ended.
+func readGroups(path string) (all []group, err error) {
+	err = lines(path, func(line string) error {
+		var g group
+		_, err := fmt.Sscan(line, &g.name, &g.calls, &g.over)
+		all = append(all, g)
 		return err
 	})
 	return all, err
@@ -106,10 +169,14 @@ func readOutcomes(path string) (all []outcome, err error) {
 func readRuns(path string) (all []run, err error) {
 	place := map[string]int{}
 	err = lines(path, func(line string) error {
-		var kind string
+		var kind, given string
 		var r run
-		if _, err := fmt.Sscan(line, &kind, &r.call, &r.server, &r.who, &r.at, &r.left, &r.pid); err != nil {
+		if _, err := fmt.Sscan(line, &kind, &r.call, &r.server, &r.who, &r.at, &r.left, &r.pid, &given); err != nil {
 			return err
+		}
+		for _, g := range namesOf(given) {
+			call, sum, _ := strings.Cut(g, ":")
+			r.given = append(r.given, result{call, sum})
 		}
 		key := fmt.Sprint(r.call, " ", r.server, " ", r.pid)
 		if kind == "start" {

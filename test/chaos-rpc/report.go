@@ -22,6 +22,10 @@ func (f *findings) print(w io.Writer, hits map[string]int, took time.Duration) {
 	for _, name := range slices.SortedFunc(maps.Keys(f.calls), func(a, b string) int { return f.calls[b] - f.calls[a] }) {
 		fmt.Fprintf(w, "  %8d %s\n", f.calls[name], name)
 	}
+	for _, kind := range slices.Sorted(maps.Keys(f.kinds)) {
+		fmt.Fprintf(w, "  %8d were calls %s\n", f.kinds[kind], kind)
+	}
+	fmt.Fprintf(w, "  %8d results were arguments of other calls\n", f.given)
 	fmt.Fprintf(w, "  %8d were tried at more than one server\n", f.attempts)
 	fmt.Fprintf(w, "  %8d runs of idempotent calls beyond the first\n", f.again)
 	fmt.Fprintf(w, "  %8d calls ran whose client was killed before it knew\n", f.untold)

@@ -41,6 +41,9 @@ func TestAFleetKeepsItsPromises(t *testing.T) {
 	if crashed := found.calls["Crashed, Indeterminate"]; crashed == 0 {
 		t.Error("no call has lost its worker")
 	}
+	if found.given == 0 || len(found.kinds) < len(kinds) {
+		t.Errorf("%d results were given to other calls; %v", found.given, found.kinds)
+	}
 	if len(h.outcomes) < 100 || len(hits) < 3 {
 		t.Errorf("%d calls, %d kinds of trouble", len(h.outcomes), len(hits))
 	}

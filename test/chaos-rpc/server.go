@@ -3,6 +3,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -11,6 +12,8 @@ import (
 	"os/signal"
 	"syscall"
 	"time"
+
+	"github.com/fxamacker/cbor/v2"
 
 	"rpcpool.dev/rpc/conn"
 	"rpcpool.dev/rpc/frame"
@@ -62,7 +65,7 @@ func serve(name, journalPath, truthPath string) error {
 	ns, err := conn.NewServer(conn.ServerOptions{
 		Handler: server.NewDoor(core), Conn: conn.Options{Keepalive: keepalive},
 		Admit: func(h *frame.Hello) frame.HelloAck {
-			return frame.Answer(h, frame.HelloAck{Codecs: 7, Features: frame.FeatureStreams})
+			return frame.Answer(h, frame.HelloAck{Codecs: 7, Features: frame.FeatureStreams | frame.FeaturePipelining})
 		},
 	})
 	if err != nil {
@@ -141,12 +144,44 @@ type handler struct {
 }
 
 func (h *handler) methods() []server.Method {
-	return []server.Method{{Name: "do", Run: h.do}, {Name: "do!", Run: h.do, Inline: true}}
+	return []server.Method{{Name: "do", Run: h.do}, {Name: "do!", Run: h.do, Inline: true}, {Name: "join", Run: h.join}}
+}
+
+// join is do with results of other calls behind what do is told: items of CBOR, the first a text.
+func (h *handler) join(j *server.Job) (session.Code, []byte) {
+	var head string
+	rest, err := cbor.UnmarshalFirst(j.Args, &head)
+	if err != nil {
+		return session.Invalid, nil
+	}
+	var given names
+	for len(rest) > 0 {
+		var b []byte
+		if rest, err = cbor.UnmarshalFirst(rest, &b); err != nil {
+			return session.Invalid, nil
+		}
+		given = append(given, nameIn(b)+":"+sumOf(b))
+	}
+	return h.run(j, head, given)
+}
+
+// nameIn is the name of the call that a result is of, "?" if it has none.
+func nameIn(b []byte) string {
+	name, _, _ := bytes.Cut(b[:min(len(b), 100)], []byte(" "))
+	if len(name) == 0 || bytes.ContainsFunc(name, func(r rune) bool { return r != '.' && (r < '0' || r > '9') && (r < 'a' || r > 'z') }) {
+		return "?"
+	}
+	return string(name)
 }
 
 // do notes that it runs, and works for as long as it is told. Its arguments are the
 // call's name and that time, both in words, and padding.
 func (h *handler) do(j *server.Job) (session.Code, []byte) {
+	return h.run(j, string(j.Args[:min(len(j.Args), 200)]), nil)
+}
+
+// run does what head says, with results of others.
+func (h *handler) run(j *server.Job, head string, given names) (session.Code, []byte) {
 	at := now()
 	left, bound := j.Left() // not before at: it must not look longer than it was
 	if !bound {
@@ -155,12 +190,12 @@ func (h *handler) do(j *server.Job) (session.Code, []byte) {
 	var call string
 	var work time.Duration
 	var deaf, fail bool
-	if _, err := fmt.Sscan(string(j.Args[:min(len(j.Args), 200)]), &call, &work, &deaf, &fail); err != nil {
+	if _, err := fmt.Sscan(head, &call, &work, &deaf, &fail); err != nil {
 		return session.Invalid, nil
 	}
-	note(h.truth, fmt.Sprintf("start %s %s %v %d %d %d\n", call, h.name, j.Client(), at, left, os.Getpid()))
+	note(h.truth, fmt.Sprintf("start %s %s %v %d %d %d %s", call, h.name, j.Client(), at, left, os.Getpid(), given))
 	defer func() {
-		note(h.truth, fmt.Sprintf("over %s %s %v %d 0 %d\n", call, h.name, j.Client(), now(), os.Getpid()))
+		note(h.truth, fmt.Sprintf("over %s %s %v %d 0 %d %s", call, h.name, j.Client(), now(), os.Getpid(), none))
 	}()
 	if work > 0 {
 		var done <-chan struct{}

@@ -299,35 +299,50 @@ func TestTheHostIsKilled(t *testing.T) {
 	}
 }
 
-// TestStrayWritesEndInTheirProcess: a callee that writes behind what it was lent, to
-// memory of the same caller, ends by SIGSEGV, and the bytes are as they were (S2.4).
+// TestStrayWritesEndInTheirProcess: a callee that writes to what it was lent to read, or behind
+// what it was lent, to memory of the same caller, ends by SIGSEGV, and the bytes are as they
+// were (S2.4).
 func TestStrayWritesEndInTheirProcess(t *testing.T) {
-	for name, mode := range map[string]blob.Mode{"to read": blob.In, "to write": blob.InOut} {
+	for name, c := range map[string]struct {
+		mode  blob.Mode
+		write string
+	}{
+		"to what is to be read":        {blob.In, "spoil 0 1"},
+		"behind what is to be read":    {blob.In, "beyond 0"},
+		"behind what is to be written": {blob.InOut, "beyond 0"},
+	} {
 		t.Run(name, func(t *testing.T) {
 			h := newHost(t, Options{})
 			caller, callee := connect(t, h, "caller"), pairedChild(t, h, "callee")
-			_, shared := sharedBlob(t, caller, 4096)
+			lent, shared := sharedBlob(t, caller, 4096)
 			bystander, _ := sharedBlob(t, caller, 1<<20)
-			args, err := h.Begin(blob.Call{Seq: 1}, callee.party, []blob.Arg{{Handle: shared, Mode: mode}})
+			fillWith(lent.Bytes(), 7)
+			fillWith(bystander.Bytes(), 8)
+			args, err := h.Begin(blob.Call{Seq: 1}, callee.party, []blob.Arg{{Handle: shared, Mode: c.mode}})
 			if err != nil {
 				t.Fatal(err)
 			}
 			callee.do("argument 1 %x", blob.AppendArgs(nil, args[:1]))
-			if mode == blob.InOut {
-				callee.do("spoil 0 1")
+			if c.mode == blob.InOut {
+				callee.do("spoil 0 7")
 			}
-			if _, err := callee.in.WriteString("beyond 0\n"); err != nil {
+			if _, err := callee.in.WriteString(c.write + "\n"); err != nil {
 				t.Fatal(err)
 			}
 			if callee.lines.Scan() {
-				t.Errorf("it says %q", callee.lines.Text())
+				t.Fatalf("it says %q", callee.lines.Text())
 			}
 			if err := callee.cmd.Wait(); err == nil || callee.cmd.ProcessState.ExitCode() != 2 { // Go's own way to die of it
 				t.Errorf("it ended with %v", err)
 			}
-			for i, c := range bystander.Bytes() {
-				if c != 0 {
-					t.Fatalf("byte %d of another blob is %d", i, c)
+			for i, b := range lent.Bytes() {
+				if b != 7 {
+					t.Fatalf("byte %d of what was lent is %d", i, b)
+				}
+			}
+			for i, b := range bystander.Bytes() {
+				if b != 8 {
+					t.Fatalf("byte %d of another blob is %d", i, b)
 				}
 			}
 		})

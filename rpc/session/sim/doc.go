@@ -22,9 +22,15 @@
 // after. Clocks start anywhere and run at different speeds. Then the storm ends, and
 // everything must come to an end by itself.
 //
+// Nothing comes twice by one connection, which is a stream. What is sent again by another comes
+// twice, in any order: while the first runs, when it has ended, when it is closed.
+//
 // What is checked (type truth): the promises that package session lists. Besides:
 // that no call outlives its deadline and grace, that none waits for ever, and that in
 // the end nothing is kept.
+//
+// One in 1,000 seeds of `make sim` is also played with a key-value store, whose history must be
+// linearizable.
 //
 // That the checks can fail is shown by mutants: shells that do one thing wrong on
 // purpose. Each is found within a number of schedules. That the schedules lead

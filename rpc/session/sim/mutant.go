@@ -242,7 +242,7 @@ func clientMutants() []Mutant {
 			onLost: func(l *link) {
 				for _, c := range l.client.r.truth.calls {
 					if c.program == l.client && !c.done && !c.inv.Idempotent {
-						l.client.client.Unsent(l.peer, c.inv.XID().Seq)
+						l.client.client.Unsent(l.peer, l.id, c.inv.XID().Seq)
 					}
 				}
 			},

@@ -11,6 +11,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/anishathalye/porcupine"
 )
 
 // batch is many schedules, played on all cores.
@@ -19,12 +21,15 @@ type batch struct {
 	mutant   Mutant
 	log      io.Writer
 	keep     string // a directory for traces of what is broken; empty: none
+	stores   uint64 // one in so many seeds is also played with a key-value store; 0: none is
 	next     atomic.Uint64
 	done     atomic.Uint64
 
-	mu     sync.Mutex
-	broken []Result
-	cover  Coverage
+	mu        sync.Mutex
+	broken    []Result
+	stale     []string // histories of stores that are none
+	histories uint64   // that were checked
+	cover     Coverage
 }
 
 // enough is how many broken schedules end a batch.
@@ -49,6 +54,9 @@ func (b *batch) work() {
 		if len(r.Broken) > 0 {
 			b.found(r)
 		}
+		if b.stores > 0 && (b.first+i)%b.stores == 0 {
+			b.store(b.first + i)
+		}
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -69,6 +77,21 @@ func (b *batch) found(r Result) {
 		if err := b.keepTrace(r); err != nil {
 			fmt.Fprintf(b.log, "its trace is not kept: %s\n", err)
 		}
+	}
+}
+
+// store plays the schedule of a seed with a key-value store, and checks its history.
+func (b *batch) store(seed uint64) {
+	got, broken := playStore(seed, b.mutant, time.Minute)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.histories++; got == porcupine.Ok && len(broken) == 0 {
+		return
+	}
+	what := fmt.Sprintf("linearizability of a key-value store: %s; %s\n\tgo test -vet=off ./rpc/session/sim -run TestS3_12 -first %d -seeds 1", got, strings.Join(broken, "; "), seed)
+	fmt.Fprintf(b.log, "BROKEN: %s\n", what)
+	if b.stale = append(b.stale, what); len(b.stale) >= enough {
+		b.next.Store(b.n)
 	}
 }
 

@@ -147,7 +147,7 @@ func (p *program) lost(l *link) {
 	for i := range l.unsent {
 		if l.unsent[i].Call != nil {
 			p.r.cover.events[takenBack]++
-			p.client.Unsent(l.unsent[i].Peer, l.unsent[i].Msg.Seq)
+			p.client.Unsent(l.unsent[i].Peer, l.id, l.unsent[i].Msg.Seq)
 		}
 	}
 	l.unsent = nil

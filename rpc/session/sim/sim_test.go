@@ -44,17 +44,44 @@ func TestSchedules(t *testing.T) {
 	began := time.Now()
 	b := batch{first: *first, n: many(100_000), log: os.Stderr, keep: *keep}
 	if *seeds != 0 {
+		b.stores = storeSeeds
 		defer b.report(10 * time.Second)()
 	}
 	b.play()
 	for _, r := range b.broken {
 		t.Error(tell(r))
 	}
-	t.Logf("%d schedules in %s, from seed %d\n%s", b.done.Load(), time.Since(began).Round(time.Millisecond), b.first, &b.cover)
+	for _, what := range b.stale {
+		t.Error(what)
+	}
+	t.Logf("%d schedules in %s, from seed %d, %d also with a key-value store\n%s",
+		b.done.Load(), time.Since(began).Round(time.Millisecond), b.first, b.histories, &b.cover)
 	if len(b.broken) == 0 && b.n >= 20_000 {
 		for _, what := range b.cover.Missing(b.n) {
 			t.Errorf("%s", what)
 		}
+	}
+}
+
+// storeSeeds is one in how many seeds `make sim` also plays with a key-value store.
+const storeSeeds = 1000
+
+// A batch also plays some of its schedules with a key-value store, and tells of a history that
+// cannot be.
+func TestABatchChecksHistoriesOfStores(t *testing.T) {
+	skipRaced(t)
+	var log strings.Builder
+	b := batch{first: 1, n: 400, log: &log, stores: 100}
+	b.play()
+	if b.histories != 4 || len(b.stale) != 0 {
+		t.Errorf("%d histories, %q", b.histories, b.stale)
+	}
+	b = batch{first: 1, n: 1000, mutant: journalMutants()[0], log: &log, stores: 1}
+	for seed := b.first; len(b.stale) == 0 && seed < b.first+b.n; seed++ {
+		b.store(seed)
+	}
+	if len(b.stale) != 1 || !strings.Contains(log.String(), b.stale[0]) {
+		t.Errorf("%q are told as\n%s", b.stale, &log)
 	}
 }
 
