@@ -62,7 +62,7 @@ func again(ctx context.Context, u *client.Call, try int) (pause time.Duration, y
 	if u.As != (XID{}) && u.Outcome.Execution == session.Indeterminate {
 		u.Doubt = true
 	}
-	if try >= u.Tries || ctx.Err() != nil {
+	if try >= u.Tries || ctx.Err() != nil || lost(u) {
 		return 0, false
 	}
 	if u.As != (XID{}) {
