@@ -34,7 +34,7 @@ func ReadOnly(u *client.Call) { u.Idempotent, u.ReadOnly = true, true }
 func Hedge(u *client.Call) { u.Hedge = true }
 
 // OneWay returns as soon as the call is on its way: nobody wants its result. It is still
-// made at most once.
+// made at most once. Arguments that are a []byte must never be changed.
 func OneWay(u *client.Call) { u.OneWay = true }
 
 // WaitForReady waits for a server, if none is known or none can be reached, as long as the
@@ -80,7 +80,11 @@ func CallInto(ctx context.Context, c Caller, method string, args, reply any, opt
 		o(u)
 	}
 	err := c.call(ctx, u, args, reply)
-	*u = client.Call{Args: u.Args[:0]}
+	kept := u.Args[:0]
+	if u.OneWay { // they may be on their way still
+		kept = nil
+	}
+	*u = client.Call{Args: kept}
 	users.Put(u)
 	return err
 }
