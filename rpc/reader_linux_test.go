@@ -126,9 +126,9 @@ func TestAReaderComesWhole(t *testing.T) {
 func TestAReaderReadsIntoWhatTheHandlerHas(t *testing.T) {
 	const n = 5 << 20
 	r := newBlobRig(t, ServerOptions{}, ClientOptions{})
-	var argument string
+	var argument noted
 	Handle(r.server, "place", func(_ context.Context, b []byte) (int, error) {
-		argument = placeOf(t, b)
+		argument.set(placeOf(t, b))
 		return len(b), nil
 	})
 	for name, c := range map[string]struct {
@@ -153,8 +153,8 @@ func TestAReaderReadsIntoWhatTheHandlerHas(t *testing.T) {
 		if made := after.Made - before.Made; made != c.blobs {
 			t.Errorf("%s: %d blobs were made, want %d", name, made, c.blobs)
 		}
-		if (places[0] == argument) != c.first || !strings.HasPrefix(places[len(places)-1], "blob ") {
-			t.Errorf("%s: it is read to %v, the handler has it at %s", name, places, argument)
+		if (places[0] == argument.get()) != c.first || !strings.HasPrefix(places[len(places)-1], "blob ") {
+			t.Errorf("%s: it is read to %v, the handler has it at %s", name, places, argument.get())
 		}
 	}
 }
