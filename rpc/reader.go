@@ -153,7 +153,7 @@ func readable(r io.Reader) (uint64, error) {
 
 // longest is how long a message may be that a reader fills, bytes.
 func (c *Client) longest() uint64 {
-	return uint64(min(cmp.Or(c.opts.Conn.MaxMessage, conn.DefaultMaxMessage), 1<<40))
+	return min(uint64(cmp.Or(c.opts.Conn.MaxMessage, conn.DefaultMaxMessage)), 1<<40)
 }
 
 // head reads on until the first n bytes are in memory, or there are no more.
@@ -394,16 +394,15 @@ func (p *pouring) grow(ctx context.Context, room uint64) error {
 		if err == nil && next.n < p.n {
 			err = io.ErrUnexpectedEOF
 		}
-		if err == nil {
-			next.r = bytes.NewReader(p.ahead)
-			_, err = next.step(ctx, p.n+uint64(len(p.ahead)))
-		}
 	}
 	if err != nil {
 		next.free()
-		return err
+		if moved := (*readerError)(nil); errors.As(err, &moved) { // which is no reader of the caller's
+			err = moved.err
+		}
+		return fmt.Errorf("move %d bytes to a longer blob: %w", p.n, err)
 	}
-	next.r = p.r
+	next.r = io.MultiReader(bytes.NewReader(p.ahead), p.r)
 	p.free()
 	*p = *next
 	return nil

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -15,8 +16,11 @@ import (
 	"time"
 
 	"rpcpool.dev/rpc/blob"
+	"rpcpool.dev/rpc/blob/remote"
 	"rpcpool.dev/rpc/client"
 	"rpcpool.dev/rpc/conn"
+	"rpcpool.dev/rpc/rdma"
+	"rpcpool.dev/rpc/rdma/mover"
 )
 
 // stream reads what fill makes, and says nothing of how long that is.
@@ -237,7 +241,7 @@ func TestAReaderIsBounded(t *testing.T) {
 				}
 			}
 		}
-		for kind, reader := range map[string]*stream{"a stream": {n: 3<<20 + 1}, "a stream without an end": {n: 1 << 40}} {
+		for kind, reader := range map[string]*stream{"a stream": {n: 3<<20 + 1}, "a stream without an end": {n: math.MaxInt}} {
 			for _, reader := range []io.Reader{reader, sized{&stream{n: reader.n}}} {
 				_, err := Call[uint64](soon(t), r, "read", reader)
 				if !errors.Is(err, Invalid) || !errors.Is(err, NotExecuted) || !errors.Is(err, conn.ErrTooLong) || !errors.Is(err, blob.ErrQuota) {
@@ -253,7 +257,7 @@ func TestAReaderIsBounded(t *testing.T) {
 		}
 	}
 	r := newBlobRig(t, ServerOptions{}, ClientOptions{BlobThreshold: -1, Conn: short.Conn})
-	if _, err := Call[uint64](soon(t), r, "read", &stream{n: 1 << 40}); !errors.Is(err, Invalid) || !errors.Is(err, conn.ErrTooLong) {
+	if _, err := Call[uint64](soon(t), r, "read", &stream{n: math.MaxInt}); !errors.Is(err, Invalid) || !errors.Is(err, conn.ErrTooLong) {
 		t.Errorf("in messages: %v", err)
 	}
 }
@@ -308,7 +312,7 @@ func TestAReaderIsReadOnce(t *testing.T) {
 func TestACallThatIsGivenUpReadsNoMore(t *testing.T) {
 	r := newBlobRig(t, ServerOptions{}, ClientOptions{})
 	ctx, cancel := context.WithCancel(soon(t))
-	s := &stream{n: 1 << 40}
+	s := &stream{n: math.MaxInt}
 	s.into = func([]byte) {
 		if s.at > 1<<20 {
 			cancel()
@@ -328,11 +332,12 @@ func TestACallThatIsGivenUpReadsNoMore(t *testing.T) {
 
 // badStore is one elsewhere, at which the writes of one number fail.
 
-// badStore is one elsewhere, at which the writes of one number fail.
+// badStore is one elsewhere, at which the writes of one number fail, or the reads.
 type badStore struct {
 	client.Blobs
 
-	writes, bad int
+	writes, bad     int
+	reads, badReads int
 }
 
 func (s *badStore) Put(context.Context, uint64, blob.Rights, io.Reader) (client.Blob, error) {
@@ -350,6 +355,9 @@ func (*badBlob) Memory() []byte { return nil }
 func (*badBlob) Free() error    { return nil }
 
 func (b *badBlob) ReadAt(p []byte, at int64) (int, error) {
+	if b.store.reads++; b.store.reads == b.store.badReads {
+		return 0, errors.New("it is refused")
+	}
 	return copy(p, b.bytes[at:]), nil
 }
 
@@ -365,16 +373,48 @@ func (b *badBlob) WriteAt(p []byte, at int64) (int, error) {
 func TestNothingOfAReaderIsLostWhereABlobFails(t *testing.T) {
 	const n = 20 << 20
 	c := &Client{}
-	for bad := 1; bad <= 8; bad++ { // 2 for the first 8 MiB, 2 to move them, 1 for what has been read ahead, 3 for the rest
+	stores := []*badStore{{badReads: 1}, {badReads: 2}}
+	for bad := 1; bad <= 7; bad++ { // 2 for the first 8 MiB, 2 to move them, 3 for the rest
+		stores = append(stores, &badStore{bad: bad})
+	}
+	for i, store := range stores {
 		s, u := &source{}, &client.Call{}
-		p := &pouring{party: &badStore{bad: bad}, r: &stream{n: n}}
+		p := &pouring{party: store, r: &stream{n: n}}
 		why := p.pour(t.Context(), 8<<20)
-		if why == nil || p.blob == nil {
-			t.Fatalf("write %d has not failed, or nothing is left: %v", bad, why)
+		var theirs *readerError
+		if why == nil || p.blob == nil || errors.As(why, &theirs) {
+			t.Fatalf("store %d has not failed, or nothing is left, or the reader is to blame: %v", i, why)
 		}
 		if err := c.unpour(u, s, p, why); err != nil || !bytes.Equal(u.Args, fill(n)) {
-			t.Errorf("write %d: %d bytes of %d, %v", bad, len(u.Args), n, err)
+			t.Errorf("store %d: %d bytes of %d, %v", i, len(u.Args), n, err)
 		}
+	}
+}
+
+// TestAReaderGoesByTheMover where that is required, and nowhere if it fails.
+func TestAReaderGoesByTheMover(t *testing.T) {
+	host, here := (&way{}).devices(t)
+	r := newFarRig(t, ServerOptions{Blobs: BlobOptions{Host: host}}, ClientOptions{FarBlobs: remote.Options{Mover: here, Mode: remote.Required}})
+	for kind, reader := range map[string]io.Reader{"sized": sized{&stream{n: 9 << 20}}, "unknown": &stream{n: 9 << 20}} {
+		before := r.BlobsMoved()
+		if got, err := Call[uint64](soon(t), r, "read", reader); err != nil || got != checksum(fill(9<<20)) {
+			t.Errorf("%s: %d, %v", kind, got, err)
+		}
+		if m := r.BlobsMoved(); m.MoverBytes-before.MoverBytes < 9<<20 || m.Conn > before.Conn {
+			t.Errorf("%s: %+v", kind, m)
+		}
+	}
+	bad := newFarRig(t, ServerOptions{Blobs: BlobOptions{Host: host}}, ClientOptions{FarBlobs: remote.Options{Mover: mover.New(nil, nil), Mode: remote.Required}})
+	for _, opts := range [][]CallOption{nil, {Idempotent, AtLeastOnce(0, 3)}} {
+		s := &stream{n: 9 << 20}
+		_, err := Call[uint64](soon(t), bad, "read", s, opts...)
+		var why *remote.MoverError
+		if !errors.Is(err, Refused) || !errors.Is(err, NotExecuted) || !errors.As(err, &why) || why.Reason != string(rdma.NoRDMA) {
+			t.Errorf("without a device: %v", err)
+		}
+	}
+	if n := r.live(t); n > 0 {
+		t.Errorf("%d blobs are left", n)
 	}
 }
 
