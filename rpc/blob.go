@@ -288,14 +288,3 @@ func (c *Client) placeBlobs(u *client.Call, args []blob.Arg) error {
 	u.Server = server
 	return nil
 }
-
-// encodeReader makes what a reader has the arguments of a call.
-func (*Client) encodeReader(u *client.Call, r io.Reader) error {
-	u.Codec = codec.IDRaw
-	buffer := newBuffer(u.Args[:0], r)
-	_, err := buffer.ReadFrom(r)
-	if u.Args = buffer.Bytes(); err != nil {
-		return &Error{Method: u.Method, Code: Invalid, Execution: NotExecuted, Message: "arguments: " + err.Error(), cause: err}
-	}
-	return nil
-}

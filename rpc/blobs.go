@@ -60,8 +60,9 @@ func (c *Client) BlobsMoved() remote.Moved {
 
 // wants are what a caller wants of the blobs of a call.
 type wants struct {
-	outs []*Blob // that the call makes, in their order
-	all  *Blob   // the result as it is; nil: its bytes
+	outs   []*Blob // that the call makes, in their order
+	all    *Blob   // the result as it is; nil: its bytes
+	source *source // of the arguments; nil: they are in memory
 }
 
 func wantsOf(u *client.Call) *wants {
@@ -72,17 +73,31 @@ func wantsOf(u *client.Call) *wants {
 // byBlob tells whether the arguments of a call go into a blob: not if the server is to put
 // results into them.
 func (c *Client) byBlob(u *client.Call) bool {
-	return c.threshold > 0 && len(u.Args) >= c.threshold && len(u.Needs) == 0 && !u.Hedge && !u.OneWay && u.Lane == 0
+	return c.mayBlob(u) && (len(u.Args) >= c.threshold || sourceOf(u) != nil)
+}
+
+// mayBlob is byBlob for arguments that are long enough.
+func (c *Client) mayBlob(u *client.Call) bool {
+	return c.threshold > 0 && len(u.Needs) == 0 && !u.Hedge && !u.OneWay && u.Lane == 0
 }
 
 // attemptOnce makes one attempt at a call, whose arguments and result may be blobs.
 func (c *Client) attemptOnce(ctx context.Context, u *client.Call) {
+	if s := sourceOf(u); s != nil {
+		c.readAndDo(ctx, u, s)
+	} else {
+		c.attemptWith(ctx, u)
+	}
+	c.result(ctx, u)
+}
+
+// attemptWith makes one attempt with arguments that are in memory.
+func (c *Client) attemptWith(ctx context.Context, u *client.Call) {
 	if c.byBlob(u) {
 		c.putAndDo(ctx, u)
 	} else {
 		c.c.Do(ctx, u)
 	}
-	c.result(ctx, u)
 }
 
 // putAndDo puts the arguments of a call into a blob at the server that it goes to. If that does not

@@ -34,7 +34,7 @@ func ReadOnly(u *client.Call) { u.Idempotent, u.ReadOnly = true, true }
 func Hedge(u *client.Call) { u.Hedge = true }
 
 // OneWay returns as soon as the call is on its way: nobody wants its result. It is still
-// made at most once.
+// made at most once. Arguments that are a []byte must never be changed.
 func OneWay(u *client.Call) { u.OneWay = true }
 
 // WaitForReady waits for a server, if none is known or none can be reached, as long as the
@@ -57,6 +57,10 @@ func At(server string) CallOption { return func(u *client.Call) { u.Server = ser
 // Call calls a method, and returns its result. An error is always an [*Error]: it says
 // whether the call has run. A context without a deadline lets it take as long as it takes.
 //
+// Arguments that are an [io.Reader] are what it reads: once, where that is long straight into memory of the server that
+// the call goes to. Its error ends the call as [Invalid], [NotExecuted], and is wrapped. It is the call's until that has
+// ended, as the memory of a []byte is.
+//
 //	s, err := rpc.Call[string](ctx, c, "Snprintf", Args{64, "The answer is %d", 42})
 func Call[R any](ctx context.Context, c Caller, method string, args any, opts ...CallOption) (R, error) {
 	var r R
@@ -76,7 +80,11 @@ func CallInto(ctx context.Context, c Caller, method string, args, reply any, opt
 		o(u)
 	}
 	err := c.call(ctx, u, args, reply)
-	*u = client.Call{Args: u.Args[:0]}
+	kept := u.Args[:0]
+	if u.OneWay { // they may be on their way still
+		kept = nil
+	}
+	*u = client.Call{Args: kept}
 	users.Put(u)
 	return err
 }
@@ -123,7 +131,11 @@ func (c *Client) do(ctx context.Context, u *client.Call, args, reply any) error 
 	if err != nil {
 		return err
 	}
+	s := sourceOf(u)
 	c.repeat(ctx, u)
+	if s != nil {
+		s.free()
+	}
 	if !own {
 		u.Args = nil // the caller's
 	}
@@ -145,6 +157,13 @@ func (c *Client) start(ctx context.Context, u *client.Call, args, reply any, don
 	if _, err := c.encode(u, args, reply); err != nil {
 		done(err)
 		return
+	}
+	if s := sourceOf(u); s != nil {
+		told := done
+		done = func(err error) {
+			s.free()
+			told(err)
+		}
 	}
 	if len(c.opts.Interceptors) > 0 { // which may wait
 		go func() {
@@ -174,7 +193,7 @@ func (c *Client) encode(u *client.Call, args, reply any) (own bool, err error) {
 		u.Codec, u.Args = codec.IDCBOR, append(u.Args[:0], cborNull)
 		return true, nil
 	case io.Reader:
-		return true, c.encodeReader(u, b)
+		return c.encodeReader(u, b)
 	case promised:
 		return c.encodePromise(u, b.origin(), reply)
 	}

@@ -158,6 +158,9 @@ func errorOf(u *client.Call) error {
 			e.Message = "its argument: " + e.cause.Error()
 		}
 	}
+	if s := sourceOf(u); s != nil && (e.Code == Invalid || e.Code == Refused) {
+		e.cause = s.err
+	}
 	if e.Code == Failed {
 		var reason string
 		reason, e.Detail = parseDetail(u.Detail)

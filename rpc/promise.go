@@ -246,7 +246,7 @@ func (b *Batch) start(ctx context.Context, u *client.Call, args, reply any, done
 		b.c.start(ctx, u, args, reply, done) // alone, when it has its argument
 		return
 	}
-	if _, err := b.c.encode(u, args, reply); err != nil {
+	if err := b.c.encodeNow(u, args, reply); err != nil {
 		done(err)
 		return
 	}

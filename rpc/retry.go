@@ -61,7 +61,7 @@ func unsafe(u *client.Call) error {
 func again(ctx context.Context, u *client.Call, try int) (pause time.Duration, yes bool) {
 	ran := u.Outcome.Execution == session.Executed && u.As == (XID{}) // else that is the end of it
 	u.Doubt = u.Doubt || ran || u.Outcome.Execution == session.Indeterminate
-	if try >= u.Tries || ctx.Err() != nil {
+	if try >= u.Tries || ctx.Err() != nil || lost(u) {
 		return 0, false
 	}
 	if u.As != (XID{}) {

@@ -10,6 +10,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 )
@@ -38,48 +39,66 @@ func placeOf(t testing.TB, b []byte) string {
 	return fmt.Sprintf("address %x", at)
 }
 
+// noted is where a handler has had bytes last.
+type noted struct {
+	mu    sync.Mutex
+	place string
+}
+
+func (n *noted) set(place string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.place = place
+}
+
+func (n *noted) get() string {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.place
+}
+
 // TestS1_29_CopiesAreCounted by where the bytes are that caller and handler have: where that is the same memory nothing
 // was copied, and where one is a blob and the other is not, once.
 func TestS1_29_CopiesAreCounted(t *testing.T) {
 	const n = 1 << 20
 	r := newBlobRig(t, ServerOptions{}, ClientOptions{})
-	var argument, result string // where the handler has had them
+	var argument, result noted
 	Handle(r.server, "place", func(_ context.Context, b []byte) (int, error) {
-		argument = placeOf(t, b)
+		argument.set(placeOf(t, b))
 		return len(b), nil
 	})
 	Handle(r.server, "place of blob", func(_ context.Context, a printArgs) (int, error) {
-		argument = placeOf(t, a.Buffer.Bytes())
+		argument.set(placeOf(t, a.Buffer.Bytes()))
 		return len(a.Buffer.Bytes()), nil
 	})
 	Handle(r.server, "place of result", func(ctx context.Context, n int) ([]byte, error) {
 		b := Room(ctx, n)
-		result = placeOf(t, b)
+		result.set(placeOf(t, b))
 		return b, nil
 	})
 	data := fill(n)
 	local := r.server.Local()
-	if _, err := Call[int](soon(t), local, "place", data); err != nil || argument != placeOf(t, data) {
-		t.Errorf("in one process, bytes at %s are handled at %s, %v", placeOf(t, data), argument, err)
+	if _, err := Call[int](soon(t), local, "place", data); err != nil || argument.get() != placeOf(t, data) {
+		t.Errorf("in one process, bytes at %s are handled at %s, %v", placeOf(t, data), argument.get(), err)
 	}
-	if _, err := Call[int](soon(t), r, "place", data); err != nil || !strings.HasPrefix(argument, "blob ") {
-		t.Errorf("the handler has the bytes at %s, %v: the one copy was to be into a blob", argument, err)
+	if _, err := Call[int](soon(t), r, "place", data); err != nil || !strings.HasPrefix(argument.get(), "blob ") {
+		t.Errorf("the handler has the bytes at %s, %v: the one copy was to be into a blob", argument.get(), err)
 	}
 	b, err := r.AllocateBlob(soon(t), n)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for name, a := range map[string]BlobArg{"in": b.In(), "inout": b.InOut()} {
-		if _, err := Call[int](soon(t), r, "place of blob", printArgs{Buffer: a}); err != nil || argument != placeOf(t, b.Bytes()) {
-			t.Errorf("%s: the caller has the bytes at %s, the handler at %s, %v", name, placeOf(t, b.Bytes()), argument, err)
+		if _, err := Call[int](soon(t), r, "place of blob", printArgs{Buffer: a}); err != nil || argument.get() != placeOf(t, b.Bytes()) {
+			t.Errorf("%s: the caller has the bytes at %s, the handler at %s, %v", name, placeOf(t, b.Bytes()), argument.get(), err)
 		}
 	}
 	if _, err := Call[[]byte](soon(t), r, "make", n); err != nil { // so that it joins
 		t.Fatal(err)
 	}
 	made, err := r.CallBlob(soon(t), "place of result", n)
-	if err != nil || result != placeOf(t, made.Bytes()) || !strings.HasPrefix(result, "blob ") {
-		t.Errorf("the handler has made the result at %s, the caller has it at %s, %v", result, placeOf(t, made.Bytes()), err)
+	if err != nil || result.get() != placeOf(t, made.Bytes()) || !strings.HasPrefix(result.get(), "blob ") {
+		t.Errorf("the handler has made the result at %s, the caller has it at %s, %v", result.get(), placeOf(t, made.Bytes()), err)
 	}
 	if err := made.Free(); err != nil {
 		t.Error(err)

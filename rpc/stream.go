@@ -87,7 +87,7 @@ func (c *Client) stream(ctx context.Context, u *client.Call, args any) (*client.
 	if u.Tries > 1 || u.Hedge {
 		return nil, nil, &Error{Method: u.Method, Code: Invalid, Execution: NotExecuted, Message: "a stream is started once"}
 	}
-	if _, err := c.encode(u, args, nil); err != nil {
+	if err := c.encodeNow(u, args, nil); err != nil {
 		return nil, nil, err
 	}
 	if len(c.opts.Interceptors) == 0 {

@@ -9,6 +9,9 @@ import (
 	"rpcpool.dev/rpc/frame"
 )
 
+// DefaultMaxMessage is [Options].MaxMessage where nothing else is said, bytes.
+const DefaultMaxMessage = 64 << 20
+
 // Options of a connection. The zero value of each field means its default.
 type Options struct {
 	MaxFrame    int           // longest body of a frame that is taken, bytes. Default 256 KiB
@@ -69,7 +72,7 @@ func (k Keepalive) bound() time.Duration { return k.Silence + 2*k.Answer }
 // withDefaults fills in what is not set, and fails on what cannot be.
 func (o Options) withDefaults() (Options, error) {
 	setInt(&o.MaxFrame, frame.DefaultMaxFrame)
-	setInt(&o.MaxMessage, 64<<20)
+	setInt(&o.MaxMessage, DefaultMaxMessage)
 	setInt(&o.MaxAssembly, o.MaxMessage)
 	setInt(&o.MaxQueue, 4<<20)
 	setInt(&o.Window, 4*frame.MessageAllowance)

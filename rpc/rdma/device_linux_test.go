@@ -18,6 +18,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"rpcpool.dev/rpc/rdma/verbs"
 )
 
 // These tests need a device, RPCPOOL_RDMA_DEVICE, and the build tag rdma. With
@@ -224,6 +226,34 @@ func TestDeviceLatency(t *testing.T) {
 			slices.Sort(took) // the median, which is perftest's typical time: means are those of a machine's other work
 			fmt.Printf("figure pull %d bytes, %s: %.1f us\n", n, mode.name, took[len(took)/2].Seconds()*1e6)
 		}
+	}
+}
+
+// What it costs to let the device have memory for one transfer, and what to copy it to where the device has some: see
+// mover.Stage.
+func TestDeviceRegistersOrCopies(t *testing.T) {
+	f := connect(t, 4<<20, Options{})
+	for _, n := range []int{16 << 10, 64 << 10, 256 << 10, 1 << 20, 4 << 20} {
+		b := make([]byte, n)
+		fill(b, 7)
+		registers, copies := make([]time.Duration, 20), make([]time.Duration, 20)
+		for i := range registers {
+			begun := time.Now()
+			r, err := f.adapter.RegisterOnce(b, verbs.Source)
+			if err == nil {
+				err = r.Close()
+			}
+			registers[i] = time.Since(begun)
+			if err != nil {
+				t.Fatal(err)
+			}
+			begun = time.Now()
+			copy(f.memory, b)
+			copies[i] = time.Since(begun)
+		}
+		slices.Sort(registers)
+		slices.Sort(copies)
+		fmt.Printf("figure register %d KiB: %.1f us, copy it: %.1f us\n", n>>10, registers[10].Seconds()*1e6, copies[10].Seconds()*1e6)
 	}
 }
 

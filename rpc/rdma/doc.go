@@ -38,7 +38,8 @@
 // neither a blob nor a change of one costs a registration. A key is of the whole
 // segment: who may read something of it could read all of it, as could a process of
 // this machine that has it mapped. A segment has one owner's blobs only. What is
-// registered for one transfer may be of Go's heap.
+// registered for one transfer may be of Go's heap; what stays registered must not: its
+// address says nothing of what Go has there later.
 //
 // # When memory may be used again
 //

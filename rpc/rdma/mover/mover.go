@@ -3,13 +3,28 @@
 //
 //	remote.Client, remote.Server ── Line, one for each connection ──▶ Endpoint
 //	                             ── Memory in a segment ────────────▶ Region, as long as the segment
-//	                             ── Memory elsewhere ───────────────▶ Region, for that transfer
+//	                             ── Memory elsewhere, short ────────▶ the line's stage: a Region, as long as the line
+//	                             ── Memory elsewhere, long ─────────▶ Region, for that transfer
 //
 // What a line describes is 40 bytes. A host's segments are registered when the first
 // bytes of each go by RDMA, for both directions, and until the host gives them back, when
 // it calls [Mover.LetGo].
 //
-// It keeps no state of its own; what a crash loses is said in package rdma.
+// # The stage of a line
+//
+// Memory that is anywhere in the program may be given back to Go, and used for something
+// else, as soon as its transfer is over. So what is registered of it is registered for
+// that transfer: an address says nothing of the next one, and registrations cannot be
+// kept by it. Up to [Stage] bytes are copied instead, to or from memory that a line has
+// for that, and that is registered once, when it is needed first. A line moves one thing
+// at a time, so it needs no more; and it has one peer, which can read there what it has
+// been given or has given itself, and nothing of others. The stage is given back when the
+// queue pair is, never while a device may write to it.
+//
+// A copy costs time for each byte, a registration for each transfer and each page, and
+// less for these: beyond Stage it is the cheaper one, and spares the memory.
+//
+// It keeps no other state of its own; what a crash loses is said in package rdma.
 package mover
 
 import (
@@ -56,7 +71,7 @@ func (m *Mover) Line() (remote.Line, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &line{m.adapter, e}, nil
+	return &line{adapter: m.adapter, endpoint: e}, nil
 }
 
 // Reason implements [remote.Mover]: it is an [rdma.Reason].
@@ -73,6 +88,7 @@ func (m *Mover) LetGo(segment []byte) error {
 type line struct {
 	adapter  *rdma.Adapter
 	endpoint *rdma.Endpoint
+	stage    stage
 }
 
 // Offer implements [remote.Line].
@@ -85,10 +101,23 @@ func (l *line) Connect(offer []byte) error { return l.endpoint.Connect(offer) }
 func (l *line) Err() error { return l.endpoint.Err() }
 
 // Close implements [remote.Line].
-func (l *line) Close() error { return stuck(l.endpoint.Close()) }
+func (l *line) Close() error {
+	err := l.endpoint.Close() // which ends pulls, and what the peer reads
+	return stuck(errors.Join(err, l.stage.close()))
+}
+
+// staged tells whether memory is copied, and not registered.
+func staged(m remote.Memory) bool {
+	return m.Segment == nil && 0 < len(m.Bytes) && len(m.Bytes) <= Stage
+}
 
 // Describe implements [remote.Line].
 func (l *line) Describe(m remote.Memory) (where []byte, over func(), err error) {
+	if staged(m) {
+		if d, err := l.stage.describe(l.adapter, m.Bytes); !errors.Is(err, errNoStage) {
+			return d.Append(nil), func() {}, err
+		}
+	}
 	r, offset, over, err := l.region(m, verbs.Source)
 	if err != nil {
 		return nil, nil, err
@@ -109,6 +138,11 @@ func (l *line) Pull(ctx context.Context, m remote.Memory, where []byte) error {
 	}
 	if err != nil {
 		return err
+	}
+	if staged(m) {
+		if err := l.stage.pull(ctx, l, m.Bytes, d); !errors.Is(err, errNoStage) {
+			return stuck(err)
+		}
 	}
 	r, offset, over, err := l.region(m, verbs.Sink)
 	if err != nil {
