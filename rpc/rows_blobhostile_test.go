@@ -135,6 +135,80 @@ func TestC27_MalformedBlobsInACall(t *testing.T) {
 	}
 }
 
+// TestC27_AClientThatWritesWhatItHasLent, while the server looks for poison in it, decodes it, or has its worker do
+// that: its call ends with a result or as Invalid, or has failed to be decoded, and nobody else notices.
+func TestC27_AClientThatWritesWhatItHasLent(t *testing.T) {
+	withBlobs(t, func(t *testing.T, r *blobRig) {
+		if _, isolated := r.server.Workers(); isolated { // so that the server looks for poison
+			if _, err := Call[int](soon(t), r, "die", append([]byte("die"), fill(LongBlob)...)); !errors.Is(err, Crashed) {
+				t.Fatal(err)
+			}
+		}
+		neighbour, err := Dial(ClientOptions{}, r.address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = neighbour.Close() })
+		const size = 1 << 18
+		args, err := r.server.codecs.CBOR().Append(nil, document{"name", fill(size)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		lent, err := r.PutBlob(soon(t), uint64(len(args)), bytes.NewReader(args))
+		if err != nil {
+			t.Fatal(err)
+		}
+		h, err := lent.blob.Share(soon(t), 0, uint64(len(args)), blob.Read)
+		if err != nil {
+			t.Fatal(err)
+		}
+		at := bytes.Index(args, fill(16)) // behind the length of the bytes
+		stop := make(chan struct{})
+		var writes sync.WaitGroup
+		writes.Go(func() {
+			b := lent.Bytes()
+			for i := byte(0); ; i++ {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				copy(b[at-4:at], []byte{0xff, 0xff, 0xff, i}) // far more than there is
+				copy(b, []byte{0xbb, 0x7f, i})
+				copy(b, args[:at])
+				b[len(b)-1] = i
+			}
+		})
+		named := blob.AppendArgs(nil, []blob.Arg{{Handle: h, Mode: blob.In, Body: true}})
+		ended := map[session.Code]int{}
+		for range 300 {
+			u := client.Call{Method: "document", Codec: codec.IDCBOR, Blobs: 1, Args: named}
+			r.c.Do(soon(t), &u)
+			if ended[u.Outcome.Code]++; u.Outcome.Code == session.OK && u.Outcome.Blobs > 0 {
+				r.c.Discard(u.Reply, u.Outcome.Blobs)
+			}
+		}
+		close(stop)
+		writes.Wait()
+		t.Logf("calls have ended as %v", ended)
+		if ended[session.OK]+ended[session.Invalid] != 300 {
+			t.Errorf("calls have ended as %v", ended)
+		}
+		if got, err := Call[[]byte](soon(t), neighbour, "echo", fill(LongBlob)); err != nil || !bytes.Equal(got, fill(LongBlob)) {
+			t.Errorf("another client's call: %d bytes, %v", len(got), err)
+		}
+		if w, isolated := r.server.Workers(); isolated && w.Crashed != 1 {
+			t.Errorf("workers have died: %+v", w)
+		}
+		if err := lent.Free(); err != nil {
+			t.Error(err)
+		}
+		if n := r.live(t); n > 0 {
+			t.Errorf("%d blobs are left", n)
+		}
+	})
+}
+
 // overheard is what a server has said on all connections of a client.
 type overheard struct {
 	mu    sync.Mutex

@@ -156,10 +156,11 @@ func (w *worker) send(c *call) {
 // drop forgets a call. It tells whether it was there.
 func (w *worker) drop(c *call) bool {
 	w.pool.mu.Lock()
-	defer w.pool.mu.Unlock()
 	there := w.calls[c.seq] == c
-	if delete(w.calls, c.seq); there {
-		c.unview()
+	delete(w.calls, c.seq)
+	w.pool.mu.Unlock()
+	if there {
+		c.unview() // not under the lock: the host asks for it under its own, which the view's peer may wait for
 	}
 	return there
 }
