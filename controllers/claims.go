@@ -41,7 +41,7 @@ func (r *Pools) readyClaims(ctx context.Context, pool *v1alpha1.RPCPool) error {
 	case err == nil && wanted != nil && !metav1.IsControlledBy(found, pool):
 		return &claimError{fmt.Sprintf("ResourceClaimTemplate %s %v", name, errTaken)}
 	case err == nil:
-		return nil
+		return r.dropClaims(ctx, pool, name)
 	case meta.IsNoMatchError(err):
 		return errNoClaims
 	case !apierrors.IsNotFound(err):

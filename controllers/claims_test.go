@@ -5,7 +5,9 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -94,6 +96,26 @@ func TestATemplateThatIsNotThere(t *testing.T) {
 	c.awaitFree("npu", 2)
 	if all := c.templates(); len(all) != 1 {
 		t.Errorf("templates %v, want the user's alone", all)
+	}
+}
+
+// TestATemplateInThePlaceOfAClass: the operator's is removed, the user's stays.
+func TestATemplateInThePlaceOfAClass(t *testing.T) {
+	c := start(t, kubetest.KubeletOptions{}, nil)
+	c.create(claiming(v1alpha1.RDMAClaim{DeviceClassName: "vf.example.com"}))
+	c.awaitFree("npu", 2)
+	mine := &resourcev1.ResourceClaimTemplate{ObjectMeta: metav1.ObjectMeta{Name: "mine"}}
+	mine.Spec.Spec.Devices.Requests = []resourcev1.DeviceRequest{{Name: "vf", Exactly: &resourcev1.ExactDeviceRequest{DeviceClassName: "vf.example.com"}}}
+	if err := c.api.Create(t.Context(), mine); err != nil {
+		t.Fatal(err)
+	}
+	c.change("npu", func(s *v1alpha1.RPCPoolSpec) { s.RDMA.Claim = &v1alpha1.RDMAClaim{TemplateName: "mine"} })
+	c.await("npu", "a rollout", func(s *v1alpha1.RPCPoolStatus) bool {
+		return is(s.UpdatedReplicas, 2) && is(s.Free, 2) && holds(s, v1alpha1.ConditionProgressing, v1alpha1.ReasonUpToDate)
+	})
+	all := c.templates()
+	if _, there := all["mine"]; len(all) != 1 || !there {
+		t.Errorf("templates %v, want the user's alone", slices.Collect(maps.Keys(all)))
 	}
 }
 
