@@ -228,10 +228,11 @@ E2E_OWN := $(filter $(CLUSTER)/%,$(E2E_KUBECONFIG))
 .PHONY: images
 images: build ## Build the images without a container engine, with bills of materials (out/e2e/*.tar, *.cdx.json).
 	@mkdir -p $(E2E_OUT)
-	@cd test/e2e && CGO_ENABLED=0 go build -ldflags '-s -w' -o ../../$(E2E_OUT)/rpcpool-e2e ./image
+	@cd test/e2e && CGO_ENABLED=0 go build -ldflags '-s -w' -o ../../$(E2E_OUT)/rpcpool-e2e ./image && \
+		CGO_ENABLED=0 go build -ldflags '-s -w' -o ../../$(E2E_OUT)/rpcpool-e2e-dra ./image/dradriver
 	@cd hack/image && CGO_ENABLED=0 go build -o ../../$(E2E_OUT)/image .
 	@$(E2E_OUT)/image --tag $(E2E_IMAGE) --out $(E2E_OUT)/rpcpool.tar --sbom $(E2E_OUT)/rpcpool.cdx.json $(BIN)/rpcpool*
-	@$(E2E_OUT)/image --tag $(E2E_TEST_IMAGE) --entrypoint rpcpool-e2e --cmd "" --out $(E2E_OUT)/rpcpool-e2e.tar $(E2E_OUT)/rpcpool-e2e
+	@$(E2E_OUT)/image --tag $(E2E_TEST_IMAGE) --entrypoint rpcpool-e2e --cmd "" --out $(E2E_OUT)/rpcpool-e2e.tar $(E2E_OUT)/rpcpool-e2e $(E2E_OUT)/rpcpool-e2e-dra
 	@$(E2E_OUT)/image --tag rpcpool.dev/pause:e2e --entrypoint "rpcpool-e2e pause" --cmd "" --out $(E2E_OUT)/pause.tar $(E2E_OUT)/rpcpool-e2e
 
 .PHONY: cluster
