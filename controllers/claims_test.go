@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	resourcev1 "k8s.io/api/resource/v1"
@@ -52,10 +53,26 @@ func (c *cluster) awaitRefusal(text string) {
 	})
 }
 
+// watches notes who watches templates, for which the operator has no right.
+type watches struct {
+	http.RoundTripper
+	seen *atomic.Bool
+}
+
+func (w watches) RoundTrip(r *http.Request) (*http.Response, error) {
+	if strings.HasSuffix(r.URL.Path, "/resourceclaimtemplates") && r.URL.Query().Has("watch") {
+		w.seen.Store(true)
+	}
+	return w.RoundTripper.RoundTrip(r)
+}
+
 // TestServersClaimDevicesOfAClass: the template is made before the first pod, made anew
 // when it is another, and the last one removed.
 func TestServersClaimDevicesOfAClass(t *testing.T) {
-	c := start(t, kubetest.KubeletOptions{}, nil)
+	var watched atomic.Bool
+	c := start(t, kubetest.KubeletOptions{}, func(_ *controllers.Options, as *rest.Config) {
+		as.Wrap(func(rt http.RoundTripper) http.RoundTripper { return watches{rt, &watched} })
+	})
 	c.create(claiming(v1alpha1.RDMAClaim{DeviceClassName: "vf.example.com"}))
 	c.awaitFree("npu", 2)
 	var first string
@@ -77,6 +94,9 @@ func TestServersClaimDevicesOfAClass(t *testing.T) {
 	after := c.templates()
 	if _, still := after[first]; len(after) != 1 || still {
 		t.Errorf("templates %v, want one, and not %s", after, first)
+	}
+	if watched.Load() {
+		t.Error("templates are watched")
 	}
 }
 
