@@ -49,6 +49,9 @@ KUSTOMIZE := $(DEPLOY_TOOLS)/kustomize
 # And what makes Go files of protobuf definitions, and speaks gRPC: it follows gRPC's.
 GRPC_TOOLS := $(CACHE)/grpc-$(shell cat hack/tools/grpc/go.mod hack/tools/grpc/go.sum hack/tools/grpc/main.go | sha256sum | cut -c1-16)
 GRPCURL := $(GRPC_TOOLS)/grpcurl
+# And the container runtime of a cluster's nodes: Debian 12's is older than what gives
+# containers the devices that they claim (CDI).
+CONTAINERD := $(CACHE)/containerd-$(shell cat hack/tools/containerd/go.mod hack/tools/containerd/go.sum | sha256sum | cut -c1-16)
 KUBECTL ?= kubectl
 
 CRD := config/crd/bases/rpcpool.dev_rpcpools.yaml
@@ -225,21 +228,21 @@ E2E_OWN := $(filter $(CLUSTER)/%,$(E2E_KUBECONFIG))
 .PHONY: images
 images: build ## Build the images without a container engine, with bills of materials (out/e2e/*.tar, *.cdx.json).
 	@mkdir -p $(E2E_OUT)
-	@cd test/e2e && CGO_ENABLED=0 go build -ldflags '-s -w' -o ../../$(E2E_OUT)/rpcpool-e2e ./image
+	@cd test/e2e && CGO_ENABLED=0 go build -ldflags '-s -w' -o ../../$(E2E_OUT)/rpcpool-e2e ./image && \
+		CGO_ENABLED=0 go build -ldflags '-s -w' -o ../../$(E2E_OUT)/rpcpool-e2e-dra ./image/dradriver
 	@cd hack/image && CGO_ENABLED=0 go build -o ../../$(E2E_OUT)/image .
 	@$(E2E_OUT)/image --tag $(E2E_IMAGE) --out $(E2E_OUT)/rpcpool.tar --sbom $(E2E_OUT)/rpcpool.cdx.json $(BIN)/rpcpool*
-	@$(E2E_OUT)/image --tag $(E2E_TEST_IMAGE) --entrypoint rpcpool-e2e --cmd "" --out $(E2E_OUT)/rpcpool-e2e.tar $(E2E_OUT)/rpcpool-e2e
+	@$(E2E_OUT)/image --tag $(E2E_TEST_IMAGE) --entrypoint rpcpool-e2e --cmd "" --out $(E2E_OUT)/rpcpool-e2e.tar $(E2E_OUT)/rpcpool-e2e $(E2E_OUT)/rpcpool-e2e-dra
 	@$(E2E_OUT)/image --tag rpcpool.dev/pause:e2e --entrypoint "rpcpool-e2e pause" --cmd "" --out $(E2E_OUT)/pause.tar $(E2E_OUT)/rpcpool-e2e
 
 .PHONY: cluster
-cluster: kube kube-node images ## Run a real cluster of NODES (2) nodes on this machine; root on Debian 12.
-	@hack/need.sh containerd containerd
+cluster: kube kube-node $(CONTAINERD)/containerd images ## Run a real cluster of NODES (2) nodes on this machine; root on Debian 12.
 	@hack/need.sh runc runc
 	@hack/need.sh ip iproute2
 	@hack/need.sh nft nftables
 	@hack/need.sh /usr/lib/cni/ptp containernetworking-plugins
 	@go build -o $(E2E_OUT)/cluster ./hack/cluster
-	@$(E2E_OUT)/cluster --dir $(CLUSTER) up --nodes $(NODES) --control $(KUBE) --node $(KUBE_NODE) \
+	@$(E2E_OUT)/cluster --dir $(CLUSTER) up --nodes $(NODES) --control $(KUBE) --node $(KUBE_NODE) --runtime $(CONTAINERD) \
 		--image $(E2E_OUT)/pause.tar --image $(E2E_OUT)/rpcpool.tar --image $(E2E_OUT)/rpcpool-e2e.tar
 
 .PHONY: cluster-down
@@ -363,6 +366,12 @@ $(GRPCURL):
 	@mkdir -p $(GRPC_TOOLS)
 	@cd hack/tools/grpc && CGO_ENABLED=0 go build -o $(GRPC_TOOLS)/ . google.golang.org/protobuf/cmd/protoc-gen-go \
 		google.golang.org/grpc/cmd/protoc-gen-go-grpc github.com/fullstorydev/grpcurl/cmd/grpcurl
+
+$(CONTAINERD)/containerd:
+	@echo "building containerd (once, two minutes; kept in $(CONTAINERD))"
+	@mkdir -p $(CONTAINERD)
+	@cd hack/tools/containerd && CGO_ENABLED=0 go build -tags no_btrfs,no_devmapper,no_zfs,no_tracing -ldflags '-s -w' -o $(CONTAINERD)/ \
+		$(addprefix github.com/containerd/containerd/v2/cmd/,containerd containerd-shim-runc-v2 ctr)
 
 ##@ Tools
 

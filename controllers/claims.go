@@ -28,8 +28,9 @@ var errNoClaims = &claimError{"spec.rdma.claim needs dynamic resource allocation
 
 // readyClaims sees to it that the template is there from which the claims of new pods are
 // made. A pod without would be admitted, and wait for a node for ever; of a cluster that does
-// not know claims, even run without a device. Nothing is cached: pods are seldom made, and
-// a watch of what a cluster does not serve would keep the operator from starting.
+// not know claims, even run without a device. Nothing is cached, nor watched by a client that
+// is to see its own writes: pods are seldom made, and a watch of what a cluster does not serve
+// would keep the operator from starting.
 func (r *Pools) readyClaims(ctx context.Context, pool *v1alpha1.RPCPool) error {
 	name := build.ClaimTemplateName(pool)
 	if name == "" {
@@ -41,7 +42,7 @@ func (r *Pools) readyClaims(ctx context.Context, pool *v1alpha1.RPCPool) error {
 	case err == nil && wanted != nil && !metav1.IsControlledBy(found, pool):
 		return &claimError{fmt.Sprintf("ResourceClaimTemplate %s %v", name, errTaken)}
 	case err == nil:
-		return nil
+		return r.dropClaims(ctx, pool, name)
 	case meta.IsNoMatchError(err):
 		return errNoClaims
 	case !apierrors.IsNotFound(err):
@@ -49,7 +50,7 @@ func (r *Pools) readyClaims(ctx context.Context, pool *v1alpha1.RPCPool) error {
 	case wanted == nil:
 		return &claimError{fmt.Sprintf("there is no ResourceClaimTemplate %s (spec.rdma.claim.templateName)", name)}
 	}
-	if err := r.Client.Create(ctx, wanted, fieldOwner); err != nil && !apierrors.IsAlreadyExists(err) {
+	if err := r.Client.Create(ctx, wanted, fieldOwner, client.DisableReadYourWritesConsistency); err != nil && !apierrors.IsAlreadyExists(err) {
 		return fmt.Errorf("create ResourceClaimTemplate %s: %w", name, err)
 	}
 	return r.dropClaims(ctx, pool, name)
@@ -65,7 +66,7 @@ func (r *Pools) dropClaims(ctx context.Context, pool *v1alpha1.RPCPool, but stri
 	var errs []error
 	for i := range list.Items {
 		if old := &list.Items[i]; old.Name != but && metav1.IsControlledBy(old, pool) {
-			if err := r.Client.Delete(ctx, old); client.IgnoreNotFound(err) != nil {
+			if err := r.Client.Delete(ctx, old, client.DisableReadYourWritesConsistency); client.IgnoreNotFound(err) != nil {
 				errs = append(errs, fmt.Errorf("delete ResourceClaimTemplate %s: %w", old.Name, err))
 			}
 		}

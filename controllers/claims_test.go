@@ -5,9 +5,12 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	resourcev1 "k8s.io/api/resource/v1"
@@ -50,10 +53,26 @@ func (c *cluster) awaitRefusal(text string) {
 	})
 }
 
+// watches notes who watches templates, for which the operator has no right.
+type watches struct {
+	http.RoundTripper
+	seen *atomic.Bool
+}
+
+func (w watches) RoundTrip(r *http.Request) (*http.Response, error) {
+	if strings.HasSuffix(r.URL.Path, "/resourceclaimtemplates") && r.URL.Query().Has("watch") {
+		w.seen.Store(true)
+	}
+	return w.RoundTripper.RoundTrip(r)
+}
+
 // TestServersClaimDevicesOfAClass: the template is made before the first pod, made anew
 // when it is another, and the last one removed.
 func TestServersClaimDevicesOfAClass(t *testing.T) {
-	c := start(t, kubetest.KubeletOptions{}, nil)
+	var watched atomic.Bool
+	c := start(t, kubetest.KubeletOptions{}, func(_ *controllers.Options, as *rest.Config) {
+		as.Wrap(func(rt http.RoundTripper) http.RoundTripper { return watches{rt, &watched} })
+	})
 	c.create(claiming(v1alpha1.RDMAClaim{DeviceClassName: "vf.example.com"}))
 	c.awaitFree("npu", 2)
 	var first string
@@ -76,6 +95,9 @@ func TestServersClaimDevicesOfAClass(t *testing.T) {
 	if _, still := after[first]; len(after) != 1 || still {
 		t.Errorf("templates %v, want one, and not %s", after, first)
 	}
+	if watched.Load() {
+		t.Error("templates are watched")
+	}
 }
 
 // TestATemplateThatIsNotThere: pods wait for it, and not for a node.
@@ -94,6 +116,26 @@ func TestATemplateThatIsNotThere(t *testing.T) {
 	c.awaitFree("npu", 2)
 	if all := c.templates(); len(all) != 1 {
 		t.Errorf("templates %v, want the user's alone", all)
+	}
+}
+
+// TestATemplateInThePlaceOfAClass: the operator's is removed, the user's stays.
+func TestATemplateInThePlaceOfAClass(t *testing.T) {
+	c := start(t, kubetest.KubeletOptions{}, nil)
+	c.create(claiming(v1alpha1.RDMAClaim{DeviceClassName: "vf.example.com"}))
+	c.awaitFree("npu", 2)
+	mine := &resourcev1.ResourceClaimTemplate{ObjectMeta: metav1.ObjectMeta{Name: "mine"}}
+	mine.Spec.Spec.Devices.Requests = []resourcev1.DeviceRequest{{Name: "vf", Exactly: &resourcev1.ExactDeviceRequest{DeviceClassName: "vf.example.com"}}}
+	if err := c.api.Create(t.Context(), mine); err != nil {
+		t.Fatal(err)
+	}
+	c.change("npu", func(s *v1alpha1.RPCPoolSpec) { s.RDMA.Claim = &v1alpha1.RDMAClaim{TemplateName: "mine"} })
+	c.await("npu", "a rollout", func(s *v1alpha1.RPCPoolStatus) bool {
+		return is(s.UpdatedReplicas, 2) && is(s.Free, 2) && holds(s, v1alpha1.ConditionProgressing, v1alpha1.ReasonUpToDate)
+	})
+	all := c.templates()
+	if _, there := all["mine"]; len(all) != 1 || !there {
+		t.Errorf("templates %v, want the user's alone", slices.Collect(maps.Keys(all)))
 	}
 }
 

@@ -30,6 +30,7 @@ type spec struct {
 	Nodes   int    `json:"nodes"`
 	Control string `json:"control"` // directory of etcd, kube-apiserver and kube-controller-manager
 	Node    string `json:"node"`    // directory of kubelet, kube-proxy, kube-scheduler, kubectl and coredns
+	Runtime string `json:"runtime"` // directory of containerd, its shim and ctr
 }
 
 // cluster is one cluster, by the directory of its state.
@@ -72,7 +73,8 @@ func (c *cluster) adopt() error {
 	if err := old.read(); err != nil {
 		return err
 	}
-	if old.spec.Control != c.spec.Control || old.spec.Node != c.spec.Node {
+	asked := c.spec
+	if asked.Nodes = old.spec.Nodes; asked != old.spec {
 		return fmt.Errorf("the cluster in %s runs programs of another version: end it first, by `make cluster-down`", c.dir)
 	}
 	c.spec.Nodes = max(c.spec.Nodes, old.spec.Nodes)
@@ -111,8 +113,7 @@ func (c *cluster) check() error {
 		}
 	}
 	for program, pkg := range map[string]string{
-		"containerd": "containerd", "ctr": "containerd", "runc": "runc", "ip": "iproute2", "nft": "nftables", "nsenter": "util-linux",
-		"/usr/lib/cni/ptp": "containernetworking-plugins",
+		"runc": "runc", "ip": "iproute2", "nft": "nftables", "nsenter": "util-linux", "/usr/lib/cni/ptp": "containernetworking-plugins",
 	} {
 		if _, err := exec.LookPath(program); err != nil {
 			return fmt.Errorf("%s is missing: on Debian, apt-get install %s", program, pkg)

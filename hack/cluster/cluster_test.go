@@ -20,7 +20,7 @@ import (
 
 func newCluster(t *testing.T, nodes int) *cluster {
 	t.Helper()
-	return &cluster{dir: t.TempDir(), out: io.Discard, spec: spec{Nodes: nodes, Control: "/c", Node: "/n"}}
+	return &cluster{dir: t.TempDir(), out: io.Discard, spec: spec{Nodes: nodes, Control: "/c", Node: "/n", Runtime: "/r"}}
 }
 
 func TestWhatIsTypedWrongIsSaidInOneMessage(t *testing.T) {
@@ -33,7 +33,7 @@ func TestWhatIsTypedWrongIsSaidInOneMessage(t *testing.T) {
 		"an unknown flag":    {[]string{"--size", "3", "up"}, "-size"},
 		"no nodes":           {[]string{"up", "--nodes", "0"}, "0 nodes; 1 to 9"},
 		"too many nodes":     {[]string{"up", "--nodes", "10"}, "10 nodes; 1 to 9"},
-		"no programs":        {[]string{"up"}, "--control and --node"},
+		"no programs":        {[]string{"up"}, "--control, --node and --runtime"},
 		"no machine":         {[]string{"power-cut"}, "which machine"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -70,13 +70,19 @@ func TestNodesAreAddedButProgramsAreNotChangedUnderneath(t *testing.T) {
 	if err := c.write(); err != nil {
 		t.Fatal(err)
 	}
-	again := &cluster{dir: c.dir, spec: spec{Nodes: 2, Control: "/c", Node: "/n"}}
+	again := &cluster{dir: c.dir, spec: spec{Nodes: 2, Control: "/c", Node: "/n", Runtime: "/r"}}
 	if err := again.adopt(); err != nil || again.spec.Nodes != 3 {
 		t.Errorf("%v, %d nodes; a node is not taken away by asking for fewer", err, again.spec.Nodes)
 	}
-	other := &cluster{dir: c.dir, spec: spec{Nodes: 3, Control: "/c", Node: "/newer"}}
-	if err := other.adopt(); err == nil || !strings.Contains(err.Error(), "make cluster-down") {
-		t.Errorf("%v", err)
+	for _, newer := range []spec{
+		{Nodes: 3, Control: "/newer", Node: "/n", Runtime: "/r"},
+		{Nodes: 3, Control: "/c", Node: "/newer", Runtime: "/r"},
+		{Nodes: 3, Control: "/c", Node: "/n", Runtime: "/newer"},
+	} {
+		other := &cluster{dir: c.dir, spec: newer}
+		if err := other.adopt(); err == nil || !strings.Contains(err.Error(), "make cluster-down") {
+			t.Errorf("%+v: %v", newer, err)
+		}
 	}
 }
 

@@ -55,10 +55,10 @@ func (m *machine) load(ctx context.Context, tar string) error {
 	}
 	// The node's own socket, seen from outside.
 	address := filepath.Join("/proc", fmt.Sprint(pid), "root", socket)
-	out, err := exec.CommandContext(ctx, "ctr", "--address", address, "--namespace", "k8s.io", "images", "import", tar).CombinedOutput()
+	out, err := exec.CommandContext(ctx, m.program("ctr"), "--address", address, "--namespace", "k8s.io", "images", "import", tar).CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("import %s on %s: %w: %s", tar, m.name, err, strings.TrimSpace(string(out)))
 	}
-	fmt.Fprintf(m.c.out, "%s: %s", m.name, out)
+	fmt.Fprintf(m.c.out, "%s has imported %s\n", m.name, filepath.Base(tar))
 	return nil
 }

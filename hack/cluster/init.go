@@ -43,7 +43,7 @@ func (m *machine) init(ctx context.Context) error {
 
 // searchPath is where a machine's programs are.
 func (m *machine) searchPath() string {
-	return m.c.spec.Node + ":/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+	return m.c.spec.Node + ":" + m.c.spec.Runtime + ":/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 }
 
 // supervisor starts services, and starts them again.

@@ -24,7 +24,7 @@ const (
 
 const usage = `A real Kubernetes cluster on this machine.
 
-  cluster up [--nodes 2] --control DIR --node DIR [--image FILE.tar]…
+  cluster up [--nodes 2] --control DIR --node DIR --runtime DIR [--image FILE.tar]…
   cluster down                     end it, and remove every trace
   cluster status                   machines and services
   cluster load FILE.tar…           import images into every node
@@ -37,7 +37,7 @@ Before the command: --dir DIR, where the cluster's state is.
 
 Example:
 
-  cluster --dir ~/.cache/rpcpool/cluster up --control bin/control --node bin/node
+  cluster --dir ~/.cache/rpcpool/cluster up --control bin/control --node bin/node --runtime bin/runtime
   kubectl --kubeconfig ~/.cache/rpcpool/cluster/kubeconfig get nodes
 `
 
@@ -149,6 +149,7 @@ func (c *cluster) upCommand(ctx context.Context, args []string) error {
 	flags.IntVar(&c.spec.Nodes, "nodes", 2, "")
 	flags.StringVar(&c.spec.Control, "control", "", "")
 	flags.StringVar(&c.spec.Node, "node", "", "")
+	flags.StringVar(&c.spec.Runtime, "runtime", "", "")
 	var tars images
 	flags.Var(&tars, "image", "")
 	if err := flags.Parse(args); err != nil {
@@ -157,9 +158,9 @@ func (c *cluster) upCommand(ctx context.Context, args []string) error {
 	if c.spec.Nodes < 1 || c.spec.Nodes > maxNodes {
 		return fmt.Errorf("up: %d nodes; 1 to %d are possible: %w", c.spec.Nodes, maxNodes, errUsage)
 	}
-	for _, dir := range []*string{&c.spec.Control, &c.spec.Node} {
+	for _, dir := range []*string{&c.spec.Control, &c.spec.Node, &c.spec.Runtime} {
 		if *dir == "" {
-			return fmt.Errorf("up: --control and --node say where the programs are: %w", errUsage)
+			return fmt.Errorf("up: --control, --node and --runtime say where the programs are: %w", errUsage)
 		}
 		path, err := filepath.Abs(*dir)
 		if err != nil {

@@ -89,7 +89,7 @@ func (m *machine) controlPlane() []*service {
 
 // program is the file of a service.
 func (m *machine) program(name string) string {
-	for _, dir := range []string{m.c.spec.Control, m.c.spec.Node} {
+	for _, dir := range []string{m.c.spec.Control, m.c.spec.Node, m.c.spec.Runtime} {
 		path := filepath.Join(dir, name)
 		if _, err := os.Stat(path); err == nil {
 			return path

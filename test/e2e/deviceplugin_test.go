@@ -27,11 +27,17 @@ const (
 	pluginUnhealthy = pluginState + "/unhealthy"
 )
 
-// plugin is a device plugin on one node, whose devices are not there.
-type plugin struct {
+// hardware is devices on one node that are not there, and the pod of who offers them.
+type hardware struct {
 	*space
+	job  string // the pod's name
 	node string
 	vfs  []string // addresses
+}
+
+// plugin is a device plugin.
+type plugin struct {
+	hardware
 	args []string
 }
 
@@ -39,10 +45,7 @@ type plugin struct {
 // of it on the node. With hardware, sysfs shows containers these devices.
 func (s *space) devicePlugin(n int, hardware bool) *plugin {
 	s.t.Helper()
-	p := &plugin{space: s, node: s.nodeWithoutVFs()}
-	for i := range n {
-		p.vfs = append(p.vfs, fmt.Sprintf("fffe:3b:00.%d", i)) // no machine has such a bus
-	}
+	p := &plugin{hardware: s.hardware("deviceplugin", n)}
 	p.args = []string{
 		"deviceplugin", "--resource", vfResource, "--devices", strings.Join(p.vfs, ","), "--env-info",
 		"--dev", "/host/dev", "--unhealthy-file", pluginUnhealthy,
@@ -54,6 +57,16 @@ func (s *space) devicePlugin(n int, hardware bool) *plugin {
 	p.start()
 	p.awaitOffer(n)
 	return p
+}
+
+// hardware is n devices that a pod is to offer.
+func (s *space) hardware(job string, n int) hardware {
+	s.t.Helper()
+	h := hardware{space: s, job: job, node: s.nodeWithoutVFs()}
+	for i := range n {
+		h.vfs = append(h.vfs, fmt.Sprintf("fffe:3b:00.%d", i)) // no machine has such a bus
+	}
+	return h
 }
 
 // nodeWithoutVFs is one on which pods run. A cluster that has the resource already has
@@ -89,9 +102,17 @@ func offered(n *corev1.Node) int64 {
 // start starts the plugin.
 func (p *plugin) start() {
 	p.t.Helper()
-	pod := p.jobPod("deviceplugin", p.testImage, p.args...)
+	if err := p.api.Create(p.t.Context(), p.offering("/var/lib/kubelet/device-plugins", p.args...)); err != nil {
+		p.t.Fatal(err)
+	}
+	p.awaitRegistered(1)
+}
+
+// offering is the pod that offers devices by what is in a directory of the kubelet's.
+func (h *hardware) offering(kubelet string, args ...string) *corev1.Pod {
+	pod := h.jobPod(h.job, h.testImage, args...)
 	yes, grace, made := true, int64(10), corev1.HostPathDirectoryOrCreate
-	pod.Spec.NodeName, pod.Spec.RestartPolicy, pod.Spec.TerminationGracePeriodSeconds = p.node, corev1.RestartPolicyAlways, &grace
+	pod.Spec.NodeName, pod.Spec.RestartPolicy, pod.Spec.TerminationGracePeriodSeconds = h.node, corev1.RestartPolicyAlways, &grace
 	pod.Spec.SecurityContext = nil
 	c := &pod.Spec.Containers[0]
 	c.SecurityContext = &corev1.SecurityContext{Privileged: &yes, RunAsUser: new(int64)}
@@ -99,7 +120,7 @@ func (p *plugin) start() {
 		name, path, at string
 		kind           *corev1.HostPathType
 	}{
-		{"kubelet", "/var/lib/kubelet/device-plugins", "/var/lib/kubelet/device-plugins", nil},
+		{"kubelet", kubelet, kubelet, nil},
 		{"dev", "/dev", "/host/dev", nil},
 		{"state", pluginState, pluginState, &made},
 	} {
@@ -108,10 +129,7 @@ func (p *plugin) start() {
 			HostPath: &corev1.HostPathVolumeSource{Path: dir.path, Type: dir.kind},
 		}})
 	}
-	if err := p.api.Create(p.t.Context(), pod); err != nil {
-		p.t.Fatal(err)
-	}
-	p.awaitRegistered(1)
+	return pod
 }
 
 // awaitRegistered waits until the plugin's container, since it was started, has been
@@ -119,7 +137,7 @@ func (p *plugin) start() {
 func (p *plugin) awaitRegistered(times int) {
 	p.t.Helper()
 	eventually(p.t, patience, "the plugin's kubelet", func(ctx context.Context) error {
-		text, err := p.logs(ctx, "deviceplugin", "main")
+		text, err := p.logs(ctx, p.job, "main")
 		if n := bytes.Count(text, []byte("msg=registered")); n < times {
 			return errors.Join(err, fmt.Errorf("registered %d times: %s", n, text))
 		}
@@ -144,15 +162,15 @@ func (p *plugin) offers(ctx context.Context, n int) error {
 	return differ("devices", offered(node), n)
 }
 
-// stop ends the plugin in order, as an update of it does.
-func (p *plugin) stop(ctx context.Context) error {
+// stop ends the pod in order, as an update of it does.
+func (h *hardware) stop(ctx context.Context) error {
 	pod := &corev1.Pod{}
-	pod.Namespace, pod.Name = p.name, "deviceplugin"
-	if err := p.api.Delete(ctx, pod); err != nil && !apierrors.IsNotFound(err) {
+	pod.Namespace, pod.Name = h.name, h.job
+	if err := h.api.Delete(ctx, pod); err != nil && !apierrors.IsNotFound(err) {
 		return err
 	}
-	return until(ctx, patience, "the end of the plugin", func(ctx context.Context) error {
-		err := p.api.Get(ctx, client.ObjectKeyFromObject(pod), pod)
+	return until(ctx, patience, "the end of "+h.job, func(ctx context.Context) error {
+		err := h.api.Get(ctx, client.ObjectKeyFromObject(pod), pod)
 		if apierrors.IsNotFound(err) {
 			return nil
 		}
@@ -170,33 +188,38 @@ func (p *plugin) remove() {
 	if err := until(ctx, patience, "the end of the offer", func(ctx context.Context) error { return p.offers(ctx, 0) }); err != nil {
 		p.t.Error(err)
 	}
+	p.removeDevices(ctx)
+}
+
+// removeDevices leaves nothing of the devices on the node.
+func (h *hardware) removeDevices(ctx context.Context) {
 	for _, last := range []bool{false, true} {
-		left, err := p.clean(ctx)
+		left, err := h.clean(ctx)
 		if err != nil || (len(left) == 0) != last {
-			p.t.Errorf("on node %s was left, at the last look %t: %q, %v", p.node, last, left, err)
+			h.t.Errorf("on node %s was left, at the last look %t: %q, %v", h.node, last, left, err)
 		}
 	}
 }
 
 // clean removes what is left on the node, and returns what that was.
-func (p *plugin) clean(ctx context.Context) (left []string, err error) {
-	helper, err := p.helperOn(ctx, p.node)
+func (h *hardware) clean(ctx context.Context) (left []string, err error) {
+	helper, err := h.helperOn(ctx, h.node)
 	if err != nil {
 		return nil, err
 	}
 	const root = "/proc/1/root" // as its first process sees it
-	out, err := p.exec(ctx, testSpace, helper, "main", "rpcpool-e2e", "deviceplugin", "clean", "--dev", root+"/dev", "--state", root+pluginState)
+	out, err := h.exec(ctx, testSpace, helper, "main", "rpcpool-e2e", "deviceplugin", "clean", "--dev", root+"/dev", "--state", root+pluginState)
 	if err != nil {
 		return nil, err
 	}
 	return left, json.Unmarshal([]byte(out), &left)
 }
 
-// command runs one of the plugin's commands.
-func (p *plugin) command(args ...string) {
-	p.t.Helper()
-	if _, err := p.exec(p.t.Context(), p.name, "deviceplugin", "main", append([]string{"rpcpool-e2e", "deviceplugin"}, args...)...); err != nil {
-		p.t.Fatal(err)
+// command runs one of the commands that change devices.
+func (h *hardware) command(args ...string) {
+	h.t.Helper()
+	if _, err := h.exec(h.t.Context(), h.name, h.job, "main", append([]string{"rpcpool-e2e", "deviceplugin"}, args...)...); err != nil {
+		h.t.Fatal(err)
 	}
 }
 
@@ -210,7 +233,13 @@ func (p *plugin) setHealth(vf, health string) {
 // pod, or takes its link away.
 func (p *plugin) setPort(pod, state string) {
 	p.t.Helper()
-	p.command("set-port", p.vf(pod), state, "--fake-sysfs", pluginSysfs, "--ip", p.pod(pod).Status.PodIP)
+	p.setPortOf(p.vf(pod), pod, state)
+}
+
+// setPortOf is setPort of a device that is known to be the server's.
+func (h *hardware) setPortOf(vf, pod, state string) {
+	h.t.Helper()
+	h.command("set-port", vf, state, "--fake-sysfs", pluginSysfs, "--ip", h.pod(pod).Status.PodIP)
 }
 
 // vf is the device that a server's sidecar has got.
@@ -267,7 +296,7 @@ func (s *space) devicesIn(pod, name string) map[string]string {
 // awaitRegisteredAnew is for a plugin that has been killed for the nth time.
 func (p *plugin) awaitRegisteredAnew(n int32) {
 	p.t.Helper()
-	p.awaitPod("deviceplugin", "another start", func(pod *corev1.Pod) bool {
+	p.awaitPod(p.job, "another start", func(pod *corev1.Pod) bool {
 		c := container(pod, "main")
 		return c.RestartCount == n && c.State.Running != nil
 	})

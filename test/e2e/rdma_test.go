@@ -325,7 +325,7 @@ func TestRDMAPluginRestart(t *testing.T) {
 		do   func(*plugin)
 	}{
 		{"plugin killed", func(p *plugin) {
-			p.hit(target{pod: "deviceplugin", container: "main", process: first}, sigKill)
+			p.hit(target{pod: p.job, container: "main", process: first}, sigKill)
 			p.awaitRegisteredAnew(1)
 		}},
 		{"kubelet killed", func(p *plugin) {
@@ -354,8 +354,18 @@ func TestRDMAPluginRestart(t *testing.T) {
 // one work. It returns the server's name.
 func (p *plugin) awaitSecond(one string) (other string) {
 	p.t.Helper()
-	eventually(p.t, patience, "a second server with a device", func(context.Context) error {
-		for _, pod := range p.pods("dev") {
+	other = p.awaitAnother(one)
+	p.distinct(one, other)
+	p.setPort(other, "active")
+	p.awaitBusyAndFree()
+	return other
+}
+
+// awaitAnother waits until a server beside the first one runs.
+func (h *hardware) awaitAnother(one string) (other string) {
+	h.t.Helper()
+	eventually(h.t, patience, "a second server with a device", func(context.Context) error {
+		for _, pod := range h.pods("dev") {
 			if pod.Name != one && pod.DeletionTimestamp == nil && container(&pod, sidecar).State.Running != nil {
 				other = pod.Name
 				return nil
@@ -363,13 +373,16 @@ func (p *plugin) awaitSecond(one string) (other string) {
 		}
 		return errors.New("there is none")
 	})
-	if p.pod(one).Spec.NodeName != p.pod(other).Spec.NodeName {
-		p.t.Errorf("only node %s has devices", p.node)
+	if h.pod(one).Spec.NodeName != h.pod(other).Spec.NodeName {
+		h.t.Errorf("only node %s has devices", h.node)
 	}
-	p.distinct(one, other)
-	p.setPort(other, "active")
-	p.await("dev", "two servers, one of them free", func(st *v1alpha1.RPCPoolStatus) bool {
+	return other
+}
+
+// awaitBusyAndFree waits until both of two servers can use RDMA.
+func (h *hardware) awaitBusyAndFree() {
+	h.t.Helper()
+	h.await("dev", "two servers, one of them free", func(st *v1alpha1.RPCPoolStatus) bool {
 		return is(st.Free, 1) && is(st.Busy, 1) && is(st.Replicas, 2) && devices(st).Reason == v1alpha1.ReasonDevicesReady
 	})
-	return other
 }

@@ -12,7 +12,6 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -27,6 +26,8 @@ const unhealthyFile = "/tmp/unhealthy"
 func devicePluginCommand(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if len(args) > 0 {
 		switch args[0] {
+		case "make":
+			return makeCommand(args[1:])
 		case "set-health":
 			return setHealth(args[1:])
 		case "set-port":
@@ -55,38 +56,46 @@ func devicePluginCommand(ctx context.Context, args []string, stdout, stderr io.W
 		}
 	}
 	var err error
-	if config.Devices, err = parseDevices(*addresses); err != nil {
+	if config.Devices, err = deviceplugin.ParseDevices(*addresses); err != nil {
 		return fmt.Errorf("deviceplugin: %w: %w", err, errUsage)
 	}
-	if config.Nodes && *dev != "" {
-		if err := deviceplugin.MakeNodes(*dev, config.Devices); err != nil {
-			return err //nolint:wrapcheck // names the device
-		}
+	if !config.Nodes {
+		*dev = ""
 	}
-	if *fakeSysfs != "" {
-		if err := writeSysfs(*fakeSysfs, config.Devices); err != nil {
-			return err
-		}
+	if err := makeHardware(*dev, *fakeSysfs, config.Devices); err != nil {
+		return err
 	}
 	return deviceplugin.Run(ctx, config) //nolint:wrapcheck // says what is wrong
 }
 
-// parseDevices takes PCI addresses, separated by commas.
-func parseDevices(addresses string) ([]deviceplugin.Device, error) {
-	if addresses == "" {
-		return nil, errors.New("--devices: which?")
+// makeCommand makes hardware that somebody else offers.
+func makeCommand(args []string) error {
+	flags := newFlags("deviceplugin make")
+	addresses := flags.String("devices", "", "")
+	dev := flags.String("dev", "", "")
+	fakeSysfs := flags.String("fake-sysfs", "", "")
+	if err := parse(flags, args, 0); err != nil {
+		return err
 	}
-	form := regexp.MustCompile(`^[0-9a-f]{4}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]$`)
-	var devices []deviceplugin.Device
-	seen := make(map[string]bool)
-	for i, address := range strings.Split(addresses, ",") {
-		if !form.MatchString(address) || seen[address] {
-			return nil, fmt.Errorf("--devices: %q is not a PCI address, or is there twice; want 0000:3b:00.2", address)
+	devices, err := deviceplugin.ParseDevices(*addresses)
+	if err != nil {
+		return fmt.Errorf("deviceplugin make: %w: %w", err, errUsage)
+	}
+	return makeHardware(*dev, *fakeSysfs, devices)
+}
+
+// makeHardware makes devices in a node's /dev and in a directory that is shown as sysfs;
+// empty: not there.
+func makeHardware(dev, fakeSysfs string, devices []deviceplugin.Device) error {
+	if dev != "" {
+		if err := deviceplugin.MakeNodes(dev, devices); err != nil {
+			return err //nolint:wrapcheck // names the device
 		}
-		seen[address] = true
-		devices = append(devices, deviceplugin.Device{Address: address, RDMA: fmt.Sprintf("mlx5_%d", i), Index: i})
 	}
-	return devices, nil
+	if fakeSysfs != "" {
+		return writeSysfs(fakeSysfs, devices)
+	}
+	return nil
 }
 
 // jumbo is the MTU of fake devices, in bytes.
@@ -137,7 +146,7 @@ func setArguments(flags *flag.FlagSet, args []string, words ...string) (address,
 		return "", "", err
 	}
 	address, word = flags.Arg(0), flags.Arg(1)
-	if _, err := parseDevices(address); err != nil || !slices.Contains(words, word) {
+	if _, err := deviceplugin.ParseDevices(address); err != nil || !slices.Contains(words, word) {
 		return "", "", fmt.Errorf("%s: want ADDRESS %s: %w", flags.Name(), strings.Join(words, "|"), errUsage)
 	}
 	return address, word, nil

@@ -31,6 +31,7 @@ Usage:
   rpcpool-e2e faults environ --container ID
   rpcpool-e2e faults sleep
   rpcpool-e2e deviceplugin --devices ADDRESS,... [flags]
+  rpcpool-e2e deviceplugin make --devices ADDRESS,... [--dev DIR] [--fake-sysfs DIR]
   rpcpool-e2e deviceplugin set-health ADDRESS healthy|unhealthy [--unhealthy-file PATH]
   rpcpool-e2e deviceplugin set-port ADDRESS active|down --fake-sysfs DIR [--ip IP]...
   rpcpool-e2e deviceplugin clean --dev DIR --state DIR
@@ -78,6 +79,7 @@ deviceplugin
                            repeated. All former ones go but the link-local one.
   --dir DIR                where the kubelet's socket is
                            (/var/lib/kubelet/device-plugins)
+  make only makes the devices, for rpcpool-e2e-dra, which offers them by claims.
   clean removes the devices that were made in a node's /dev, and --state DIR, where
   the other files are; it prints what it has removed.
 

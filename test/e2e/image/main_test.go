@@ -114,7 +114,7 @@ func TestWrongUsageIsSaidInOneLine(t *testing.T) {
 		"", "fault", "faults", "faults list", "faults list --colour", "faults kill", "faults kill --container " + id + " all",
 		"faults kill --container " + id + " --init --pid 7", "faults kill --container " + id + " --signal 65",
 		"deviceplugin", "deviceplugin --devices 3b:00.2", "deviceplugin --devices 0000:3b:00.2,0000:3b:00.2", "deviceplugin --env-info",
-		"deviceplugin --devices 0000:3b:00.2 --mount-sysfs", "deviceplugin clean", "deviceplugin clean --dev /none",
+		"deviceplugin --devices 0000:3b:00.2 --mount-sysfs", "deviceplugin make", "deviceplugin make --dev /none", "deviceplugin clean", "deviceplugin clean --dev /none",
 		"deviceplugin set-health", "deviceplugin set-health 0000:3b:00.2 ill", "deviceplugin set-health mlx5_0 healthy",
 	} {
 		o := execute(strings.Fields(line)...)

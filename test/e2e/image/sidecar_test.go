@@ -8,26 +8,17 @@ import (
 	"testing"
 
 	rdma "rpcpool.dev/rpc/rdma/device"
-	"rpcpool.dev/test/e2e/image/deviceplugin"
-	"rpcpool.dev/test/e2e/image/sysfs"
 )
 
 // TestASidecarBelievesTheFakes: with what the plugin hands out and writes, it finds
 // a device that it can use, if the port has the pod's address.
 func TestASidecarBelievesTheFakes(t *testing.T) {
 	sys, dev := t.TempDir(), t.TempDir()
-	devices, err := parseDevices("0000:3b:00.2,0000:3b:00.3")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := sysfs.Write(sys, fakeDevices(devices)...); err != nil {
-		t.Fatal(err)
-	}
 	if os.Getuid() != 0 {
 		t.Skip("only root makes devices")
 	}
-	if err := deviceplugin.MakeNodes(dev, devices); err != nil {
-		t.Fatal(err)
+	if o := execute("deviceplugin", "make", "--devices", "0000:3b:00.2,0000:3b:00.3", "--dev", dev, "--fake-sysfs", sys); o.status != exitOK {
+		t.Fatal(o)
 	}
 	host := rdma.Host{
 		Sys: sys, Dev: dev,

@@ -2,8 +2,10 @@ package deviceplugin
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"path/filepath"
+	"regexp"
 	"strings"
 
 	api "k8s.io/kubelet/pkg/apis/deviceplugin/v1beta1"
@@ -14,6 +16,24 @@ type Device struct {
 	Address string // 0000:3b:00.2
 	RDMA    string // mlx5_2
 	Index   int    // of /dev/infiniband/uverbs2
+}
+
+// ParseDevices takes PCI addresses, separated by commas: the first is mlx5_0, and so on.
+func ParseDevices(addresses string) ([]Device, error) {
+	if addresses == "" {
+		return nil, errors.New("--devices: which?")
+	}
+	form := regexp.MustCompile(`^[0-9a-f]{4}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]$`)
+	var devices []Device
+	seen := make(map[string]bool)
+	for i, address := range strings.Split(addresses, ",") {
+		if !form.MatchString(address) || seen[address] {
+			return nil, fmt.Errorf("--devices: %q is not a PCI address, or is there twice; want 0000:3b:00.2", address)
+		}
+		seen[address] = true
+		devices = append(devices, Device{Address: address, RDMA: fmt.Sprintf("mlx5_%d", i), Index: i})
+	}
+	return devices, nil
 }
 
 // nodes of a device in a container and on its node.
@@ -34,6 +54,9 @@ func (d Device) nodes() nodes {
 		CM:     infiniband + "rdma_cm",
 	}
 }
+
+// Nodes are the device's files in a node's /dev.
+func (d Device) Nodes() []string { return d.nodes().all() }
 
 func (n nodes) all() []string { return []string{n.Uverbs, n.Umad, n.Issm, n.CM} }
 

@@ -21,7 +21,7 @@ func null() uint64 {
 // dev here, if they are not there. They are stand-ins: each is /dev/null.
 func MakeNodes(dev string, devices []Device) error {
 	for _, d := range devices {
-		for _, path := range d.nodes().all() {
+		for _, path := range d.Nodes() {
 			path = filepath.Join(dev, strings.TrimPrefix(path, "/dev/"))
 			if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 				return fmt.Errorf("device nodes: %w", err)
