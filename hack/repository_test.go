@@ -102,6 +102,76 @@ func TestDockerfileOfTheRDMAVariant(t *testing.T) {
 	}
 }
 
+// TestBothImagesAreBuiltOfTheirDockerfiles, and the one with RDMA has the name that the
+// documentation gives it.
+func TestBothImagesAreBuiltOfTheirDockerfiles(t *testing.T) {
+	const image = "registry.example.com/rpcpool:v0.1.0"
+	cmd := exec.Command("make", "--dry-run", "--no-print-directory", "docker-build", "docker-build-rdma",
+		"CONTAINER_TOOL=tool", "VERSION=v0.1.0", "IMG="+image)
+	cmd.Dir = ".."
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	want := "tool build --build-arg VERSION=v0.1.0 -t " + image + " .\n" +
+		"tool build --build-arg VERSION=v0.1.0 -f Dockerfile.rdma -t " + image + "-rdma .\n"
+	if string(out) != want {
+		t.Errorf("got:\n%swant:\n%s", out, want)
+	}
+	for file, line := range map[string]string{
+		"docs/kubernetes.md":         "--set sidecar.image=" + image + "-rdma\n",
+		"charts/rpcpool/values.yaml": "(rpcpool:v0.1.0-rdma)",
+		"Dockerfile.rdma":            "docker build -f Dockerfile.rdma --build-arg VERSION=v0.1.0 -t rpcpool:v0.1.0-rdma .\n",
+	} {
+		if !strings.Contains(read(t, file), line) {
+			t.Errorf("%s lacks %q", file, line)
+		}
+	}
+}
+
+// TestTheImagesBuildHasAllItNeeds: .dockerignore leaves out nothing that the programs are
+// made of, which may be embedded files, and nothing that `make build-rdma` runs.
+func TestTheImagesBuildHasAllItNeeds(t *testing.T) {
+	var ignored []*regexp.Regexp
+	for line := range strings.Lines(read(t, ".dockerignore")) {
+		if line = strings.TrimSpace(line); line == "" || strings.HasPrefix(line, "#") {
+			continue
+		}
+		pattern := strings.ReplaceAll(regexp.QuoteMeta(line), `\*\*/`, `(.*/)?`)
+		ignored = append(ignored, regexp.MustCompile(`^`+strings.ReplaceAll(pattern, `\*`, `[^/]*`)+`(/|$)`))
+	}
+	const files = `{{range .GoFiles}}{{$.Dir}}/{{.}}
+{{end}}{{range .CgoFiles}}{{$.Dir}}/{{.}}
+{{end}}{{range .CFiles}}{{$.Dir}}/{{.}}
+{{end}}{{range .HFiles}}{{$.Dir}}/{{.}}
+{{end}}{{range .EmbedFiles}}{{$.Dir}}/{{.}}
+{{end}}`
+	cmd := exec.Command("go", "list", "-deps", "-tags", "rdma", "-f", "{{if and .Module .Module.Main}}"+files+"{{end}}", "./cmd/...")
+	cmd.Dir = ".."
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=1")
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	root, err := filepath.Abs("..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	needed := append(strings.Fields(strings.ReplaceAll(string(out), root+"/", "")), "go.mod", "go.sum", "Makefile", "hack/need.sh")
+	for _, name := range []string{"cmd/rpcpool/main.go", "rpc/rdma/verbs/shim_linux.c", "rpc/rdma/verbs/shim.h", "config/crd/bases/rpcpool.dev_rpcpools.yaml"} {
+		if !slices.Contains(needed, name) {
+			t.Errorf("%s is not among the %d files of the programs", name, len(needed))
+		}
+	}
+	for _, name := range needed {
+		for _, pattern := range ignored {
+			if pattern.MatchString(name) {
+				t.Errorf(".dockerignore leaves out %s (%s)", name, pattern)
+			}
+		}
+	}
+}
+
 // TestOnlyWhatUsesRDMAIsLinkedToTheCLibrary: agent and workers run in containers of any image.
 func TestOnlyWhatUsesRDMAIsLinkedToTheCLibrary(t *testing.T) {
 	cmd := exec.Command("make", "--dry-run", "--no-print-directory", "build-rdma", "BIN=x")
