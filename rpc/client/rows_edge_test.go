@@ -444,3 +444,55 @@ func TestS4_17_TheServersReaperCrossesACall(t *testing.T) {
 		t.Errorf("%d runs, %d connections", h.count("second"), proxy.Taken())
 	}
 }
+
+// A server leaves the list, its connection breaks, and what was there is Lost. When it is back
+// on the list, what it has of before must not start after what is called now.
+func TestC8_AServerThatComesBackStartsNothingOfBefore(t *testing.T) {
+	for name, back := range map[string]func(c *Client, list []conn.Endpoint, cut func()) error{
+		"before its connection breaks": func(c *Client, list []conn.Endpoint, cut func()) error {
+			err := c.Update(list)
+			u := Call{Method: "who"}
+			c.Do(context.Background(), &u) // by a session of its own
+			cut()
+			return err
+		},
+		"afterwards": func(c *Client, list []conn.Endpoint, cut func()) error {
+			cut()
+			return c.Update(list)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := newGate()
+			g.deaf = true
+			h := newHost(t, "a", hostOptions{methods: []server.Method{{Name: "wait", Run: g.run}}})
+			proxy, e := h.behind()
+			c := newClient(t, quick(), e)
+			told := make(chan *Call, 2)
+			for _, u := range []*Call{{Method: "wait", Args: []byte("runs"), Lane: 1}, {Method: "do", Args: []byte("behind it"), Lane: 1}} {
+				c.Start(soon(t), u, func(u *Call) { told <- u })
+			}
+			<-g.entered
+			eventually(t, "the other waits there", func() bool { return h.core.Counts().Entries == 2 })
+			if err := c.Update(nil); err != nil {
+				t.Fatal(err)
+			}
+			err := back(c, []conn.Endpoint{e}, func() {
+				proxy.Reset()
+				(<-told).is(t, session.Lost, session.Indeterminate)
+				(<-told).is(t, session.Lost, session.Indeterminate)
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			ask(soon(t), c, "do", "later").is(t, session.OK, session.Executed)
+			close(g.open)
+			eventually(t, "the first has ended", func() bool { return h.core.Counts().Running == 0 })
+			for range 20 { // what may start has done so
+				ask(soon(t), c, "who", "").is(t, session.OK, session.Executed)
+			}
+			if n := h.count("behind it"); n != 0 {
+				t.Error("what was given up has started after a later call")
+			}
+		})
+	}
+}

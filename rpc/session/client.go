@@ -123,6 +123,25 @@ func (c *Client) Dead(p *Peer, fenced bool, out []Demand) []Demand {
 	return out
 }
 
+// Succeed says that next is the server that p was, which is dead: p's session ends when the next one
+// begins, or goes on, so that what was called in it and is not answered does not start after
+// what is called now. That waits until next has heard of it.
+func (c *Client) Succeed(now time.Duration, p, next *Peer, out []Demand) []Demand {
+	switch {
+	case p.welcomed:
+		next.former, next.proof = p.session, p.secret
+	case p.former != ID{}:
+		next.former, next.proof = p.former, p.proof
+	default:
+		return out // nothing was sent to it
+	}
+	if next.up {
+		next.up = false
+		out = next.hello(now, out)
+	}
+	return out
+}
+
 // Bye ends the sessions with all servers that can be told so. It is to be called when
 // no call is open, before the connections are closed.
 func (c *Client) Bye(now time.Duration, out []Demand) []Demand {

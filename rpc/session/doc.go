@@ -155,6 +155,7 @@
 //     is as durable as it wants. Append and Interrupt are carried out at once.
 //   - Number connections upwards, on both sides, and use no number twice.
 //   - Say Unsent only of what no byte has left of, and by which connection.
+//   - Say Succeed when a server that was Dead is there again, by another Peer.
 //   - Look at the clock once where a caller's deadline is put on it: a thread that is
 //     stopped between two looks makes it late.
 //   - Check what it decodes: a Message has a Greeting where its kind wants one.

@@ -52,6 +52,9 @@ type fences struct {
 	confirmed uint64 // by the server: it needs not be sent any more
 }
 
+// Lease is that of its sessions.
+func (p *Peer) Lease() time.Duration { return p.lease }
+
 // Call returns the call that is open with this number, nil if there is none.
 func (p *Peer) Call(seq uint64) *Invocation { return p.open.get(seq) }
 
