@@ -300,6 +300,9 @@ func TestRDMAByClaim(t *testing.T) {
 	s.awaitDevices(v1alpha1.ReasonDevicesReady, "1 server can use RDMA")
 
 	s.byOwnTemplate(d)
+	if said := s.must(t, s.kubectl, "--namespace", systemSpace, "logs", "--selector", operatorLabels, "--tail=-1"); strings.Contains(said, "resourceclaimtemplates.resource.k8s.io is forbidden") {
+		t.Error("the operator does what its role does not allow")
+	}
 	s.run("delete", "rpcpool", "dev")
 	d.awaitClaims(0)
 	eventually(t, patience, "the end of what was prepared", d.unprepared)
@@ -326,6 +329,9 @@ func (s *space) byOwnTemplate(d *driver) {
 	server := s.theOnly("dev").Name
 	if got := d.given(server); !reflect.DeepEqual(got, d.vfs[2:]) {
 		s.t.Errorf("%s has %q, want %q", server, got, d.vfs[2:])
+	}
+	if all := strings.Fields(s.run("get", "resourceclaimtemplates", "--output=name")); len(all) != 1 {
+		s.t.Errorf("templates %q, want the user's alone", all)
 	}
 }
 
