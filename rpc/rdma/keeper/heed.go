@@ -13,6 +13,9 @@ import (
 // heed does what follows from a look at the devices, and returns what is true of them: that
 // a device looks well from outside does not mean that it can be opened.
 func (k *Keeper) heed(r device.Report) device.Report {
+	if k.none != nil { // no device helps, and why was said at the start
+		return r
+	}
 	k.heeding.Lock()
 	defer k.heeding.Unlock()
 	k.follow(r)
@@ -33,7 +36,6 @@ func (k *Keeper) tell(r device.Report) {
 	switch r.Reason {
 	case device.DevicesReady:
 		k.opts.Log.Info("RDMA devices can be used: blobs go by one where the other side can", "devices", r.Message)
-	case device.NoLibrary: // which was said at the start
 	default:
 		k.opts.Log.Warn("RDMA devices cannot be used", "reason", string(r.Reason), "message", r.Message, "mode", string(k.opts.Promise.Mode))
 	}
@@ -123,7 +125,7 @@ func (k *Keeper) drop() {
 // working are the devices that can be used. Where the process can use none, there is none.
 func working(r device.Report) (all []device.Device) {
 	switch r.Reason {
-	case device.MemlockTooSmall, device.NoLibrary, device.BadDeviceInfo, device.NoAnswer:
+	case device.MemlockTooSmall, device.BadDeviceInfo, device.NoAnswer:
 		return nil
 	}
 	for _, d := range r.Devices {
@@ -158,8 +160,6 @@ func fault(why device.Reason, message string) *rdma.Error {
 		reason = rdma.NoGID
 	case device.MemlockTooSmall:
 		reason = rdma.Memlock
-	case device.NoLibrary:
-		reason = rdma.NoRDMA
 	}
 	return &rdma.Error{Reason: reason, Err: &device.Fault{Reason: why, Message: message}}
 }

@@ -1,8 +1,10 @@
 package keeper
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/netip"
 	"strings"
 	"syscall"
@@ -12,6 +14,7 @@ import (
 	"rpcpool.dev/rpc/blob/remote"
 	"rpcpool.dev/rpc/rdma"
 	"rpcpool.dev/rpc/rdma/device"
+	"rpcpool.dev/rpc/rdma/fakehost"
 	"rpcpool.dev/rpc/rdma/fakeverbs"
 	"rpcpool.dev/rpc/rdma/verbs"
 )
@@ -136,6 +139,40 @@ func TestAProgramWithoutRDMASaysSo(t *testing.T) {
 	o.Promise.Mode = device.Required
 	if _, err := Open(o); rdma.ReasonOf(err) != rdma.NoRDMA {
 		t.Errorf("required: %v", err)
+	}
+}
+
+// Without libibverbs no device helps, so that there is none, or one that does not work, is
+// not the reason, and no second line.
+func TestAProgramWithoutRDMASaysNothingElse(t *testing.T) {
+	for name, spoil := range map[string]func(*fakehost.Machine, *Options) error{
+		"no device":         func(m *fakehost.Machine, _ *Options) error { return m.Unplug() },
+		"port down":         func(m *fakehost.Machine, _ *Options) error { return m.Port(false) },
+		"one device of two": func(_ *fakehost.Machine, o *Options) error { o.Promise.Count = 2; return nil },
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := &rig{T: t, fabric: fakeverbs.New()}
+			m := r.machine("mlx5_4", "10.0.0.5")
+			var log bytes.Buffer
+			o := r.options(m, device.Auto)
+			r.do(spoil(m, &o))
+			o.Log = slog.New(slog.NewTextHandler(&log, nil))
+			o.Load = func() (verbs.Driver, error) { return nil, rdma.ErrNoRDMA }
+			k, err := Open(o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := k.Ready(); rdma.ReasonOf(err) != rdma.NoRDMA {
+				t.Errorf("the reason is not that there is no RDMA: %v", err)
+			}
+			if r := k.Look(); r.Reason == device.DevicesReady || r.Reason == device.NoLibrary {
+				t.Errorf("the report is not of the devices: %+v", r)
+			}
+			r.do(k.Close())
+			if lines := strings.Count(log.String(), "\n"); lines != 1 || !strings.Contains(log.String(), "this program can use no RDMA device") {
+				t.Errorf("not one line that says so:\n%s", log.String())
+			}
+		})
 	}
 }
 
