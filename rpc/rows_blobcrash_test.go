@@ -188,17 +188,7 @@ func TestTheServersBlobsDieWithIt(t *testing.T) {
 	}
 	defer c.Close()
 	for life := range 3 {
-		s, err := NewServer(ServerOptions{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		handleBlobs(s)
-		l, err := s.Listen(t.Context(), address)
-		if err != nil {
-			t.Fatal(err)
-		}
-		served := make(chan error, 1)
-		go func() { served <- s.Serve(l) }()
+		s, stop := servesBlobs(t, address)
 		for range 3 {
 			if got, err := Call[[]byte](soon(t), c, "echo", fill(1<<20), Idempotent, WaitForReady); err != nil || len(got) != 1<<20 {
 				t.Errorf("life %d: %d bytes, %v", life, len(got), err)
@@ -207,6 +197,25 @@ func TestTheServersBlobsDieWithIt(t *testing.T) {
 		if n, _ := s.Blobs(); n.Bytes == 0 {
 			t.Errorf("life %d: no blob was made", life)
 		}
+		stop()
+	}
+}
+
+// servesBlobs serves at an address until it is stopped.
+func servesBlobs(t *testing.T, address string) (s *Server, stop func()) {
+	t.Helper()
+	s, err := NewServer(ServerOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	handleBlobs(s)
+	l, err := s.Listen(t.Context(), address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	served := make(chan error, 1)
+	go func() { served <- s.Serve(l) }()
+	return s, func() {
 		if err := s.Close(); err != nil {
 			t.Error(err)
 		}

@@ -26,26 +26,6 @@ import (
 // there: a program that looks at them then must not die of it.
 func TestBytesStayUntilTheyAreFreed(t *testing.T) {
 	address := "unix:" + t.TempDir() + "/s"
-	serve := func() (stop func()) {
-		t.Helper()
-		s, err := NewServer(ServerOptions{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		handleBlobs(s)
-		l, err := s.Listen(t.Context(), address)
-		if err != nil {
-			t.Fatal(err)
-		}
-		served := make(chan error, 1)
-		go func() { served <- s.Serve(l) }()
-		return func() {
-			if err := s.Close(); err != nil {
-				t.Error(err)
-			}
-			<-served
-		}
-	}
 	before, err := mapsOf("memfd:rpcpool")
 	if err != nil {
 		t.Fatal(err)
@@ -54,7 +34,7 @@ func TestBytesStayUntilTheyAreFreed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	stop := serve()
+	_, stop := servesBlobs(t, address)
 	r := blobRig{Client: c}
 	kept, made := r.buffer(t, "still there"), (*Blob)(nil)
 	for made == nil || made.blob == nil { // the client joins in the background
@@ -63,7 +43,7 @@ func TestBytesStayUntilTheyAreFreed(t *testing.T) {
 		}
 	}
 	stop()
-	stop = serve()
+	_, stop = servesBlobs(t, address)
 	if got, err := Call[[]byte](soon(t), c, "echo", fill(1<<20), Idempotent, WaitForReady); err != nil || len(got) != 1<<20 {
 		t.Fatalf("the next server: %d bytes, %v", len(got), err)
 	}
