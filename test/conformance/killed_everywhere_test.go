@@ -217,10 +217,10 @@ func TestKilledAtEveryPointOfASession(t *testing.T) {
 					})
 				}
 				p.t, tr.t = t, t
-				left := len(p.processes())
-				if left > 3 { // agent, sidecar, and the spare or the long-lived worker
-					t.Errorf("%d processes at the end: %v", left, p.processes())
-				}
+				// One that has just ended its session may still be on its way out.
+				eventually(t, patience, "agent, sidecar, and the spare or the long-lived worker are all that is left", func() bool {
+					return len(p.processes()) <= 3
+				})
 			}
 		})
 	}
