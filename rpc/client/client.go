@@ -232,18 +232,17 @@ func (c *Client) dead(t *turn, p *peer) {
 		return
 	}
 	for id, g := range c.graves {
-		if t.now-g.since > g.lease {
+		if t.now-g.since > g.session.Lease()*5/4 {
 			delete(c.graves, id)
 		}
 	}
-	c.graves[p.endpoint.ID] = grave{p.session, t.now, p.session.Lease() * 5 / 4}
+	c.graves[p.endpoint.ID] = grave{p.session, t.now}
 }
 
 // grave is the last session with a server that has left the list, until that has forgotten it.
 type grave struct {
 	session *session.Peer
 	since   time.Duration
-	lease   time.Duration
 }
 
 // forget drops a retired server when nothing is open there.

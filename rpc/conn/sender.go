@@ -83,10 +83,7 @@ func (s *sender) send(ctx context.Context, m *Message, write bool) error {
 	if copied && m.Owner != nil {
 		m.Owner.Release()
 	}
-	switch {
-	case takeOver:
-		s.write(true, false)
-	case run && s.yield():
+	if takeOver || run && s.yield() {
 		s.write(true, false)
 	}
 	return nil

@@ -40,14 +40,8 @@ var _ conn.Handler = (*Bare)(nil)
 // NewBare makes a door that runs calls by l. Handlers find the values of ctx in
 // theirs.
 func NewBare(ctx context.Context, l *Local, list ...Method) (*Bare, error) {
-	start := time.Now()
-	c := &Core{
-		opts: Options{Context: ctx}, methods: methods{byNumber: map[uint32]*Method{}},
-		now: func() time.Duration { return time.Since(start) + 1 },
-	}
-	if m, ok := compare(c.now, machine); ok {
-		c.machine = &m
-	}
+	c := &Core{opts: Options{Context: ctx}, methods: methods{byNumber: map[uint32]*Method{}}}
+	c.now, c.machine = newClock()
 	for _, m := range list {
 		if err := c.methods.add(m); err != nil {
 			return nil, err

@@ -141,11 +141,7 @@ func New(exec Executor, opts Options) (*Core, error) {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	if c.now = o.Clock; c.now == nil {
-		start := time.Now()
-		c.now = func() time.Duration { return time.Since(start) + 1 }
-		if m, ok := compare(c.now, machine); ok {
-			c.machine = &m
-		}
+		c.now, c.machine = newClock()
 	}
 	o.Domain.Journal = o.Journal != nil
 	if o.ID == (session.ID{}) {
