@@ -43,7 +43,8 @@
 // the handler is a [Lender]. While one call alone is outstanding, its caller
 // may read instead ([Conn.ReadUntil]); and what the only message asks for that has come, the
 // reader may do itself, until it takes too long ([Conn.Last]). Who waits for one message
-// looks for it for 50 µs before it sleeps, where that has proved to be sooner. Whoever breaks a rule of the wire is told
+// looks for it for 50 µs before it sleeps, where that has proved to be sooner; and who has several
+// callers, where it mostly finds something. Whoever breaks a rule of the wire is told
 // which, in a GOAWAY, and left; docs/protocol.md has the rules.
 //
 // # Credit and memory

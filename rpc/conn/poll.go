@@ -18,9 +18,16 @@ import (
 //	0              448       512         576                        1024
 //	├─ as decided ──┼─ look ──┼─ sleep ───┼─ as decided ──────────────┤
 //
-// Who has decided not to look skips the next trial, then the next three, up to 31 of them:
-// so a reader whose messages take long loses 3 µs a message at first, and soon less than a
-// tenth of one. Half of the processors look, at most, and none if there is but one.
+// Who has decided as before skips the next trial, then the next three, up to 31 of them if it
+// does not look, and up to seven if it does: so a reader whose messages take long loses 3 µs a message
+// at first, and soon less than a tenth of one.
+//
+// Where several callers are at work messages come at any time, and who sleeps between them
+// does not sleep long. There a reader looks, too, but lets goroutines run meanwhile, not processes:
+// those it has just woken have something to send. It finds out by itself whether that pays:
+// a look that finds nothing makes it sleep in the next waits without one, twice as many each time.
+//
+// Half of the processors look, at most, and none if there is but one.
 const (
 	// pollTime is how long a reader looks before it sleeps: what a short call and its
 	// answer take, and a sleep and its end cost.
@@ -32,7 +39,8 @@ const (
 	pollLook   = 448
 	pollSleep  = pollLook + 64
 	pollDecide = pollSleep + 64
-	pollSkip   = 5 // 2 to this is the longest pause, in cycles
+	pollSkip   = 5 // 2 to this is the longest pause of who does not look, in cycles
+	pollAgain  = 3 // and of who does
 )
 
 // polls is how many readers of this process look. The processors are the process's, too.
@@ -42,7 +50,7 @@ var polls atomic.Int32
 type poll struct {
 	due   bool    // the next wait is for one message, and there is nothing else to do
 	looks bool    // as decided
-	lost  int     // trials in a row after which it was not
+	same  int     // trials in a row that have changed nothing
 	tried [2]mean // looking, sleeping
 }
 
@@ -54,17 +62,23 @@ type mean struct {
 
 // await reads what there is, waiting for it.
 func (rd *reader) await(p []byte) (n int, err error) {
-	if !rd.poll.due || rd.try.raw == nil {
+	due := rd.poll.due
+	rd.poll.due = false
+	switch {
+	case rd.try.raw == nil:
+		return rd.c.nc.Read(p) //nolint:wrapcheck // the caller does
+	case rd.crowd.rounds > 0:
+		return rd.awaitMore(p)
+	case !due:
 		return rd.c.nc.Read(p) //nolint:wrapcheck // the caller does
 	}
-	rd.poll.due = false
 	look, trial := rd.poll.at(rd.seq)
 	if !look && trial == nil {
 		return rd.c.nc.Read(p) //nolint:wrapcheck // the caller does
 	}
 	start := time.Now()
 	if look {
-		n, err = rd.look(p, start)
+		n, err = rd.look(p, start, yield)
 	}
 	if n == 0 && err == nil {
 		n, err = rd.c.nc.Read(p)
@@ -76,17 +90,30 @@ func (rd *reader) await(p []byte) (n int, err error) {
 	return n, err //nolint:wrapcheck // the caller does
 }
 
-// look reads what comes within pollTime.
-func (rd *reader) look(p []byte, start time.Time) (n int, err error) {
+// awaitMore is await where several callers are at work.
+func (rd *reader) awaitMore(p []byte) (n int, err error) {
+	if rd.crowd.looks() {
+		n, err = rd.look(p, time.Now(), runtime.Gosched)
+		rd.crowd.looked(n > 0 || err != nil)
+	}
+	if n == 0 && err == nil {
+		n, err = rd.c.nc.Read(p)
+	}
+	return n, err //nolint:wrapcheck // the caller does
+}
+
+// look reads what comes within pollTime, and lets others run all the while: yield other
+// processes, who may have been woken on this processor, runtime.Gosched other goroutines.
+func (rd *reader) look(p []byte, start time.Time, letRun func()) (n int, err error) {
 	defer polls.Add(-1)
-	if int(polls.Add(1)) > runtime.GOMAXPROCS(0)/2 {
+	if int(polls.Add(1)) > processors()/2 {
 		return 0, nil
 	}
 	for {
 		if n, err = rd.try.look(p); n > 0 || err != nil || time.Since(start) >= pollTime {
 			return n, err
 		}
-		yield() // to the peer, if it has been woken on this processor
+		letRun()
 	}
 }
 
@@ -103,7 +130,7 @@ func (p *poll) at(seq uint64) (look bool, trial *mean) {
 	case at < pollLook || at >= pollDecide:
 		p.decide()
 		return p.looks, nil
-	case seq/pollCycle%(1<<p.lost) != 0:
+	case seq/pollCycle%(1<<p.same) != 0:
 		return p.looks, nil
 	case at < pollSleep:
 		return true, &p.tried[0]
@@ -116,9 +143,12 @@ func (p *poll) at(seq uint64) (look bool, trial *mean) {
 func (p *poll) decide() {
 	look, sleep := &p.tried[0], &p.tried[1]
 	if look.n >= pollCycle/32 && sleep.n >= pollCycle/32 {
-		p.looks = look.sum/time.Duration(look.n) < sleep.sum/time.Duration(sleep.n)*19/20
-		if p.lost = min(p.lost+1, pollSkip); p.looks {
-			p.lost = 0
+		was, most := p.looks, pollSkip
+		if p.looks = look.sum/time.Duration(look.n) < sleep.sum/time.Duration(sleep.n)*19/20; p.looks {
+			most = pollAgain
+		}
+		if p.same = min(p.same+1, most); p.looks != was {
+			p.same = 0
 		}
 	}
 	*look, *sleep = mean{}, mean{}

@@ -41,7 +41,7 @@ func TestAReaderLooksOnlyWhereThatIsSooner(t *testing.T) {
 			seed := rand.Uint64()
 			t.Logf("seed %d", seed)
 			r := rand.New(rand.NewPCG(seed, 0))
-			for _, before := range []poll{{}, {looks: true}, {lost: pollSkip}} {
+			for _, before := range []poll{{}, {looks: true}, {same: pollSkip}, {looks: true, same: pollAgain}} {
 				p := before
 				waits(&p, 0, cycles*pollCycle, r, c.sleeps, c.looks)
 				if p.looks != c.want {
@@ -69,9 +69,9 @@ func TestWhatLookingCostsAtMost(t *testing.T) {
 	}
 }
 
-// TestBothSidesTryAtTheSameTime, also if they have lost different numbers of trials.
+// TestBothSidesTryAtTheSameTime, also if they have skip different numbers of trials.
 func TestBothSidesTryAtTheSameTime(t *testing.T) {
-	a, b := poll{lost: 1}, poll{lost: 3}
+	a, b := poll{same: 1}, poll{same: 3}
 	both := 0
 	for seq := range uint64(16 * pollCycle) {
 		_, one := a.at(seq)

@@ -34,9 +34,9 @@ type reader struct {
 	ahead ahead
 	rest  bool  // what is unread in buf is looked at next, before more is read
 	last  lasts // to be run at the end of the round
-	crowd int   // rounds until there is but one caller, if no other comes
-	sole  bool  // the last round brought the answer to one call, and nothing else
-	alone bool  // the last round brought one message, and so did those before
+	crowd crowd
+	sole  bool // the last round brought the answer to one call, and nothing else
+	alone bool // the last round brought one message, and so did those before
 	poll  poll
 	seq   uint64 // of the last message
 }
@@ -69,10 +69,8 @@ func (rd *reader) settle() {
 	}
 	if rd.got > 0 {
 		rd.c.snd.burst.Store(int32(rd.got))
-		if rd.crowd = max(rd.crowd-1, 0); rd.got > 1 {
-			rd.crowd = crowdFor
-		}
-		rd.alone = rd.crowd == 0
+		rd.crowd.came(rd.got)
+		rd.alone = rd.crowd.rounds == 0
 		rd.got = 0
 	}
 	rd.c.snd.flush()

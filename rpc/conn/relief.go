@@ -32,10 +32,6 @@ type Last interface {
 	Pass()
 }
 
-// crowdFor is how many rounds of one message it takes to believe, after one of several, that
-// there is one caller.
-const crowdFor = 32
-
 var errRelieved = errors.New("another goroutine reads")
 
 // lasts are what a reader runs at the end of a round.
