@@ -64,6 +64,9 @@ func newConn(nc net.Conn, opts Options, h Handler, o owner) *Conn {
 	c := &Conn{nc: nc, opts: opts, h: h, owner: o, start: time.Now(), done: make(chan struct{})}
 	c.lender, _ = h.(Lender)
 	c.rx.init(c)
+	if c.lend.waiting = opts.Waiting; c.lend.waiting == nil {
+		c.lend.waiting = c.Held
+	}
 	c.lend.wake = make(chan struct{}, 1)
 	c.rd = reader{c: c, buf: make([]byte, bufferSize)}
 	c.snd.w.init(nc, opts.Write)

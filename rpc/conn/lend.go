@@ -18,7 +18,8 @@ import (
 //	resident ───────────────────────────▶ free ─────────────────────────▶ lent
 //	   ▲  ▲                               │ ▲ arrived, no other call         │
 //	   │  └── for lendTime nobody came ───┘ └────────────────────────────────┤
-//	   └── other calls, the caller's time is over, or its answer came by another ─┘
+//	   ├── other calls, the caller's time is over, or its answer came by another ─┘
+//	   └── Reside: of who waits and does not read
 //
 // While nobody reads, and that is lendTime at most, nothing is lost but that time.
 const (
@@ -35,10 +36,12 @@ var errKicked = errors.New("caller that reads has nothing to wait for")
 
 // lending is who reads.
 type lending struct {
-	role atomic.Int32
-	used atomic.Bool   // somebody has read since the resident looked
-	wake chan struct{} // gives the role back to the resident
-	err  error         // why the caller that gave it back could not go on; whoever reads may write it
+	role    atomic.Int32
+	used    atomic.Bool   // somebody has read since the resident looked
+	wanted  atomic.Bool   // the last who waited would have read
+	waiting func() int    // how many wait for messages, the caller that reads among them
+	wake    chan struct{} // gives the role back to the resident
+	err     error         // why the caller that gave it back could not go on; whoever reads may write it
 
 	mu      sync.Mutex
 	ctx     context.Context //nolint:containedctx // of the caller that reads
@@ -51,10 +54,11 @@ type lending struct {
 // ReadUntil lets a caller that waits for a reply read it by itself. It returns
 // true if it has done so until arrived said so, and false if somebody else reads,
 // or must from now on: then the caller waits for its [Handler] as ever. The
-// caller must hold the connection, and no locks.
+// caller must hold the connection, or be counted by [Options].Waiting, and have no locks.
 func (c *Conn) ReadUntil(ctx context.Context, arrived func() bool) bool {
 	l := &c.lend
 	if l.role.Load() != roleFree || !l.role.CompareAndSwap(roleFree, roleLent) {
+		l.wanted.Store(true)
 		return false
 	}
 	l.used.Store(true)
@@ -74,9 +78,9 @@ func (c *Conn) ReadUntil(ctx context.Context, arrived func() bool) bool {
 		c.giveBack(roleLent)
 		return arrived()
 	}
-	if c.Held() == 1 {
+	if l.waiting() == 1 {
 		l.role.Store(roleFree)
-		if c.Held() == 1 {
+		if l.waiting() == 1 {
 			return true
 		}
 		c.giveBack(roleFree)
@@ -84,6 +88,13 @@ func (c *Conn) ReadUntil(ctx context.Context, arrived func() bool) bool {
 	}
 	c.giveBack(roleLent)
 	return true
+}
+
+// Reside makes the connection's own goroutine read, if nobody does: somebody waits who will not
+// read. Who is counted among those who wait may be sure that somebody does until it is not.
+func (c *Conn) Reside() {
+	c.lend.wanted.Store(false)
+	c.giveBack(roleFree)
 }
 
 // giveBack makes the resident read again, unless somebody else does by now.
@@ -175,11 +186,11 @@ func (c *Conn) serve() error {
 // offer leaves the role to callers, if the only call that is outstanding has
 // just been answered.
 func (c *Conn) offer() bool {
-	if c.Held() != 1 {
+	if n := c.lend.waiting(); n > 1 || n == 0 && !c.lend.wanted.Load() {
 		return false
 	}
 	c.lend.role.Store(roleFree)
-	return c.Held() <= 1 || !c.lend.role.CompareAndSwap(roleFree, roleResident)
+	return c.lend.waiting() <= 1 || !c.lend.role.CompareAndSwap(roleFree, roleResident)
 }
 
 // offDuty waits until the resident must read again.

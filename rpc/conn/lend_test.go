@@ -211,3 +211,55 @@ func TestAConnectionThatEndsUnderACallerIsKnown(t *testing.T) {
 		}
 	}
 }
+
+// TestWhoDoesNotReadHasTheResidentDoIt: one who waits for a message and will not read makes the
+// connection's own goroutine read again; and it stays so until somebody else asks to.
+func TestWhoDoesNotReadHasTheResidentDoIt(t *testing.T) {
+	a, b := sockets(t, "unix")
+	var waiting atomic.Int32
+	arrived := make(chan uint64, 1)
+	c, _ := join(t, a, b, handlerFunc(func(_ Peer, in *In) {
+		if in.Type == frame.TypeReply {
+			waiting.Add(-1) // before whoever reads asks
+			arrived <- in.Seq
+		}
+	}), &echo{}, Options{Waiting: func() int { return int(waiting.Load()) }})
+	seq := uint64(0)
+	ask := func() {
+		t.Helper()
+		seq++
+		waiting.Add(1)
+		if err := c.TrySend(testCall(seq, 1, 8)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got := func() {
+		t.Helper()
+		select {
+		case <-arrived:
+		case <-time.After(patience):
+			t.Fatal("nobody reads")
+		}
+	}
+	for range 100 {
+		read := false
+		for i := 0; !read; i++ { // the first time the resident reads, and hears that somebody would have
+			if i == 100_000 {
+				t.Fatal("whoever wants to read may not")
+			}
+			waiting.Add(1)
+			ask()
+			read = c.ReadUntil(t.Context(), func() bool { return len(arrived) > 0 })
+			got()
+			waiting.Add(-1)
+		}
+		for range 3 { // nobody reads now, or the resident does for good
+			ask()
+			c.Reside()
+			if role := c.lend.role.Load(); role != roleResident {
+				t.Fatalf("role %d of who waits and does not read", role)
+			}
+			got()
+		}
+	}
+}

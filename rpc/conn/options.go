@@ -26,6 +26,8 @@ type Options struct {
 	Linger      time.Duration // for the last words of a broken connection. Default 1 s
 	Keepalive   Keepalive
 	TCP         TCP
+	// Waiting is how many wait for messages, for [Conn.ReadUntil]. Default: as many as hold the connection.
+	Waiting func() int
 }
 
 // TCP is how the kernel finds out that a peer over TCP is gone. The zero value of each

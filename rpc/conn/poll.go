@@ -19,7 +19,7 @@ import (
 //	├─ as decided ──┼─ look ──┼─ sleep ───┼─ as decided ──────────────┤
 //
 // Who has decided as before skips the next trial, then the next three, up to 31 of them if it
-// does not look, and up to seven if it does: so a reader whose messages take long loses 3 µs a message
+// does not look, and up to seven if it does, and who looks gives it up when it has lost twice: so a reader whose messages take long loses 3 µs a message
 // at first, and soon less than a tenth of one.
 //
 // Where several callers are at work messages come at any time, and who sleeps between them
@@ -34,7 +34,7 @@ const (
 	pollTime = 50 * time.Microsecond
 	// pollCap is what a longer wait counts for: what the message was waited for is then not
 	// the connection's doing.
-	pollCap    = 8 * pollTime
+	pollCap    = 2 * pollTime
 	pollCycle  = 1024
 	pollLook   = 448
 	pollSleep  = pollLook + 64
@@ -51,6 +51,7 @@ type poll struct {
 	due   bool    // the next wait is for one message, and there is nothing else to do
 	looks bool    // as decided
 	same  int     // trials in a row that have changed nothing
+	doubt bool    // it looks, and the last trial was against it
 	tried [2]mean // looking, sleeping
 }
 
@@ -143,13 +144,24 @@ func (p *poll) at(seq uint64) (look bool, trial *mean) {
 func (p *poll) decide() {
 	look, sleep := &p.tried[0], &p.tried[1]
 	if look.n >= pollCycle/32 && sleep.n >= pollCycle/32 {
-		was, most := p.looks, pollSkip
-		if p.looks = look.sum/time.Duration(look.n) < sleep.sum/time.Duration(sleep.n)*19/20; p.looks {
-			most = pollAgain
-		}
-		if p.same = min(p.same+1, most); p.looks != was {
-			p.same = 0
-		}
+		p.tell(look.sum/time.Duration(look.n) < sleep.sum/time.Duration(sleep.n)*19/20)
 	}
 	*look, *sleep = mean{}, mean{}
+}
+
+// tell says how a trial has ended. Who looks must have lost two in a row: processors may be
+// elsewhere for a moment.
+func (p *poll) tell(better bool) {
+	most := pollSkip
+	if p.looks {
+		most = pollAgain
+	}
+	switch {
+	case better == p.looks:
+		p.same, p.doubt = min(p.same+1, most), false
+	case p.looks && !p.doubt:
+		p.same, p.doubt = 0, true
+	default:
+		p.looks, p.same, p.doubt = better, 0, false
+	}
 }

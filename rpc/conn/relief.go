@@ -66,6 +66,12 @@ func (c *Conn) Last(r Last, cost time.Duration) bool {
 	return true
 }
 
+// LastAlone is Last for what mostly waits: it is refused if there are other callers, who
+// would wait with it.
+func (c *Conn) LastAlone(r Last) bool {
+	return c.rd.crowd.rounds == 0 && c.rd.got <= 1 && len(c.rd.last.all) == 0 && c.Last(r, lastTime)
+}
+
 // pass has others do what the reader was to do last.
 func (rd *reader) pass() {
 	for _, r := range rd.last.take() {

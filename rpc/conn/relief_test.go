@@ -29,6 +29,7 @@ type lastly struct {
 	goOn   chan struct{}
 	waits  chan struct{} // has an element when one waits
 	cost   time.Duration
+	alone  bool // readers run them if nobody else calls
 	queue  bool // answers of readers are written at their leisure
 	passed atomic.Int32
 	ran    atomic.Int32 // by readers
@@ -57,7 +58,7 @@ func (l *lastly) Message(p Peer, in *In) {
 			runtime.Goexit()
 		}
 	}}
-	if c, ok := p.(*Conn); ok && c.Last(t, l.cost) {
+	if c, ok := p.(*Conn); ok && (!l.alone && c.Last(t, l.cost) || l.alone && c.LastAlone(t)) {
 		l.ran.Add(1)
 		return
 	}
@@ -152,6 +153,34 @@ func TestOfSeveralMessagesTheReaderRunsThoseThatAreCheap(t *testing.T) {
 				t.Errorf("the reader ran %d of 3, and %d were passed on; want %d and none", l.ran.Load(), l.passed.Load(), c.ran)
 			}
 		})
+	}
+}
+
+// TestOnlyWhoServesNobodyElseWaits: of a caller that is alone the reader runs what waits; not of
+// those that come together, nor of one that comes soon after them.
+func TestOnlyWhoServesNobodyElseWaits(t *testing.T) {
+	l := &lastly{alone: true}
+	s, c := shakeHands(t, l, Options{})
+	for _, step := range []struct {
+		bodies []string
+		ran    int32 // by the reader, so far
+	}{
+		{[]string{"a"}, 1},
+		{[]string{"b"}, 2},
+		{[]string{"c", "d"}, 3}, // when the first of them came, it was the only one
+		{[]string{"e"}, 3},
+		{[]string{"f", "g"}, 3},
+	} {
+		together(t, s, step.bodies...)
+		if got := l.ran.Load(); got != step.ran {
+			t.Errorf("with %q the reader has run %d, want %d", step.bodies, got, step.ran)
+		}
+	}
+	for range crowdFor {
+		together(t, s, "one by one")
+	}
+	if together(t, s, "h"); l.ran.Load() == 3 {
+		t.Errorf("the reader does not wait any more when the others have gone: %+v", c.rd.crowd)
 	}
 }
 

@@ -309,6 +309,9 @@ func (c *Core) run(t *turn, j *Job) {
 func (c *Core) finished(now time.Duration, j *Job, ran bool) {
 	if ran {
 		c.timed(now, j)
+		if j.local == nil {
+			j.Method.pace.took(now-j.started, quickApart)
+		}
 	}
 	if j.long {
 		c.long.Remove(&j.place)

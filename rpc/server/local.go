@@ -114,7 +114,7 @@ func (l *Local) run(j *Job) {
 			reply = l.giveBack(j, code, reply)
 		}
 		if returned && ran {
-			j.Method.pace.took(time.Since(start)) // also of what is copied
+			j.Method.pace.took(time.Since(start), quickTime) // also of what is copied
 		}
 		if j.bare != nil {
 			j.bare.answer(j, ran, code, reply)

@@ -267,6 +267,12 @@ func (l *nativeLine) Last(r conn.Last, cost time.Duration) bool {
 	return ok && c.Last(r, cost)
 }
 
+// LastAlone is Last for what waits.
+func (l *nativeLine) LastAlone(r conn.Last) bool {
+	c, ok := l.peer.(*conn.Conn)
+	return ok && c.LastAlone(r)
+}
+
 // Close implements [Line].
 func (l *nativeLine) Close(why frame.Reason, text string) {
 	if c, ok := l.peer.(*conn.Conn); ok {

@@ -10,6 +10,8 @@ import (
 const (
 	// quickTime is how long a run of a quick method takes, at most.
 	quickTime = 50 * time.Microsecond
+	// quickApart is the same of a run in another process, which has to be woken.
+	quickApart = 10 * quickTime
 	// trustAfter is how many runs in a row must have been quick.
 	trustAfter = 4
 	// distrust is how many more must be if one was not.
@@ -21,6 +23,15 @@ const (
 // laster has a reader that can run a job, which takes that long.
 type laster interface {
 	Last(r conn.Last, cost time.Duration) bool
+	LastAlone(r conn.Last) bool
+}
+
+// Await has the reader of the job's connection run r, which sees to the job and waits for its
+// end, when it has handled what it has read: so nobody has to be woken. It returns false if it does
+// not: there is no such reader, it has other callers to serve, or the method has
+// taken long lately. It is for [Executor.Execute].
+func (j *Job) Await(r conn.Last) bool {
+	return j.last != nil && j.Method.pace.trusted() && j.last.LastAlone(r)
 }
 
 // pace is how quick a method has been lately.
@@ -32,10 +43,10 @@ type pace struct {
 // meanOf is how many runs the mean is of, more or less.
 const meanOf = 8
 
-// took notes how long a run took.
-func (p *pace) took(d time.Duration) {
+// took notes how long a run took, and how long it may.
+func (p *pace) took(d, most time.Duration) {
 	switch n := p.quick.Load(); {
-	case d > quickTime:
+	case d > most:
 		p.quick.Store(-distrust)
 	case n < trustAfter:
 		p.quick.Store(n + 1)

@@ -9,7 +9,7 @@ func TestAMethodIsTrustedWhileItIsQuick(t *testing.T) {
 	var p pace
 	run := func(n int, d time.Duration) {
 		for range n {
-			p.took(d)
+			p.took(d, quickTime)
 		}
 	}
 	for _, step := range []struct {
@@ -45,7 +45,7 @@ func TestAMethodCostsWhatItHasTakenLately(t *testing.T) {
 		{"quick ones again", time.Microsecond, 3 * time.Microsecond, 0},
 	} {
 		for range 4 * meanOf {
-			p.took(step.took)
+			p.took(step.took, quickTime)
 		}
 		if c := p.cost(); c > step.atMost || c <= step.more {
 			t.Errorf("%s: %v, want more than %v, and at most %v", step.name, c, step.more, step.atMost)

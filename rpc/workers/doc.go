@@ -36,6 +36,17 @@
 // client's change of mind are heeded. A call that waits for others (Job.Aside) lends
 // its slot: nested calls that lead back here find one.
 //
+// # Who reads
+//
+// Waking somebody up is most of what a short call to a worker costs, and there are four to wake. So
+// the reader of the caller's connection sends the call and reads the worker's channel by itself
+// until it is answered, if the method has been quick lately, nobody else calls by that connection and
+// nobody else reads that channel: it looks for the answer as a client does, before it sleeps (package conn). When
+// it is away for a millisecond another goroutine reads the caller's connection.
+//
+//	client ──CALL──▶ reader ──CALL──▶ worker
+//	       ◀─REPLY──        ◀─REPLY──
+//
 // # Streams
 //
 // The items of a stream pass through here, one at a time and in both directions, from one

@@ -3,6 +3,7 @@ package workers
 import (
 	"encoding/binary"
 	"errors"
+	"sync/atomic"
 	"time"
 
 	"rpcpool.dev/rpc/blob"
@@ -29,7 +30,8 @@ type call struct {
 	relay    *relay    // its items; nil: it is no stream
 	view     blob.View // of arguments that are in a blob, of which the worker knows nothing; mostly nil
 
-	answered bool // what follows is there
+	over     atomic.Bool // it is nobody's any more: who reads for it may stop
+	answered bool        // what follows is there
 	code     session.Code
 	ran      session.Execution
 	reply    []byte
@@ -52,7 +54,31 @@ func (p *Pool) Execute(j *server.Job) {
 		go w.send(c)
 		return
 	}
+	if c.relay == nil && j.Await((*awaited)(c)) {
+		return
+	}
 	w.send(c)
+}
+
+// awaited is a call whose caller's reader sends it and reads the channel until it is answered,
+// if nobody else does.
+type awaited call
+
+// Run implements [conn.Last].
+func (a *awaited) Run() {
+	c := (*call)(a)
+	c.w.waiting.Add(1)
+	defer c.w.waiting.Add(-1)
+	c.w.write(c)
+	if c.w.conn.ReadUntil(c.w.pool.ctx, c.over.Load) {
+		c.w.pool.awaited.Add(1)
+	}
+}
+
+// Pass implements [conn.Last].
+func (a *awaited) Pass() {
+	c := (*call)(a)
+	go c.w.send(c)
 }
 
 // least is the worker that has the fewest calls, nil if all have all that they may.
@@ -75,6 +101,7 @@ func (w *worker) take(j *server.Job) *call {
 	j.Worker = c
 	w.calls[c.seq] = c
 	w.sends.Add(1)
+	w.waiting.Add(1)
 	if j.Stream() != nil {
 		c.relay = newRelay(c)
 	}
@@ -101,8 +128,14 @@ func (w *worker) bind(m *server.Method) uint32 {
 	return n
 }
 
-// send writes a call from the memory that its arguments have come to.
+// send writes a call, and sees to it that somebody reads its answer.
 func (w *worker) send(c *call) {
+	w.write(c)
+	w.conn.Reside()
+}
+
+// write writes a call from the memory that its arguments have come to.
+func (w *worker) write(c *call) {
 	defer w.sends.Done()
 	j := c.job
 	m := conn.Message{Header: frame.Header{Type: frame.TypeCall, Priority: frame.PriorityNormal, Codec: j.Codec, Seq: c.seq}, Body: j.Args}
@@ -160,9 +193,16 @@ func (w *worker) drop(c *call) bool {
 	delete(w.calls, c.seq)
 	w.pool.mu.Unlock()
 	if there {
+		c.done()
 		c.unview() // not under the lock: the host asks for it under its own, which the view's peer may wait for
 	}
 	return there
+}
+
+// done says that a call is the worker's no more.
+func (c *call) done() {
+	c.over.Store(true)
+	c.w.waiting.Add(-1)
 }
 
 // Release implements [conn.Releaser]: the arguments are written.

@@ -77,6 +77,7 @@ func (p *Pool) begin(i int) (*worker, error) {
 	conn.Tune(nc)
 	opts := channel.Options()
 	opts.Handshake = p.opts.Start
+	opts.Waiting = func() int { return int(w.waiting.Load()) }
 	ctx, cancel := context.WithCancel(p.ctx)
 	defer cancel()
 	go func() { // a process that has ended will not shake hands, whoever has its channel

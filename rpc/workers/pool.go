@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"rpcpool.dev/rpc/blob"
@@ -72,12 +73,13 @@ type Blobs interface {
 
 // Pool is an executor over worker processes.
 type Pool struct {
-	opts   Options
-	core   *server.Core
-	ctx    context.Context //nolint:containedctx // ends when the pool is closed
-	cancel context.CancelFunc
-	lives  sync.WaitGroup
-	here   *local.Callee // this process as a party; nil: it is none
+	opts    Options
+	core    *server.Core
+	ctx     context.Context //nolint:containedctx // ends when the pool is closed
+	cancel  context.CancelFunc
+	lives   sync.WaitGroup
+	awaited atomic.Uint64
+	here    *local.Callee // this process as a party; nil: it is none
 
 	mu       sync.Mutex
 	serving  []*worker
@@ -115,6 +117,7 @@ type Counts struct {
 	Crashed uint64 // calls that ran in a worker that died
 	Moved   uint64 // calls that were given back, as nothing of them had reached a worker
 	Late    uint64 // answers that came to nobody
+	Awaited uint64 // answers that the reader of their caller's connection has read by itself
 }
 
 // Status is what a pool is at.
@@ -176,6 +179,7 @@ func (p *Pool) Status() Status {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	s := Status{Counts: p.counts}
+	s.Awaited = p.awaited.Load()
 	s.Ends = map[crash.Cause]uint64{}
 	for c, n := range p.counts.Ends {
 		s.Ends[c] = n

@@ -118,11 +118,19 @@ func deaf(j *server.Job) (session.Code, []byte) {
 	}
 }
 
-// patient takes as long as it is told, in ms.
+// patient takes as long as it is told, in ms, or dies if it is told so.
 func patient(j *server.Job) (session.Code, []byte) {
 	ran(j)
+	if bytes.HasPrefix(j.Args, []byte("die")) {
+		segfault()
+	}
 	ms, _ := strconv.Atoi(string(j.Args))
-	time.Sleep(time.Duration(ms) * time.Millisecond)
+	if ms > 0 {
+		select {
+		case <-time.After(time.Duration(ms) * time.Millisecond):
+		case <-j.Done():
+		}
+	}
 	return session.OK, nil
 }
 

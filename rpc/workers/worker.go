@@ -2,6 +2,7 @@ package workers
 
 import (
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"rpcpool.dev/rpc/blob"
@@ -35,10 +36,11 @@ type worker struct {
 	next    time.Time   // when timer runs out
 	timer   *time.Timer
 
-	sends  sync.WaitGroup // calls that are being written
-	unsent []uint64       // there when closed is
-	broken error          // there when closed is
-	closed chan struct{}  // the channel has ended, all that came by it is answered
+	waiting atomic.Int32   // calls, and those who read until one is answered
+	sends   sync.WaitGroup // calls that are being written
+	unsent  []uint64       // there when closed is
+	broken  error          // there when closed is
+	closed  chan struct{}  // the channel has ended, all that came by it is answered
 }
 
 var _ conn.Handler = (*worker)(nil)
@@ -96,6 +98,7 @@ func (w *worker) answer(in *conn.In) {
 	if lent {
 		p.core.Grow(-1)
 	}
+	c.done()
 	c.take(in)
 	if !sent {
 		sent = c.answerEarly()

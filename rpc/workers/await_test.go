@@ -1,0 +1,74 @@
+package workers_test
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"rpcpool.dev/rpc/client"
+	"rpcpool.dev/rpc/session"
+	"rpcpool.dev/rpc/workers"
+)
+
+// untilAwaited calls a method that is quick until the reader of the client's connection has waited for
+// the worker, instead of the worker's.
+func untilAwaited(t *testing.T, r *rig) {
+	t.Helper()
+	had := r.pool.Status().Awaited
+	for end := time.Now().Add(20 * time.Second); r.pool.Status().Awaited == had; {
+		if u := r.call("patient", "0"); u.Outcome.Code != session.OK {
+			t.Fatalf("%+v: %s", u.Outcome, u.Text)
+		}
+		if time.Now().After(end) {
+			t.Fatal("no reader waits for a worker")
+		}
+	}
+}
+
+// TestWhoWaitsForAWorkerKeepsNobodyWaiting: the caller's reader waits for the worker
+// of a method that was quick, and is not this time. Another call by the same connection is
+// taken meanwhile, to the same worker, and is answered; and the first call can be cancelled.
+func TestWhoWaitsForAWorkerKeepsNobodyWaiting(t *testing.T) {
+	r := newRig(t, setting{workers: workers.Options{Concurrency: 2, Spares: -1}})
+	for i := range 10 {
+		untilAwaited(t, r)
+		ctx, cancel := context.WithCancel(t.Context())
+		long := fmt.Sprint(3_600_000 + i) // ms
+		u := client.Call{Method: "patient", Args: []byte(long)}
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			r.client.Do(ctx, &u)
+		}()
+		eventually(t, "the worker has begun", func() bool { return slices.Contains(r.ran(), long) })
+		if other := r.call("patient", "0"); other.Outcome.Code != session.OK {
+			t.Errorf("%+v: %s", other.Outcome, other.Text)
+		}
+		select {
+		case <-done:
+			t.Errorf("the first is over: %+v: %s", u.Outcome, u.Text)
+		default:
+		}
+		cancel()
+		<-done
+		eventually(t, "the worker is free", func() bool { return r.pool.Status().States[0] == workers.Ready })
+	}
+	if s := r.pool.Status(); s.Starts != 1 {
+		t.Errorf("%d workers, want one: %+v", s.Starts, s)
+	}
+}
+
+// TestWhoWaitsForAWorkerHearsOfItsDeath, and waits for the next one as ever.
+func TestWhoWaitsForAWorkerHearsOfItsDeath(t *testing.T) {
+	r := newRig(t, setting{})
+	for i := range 10 {
+		untilAwaited(t, r)
+		u := r.call("patient", fmt.Sprint("die ", i))
+		rep := report(t, &u)
+		if rep.Signal == 0 || rep.Calls != 1 {
+			t.Errorf("death %d: %+v", i, rep)
+		}
+	}
+}
