@@ -16,7 +16,7 @@ const directBody = 4 << 10
 // bite is how many messages are handled in one round, even if more have come: what they ask
 // for is done, and the answers are written, before the others are looked at. So both sides
 // work at the same time when many calls come together, and not by turns.
-const bite = 8
+const bite = 16
 
 // reader cuts the byte stream into frames, and hands over messages.
 type reader struct {
