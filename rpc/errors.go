@@ -45,6 +45,8 @@ const (
 	Invalid = Code(session.Invalid)
 	// Unmet: the call whose result was promised to it has none. errors.Is finds why.
 	Unmet = Code(session.Unmet)
+	// Denied: the client may not call the method.
+	Denied = Code(session.Denied)
 )
 
 // String is the code's word, as in metrics and logs.

@@ -14,6 +14,7 @@ import (
 	"rpcpool.dev/rpc/client"
 	"rpcpool.dev/rpc/conn"
 	"rpcpool.dev/rpc/crash"
+	"rpcpool.dev/rpc/server"
 )
 
 // served serves until the test ends, and returns the path of the socket.
@@ -330,6 +331,63 @@ func TestAddressesAndCredentials(t *testing.T) {
 	_, stranger := serving(t, so, ClientOptions{}, prepare)
 	if _, err := Call[[]byte](soon(t), stranger, "Echo", []byte("x")); !errors.Is(err, NotExecuted) || !strings.Contains(err.Error(), "wrong token") {
 		t.Error(err)
+	}
+}
+
+// TestWhatAClientMayNotCallDoesNotRun, by whatever kind of call, and says so; what it may does.
+func TestWhatAClientMayNotCallDoesNotRun(t *testing.T) {
+	var ran atomic.Int32
+	var sockets atomic.Int32
+	so := ServerOptions{Allow: func(who server.Identity) func(string) bool {
+		if who.Socket && len(who.Certificates) == 0 {
+			sockets.Add(1)
+		}
+		return func(method string) bool { return method == "Open" }
+	}}
+	_, c := serving(t, so, ClientOptions{}, func(s *Server) {
+		for _, name := range []string{"Open", "Closed"} {
+			Handle(s, name, func(_ context.Context, b []byte) ([]byte, error) {
+				ran.Add(1)
+				return b, nil
+			}, MethodOptions{Idempotent: true})
+		}
+		HandleStream(s, "Flow", func(context.Context, []byte, *ServerStream[[]byte, []byte]) error {
+			ran.Add(1)
+			return nil
+		})
+	})
+	ctx := soon(t)
+	if got, err := Call[[]byte](ctx, c, "Open", []byte("x")); err != nil || string(got) != "x" {
+		t.Errorf("%q, %v", got, err)
+	}
+	before := ran.Load()
+	is := func(what string, err error) {
+		t.Helper()
+		if !errors.Is(err, Denied) || !errors.Is(err, NotExecuted) {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	for range 3 { // the answer to one is kept as any other
+		_, err := Call[[]byte](ctx, c, "Closed", []byte("x"))
+		is("a call", err)
+	}
+	_, err := Call[[]byte](ctx, c, "Closed", []byte("x"), Idempotent)
+	is("an idempotent one", err)
+	_, err = Spawn[[]byte](ctx, c, "Closed", []byte("x")).Get(ctx)
+	is("one that is waited for later", err)
+	flow, err := OpenStream[[]byte, []byte](ctx, c, "Flow", []byte("x"))
+	if err == nil {
+		_, err = flow.Recv(ctx)
+	}
+	is("a stream", err)
+	if _, err := Call[[]byte](ctx, c, "Nothing", []byte("x")); !errors.Is(err, Unimplemented) && !errors.Is(err, Denied) {
+		t.Errorf("what there is not: %v", err)
+	}
+	if ran.Load() != before {
+		t.Errorf("%d ran", ran.Load()-before)
+	}
+	if sockets.Load() == 0 {
+		t.Error("the server does not know a client of its socket")
 	}
 }
 

@@ -29,14 +29,18 @@ type ServerOptions struct {
 	Queue         int           // calls that wait. Default 4096
 	MaxTimeout    time.Duration // of calls, also of those that say none. Default: none
 	// Lease is how long a client's session is kept after its last word. Default 5 min
-	Lease        time.Duration
-	IdleTimeout  time.Duration            // a connection with nothing outstanding is closed after it. Default 5 min; negative: never
-	TLS          *tls.Config              // nil: none
-	Token        func(token []byte) error // checks a client's credentials. Default: all are welcome
-	Compress     func(net.Addr) bool      // tells whether results for an address may be compressed. Default: if it is not on this machine
-	Blobs        BlobOptions              // memory that is shared with clients of this machine
-	Isolate      *Isolate                 // runs handlers in worker processes. Default: they run in this one
-	Interceptors []Interceptor            // the first is the outermost
+	Lease       time.Duration
+	IdleTimeout time.Duration            // a connection with nothing outstanding is closed after it. Default 5 min; negative: never
+	TLS         *tls.Config              // nil: none
+	Token       func(token []byte) error // checks a client's credentials. Default: all are welcome
+	// Allow says what a client may call, once for each connection: a function that is asked for each call, by the
+	// connection's reader, so it must be quick; nil: everything. A call that it does not allow is [Denied],
+	// NotExecuted. Default: everybody may call everything
+	Allow        server.Allow
+	Compress     func(net.Addr) bool // tells whether results for an address may be compressed. Default: if it is not on this machine
+	Blobs        BlobOptions         // memory that is shared with clients of this machine
+	Isolate      *Isolate            // runs handlers in worker processes. Default: they run in this one
+	Interceptors []Interceptor       // the first is the outermost
 	// Declared says that methods that do not say otherwise run once: a call that says that it is
 	// idempotent is refused unless its method is ([MethodOptions].Idempotent). Default: the caller is
 	// taken at its word, but for methods that say Once.
@@ -81,7 +85,7 @@ func NewServer(opts ServerOptions) (*Server, error) {
 		return nil, fmt.Errorf("rpc server: %w", err)
 	}
 	core := server.Options{
-		Domain: opts.Domain, Limit: opts.Limit, Queue: opts.Queue, MaxTimeout: opts.MaxTimeout, Log: opts.Log,
+		Domain: opts.Domain, Limit: opts.Limit, Queue: opts.Queue, MaxTimeout: opts.MaxTimeout, Allow: opts.Allow, Log: opts.Log,
 	}
 	core.Domain.Lease = opts.Lease
 	if opts.Journal != "" && !IsWorker() {

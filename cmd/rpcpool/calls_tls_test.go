@@ -38,6 +38,38 @@ func TestServeAndCallWithTLS(t *testing.T) {
 	}
 }
 
+// TestRulesSayWhoMayCallWhat by the names in certificates. Who may not is told so, and the call has not run.
+func TestRulesSayWhoMayCallWhat(t *testing.T) {
+	ca := certs.NewAuthority(t)
+	cert, key := ca.Issue("server")
+	rules := filepath.Join(t.TempDir(), "rules")
+	if err := os.WriteFile(rules, []byte("tuner echo sl*\n* sleep\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s := startCallServer(t, "--tls-cert", cert, "--tls-key", key, "--tls-ca", ca.File, "--allow-file", rules)
+	as := func(name string, args ...string) (int, string, string) {
+		own, ownKey := ca.Issue(name)
+		return s.call("", append([]string{"--timeout", "20s", "--tls-ca", ca.File, "--tls-cert", own, "--tls-key", ownKey}, args...)...)
+	}
+	if status, out, errs := as("tuner", "echo", "1"); status != exitOK || out != "1\n" {
+		t.Errorf("who may: status %d, %q, %q", status, out, errs)
+	}
+	if status, _, errs := as("guest", "sleep", "1"); status != exitOK {
+		t.Errorf("what all may: status %d, %q", status, errs)
+	}
+	const denied = "Denied (NotExecuted)"
+	if status, out, errs := as("guest", "echo", "1"); status != exitFailed || out != "" || !strings.Contains(errs, denied) {
+		t.Errorf("who may not: status %d, %q, %q", status, out, errs)
+	}
+	if status, _, errs := as("tuner", "snprintf", "1"); status != exitFailed || !strings.Contains(errs, denied) {
+		t.Errorf("what nobody may: status %d, %q", status, errs)
+	}
+	status, _, errs := execute(t, "serve", "--protocol", "rpc", "--listen", "127.0.0.1:0", "--allow-file", "/no/file", "--", "true")
+	if status != exitUsage || errs != "rpcpool: --allow-file: stat /no/file: no such file or directory\n" {
+		t.Errorf("a file that is not there: status %d, %q", status, errs)
+	}
+}
+
 // TestARegistryWithTLS: clients of the registry have certificates, on both sides; TVM's are
 // served as ever.
 func TestARegistryWithTLS(t *testing.T) {

@@ -57,7 +57,7 @@ worker takes over. No call runs twice unless it is idempotent; with --journal th
 holds over a crash of the server too. On SIGTERM calls that run may end, for 30 s
 unless --drain-timeout says otherwise; others are refused. With --tracker clients
 find the server by its --service; its --name must then be its own. What
---tcp-…, --tls-…, --token-file, --connect-timeout, --bind, --blob-… and --rdma-… do not say may be in
+--tcp-…, --tls-…, --token-file, --allow-file, --connect-timeout, --bind, --blob-… and --rdma-… do not say may be in
 the environment: RPCPOOL_TLS_CERT is for --tls-cert. docs/rpc-serve.md has more.`,
 		Example: `  # Serve this machine's CPU with the built-in worker
   rpcpool serve --key cpu --listen 0.0.0.0:9090 --tracker 127.0.0.1:9190 -- rpcpool-worker

@@ -2,6 +2,8 @@ package conn
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"io"
 	"net"
@@ -180,6 +182,16 @@ func (c *Conn) RTT() time.Duration { return time.Duration(c.rtt.Load()) }
 
 // RemoteAddr returns the peer's address.
 func (c *Conn) RemoteAddr() net.Addr { return c.nc.RemoteAddr() }
+
+// Certificates returns what the peer has proved itself with over TLS, its own first; none if there is
+// no TLS, or it has shown none.
+func (c *Conn) Certificates() []*x509.Certificate {
+	secure, is := c.nc.(interface{ ConnectionState() tls.ConnectionState })
+	if !is {
+		return nil
+	}
+	return secure.ConnectionState().PeerCertificates
+}
 
 // Send implements [Peer].
 func (c *Conn) Send(ctx context.Context, m *Message) error { return c.snd.send(ctx, m, true) }

@@ -4,10 +4,12 @@ import (
 	"context"
 	"time"
 
+	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/peer"
 
 	pb "rpcpool.dev/rpc/grpcdoor/rpcpoolv1"
+	"rpcpool.dev/rpc/server"
 	"rpcpool.dev/rpc/session"
 	"rpcpool.dev/rpc/wire"
 )
@@ -97,7 +99,7 @@ func (d *Door) word(ctx context.Context, s said) (*line, answer) {
 	if !ok {
 		return nil, invalid(badSession)
 	}
-	l := d.join(k, peerOf(ctx))
+	l := d.join(k, senderOf(ctx))
 	defer l.leave()
 	a, _ := l.greet(ctx, hello(k, s))
 	return l, a
@@ -106,12 +108,25 @@ func (d *Door) word(ctx context.Context, s said) (*line, answer) {
 // bye ends the session.
 func (l *line) bye() { l.receive(&session.Message{Kind: session.Bye}) }
 
-// peerOf names the client's address, for people.
-func peerOf(ctx context.Context) string {
-	if p, ok := peer.FromContext(ctx); ok && p.Addr != nil {
-		return p.Addr.String()
+// sender is who has sent an RPC.
+type sender struct {
+	address string // for people
+	who     server.Identity
+}
+
+func senderOf(ctx context.Context) sender {
+	c := sender{address: "gRPC"}
+	p, ok := peer.FromContext(ctx)
+	if !ok {
+		return c
 	}
-	return "gRPC"
+	if p.Addr != nil {
+		c.address, c.who.Socket = p.Addr.String(), p.Addr.Network() == "unix"
+	}
+	if secure, is := p.AuthInfo.(credentials.TLSInfo); is {
+		c.who.Certificates = secure.State.PeerCertificates
+	}
+	return c
 }
 
 // deadline is the RPC's, on the core's clock: its timeout began when gRPC had read it.

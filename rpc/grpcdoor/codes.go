@@ -31,6 +31,7 @@ var grpcCodes = map[pb.Code]codes.Code{
 	pb.Code_CODE_REPLY_LOST:        codes.DataLoss,
 	pb.Code_CODE_UNIMPLEMENTED:     codes.Unimplemented,
 	pb.Code_CODE_INVALID:           codes.InvalidArgument,
+	pb.Code_CODE_DENIED:            codes.PermissionDenied,
 	pb.Code_CODE_CLOSED:            codes.FailedPrecondition,
 	pb.Code_CODE_MISUSED:           codes.FailedPrecondition,
 }

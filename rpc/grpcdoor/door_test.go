@@ -215,6 +215,33 @@ func TestAdmitSeesTheCertificateOfAClient(t *testing.T) {
 	}
 }
 
+// TestWhoMayNotCallIsDenied by the certificate, with gRPC's word for it.
+func TestWhoMayNotCallIsDenied(t *testing.T) {
+	own := certificate(t)
+	r := newRigAt(t, server.Options{Allow: func(who server.Identity) func(string) bool {
+		known := len(who.Certificates) == 1 && who.Certificates[0].DNSNames[0] == "server"
+		return func(method string) bool { return known && method == "count" }
+	}}, Options{}, port.Options{TLS: &tls.Config{Certificates: []tls.Certificate{own}, ClientAuth: tls.RequestClientCert}})
+	secure := func(certs ...tls.Certificate) pb.CallsClient {
+		return r.dial(grpc.WithTransportCredentials(credentials.NewTLS(&tls.Config{InsecureSkipVerify: true, Certificates: certs})))
+	}
+	friend := r.open(secure(own))
+	if got, err := friend.call("count", "x"); got != "ran with x" || err != nil {
+		t.Errorf("%q, %v", got, err)
+	}
+	for name, try := range map[string]func() (string, error){
+		"another method": func() (string, error) { return friend.call("echo", "x") },
+		"a stranger":     func() (string, error) { return r.open(secure()).call("count", "x") },
+		"without TLS":    func() (string, error) { return r.open(r.dial()).call("count", "x") },
+	} {
+		_, err := try()
+		if got, f := failureOf(err); got != codes.PermissionDenied || f.GetCode() != pb.Code_CODE_DENIED || f.GetExecution() != pb.Execution_EXECUTION_NOT_EXECUTED {
+			t.Errorf("%s: %v, %v", name, got, f)
+		}
+	}
+	r.ran(1)
+}
+
 func TestBadOptionsAreRefused(t *testing.T) {
 	if _, err := New(nil, Options{MaxOpen: -1}); err == nil {
 		t.Error("negative")

@@ -19,7 +19,7 @@ type key struct {
 type line struct {
 	door *Door
 	key  key
-	peer string
+	from sender // that has sent the first RPC about the call
 	link *server.Link
 	uses int // RPCs that are here; the door's lock
 
@@ -38,12 +38,12 @@ type line struct {
 var _ server.Line = (*line)(nil)
 
 // join returns the line of a call. The caller leaves it again.
-func (d *Door) join(k key, peer string) *line {
+func (d *Door) join(k key, from sender) *line {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	l := d.lines[k]
 	if l == nil {
-		l = &line{door: d, key: k, peer: peer, opened: make(chan struct{}), ended: make(chan struct{})}
+		l = &line{door: d, key: k, from: from, opened: make(chan struct{}), ended: make(chan struct{})}
 		l.link = d.core.Connect(l)
 		if k.seq != 0 {
 			d.lines[k] = l
@@ -145,7 +145,10 @@ func (l *line) Close(_ frame.Reason, text string) {
 }
 
 // Peer implements [server.Line].
-func (l *line) Peer() string { return l.peer }
+func (l *line) Peer() string { return l.from.address }
+
+// Identity implements [server.Line].
+func (l *line) Identity() server.Identity { return l.from.who }
 
 // Via implements [server.Line].
 func (*line) Via() server.Via { return server.GRPC }

@@ -34,7 +34,7 @@ func (s calls) Open(ctx context.Context, in *pb.OpenRequest) (*pb.OpenResponse, 
 		return nil, a.status(key{})
 	}
 	greeting.Former, greeting.Proof = former.session, former.secret
-	l := d.join(k, peerOf(ctx))
+	l := d.join(k, senderOf(ctx))
 	defer l.leave()
 	if a, ok := l.greet(ctx, &session.Message{Kind: session.Hello, Greeting: greeting}); !ok {
 		return nil, a.status(key{})
@@ -64,7 +64,7 @@ func (s calls) Invoke(ctx context.Context, in *pb.InvokeRequest) (*pb.InvokeResp
 		greeting = resume(k)
 		greeting.Greeting.Resume = false
 	}
-	l := d.join(k, peerOf(ctx))
+	l := d.join(k, senderOf(ctx))
 	defer l.leave()
 	if alone {
 		defer l.bye()
@@ -122,7 +122,7 @@ func (s calls) Cancel(ctx context.Context, in *pb.CancelRequest) (*pb.CancelResp
 		a := invalid(badSession + "; seq counts from 1 on")
 		return nil, a.status(k)
 	}
-	l := s.door.join(k, peerOf(ctx))
+	l := s.door.join(k, senderOf(ctx))
 	defer l.leave()
 	if a, ok := l.greet(ctx, hello(k, in)); !ok {
 		return nil, a.status(k)
@@ -171,7 +171,7 @@ func (s calls) Close(ctx context.Context, in *pb.CloseRequest) (*pb.CloseRespons
 		a := invalid(badSession)
 		return nil, a.status(k)
 	}
-	l := s.door.join(k, peerOf(ctx))
+	l := s.door.join(k, senderOf(ctx))
 	defer l.leave()
 	a, ok := l.greet(ctx, resume(k))
 	switch {

@@ -48,6 +48,7 @@ type Options struct {
 	Blobs      Host                  // of calls. Default: none, all bytes are in messages
 	LongBlob   uint64                // from which length on arguments and results had better be in them, bytes. Default 64 KiB
 	Apart      bool                  // calls run in other processes, which they may kill
+	Allow      Allow                 // what clients may call. Default: everything
 	Open       bool                  // methods that were not registered are given to the executor, too
 	Context    context.Context       //nolint:containedctx // handlers find its values in theirs. Default: Background
 	Log        *slog.Logger          // default: none
@@ -205,6 +206,7 @@ func (l *Link) Call(in *conn.In, m *session.Message, method *Method) error {
 	j.place.Value = j
 	j.take(in, m.Lane != 0 || m.Needs != nil)
 	j.as = parseXID(in.Ext.XID)
+	j.denied = l.may != nil && method != nil && !l.may(method.Name)
 	m.Method = 0
 	most := c.opts.MaxTimeout
 	if method != nil {
@@ -240,6 +242,8 @@ func (c *Core) enqueue(t *turn, e *session.Entry) {
 	switch {
 	case j.Method == nil:
 		c.refuse(t, j, session.Unimplemented, -time.Millisecond, "there is no such method")
+	case j.denied:
+		c.refuse(t, j, session.Denied, -time.Millisecond, "the client may not call the method")
 	case j.as != (session.XID{}) && !j.Method.Recorded:
 		c.refuse(t, j, session.Invalid, -time.Millisecond, "the method keeps no record of what it has done: it must not be called again with the same id")
 	case j.Idempotent && j.Method.Once:

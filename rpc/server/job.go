@@ -61,6 +61,7 @@ type Job struct {
 	loan     *loan          // its blobs; nil: it has none
 	account  *account       // at whose cost long results are made; nil: they go in messages
 	behind   bool           // the reader of its connection runs it
+	denied   bool           // its client may not call the method
 	refused  bool           // its start could not be journalled
 	unsaved  bool           // its start waits for the journal's disk, or has
 	long     bool           // it is in the core's list of those that run for long

@@ -1,6 +1,8 @@
 package server
 
 import (
+	"crypto/x509"
+
 	"rpcpool.dev/rpc/frame"
 	"rpcpool.dev/rpc/session"
 )
@@ -19,6 +21,8 @@ type Line interface {
 	Peer() string
 	// Via is the way by which it comes.
 	Via() Via
+	// Identity is who it is.
+	Identity() Identity
 }
 
 // Link is what a core knows of a line.
@@ -28,6 +32,17 @@ type Link struct {
 	id      session.Conn
 	via     Via
 	session *session.Session
+	may     func(method string) bool // what its client may call; nil: everything
+}
+
+// Allow says what a client may call: a function that is asked for each call by the reader of the client's
+// connection, so it must be quick; nil: everything. It is not asked about callers within the process.
+type Allow func(Identity) func(method string) bool
+
+// Identity is who a client is, as far as its connection shows.
+type Identity struct {
+	Certificates []*x509.Certificate // that it has proved itself with over TLS, its own first
+	Socket       bool                // it has come by the server's Unix socket
 }
 
 // Connect takes a new line. Its door calls Receive for what comes, one call at a time,
@@ -37,6 +52,9 @@ func (c *Core) Connect(line Line) *Link {
 	defer c.mu.Unlock()
 	c.lastConn++
 	l := &Link{core: c, line: line, id: c.lastConn, via: line.Via()}
+	if c.opts.Allow != nil && l.via != Direct {
+		l.may = c.opts.Allow(line.Identity())
+	}
 	c.links[l.id] = l
 	return l
 }

@@ -287,5 +287,14 @@ func (l *nativeLine) Close(why frame.Reason, text string) {
 // Peer implements [Line].
 func (l *nativeLine) Peer() string { return l.name }
 
+// Identity implements [Line].
+func (l *nativeLine) Identity() Identity {
+	who := Identity{Socket: l.via == Unix}
+	if c, ok := l.peer.(*conn.Conn); ok {
+		who.Certificates = c.Certificates()
+	}
+	return who
+}
+
 // Via implements [Line].
 func (l *nativeLine) Via() Via { return l.via }

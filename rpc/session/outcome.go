@@ -61,6 +61,8 @@ const (
 	// Unmet means that a call whose result was to be in the arguments has none: it did
 	// not run.
 	Unmet
+	// Denied means that the client may not call the method: it did not run.
+	Denied
 	// Codes is their number.
 	Codes
 )
@@ -70,7 +72,7 @@ func (c Code) String() string {
 	return name([]string{
 		"OK", "Failed", "DeadlineExceeded", "Canceled", "Crashed", "Poisoned",
 		"Refused", "NoServer", "Lost", "Expired", "ReplyLost", "Unimplemented", "Invalid",
-		"Unmet",
+		"Unmet", "Denied",
 	}, uint8(c))
 }
 

@@ -36,6 +36,8 @@ type Network struct {
 	Token        TokenFile // of connections of calls
 	TrackerToken TokenFile // of those to a tracker's registry
 
+	Allow AllowFile // of a server
+
 	set *flag.FlagSet
 }
 
@@ -75,6 +77,7 @@ func (n *Network) RegisterServer(flags *flag.FlagSet) {
 		"`FILE` with certificates, in PEM: clients over TCP must have one of these authorities; empty: any client may connect",
 		"`FILE` with this server's certificate, in PEM: clients over TCP must speak TLS; it is read again when it changes; empty: no TLS",
 		"`FILE` with tokens, one a line: clients must present one of them; it is read again when it changes; empty: any client may connect")
+	n.set.StringVar(&n.Allow.Path, "allow-file", "", "`FILE` with rules, one a line: a name from a client's certificate, unix or *, and the methods that it may call; it is read again when it changes; empty: everybody may call everything")
 	n.addTo(flags)
 }
 
@@ -211,6 +214,9 @@ func (f *Flags) completeNetwork(o *Options) (err error) {
 	if o.TLS, err = f.network.Files.Server(); err != nil {
 		return err
 	}
-	o.Token, err = f.network.Token.Demand()
+	if o.Token, err = f.network.Token.Demand(); err != nil {
+		return err
+	}
+	o.Allow, err = f.network.Allow.Allow()
 	return err
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"rpcpool.dev/rpc/conn"
+	"rpcpool.dev/rpc/server"
 	"rpcpool.dev/rpc/workers"
 )
 
@@ -28,6 +29,7 @@ type Options struct {
 	TLS          *tls.Config     // clients over TCP must speak it. Default: they cannot
 	Blobs        BlobOptions
 	Token        func([]byte) error // checks a client's credentials. Default: all are welcome
+	Allow        server.Allow       // what clients may call. Default: everything
 	NoGRPC       bool               // clients that speak gRPC are closed. Default: they are served, by the same listeners
 	Metrics      *Metrics           // of this server alone. Default: none
 	Log          *slog.Logger       // default: none

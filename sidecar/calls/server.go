@@ -64,7 +64,7 @@ func New(opts Options) (*Server, error) {
 
 func (s *Server) build() (err error) {
 	o := &s.opts
-	core := server.Options{Limit: -1, Apart: true, Open: true, MaxTimeout: o.MaxTimeout, Log: o.Log}
+	core := server.Options{Limit: -1, Apart: true, Open: true, MaxTimeout: o.MaxTimeout, Allow: o.Allow, Log: o.Log}
 	core.Domain.Lease, core.Domain.Open = lease, open
 	if o.Journal != "" {
 		if err := s.openJournal(&core); err != nil {

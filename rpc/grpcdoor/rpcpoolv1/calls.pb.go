@@ -47,6 +47,7 @@ const (
 	Code_CODE_REPLY_LOST        Code = 10 // it ran, but the answer took too much room and was dropped
 	Code_CODE_UNIMPLEMENTED     Code = 11 // there is no such method
 	Code_CODE_INVALID           Code = 12 // the request, or the arguments, are none
+	Code_CODE_DENIED            Code = 14 // the client may not call the method
 	Code_CODE_CLOSED            Code = 64 // the client has closed the call, and asks for it all the same
 	Code_CODE_MISUSED           Code = 65 // seq is of another call, too many are open, or a fence is none
 )
@@ -67,6 +68,7 @@ var (
 		10: "CODE_REPLY_LOST",
 		11: "CODE_UNIMPLEMENTED",
 		12: "CODE_INVALID",
+		14: "CODE_DENIED",
 		64: "CODE_CLOSED",
 		65: "CODE_MISUSED",
 	}
@@ -84,6 +86,7 @@ var (
 		"CODE_REPLY_LOST":        10,
 		"CODE_UNIMPLEMENTED":     11,
 		"CODE_INVALID":           12,
+		"CODE_DENIED":            14,
 		"CODE_CLOSED":            64,
 		"CODE_MISUSED":           65,
 	}
@@ -1241,7 +1244,7 @@ const file_rpcpoolv1_calls_proto_rawDesc = "" +
 	"\x06Status\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\x05R\x04code\x12\x18\n" +
 	"\amessage\x18\x02 \x01(\tR\amessage\x12.\n" +
-	"\adetails\x18\x03 \x03(\v2\x14.google.protobuf.AnyR\adetails*\xa1\x02\n" +
+	"\adetails\x18\x03 \x03(\v2\x14.google.protobuf.AnyR\adetails*\xb2\x02\n" +
 	"\x04Code\x12\v\n" +
 	"\aCODE_OK\x10\x00\x12\x0f\n" +
 	"\vCODE_FAILED\x10\x01\x12\x1a\n" +
@@ -1257,6 +1260,7 @@ const file_rpcpoolv1_calls_proto_rawDesc = "" +
 	"\x12\x16\n" +
 	"\x12CODE_UNIMPLEMENTED\x10\v\x12\x10\n" +
 	"\fCODE_INVALID\x10\f\x12\x0f\n" +
+	"\vCODE_DENIED\x10\x0e\x12\x0f\n" +
 	"\vCODE_CLOSED\x10@\x12\x10\n" +
 	"\fCODE_MISUSED\x10A*\\\n" +
 	"\tExecution\x12\x1b\n" +
