@@ -51,9 +51,9 @@ func failed(code pb.Code, execution session.Execution, text string) answer {
 // Answers to those whose session has no answer. That a call did not run, the door does
 // not know: it may have been sent before.
 var (
-	expired = failed(pb.Code_CODE_EXPIRED, session.Indeterminate, "session is not known here, or is not yours")      //nolint:gochecknoglobals // constant
+	expired = failed(pb.Code_CODE_EXPIRED, session.Indeterminate, "session is not known here, or is not yours")                             //nolint:gochecknoglobals // constant
 	full    = answer{code: pb.Code_CODE_REFUSED, execution: session.NotExecuted, body: wire.Failure(time.Second, "too many sessions", nil)} //nolint:gochecknoglobals // constant
-	closed  = failed(pb.Code_CODE_CLOSED, session.Indeterminate, "call was closed by an ack or a fence before")      //nolint:gochecknoglobals // constant
+	closed  = failed(pb.Code_CODE_CLOSED, session.Indeterminate, "call was closed by an ack or a fence before")                             //nolint:gochecknoglobals // constant
 )
 
 func misused(text string) answer { return failed(pb.Code_CODE_MISUSED, session.Indeterminate, text) }
