@@ -152,6 +152,7 @@ test: build kube $(HELM) $(KUSTOMIZE) ## Run all tests with the race detector, c
 
 .PHONY: test-grpc
 test-grpc: $(GRPCURL) ## Test the gRPC door with clients of other makers (Python's grpcio, grpcurl), and docs/grpc.md with them.
+	hack/need.sh gcc gcc libc6-dev
 	hack/need.sh protoc protobuf-compiler libprotobuf-dev
 	$(PYTHON) -c 'import grpc, google.protobuf' 2>/dev/null || hack/need.sh python3-grpcio python3-grpcio python3-protobuf
 	GRPCURL=$(GRPCURL) PYTHON=$(PYTHON) CGO_ENABLED=1 go test -vet=off -race -count=1 -v -run '^TestForeign' ./rpc/grpcdoor

@@ -238,6 +238,16 @@ func TestReadmeIsTrue(t *testing.T) {
 	}
 }
 
+// TestEveryKindOfTestHasToPass: each of the Makefile's is in .ci/run.
+func TestEveryKindOfTestHasToPass(t *testing.T) {
+	ci := read(t, ".ci/run")
+	for _, m := range regexp.MustCompile(`(?m)^(test[\w-]*):`).FindAllStringSubmatch(read(t, "Makefile"), -1) {
+		if !strings.Contains(ci, "step make "+m[1]+"\n") {
+			t.Errorf("make %s is not in .ci/run", m[1])
+		}
+	}
+}
+
 // profile is a coverage profile of four packages, with a block twice.
 const profile = `mode: atomic
 rpcpool.dev/tvm/a.go:1.1,2.2 9 1

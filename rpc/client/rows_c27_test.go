@@ -116,7 +116,7 @@ func TestC27_ManyOutstandingCallsAreCancelledTogether(t *testing.T) {
 	g := newGate()
 	h := newHost(t, "a", hostOptions{methods: []server.Method{{Name: "wait", Run: g.run}}})
 	o := quick()
-	o.Grace = 5 * time.Second
+	o.Grace = never
 	c := newClient(t, o, h.endpoint())
 	ask(soon(t), c, "who", "")
 	ctx, cancel := context.WithCancel(t.Context())

@@ -90,7 +90,9 @@ func gaveUp(ctx context.Context) answer {
 	if ctx.Err() == context.DeadlineExceeded {
 		code = pb.Code_CODE_DEADLINE_EXCEEDED
 	}
-	return failed(code, session.Indeterminate, "RPC has ended; the call may go on")
+	a := failed(code, session.Indeterminate, "RPC has ended; the call may go on")
+	a.open = true
+	return a
 }
 
 // word says what Hello is enough for.

@@ -132,6 +132,36 @@ func TestADeadlineInterruptsARun(t *testing.T) {
 	r.ran(1)
 }
 
+// TestAnRPCThatEndsBeforeItsCallSaysNothingOfIt: the client is to ask what has become of the
+// call, and would not if it were told that it has ended. A call without a session cannot be
+// asked for.
+func TestAnRPCThatEndsBeforeItsCallSaysNothingOfIt(t *testing.T) {
+	var clock hands // stands still: no call's time is over
+	r := newRig(t, server.Options{Clock: clock.now}, Options{})
+	c, service := r.open(r.dial()), calls{door: r.door}
+	in := c.next("deaf", "")
+	for _, end := range []codes.Code{codes.DeadlineExceeded, codes.Canceled} {
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+		if end == codes.Canceled {
+			ctx, cancel = context.WithCancel(t.Context())
+			time.AfterFunc(20*time.Millisecond, cancel)
+		}
+		defer cancel()
+		_, err := service.Invoke(ctx, in)
+		if code, f := failureOf(err); code != end || f != nil {
+			t.Errorf("in a session: %v, %v", err, f)
+		}
+		_, err = service.Cancel(ctx, &pb.CancelRequest{Session: c.session, Seq: in.GetSeq()})
+		if code, f := failureOf(err); code != end || f != nil {
+			t.Errorf("Cancel: %v, %v", err, f)
+		}
+		_, err = service.Invoke(ctx, &pb.InvokeRequest{Method: "deaf"})
+		if code, f := failureOf(err); code != end || f == nil {
+			t.Errorf("without a session: %v, %v", err, f)
+		}
+	}
+}
+
 func TestACallWhoseDeadlineComesInTheQueueDoesNotRun(t *testing.T) {
 	var clock hands
 	r := newRig(t, server.Options{Limit: 1, Clock: clock.now}, Options{})

@@ -41,19 +41,20 @@ type answer struct {
 	code      pb.Code
 	execution session.Execution
 	body      []byte // the result, or an error as [wire.Failure] has made it
+	open      bool   // the RPC has ended before there was an answer
 }
 
 // failed makes the answer of a door that has found out for itself.
 func failed(code pb.Code, execution session.Execution, text string) answer {
-	return answer{code, execution, wire.Failure(0, text, nil)}
+	return answer{code: code, execution: execution, body: wire.Failure(0, text, nil)}
 }
 
 // Answers to those whose session has no answer. That a call did not run, the door does
 // not know: it may have been sent before.
 var (
-	expired = failed(pb.Code_CODE_EXPIRED, session.Indeterminate, "session is not known here, or is not yours")      //nolint:gochecknoglobals // constant
-	full    = answer{pb.Code_CODE_REFUSED, session.NotExecuted, wire.Failure(time.Second, "too many sessions", nil)} //nolint:gochecknoglobals // constant
-	closed  = failed(pb.Code_CODE_CLOSED, session.Indeterminate, "call was closed by an ack or a fence before")      //nolint:gochecknoglobals // constant
+	expired = failed(pb.Code_CODE_EXPIRED, session.Indeterminate, "session is not known here, or is not yours")                             //nolint:gochecknoglobals // constant
+	full    = answer{code: pb.Code_CODE_REFUSED, execution: session.NotExecuted, body: wire.Failure(time.Second, "too many sessions", nil)} //nolint:gochecknoglobals // constant
+	closed  = failed(pb.Code_CODE_CLOSED, session.Indeterminate, "call was closed by an ack or a fence before")                             //nolint:gochecknoglobals // constant
 )
 
 func misused(text string) answer { return failed(pb.Code_CODE_MISUSED, session.Indeterminate, text) }
@@ -86,9 +87,13 @@ func (a *answer) failure(k key) *pb.Failure {
 // by 8 KiB, with the text in it three times, and base64.
 const detailMost = 1024
 
-// status makes the error of an RPC.
+// status makes the error of an RPC. One without a Failure says nothing of the call, as gRPC's
+// own: the client asks again.
 func (a *answer) status(k key) error {
 	f := a.failure(k)
+	if a.open {
+		return status.Error(grpcCodes[a.code], f.GetText()) //nolint:wrapcheck // it is for the client
+	}
 	if n := len(f.Detail); n > detailMost {
 		f.Detail, f.DetailCut = f.Detail[:detailMost], uint32(n-detailMost)
 	}

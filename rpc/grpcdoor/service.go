@@ -73,6 +73,7 @@ func (s calls) Invoke(ctx context.Context, in *pb.InvokeRequest) (*pb.InvokeResp
 		l.call(ctx, in)
 		a = l.await(ctx)
 	}
+	a.open = a.open && !alone // nobody can ask for a call that is alone
 	if a.code != pb.Code_CODE_OK {
 		return nil, a.status(k)
 	}

@@ -332,6 +332,8 @@ func TestS3_29_WhatIsOpenAtAFencedNodeEndsOrGoesToAnother(t *testing.T) {
 	}
 	once := rpc.Spawn[string](ctx, c, "Hang", true)
 	more := rpc.Spawn[string](ctx, c, "Hang", true, rpc.Idempotent)
+	await(t, "both run there", dead.hangs)
+	await(t, "both run there", dead.hangs)
 	heir := s.join("heir", registry.Service{Name: "echo"})
 	close(heir.hang)
 	dead.die()

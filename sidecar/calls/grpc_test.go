@@ -96,25 +96,35 @@ func TestNativeCallsAndGRPCHaveOnePortAndOneCore(t *testing.T) {
 	}
 }
 
-// TestDrainOfGRPC: as of native calls. What runs may end, what comes is refused.
+// TestDrainOfGRPC: as of native calls. What runs may end, as late as it likes, and what comes
+// is refused.
 func TestDrainOfGRPC(t *testing.T) {
-	r := newRig(t, Options{DrainTimeout: patience})
+	r := newRig(t, Options{DrainTimeout: time.Hour})
 	cc := r.dialGRPC()
 	c := pb.NewCallsClient(cc)
+	opened, err := c.Open(soon(t), &pb.OpenRequest{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	runs := invocation(t, "sleep", "3600")
+	runs.Session, runs.Seq = opened.GetSession(), 1
 	ended := make(chan error, 1)
 	go func() {
-		_, err := c.Invoke(soon(t), invocation(t, "sleep", "2"))
+		_, err := c.Invoke(t.Context(), runs)
 		ended <- err
 	}()
 	r.running(1)
 	r.stop()
 	eventually(t, "it drains", func() bool { return r.health(cc) == healthpb.HealthCheckResponse_NOT_SERVING })
-	_, err := c.Invoke(soon(t), invocation(t, "echo", "1"))
+	_, err = c.Invoke(soon(t), invocation(t, "echo", "1"))
 	if code, f := failureOf(err); code != codes.Unavailable || f.GetCode() != pb.Code_CODE_REFUSED || f.GetExecution() != pb.Execution_EXECUTION_NOT_EXECUTED {
 		t.Errorf("what comes: %v", err)
 	}
-	if err := <-ended; err != nil {
-		t.Errorf("what runs: %v", err)
+	if _, err := c.Cancel(soon(t), &pb.CancelRequest{Session: runs.GetSession(), Seq: 1}); err != nil {
+		t.Errorf("Cancel: %v", err)
+	}
+	if _, f := failureOf(<-ended); f.GetCode() != pb.Code_CODE_FAILED || f.GetExecution() != pb.Execution_EXECUTION_EXECUTED {
+		t.Errorf("what runs, woken up: %v", f)
 	}
 	if err := r.end(); err != nil {
 		t.Errorf("Run: %v", err)

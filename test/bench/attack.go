@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -24,6 +25,7 @@ type attack struct {
 	rate  int // connections a second
 	make  func(mutator) [][]byte
 	begin func(context.Context) (net.Conn, error) // nil: just connect
+	pause time.Duration                           // between two pieces; such a peer also stays for slowHold. 0: none
 
 	made atomic.Int64 // connections
 }
@@ -32,6 +34,8 @@ type attack struct {
 const (
 	attackersAtOnce = 16 // connections of one attack
 	attackHold      = 30 * time.Millisecond
+	slowPause       = 100 * time.Millisecond
+	slowHold        = 8 * time.Second // longer than any door waits for somebody to introduce himself
 )
 
 // run attacks until ctx ends.
@@ -88,6 +92,10 @@ func (a *attack) once(ctx context.Context, m mutator) error {
 	if t, ok := c.(*net.TCPConn); ok && m.IntN(2) == 0 {
 		_ = t.SetLinger(0) // ends by a reset
 	}
+	if a.pause > 0 {
+		a.slowly(ctx, c, m)
+		return nil
+	}
 	for _, part := range a.make(m) {
 		if _, err := c.Write(part); err != nil {
 			return nil
@@ -105,6 +113,29 @@ func (a *attack) once(ctx context.Context, m mutator) error {
 		time.Sleep(attackHold)
 	}
 	return nil
+}
+
+// slowly sends with pauses, and reads until it is sent away, or has stayed long enough.
+func (a *attack) slowly(ctx context.Context, c net.Conn, m mutator) {
+	defer context.AfterFunc(ctx, func() { _ = c.Close() })()
+	_ = c.SetDeadline(time.Now().Add(slowHold))
+	var sending sync.WaitGroup
+	defer sending.Wait()
+	gone := make(chan struct{})
+	defer close(gone)
+	sending.Go(func() {
+		for _, part := range a.make(m) {
+			if _, err := c.Write(part); err != nil {
+				return
+			}
+			select {
+			case <-time.After(a.pause):
+			case <-gone:
+				return
+			}
+		}
+	})
+	_, _ = io.Copy(io.Discard, c)
 }
 
 // badFrames are messages to a tracker: noise, or a good hello and then messages

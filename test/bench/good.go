@@ -3,10 +3,19 @@
 package main
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+
+	"rpcpool.dev/rpc"
+	"rpcpool.dev/rpc/codec"
+	pb "rpcpool.dev/rpc/grpcdoor/rpcpoolv1"
 )
 
 const (
@@ -19,6 +28,7 @@ const (
 type goodPeers struct {
 	tracker *service
 	server  *server
+	calls   *service
 
 	mu    sync.Mutex
 	kinds map[string]*goodKind
@@ -118,10 +128,83 @@ func (g *goodPeers) session(ctx context.Context) {
 	})
 }
 
+// native calls a method, as a client that has been there all the time and as a new one.
+func (g *goodPeers) native(ctx context.Context) {
+	stays, err := rpc.Dial(rpc.ClientOptions{}, g.calls.addr)
+	defer func() { _ = stays.Close() }()
+	g.repeat(ctx, "native callers are answered", func(ctx context.Context) error {
+		if err != nil {
+			return err
+		}
+		if err := echo(ctx, stays); err != nil {
+			return fmt.Errorf("one that stays: %w", err)
+		}
+		comes, err := rpc.Dial(rpc.ClientOptions{}, g.calls.addr)
+		if err != nil {
+			return err //nolint:wrapcheck // it says all
+		}
+		if err := errors.Join(echo(ctx, comes), comes.Close()); err != nil {
+			return fmt.Errorf("a new one: %w", err)
+		}
+		return nil
+	})
+}
+
+func echo(ctx context.Context, c *rpc.Client) error {
+	got, err := rpc.Call[string](ctx, c, "echo", goodKey)
+	if err == nil && got != goodKey {
+		err = fmt.Errorf("echo returned %q", got)
+	}
+	return err //nolint:wrapcheck // it says all
+}
+
+// grpc opens a session, calls a method in it, and closes it, over a connection of its own.
+func (g *goodPeers) grpc(ctx context.Context) {
+	g.repeat(ctx, "gRPC's callers are answered", func(ctx context.Context) error {
+		cc, err := grpc.NewClient("passthrough:"+g.calls.addr, grpc.WithTransportCredentials(insecure.NewCredentials()))
+		if err != nil {
+			return fmt.Errorf("connect: %w", err)
+		}
+		defer func() { _ = cc.Close() }()
+		client := pb.NewCallsClient(cc)
+		opened, err := client.Open(ctx, &pb.OpenRequest{})
+		if err != nil {
+			return fmt.Errorf("open: %w", err)
+		}
+		session := opened.GetSession()
+		args := []byte("\x64good") // CBOR
+		out, err := client.Invoke(ctx, &pb.InvokeRequest{Session: session, Seq: 1, Method: "echo", Args: args, Codec: uint32(codec.IDCBOR)})
+		if err != nil {
+			return fmt.Errorf("invoke: %w", err)
+		}
+		if !bytes.Equal(out.GetResult(), args) {
+			return fmt.Errorf("echo returned % x", out.GetResult())
+		}
+		if _, err := client.Close(ctx, &pb.CloseRequest{Session: session}); err != nil {
+			return fmt.Errorf("close: %w", err)
+		}
+		return nil
+	})
+}
+
+// openGRPC opens a session that is left to its lease.
+func openGRPC(ctx context.Context, addr string) (*pb.Session, error) {
+	cc, err := grpc.NewClient("passthrough:"+addr, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		return nil, fmt.Errorf("connect: %w", err)
+	}
+	defer func() { _ = cc.Close() }()
+	opened, err := pb.NewCallsClient(cc).Open(ctx, &pb.OpenRequest{})
+	if err != nil {
+		return nil, fmt.Errorf("open: %w", err)
+	}
+	return opened.GetSession(), nil
+}
+
 // scrape reads the metrics.
 func (g *goodPeers) scrape(ctx context.Context) {
 	g.repeat(ctx, "metrics are read", func(ctx context.Context) error {
-		for _, addr := range []string{g.tracker.metrics, g.server.metrics} {
+		for _, addr := range []string{g.tracker.metrics, g.server.metrics, g.calls.metrics} {
 			if _, err := scrape(ctx, addr); err != nil {
 				return err
 			}
@@ -130,11 +213,16 @@ func (g *goodPeers) scrape(ctx context.Context) {
 	})
 }
 
+// works are what good peers do, each a kind.
+func (g *goodPeers) works() []func(context.Context) {
+	return []func(context.Context){g.match, g.session, g.native, g.grpc, g.scrape}
+}
+
 // checks judges how good peers were served.
 func (g *goodPeers) checks() []check {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	list := []check{{"good peers were at work", len(g.kinds) == 3, fmt.Sprintf("%d kinds", len(g.kinds))}}
+	list := []check{{"good peers were at work", len(g.kinds) == len(g.works()), fmt.Sprintf("%d kinds", len(g.kinds))}}
 	for kind, k := range g.kinds {
 		worst := time.Duration(k.took.dist().Max * float64(time.Second))
 		detail := fmt.Sprintf("%d times, %d failed, worst %s", len(k.took.values), k.failed, worst.Round(10*time.Microsecond))

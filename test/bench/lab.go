@@ -160,6 +160,19 @@ func (l *lab) serve(ctx context.Context, key, tracker string, flags ...string) (
 	return &server{service: *s, key: key, data: data}, err
 }
 
+// serveCalls starts a server of native calls, and of gRPC, with the built-in worker; flags
+// may be added.
+func (l *lab) serveCalls(ctx context.Context, flags ...string) (*service, error) {
+	cli := filepath.Join(l.bin, proc.CLI)
+	args := append([]string{"serve", "--protocol", "rpc", "--listen", anyPort, "--metrics", anyPort}, flags...)
+	s, err := l.startService(ctx, "calls", cli, append(args, "--", cli, "worker", "--calls")...)
+	if err != nil {
+		return nil, err
+	}
+	s.metrics, err = s.await(ctx, s.stderr, metricsLine)
+	return s, err
+}
+
 // pair is a server as in a device's pod: the sidecar and the agent as programs
 // that do not depend on each other.
 type pair struct {

@@ -9,9 +9,14 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
+	"strconv"
 	"time"
 
 	"golang.org/x/sync/errgroup"
+
+	pb "rpcpool.dev/rpc/grpcdoor/rpcpoolv1"
+	"rpcpool.dev/test/internal/proc"
 )
 
 // soakScenario sends random bytes and mutated valid input to every port for a
@@ -32,6 +37,7 @@ const (
 	soakWarmUp      = 5 * time.Second
 	goodKey         = "good-4f1d2c7b9a"
 	victimKey       = "victim"
+	soakWorkers     = 2
 )
 
 func (*soakScenario) name() string { return "soak" }
@@ -73,7 +79,7 @@ func (s *soakScenario) soak(ctx context.Context, l *lab) ([]check, error) {
 	if err := b.phase(ctx, s.seed, attacks, min(s.duration/soakWarmUpShare, soakWarmUp)); err != nil {
 		return b.alive(), err
 	}
-	before, err := settled(ctx, settleLimit, nil, b.trackers(), b.servers())
+	before, err := settled(ctx, settleLimit, nil, b.services(), b.servers())
 	if err != nil {
 		return b.alive(), err
 	}
@@ -81,7 +87,7 @@ func (s *soakScenario) soak(ctx context.Context, l *lab) ([]check, error) {
 	if err := b.phase(ctx, s.seed+1, attacks, s.duration); err != nil {
 		return append(b.alive(), b.good.checks()...), err
 	}
-	after, err := settled(ctx, settleLimit, &before, b.trackers(), b.servers())
+	after, err := settled(ctx, settleLimit, &before, b.services(), b.servers())
 	if err != nil {
 		return append(b.alive(), b.good.checks()...), err
 	}
@@ -114,13 +120,16 @@ type check struct {
 }
 
 // soakBench is what is attacked: a tracker, a server whose sessions are good and
-// whose door is attacked, and a server whose sessions are bad too.
+// whose door is attacked, a server whose sessions are bad too, and a server of calls.
 type soakBench struct {
 	tracker *service
 	served  *server // good clients' sessions
 	victim  *server // bad clients' sessions
+	calls   *service
 	good    *goodPeers
-	agents  []int // process ids, before
+	agents  []int       // process ids, before
+	workers []int       // of calls, likewise
+	session *pb.Session // of a bad client of gRPC
 }
 
 func newSoakBench(ctx context.Context, l *lab) (b *soakBench, err error) {
@@ -142,11 +151,33 @@ func newSoakBench(ctx context.Context, l *lab) (b *soakBench, err error) {
 		}
 		b.agents = append(b.agents, pid)
 	}
-	b.good = &goodPeers{tracker: b.tracker, server: b.served}
+	if b.calls, err = l.serveCalls(ctx, "--workers", strconv.Itoa(soakWorkers), "--max-timeout", "1s"); err != nil {
+		return nil, err
+	}
+	if !waitUntil(ctx, startTime, func() bool {
+		b.workers, err = b.callWorkers()
+		return err == nil && len(b.workers) == soakWorkers+1 // and a spare
+	}) {
+		return nil, fmt.Errorf("workers of calls: %d run, error %v", len(b.workers), err) //nolint:errorlint // mostly none
+	}
+	if b.session, err = openGRPC(ctx, b.calls.addr); err != nil {
+		return nil, err
+	}
+	b.good = &goodPeers{tracker: b.tracker, server: b.served, calls: b.calls}
 	return b, nil
 }
 
-func (b *soakBench) trackers() []*service { return []*service{b.tracker} }
+// callWorkers are the processes that run calls.
+func (b *soakBench) callWorkers() (pids []int, err error) {
+	below, err := proc.Descendants(b.calls.pid())
+	for _, d := range below {
+		pids = append(pids, d.PID)
+	}
+	slices.Sort(pids)
+	return pids, err
+}
+
+func (b *soakBench) services() []*service { return []*service{b.tracker, b.calls} }
 func (b *soakBench) servers() []*server   { return []*server{b.served, b.victim} }
 
 // attacks lists what is sent where.
@@ -156,8 +187,12 @@ func (b *soakBench) attacks(rate int) []*attack {
 		{name: "door in use", addr: b.served.addr, rate: rate, make: badInput(doorSeeds("soak"))},
 		{name: "door", addr: b.victim.addr, rate: rate, make: badInput(doorSeeds(victimKey))},
 		{name: "session", rate: max(1, rate/5), make: badSession, begin: withTicket(b.tracker.addr, victimKey)},
+		{name: "port of calls", addr: b.calls.addr, rate: rate, make: badNative},
+		{name: "gRPC's port", addr: b.calls.addr, rate: rate, make: badGRPC(b.session)},
+		{name: "port of calls slowly", addr: b.calls.addr, rate: max(1, rate/5), make: slowInput, pause: slowPause},
 		{name: "tracker's metrics", addr: b.tracker.metrics, rate: max(1, rate/5), make: badInput(metricsSeeds())},
 		{name: "server's metrics", addr: b.served.metrics, rate: max(1, rate/5), make: badInput(metricsSeeds())},
+		{name: "metrics of calls", addr: b.calls.metrics, rate: max(1, rate/5), make: badInput(metricsSeeds())},
 	}
 }
 
@@ -171,7 +206,7 @@ func (b *soakBench) phase(ctx context.Context, seed uint64, attacks []*attack, l
 	for i, a := range attacks {
 		group.Go(func() error { return a.run(ctx, seed, uint64(i)) })
 	}
-	for _, work := range []func(context.Context){b.good.match, b.good.session, b.good.scrape} {
+	for _, work := range b.good.works() {
 		group.Go(func() error { work(ctx); return nil })
 	}
 	return group.Wait()
@@ -205,5 +240,8 @@ func (b *soakBench) alive() []check {
 			"its agent lives", err == nil && pid == b.agents[i], fmt.Sprintf("process %d, was %d", pid, b.agents[i]),
 		})
 	}
-	return list
+	workers, err := b.callWorkers()
+	return append(list, check{"server of calls lives", b.calls.alive(), b.calls.state()}, check{
+		"its workers live", err == nil && slices.Equal(workers, b.workers), fmt.Sprintf("processes %v, were %v", workers, b.workers),
+	})
 }

@@ -17,20 +17,19 @@ import (
 
 // vitals are what must not grow: how much of everything a set of programs holds.
 type vitals struct {
-	descriptors int     // of trackers, servers and agents
-	goroutines  int     // of trackers and servers
-	processes   int     // below the servers, zombies too
+	descriptors int     // of services, servers and agents
+	goroutines  int     // of services and servers
+	processes   int     // below them, zombies too
 	zombies     int     // of these
 	files       int     // and directories in the servers' data directories
-	resident    float64 // bytes, of trackers, servers and agents
+	resident    float64 // bytes, of services, servers and agents
 
 	kinds map[string]int // descriptors by program and kind: says what grew
 }
 
-// takeVitals looks at the programs now.
-func takeVitals(ctx context.Context, trackers []*service, servers []*server) (v vitals, err error) {
+// takeVitals looks at the programs now: at what serves sessions, and at the other services.
+func takeVitals(ctx context.Context, services []*service, servers []*server) (v vitals, err error) {
 	v.kinds = map[string]int{}
-	services := trackers
 	for _, s := range servers {
 		services = append(services[:len(services):len(services)], &s.service)
 		agent, err := s.agentPid()
@@ -40,11 +39,14 @@ func takeVitals(ctx context.Context, trackers []*service, servers []*server) (v 
 		if err := v.addProcess("agent of "+s.name, agent); err != nil {
 			return v, err
 		}
-		if err := v.addTree(s); err != nil {
+		if err := v.addFiles(s); err != nil {
 			return v, err
 		}
 	}
 	for _, s := range services {
+		if err := v.addTree(s); err != nil {
+			return v, err
+		}
 		if err := v.addProcess(s.name, s.pid()); err != nil {
 			return v, fmt.Errorf("%s: %w", s.name, err)
 		}
@@ -84,7 +86,7 @@ func (v vitals) grown(before vitals) string {
 	return strings.Join(list, ", ")
 }
 
-func (v *vitals) addTree(s *server) error {
+func (v *vitals) addTree(s *service) error {
 	below, err := proc.Descendants(s.pid())
 	if err != nil {
 		return err
@@ -95,7 +97,11 @@ func (v *vitals) addTree(s *server) error {
 			v.zombies++
 		}
 	}
-	err = filepath.WalkDir(s.data, func(_ string, _ fs.DirEntry, err error) error {
+	return nil
+}
+
+func (v *vitals) addFiles(s *server) error {
+	err := filepath.WalkDir(s.data, func(_ string, _ fs.DirEntry, err error) error {
 		v.files++
 		if errors.Is(err, fs.ErrNotExist) { // removed meanwhile
 			return nil
@@ -127,11 +133,11 @@ func (v vitals) counts() [5]int {
 
 // settled takes vitals until two in a row are the same, or, given those from
 // before, until nothing exceeds them; after within it takes what there is.
-func settled(ctx context.Context, within time.Duration, before *vitals, trackers []*service, servers []*server) (v vitals, err error) {
+func settled(ctx context.Context, within time.Duration, before *vitals, services []*service, servers []*server) (v vitals, err error) {
 	deadline := time.Now().Add(within)
 	last := vitals{descriptors: -1}
 	for {
-		if v, err = takeVitals(ctx, trackers, servers); err != nil {
+		if v, err = takeVitals(ctx, services, servers); err != nil {
 			return v, err
 		}
 		same := v.counts() == last.counts()

@@ -1009,8 +1009,9 @@ func (*CloseResponse) Descriptor() ([]byte, []int) {
 	return file_rpcpoolv1_calls_proto_rawDescGZIP(), []int{13}
 }
 
-// Failure is in the details of every status that the service returns. An error without
-// it comes from gRPC itself, on whichever side: of that call nothing is known yet.
+// Failure is in the details of every status that says something of a call. An error
+// without it comes from gRPC itself, on whichever side, or the RPC's time was over before
+// the call had an answer: of that call nothing is known yet.
 type Failure struct {
 	state     protoimpl.MessageState `protogen:"open.v1"`
 	Code      Code                   `protobuf:"varint,1,opt,name=code,proto3,enum=rpcpool.v1.Code" json:"code,omitempty"`

@@ -93,20 +93,30 @@ func TestALongLivedWorkerSaysThatItsClientBrokeTheProtocol(t *testing.T) {
 	f.ask("w1", "who", 0).ended(supervise.CauseCompleted)
 }
 
+// TestDeadlinesOfALongLivedWorker: one ends by itself, and one has to be killed. So has one that
+// got no processor for the grace that it has, which says nothing of the agent: another is asked.
 func TestDeadlinesOfALongLivedWorker(t *testing.T) {
-	const timeout = 200 * time.Millisecond
+	const timeout, grace = 200 * time.Millisecond, 40 * time.Millisecond
 	for what, status := range map[string]string{
-		"watchdog": "exit status 0",                // ends by itself
-		"hang":     "killed by signal 9 (SIGKILL)", // has to be killed
+		"watchdog": "exit status 0",
+		"hang":     "killed by signal 9 (SIGKILL)",
 	} {
 		t.Run(what, func(t *testing.T) {
 			f := runAgent(t)
-			f.startLong("w1", f.long())
-			f.ask("w1", what, timeout)
-			r := f.exit("w1", supervise.CauseTimeout)
-			t.Logf("%v late", r.Wall-timeout)
-			if r.Limit != supervise.LimitSession || r.String() != status || r.Wall < timeout-time.Millisecond {
-				t.Errorf("%s after %v, limit %q; want %s after %v", r, r.Wall, r.Limit, status, timeout)
+			for i := 1; ; i++ {
+				id := fmt.Sprintf("w%d", i)
+				f.startLong(id, f.long())
+				f.ask(id, what, timeout)
+				r := f.exit(id, supervise.CauseTimeout)
+				t.Logf("%v late", r.Wall-timeout)
+				late := r.Signal == syscall.SIGKILL && r.Wall >= timeout+grace
+				if late && what == "watchdog" && i < 20 {
+					continue
+				}
+				if r.Limit != supervise.LimitSession || r.String() != status || r.Wall < timeout-time.Millisecond || late != (what == "hang") {
+					t.Errorf("%s after %v, limit %q; want %s after %v", r, r.Wall, r.Limit, status, timeout)
+				}
+				return
 			}
 		})
 	}
