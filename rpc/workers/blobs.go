@@ -30,8 +30,9 @@ func (p *Pool) pair(i int) (blob.PartyID, *os.File) {
 }
 
 // give passes a file to a worker with the first bytes of its channel. One that does not look for
-// it does not get it. done is to be called when these are written.
-func give(nc net.Conn, f *os.File) (_ net.Conn, done func()) {
+// it does not get it. If it cannot be passed, failed hears why, and the bytes go without it. done is
+// to be called when these are written.
+func give(nc net.Conn, f *os.File, failed func(error)) (_ net.Conn, done func()) {
 	u, ok := nc.(*net.UnixConn)
 	switch {
 	case f == nil:
@@ -39,13 +40,14 @@ func give(nc net.Conn, f *os.File) (_ net.Conn, done func()) {
 	case !ok:
 		return nc, func() { _ = f.Close() }
 	}
-	return &giver{UnixConn: u, file: f}, func() { _ = f.Close() }
+	return &giver{UnixConn: u, file: f, failed: failed}, func() { _ = f.Close() }
 }
 
 // giver is a channel whose first bytes have a file with them.
 type giver struct {
 	*net.UnixConn
-	file *os.File
+	file   *os.File
+	failed func(error)
 }
 
 // Write implements [net.Conn].
@@ -53,8 +55,9 @@ func (g *giver) Write(b []byte) (n int, err error) {
 	if g.file != nil {
 		rights := syscall.UnixRights(int(g.file.Fd()))
 		g.file = nil
-		if n, _, err = g.WriteMsgUnix(b, rights, nil); err != nil {
-			return n, err //nolint:wrapcheck // as the connection itself
+		if n, _, err = g.WriteMsgUnix(b, rights, nil); err != nil { // too many are on their way to others, or nothing can be written
+			g.failed(err)
+			n = 0
 		}
 		b = b[n:]
 	}

@@ -88,7 +88,7 @@ func (p *Pool) begin(i int) (*worker, error) {
 	}()
 	party, socket := p.pair(i)
 	w.party = party
-	nc, done := give(nc, socket)
+	nc, done := give(nc, socket, func(err error) { p.opts.Log.Warn("worker gets no blobs", "worker", i, "err", err) })
 	defer done()
 	from := server.Machine()
 	if w.conn, err = conn.Connect(ctx, nc, frame.Hello{Features: frame.FeatureStreams | frame.FeatureBlobs}, w, opts); err == nil {

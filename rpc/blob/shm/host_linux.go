@@ -46,13 +46,14 @@ type Host struct {
 	tickets  map[string]string // names of those who may connect; nil: all may
 	payer    Payer
 	refused  blob.Refused
-	plain    int // segments that are not of huge pages although that was wanted
+	plain    int  // segments that are not of huge pages although that was wanted
+	poor     bool // it could not pass something
 }
 
 // ErrClosed is returned for everything after Close.
 var ErrClosed = errors.New("host of blobs is closed")
 
-// errMemory means that the system gives the host no memory for blobs, or no descriptor of it.
+// errMemory means that the system gives the host no memory for blobs.
 var errMemory = errors.New("no memory for blobs")
 
 // NewHost starts a host.
