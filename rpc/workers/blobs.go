@@ -106,14 +106,30 @@ func (w *worker) borrow(c *call, m *conn.Message) bool {
 	switch {
 	case err == nil:
 		return true
-	case errors.Is(err, blob.ErrParty): // the worker is dead, which is about to be seen
-		c.unsent = true
-		_ = w.conn.Close()
+	case errors.Is(err, blob.ErrParty): // it is dead, which is about to be seen, or the host has given it up
+		w.moveOn(c)
 	case w.drop(c):
 		code, reply := server.Unlent(err)
 		w.pool.core.Decline(c.job, code, reply)
 	}
 	return false
+}
+
+// moveOn has a call run in another worker, as this one will have no blobs any more.
+func (w *worker) moveOn(c *call) {
+	w.pool.lives.Go(func() {
+		w.retire()
+		if !w.drop(c) {
+			return
+		}
+		if c.relay != nil {
+			c.relay.broke() // none of its items has gone anywhere
+		}
+		w.pool.mu.Lock()
+		w.pool.counts.Moved++
+		w.pool.mu.Unlock()
+		w.pool.core.Unstarted(c.job)
+	})
 }
 
 // borrowInline lets a worker that takes no blobs have arguments that are in one: they go into the

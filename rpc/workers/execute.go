@@ -158,6 +158,7 @@ func (w *worker) drop(c *call) bool {
 	w.pool.mu.Lock()
 	there := w.calls[c.seq] == c
 	delete(w.calls, c.seq)
+	w.rest()
 	w.pool.mu.Unlock()
 	if there {
 		c.unview() // not under the lock: the host asks for it under its own, which the view's peer may wait for

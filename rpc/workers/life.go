@@ -150,9 +150,27 @@ func (w *worker) wait() {
 	w.leave()
 }
 
+// retire ends a worker in order, when what runs in it has ended.
+func (w *worker) retire() {
+	w.leave()
+	w.pool.mu.Lock()
+	defer w.pool.mu.Unlock()
+	w.retired = true
+	w.rest()
+}
+
+// rest ends a retired worker that has nothing to do any more. It is called with the pool's lock.
+func (w *worker) rest() {
+	if w.retired && len(w.calls) == 0 {
+		_ = w.conn.Close()
+	}
+}
+
 // leave takes a worker out of service, and lets a spare in. The core gives out less
 // before there is one less to take it.
-func (w *worker) leave() {
+func (w *worker) leave() { w.out.Do(w.goOut) }
+
+func (w *worker) goOut() {
 	p := w.pool
 	is := func(o *worker) bool { return o == w }
 	p.mu.Lock()
