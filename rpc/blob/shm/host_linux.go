@@ -48,6 +48,7 @@ type Host struct {
 	refused  blob.Refused
 	plain    int  // segments that are not of huge pages although that was wanted
 	poor     bool // it could not pass something
+	short    bool // it could not make something
 }
 
 // ErrClosed is returned for everything after Close.
@@ -163,6 +164,10 @@ func (h *Host) locked(do func(t *blob.Table, now time.Duration) error) error {
 		}
 		m, err := h.memory(need)
 		if err != nil {
+			if !h.short {
+				h.short = true
+				h.log.Warn("no memory for blobs: what is long goes in messages", "error", err)
+			}
 			return fmt.Errorf("%w: %w", errMemory, err)
 		}
 		h.segments[h.table.Grow(h.now(), need)] = m

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"os"
 	"os/exec"
@@ -13,6 +14,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -25,7 +27,8 @@ import (
 )
 
 // childEnv says what the test binary does when it is started as a process to be killed:
-// "peer", by the socket that is descriptor 3; "dial PATH"; "host PATH"; "unprivileged", and one of these.
+// "peer", by the socket that is descriptor 3; "dial PATH"; "host PATH"; "unprivileged", or what memfd_create fails
+// with, and one of these.
 const childEnv = "BLOB_TEST_CHILD"
 
 func TestMain(m *testing.M) {
@@ -44,6 +47,8 @@ func TestMain(m *testing.M) {
 		hostChild(path)
 	case "unprivileged":
 		fmt.Println("error:", unprivileged(path))
+	case "EPERM", "ENOSYS":
+		fmt.Println("error:", withoutMemfd(map[string]unix.Errno{"EPERM": unix.EPERM, "ENOSYS": unix.ENOSYS}[what], path))
 	case "echo":
 		echoChild()
 	default:
@@ -57,11 +62,12 @@ func hostChild(path string) {
 		fmt.Println("error:", err)
 		return
 	}
-	h := NewHost(Options{})
+	said := &sayings{}
+	h := NewHost(Options{Logger: slog.New(slog.NewTextHandler(said, &slog.HandlerOptions{Level: slog.LevelWarn}))})
 	fmt.Println("ready")
 	go func() { fmt.Println("error:", h.Serve(l)) }()
 	for lines := bufio.NewScanner(os.Stdin); lines.Scan(); {
-		answer, err := hostAct(h, strings.Fields(lines.Text()))
+		answer, err := hostAct(h, said, strings.Fields(lines.Text()))
 		if err != nil {
 			answer = "error: " + err.Error()
 		}
@@ -69,7 +75,15 @@ func hostChild(path string) {
 	}
 }
 
-func hostAct(h *Host, words []string) (string, error) {
+// sayings count what is written.
+type sayings struct{ atomic.Int64 }
+
+func (s *sayings) Write(b []byte) (int, error) {
+	s.Add(1)
+	return len(b), nil
+}
+
+func hostAct(h *Host, said *sayings, words []string) (string, error) {
 	switch words[0] {
 	case "starve":
 		return strconv.Itoa(starve(words[1])), nil
@@ -83,6 +97,8 @@ func hostAct(h *Host, words []string) (string, error) {
 	case "refused":
 		r := h.Snapshot().Refused
 		return fmt.Sprintf("%d %d", r.Memory, r.Unmapped), nil
+	case "said":
+		return strconv.FormatInt(said.Load(), 10), nil
 	}
 	return "", errors.New("what?")
 }
@@ -95,6 +111,29 @@ func unprivileged(what string) error {
 			return err
 		}
 	}
+	return become(what)
+}
+
+// withoutMemfd makes this process another one, for which memfd_create fails, as seccomp profiles have it.
+func withoutMemfd(with unix.Errno, what string) error {
+	runtime.LockOSThread()
+	filter := []unix.SockFilter{
+		{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS}, // the number of the system call
+		{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: unix.SYS_MEMFD_CREATE, Jf: 1},
+		{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ERRNO | uint32(with)},
+		{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ALLOW},
+	}
+	program := unix.SockFprog{Len: uint16(len(filter)), Filter: &filter[0]}
+	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
+		return err
+	}
+	if err := unix.Prctl(unix.PR_SET_SECCOMP, unix.SECCOMP_MODE_FILTER, uintptr(unsafe.Pointer(&program)), 0, 0); err != nil {
+		return err
+	}
+	return become(what)
+}
+
+func become(what string) error {
 	if err := os.Setenv(childEnv, what); err != nil {
 		return err
 	}

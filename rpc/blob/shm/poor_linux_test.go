@@ -130,6 +130,32 @@ func TestAHostThatCannotPassMemory(t *testing.T) {
 	}
 }
 
+// TestAHostThatMayMakeNoMemory, as a seccomp profile or an old kernel has it: it says so once, counts it, and its
+// peers stay.
+func TestAHostThatMayMakeNoMemory(t *testing.T) {
+	for _, with := range []string{"EPERM", "ENOSYS"} {
+		t.Run(with, func(t *testing.T) {
+			path := t.TempDir() + "/blobs"
+			host := start(t, with+" host "+path)
+			if got := host.line(); got != "ready" {
+				t.Fatal(got)
+			}
+			p := dial(t, path)
+			for range 3 {
+				if _, err := p.Allocate(1000, blob.Read); err == nil || errors.Is(err, ErrHost) || !strings.Contains(err.Error(), "memfd_create") {
+					t.Errorf("allocated: %v", err)
+				}
+			}
+			if got := host.do("refused"); got != "3 0" {
+				t.Errorf("it has refused memory, and peers have not mapped it: %s times", got)
+			}
+			if got := host.do("said"); got != "1" {
+				t.Errorf("it is said %s times", got)
+			}
+		})
+	}
+}
+
 func dial(t *testing.T, path string) *Peer {
 	t.Helper()
 	p, err := Dial(t.Context(), path, "peer")
