@@ -6,12 +6,14 @@ import (
 	"errors"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"rpcpool.dev/rpc/blob"
+	"rpcpool.dev/rpc/workers"
 )
 
 // isolatedRig has handlers in workers.
@@ -238,5 +240,58 @@ func TestPoisonIsKnownByWhatIsInTheBlob(t *testing.T) {
 	}
 	if n := r.live(t); n > 0 {
 		t.Errorf("%d blobs are left", n)
+	}
+}
+
+// TestAWorkerThatHasLostItsBlobsIsReplacedInOrder: its host has given it up, and it lives. What runs in it ends there,
+// and calls with blobs run in the next one.
+func TestAWorkerThatHasLostItsBlobsIsReplacedInOrder(t *testing.T) {
+	r := newBlobRig(t, ServerOptions{Isolate: &Isolate{Command: []string{os.Args[0]}, Output: io.Discard, Concurrency: 2}}, ClientOptions{})
+	state := func(wanted workers.State) func() bool {
+		return func() bool {
+			w, _ := r.server.Workers()
+			return slices.Contains(w.States, wanted)
+		}
+	}
+	until(t, "there is a spare, so both are parties", state(workers.Spare))
+	until(t, "the other serves", state(workers.Ready))
+	kept := r.buffer(t, "0123456789")
+	runs := Spawn[int](soon(t), r, "sleep", printArgs{Size: 700})
+	until(t, "a call runs", state(workers.Busy))
+	host := r.server.blobs.host
+	before := host.Counts().Parties
+	for _, id := range []blob.PartyID{2, 3} { // the first is the server itself, the last the client
+		host.Leave(id)
+	}
+	if n := before - host.Counts().Parties; n != 2 {
+		t.Fatalf("%d workers were given up", n)
+	}
+	if n, err := Call[int](soon(t), r, "touch", printArgs{Buffer: kept.In()}); n != 10 || err != nil {
+		t.Errorf("a call with a blob: %d, %v", n, err)
+	}
+	if n, err := Call[uint64](soon(t), r, "sum", fill(1<<20)); n != checksum(fill(1<<20)) || err != nil {
+		t.Errorf("a call whose arguments are in one: %d, %v", n, err)
+	}
+	if _, err := runs.Get(soon(t)); err != nil {
+		t.Errorf("the call that ran: %v", err)
+	}
+	until(t, "both are replaced", func() bool {
+		w, _ := r.server.Workers()
+		return w.Starts >= 4
+	})
+	if w, _ := r.server.Workers(); w.Crashed > 0 {
+		t.Errorf("%+v", w)
+	}
+	if err := kept.Free(); err != nil {
+		t.Error(err)
+	}
+}
+
+func until(t *testing.T, what string, so func() bool) {
+	t.Helper()
+	for ctx := soon(t); !so(); time.Sleep(time.Millisecond) {
+		if ctx.Err() != nil {
+			t.Fatalf("it is not so that %s", what)
+		}
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"rpcpool.dev/rpc/blob"
 	"rpcpool.dev/rpc/blob/shm"
@@ -104,6 +105,63 @@ func TestAResultOfWhichNobodyKnowsWhetherItIsStillThereIsLost(t *testing.T) {
 			t.Errorf("gone: %v: %d bytes, %v", gone, len(got), err)
 		}
 	}
+}
+
+// TestAResultComesFromAServerThatHasLeftTheList: who is about to end is not listed any more, but what runs there has
+// its results, in blobs as others.
+func TestAResultComesFromAServerThatHasLeftTheList(t *testing.T) {
+	s, err := NewServer(ServerOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	runs, end := make(chan struct{}, 1), make(chan struct{}, 1)
+	Handle(s, "late", func(ctx context.Context, n int) ([]byte, error) {
+		b := Room(ctx, n)
+		runs <- struct{}{}
+		select {
+		case <-end:
+		case <-ctx.Done():
+		}
+		copy(b, fill(n))
+		return b, nil
+	})
+	address := "unix:" + t.TempDir() + "/s"
+	l, err := s.Listen(t.Context(), address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	served := make(chan error, 1)
+	go func() { served <- s.Serve(l) }()
+	c, err := Dial(ClientOptions{BlobThreshold: LongBlob}, address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &blobRig{c, s, address}
+	kept := r.buffer(t, "so the client is a party")
+	late := Spawn[[]byte](soon(t), r, "late", 1<<20)
+	<-runs
+	if err := c.c.Update(nil); err != nil {
+		t.Fatal(err)
+	}
+	before, _ := s.Blobs()
+	for given := time.Now().Add(100 * time.Millisecond); time.Now().Before(given); time.Sleep(time.Millisecond) {
+		if now, _ := s.Blobs(); now.Parties < before.Parties {
+			t.Error("the client has left while a call of its runs there")
+			break
+		}
+	}
+	end <- struct{}{}
+	if got, err := late.Get(soon(t)); err != nil || !bytes.Equal(got, fill(1<<20)) {
+		t.Errorf("%d bytes, %v", len(got), err)
+	}
+	if made, _ := s.Blobs(); made.Made < 2 {
+		t.Error("the result was in no blob")
+	}
+	_ = kept.Free()
+	if err := errors.Join(c.Close(), s.Close()); err != nil {
+		t.Error(err)
+	}
+	<-served
 }
 
 // blobServer is the program of a server in a process of its own. It says what blobs there are, a line for each

@@ -46,6 +46,11 @@ func TestC27_BadBlobsInACall(t *testing.T) {
 		}
 		_, party := r.c.Has(good.Domain)
 		account := party.Account()
+		departed, err := r.server.blobs.host.Join("departed")
+		if err != nil {
+			t.Fatal(err)
+		}
+		departed.Leave()
 		change := func(h blob.Handle, f func(*blob.Handle)) blob.Handle {
 			f(&h)
 			return h
@@ -66,6 +71,7 @@ func TestC27_BadBlobsInACall(t *testing.T) {
 			"an account to be read":            {blob.Arg{Handle: account, Mode: blob.In}, session.Invalid, "no right"},
 			"a blob to pay for a result":       {blob.Arg{Handle: good, Mode: blob.Out, Size: 10}, session.Invalid, "account"},
 			"a result that is too large":       {blob.Arg{Handle: account, Mode: blob.Out, Size: 1 << 50}, session.Refused, "quota"},
+			"the account of one who has left":  {blob.Arg{Handle: departed.Account(), Mode: blob.Out, Size: 10}, session.Invalid, "has left"},
 			"a place that is made up":          {blob.Arg{Handle: change(part, func(h *blob.Handle) { h.Token[0] ^= 1 }), Mode: blob.In, Segment: 1, Offset: 0}, session.Invalid, "forged"},
 		} {
 			u := client.Call{Method: "touch", Codec: codec.IDCBOR, Blobs: 1, Args: append(blob.AppendArgs(nil, []blob.Arg{c.arg}), 0xa0)}
@@ -81,6 +87,9 @@ func TestC27_BadBlobsInACall(t *testing.T) {
 		}
 		if !bytes.Equal(whole.Bytes(), []byte("0123456789")) || !bytes.Equal(busy.Bytes(), []byte("untouched")) {
 			t.Errorf("blobs are %q and %q", whole.Bytes(), busy.Bytes())
+		}
+		if w, isolated := r.server.Workers(); isolated && (w.Starts > 2 || w.Crashed > 0) {
+			t.Errorf("workers were replaced: %+v", w)
 		}
 	})
 }

@@ -17,6 +17,10 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	if os.Getenv(refusesMemfd) == "yes" {
+		fmt.Fprintln(os.Stderr, withoutMemfd())
+		os.Exit(1)
+	}
 	if IsWorker() {
 		work()
 	}

@@ -342,6 +342,11 @@ func TestACallGetsAllItsArgumentsOrNone(t *testing.T) {
 			s.account.Domain = Domain{7}
 			return Arg{Handle: s.account, Mode: Out, Size: 1}
 		}, ErrDomain},
+		"the account of a party that has left": {func(s *scene) Arg {
+			id, account := s.joinWith("other", 0)
+			s.Leave(s.now, id)
+			return Arg{Handle: account, Mode: Out, Size: 1}
+		}, ErrGone},
 		"an account as an argument": {func(s *scene) Arg { return Arg{Handle: s.account, Mode: In} }, ErrRights},
 		"a result beyond the quota": {func(s *scene) Arg { return Arg{Handle: s.account, Mode: Out, Size: 2 << 30} }, ErrQuota},
 		"a pin":                     {func(s *scene) Arg { return Arg{Handle: s.lent, Mode: Pin} }, ErrRights},

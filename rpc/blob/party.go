@@ -86,7 +86,11 @@ func (t *Table) account(h Handle) (*party, error) {
 	case h.Rights != Pay:
 		return nil, fmt.Errorf("%w: %v is no account", ErrRights, h)
 	}
-	return t.party(PartyID(h.ID))
+	p := t.parties[PartyID(h.ID)]
+	if p == nil { // not ErrParty, which is of who asks
+		return nil, fmt.Errorf("%w: who would pay for a result has left: %v", ErrGone, h)
+	}
+	return p, nil
 }
 
 // Acquire takes a reference to a blob: to keep it, or to use it for longer than a call.

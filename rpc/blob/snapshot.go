@@ -19,7 +19,7 @@ type Snapshot struct {
 type Refused struct {
 	Quota    uint64 // it would exceed a limit
 	Busy     uint64 // somebody else uses the bytes
-	Memory   uint64 // the host got no memory, or no descriptor of it: what is long goes in messages
+	Memory   uint64 // the host got no memory, or could not pass it: what is long goes in messages, or is copied
 	Unmapped uint64 // a process could not map memory: it has copies, or what is long goes in messages
 	Other    uint64 // the handle is of nothing, or gives no right to it
 }

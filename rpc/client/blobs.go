@@ -430,17 +430,43 @@ func (c *Client) offered(p conn.Peer, in *conn.In) {
 	}
 }
 
-// left gives up what there is at a server that is not in the list any more.
-func (c *Client) left(e conn.Endpoint) {
-	c.stores.mu.Lock()
-	s := c.stores.all[e.ID]
-	c.stores.mu.Unlock()
-	if s != nil && s.endpoint == e {
-		c.background.Go(func() {
-			<-s.ready
-			c.stores.forget(s)
-		})
+// leftAfter is how long results may take to be taken that a server has made, which has left the list.
+const leftAfter = 10 * time.Second
+
+// at returns what there is, or will be, at a server; nil: nothing.
+func (s *stores) at(e conn.Endpoint) *store {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if have := s.all[e.ID]; have != nil && have.endpoint == e {
+		return have
 	}
+	return nil
+}
+
+// left gives up what there is at a server that has left the list, and where nothing is open: unless it comes back
+// before what it has made for calls has been taken. The caller has the client's lock.
+func (c *Client) left(p *peer) {
+	s := p.store
+	if s == nil || c.closed {
+		return
+	}
+	c.background.Go(func() {
+		<-s.ready
+		select {
+		case <-c.stop:
+			if c.stores.at(s.endpoint) != s { // else Close gives it up
+				c.stores.forget(s)
+			}
+			return
+		case <-time.After(leftAfter):
+		}
+		c.mu.Lock()
+		again := c.peers[s.endpoint.ID]
+		c.mu.Unlock()
+		if again == nil || c.stores.at(again.endpoint) != s {
+			c.stores.forget(s)
+		}
+	})
 }
 
 // close frees what there is at all servers.

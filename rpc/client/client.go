@@ -79,8 +79,9 @@ type peer struct {
 	open     int                 // calls that are assigned to it
 	gaveUp   map[uint64]struct{} // calls that had no answer, and may yet have one with blobs
 	retired  bool
-	dead     bool  // and nothing is open there, nor will be
-	why      error // of the last dial that failed; nil: none since the last that did not
+	store    *store // what there was when it was retired; nil: nothing
+	dead     bool   // and nothing is open there, nor will be
+	why      error  // of the last dial that failed; nil: none since the last that did not
 }
 
 // line is a connection to a peer.
@@ -202,8 +203,7 @@ func (c *Client) Update(endpoints []conn.Endpoint) error {
 
 // retire lets a server have no new calls.
 func (c *Client) retire(t *turn, p *peer) {
-	p.retired = true
-	c.left(p.endpoint)
+	p.retired, p.store = true, c.stores.at(p.endpoint)
 	if c.peers[p.endpoint.ID] == p {
 		delete(c.peers, p.endpoint.ID)
 	}
@@ -227,6 +227,7 @@ func (c *Client) dead(t *turn, p *peer) {
 		return
 	}
 	p.dead = true
+	c.left(p)
 	if next := c.peers[p.endpoint.ID]; next != nil && next != p {
 		t.out = c.session.Succeed(t.now, p.session, next.session, t.out)
 		return

@@ -33,10 +33,12 @@
 // # Who may access what
 //
 // Memory that is a Source may be read by a peer that knows its key, and by nobody be
-// written. Memory that is a Sink is written by the own device, with what it reads. A
-// segment is registered once for both and stays so until it is given back, so that
-// neither a blob nor a change of one costs a registration. A key is of the whole
-// segment: who may read something of it could read all of it, as could a process of
+// written. Memory that is a Sink is written by the own device, with what it reads, and
+// no peer gets at it by any key. A segment is registered when it first becomes one or the
+// other, and stays so until it is given back, so that neither a blob nor a change of one
+// costs a registration. A key is of the whole segment, since a memory window for each
+// blob would be bound before each transfer and invalidated after it, and all of a
+// segment is its one owner's: who may read something of it could read all of it, as could a process of
 // this machine that has it mapped. A segment has one owner's blobs only. What is
 // registered for one transfer may be of Go's heap; what stays registered must not: its
 // address says nothing of what Go has there later.

@@ -30,17 +30,35 @@ func attach(nc net.Conn) *local.Callee {
 	if err != nil || n <= 0 {
 		return nil
 	}
-	messages, err := unix.ParseSocketControlMessage(oob[:n])
-	if err != nil || len(messages) != 1 {
+	fd, ok := onlyFile(oob[:n])
+	if !ok {
 		return nil
 	}
-	fds, err := unix.ParseUnixRights(&messages[0])
-	if err != nil || len(fds) != 1 {
-		return nil
-	}
-	callee, err := local.Attach(uintptr(fds[0]))
+	callee, err := local.Attach(uintptr(fd))
 	if err != nil {
 		return nil
 	}
 	return &callee
+}
+
+// onlyFile takes the one descriptor out of control messages. There is room for two, as the kernel
+// aligns it: if it has made more than one, they are closed.
+func onlyFile(oob []byte) (fd int, only bool) {
+	messages, err := unix.ParseSocketControlMessage(oob)
+	if err != nil {
+		return -1, false
+	}
+	var fds []int
+	for i := range messages {
+		if more, err := unix.ParseUnixRights(&messages[i]); err == nil {
+			fds = append(fds, more...)
+		}
+	}
+	if len(fds) == 1 {
+		return fds[0], true
+	}
+	for _, fd := range fds {
+		_ = unix.Close(fd)
+	}
+	return -1, false
 }

@@ -30,8 +30,9 @@ func (p *Pool) pair(i int) (blob.PartyID, *os.File) {
 }
 
 // give passes a file to a worker with the first bytes of its channel. One that does not look for
-// it does not get it. done is to be called when these are written.
-func give(nc net.Conn, f *os.File) (_ net.Conn, done func()) {
+// it does not get it. If it cannot be passed, failed hears why, and the bytes go without it. done is
+// to be called when these are written.
+func give(nc net.Conn, f *os.File, failed func(error)) (_ net.Conn, done func()) {
 	u, ok := nc.(*net.UnixConn)
 	switch {
 	case f == nil:
@@ -39,13 +40,14 @@ func give(nc net.Conn, f *os.File) (_ net.Conn, done func()) {
 	case !ok:
 		return nc, func() { _ = f.Close() }
 	}
-	return &giver{UnixConn: u, file: f}, func() { _ = f.Close() }
+	return &giver{UnixConn: u, file: f, failed: failed}, func() { _ = f.Close() }
 }
 
 // giver is a channel whose first bytes have a file with them.
 type giver struct {
 	*net.UnixConn
-	file *os.File
+	file   *os.File
+	failed func(error)
 }
 
 // Write implements [net.Conn].
@@ -53,8 +55,9 @@ func (g *giver) Write(b []byte) (n int, err error) {
 	if g.file != nil {
 		rights := syscall.UnixRights(int(g.file.Fd()))
 		g.file = nil
-		if n, _, err = g.WriteMsgUnix(b, rights, nil); err != nil {
-			return n, err //nolint:wrapcheck // as the connection itself
+		if n, _, err = g.WriteMsgUnix(b, rights, nil); err != nil { // too many are on their way to others, or nothing can be written
+			g.failed(err)
+			n = 0
 		}
 		b = b[n:]
 	}
@@ -103,14 +106,30 @@ func (w *worker) borrow(c *call, m *conn.Message) bool {
 	switch {
 	case err == nil:
 		return true
-	case errors.Is(err, blob.ErrParty): // the worker is dead, which is about to be seen
-		c.unsent = true
-		_ = w.conn.Close()
+	case errors.Is(err, blob.ErrParty): // it is dead, which is about to be seen, or the host has given it up
+		w.moveOn(c)
 	case w.drop(c):
 		code, reply := server.Unlent(err)
 		w.pool.core.Decline(c.job, code, reply)
 	}
 	return false
+}
+
+// moveOn has a call run in another worker, as this one will have no blobs any more.
+func (w *worker) moveOn(c *call) {
+	w.pool.lives.Go(func() {
+		w.retire()
+		if !w.drop(c) {
+			return
+		}
+		if c.relay != nil {
+			c.relay.broke() // none of its items has gone anywhere
+		}
+		w.pool.mu.Lock()
+		w.pool.counts.Moved++
+		w.pool.mu.Unlock()
+		w.pool.core.Unstarted(c.job)
+	})
 }
 
 // borrowInline lets a worker that takes no blobs have arguments that are in one: they go into the

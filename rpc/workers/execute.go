@@ -191,6 +191,7 @@ func (w *worker) drop(c *call) bool {
 	w.pool.mu.Lock()
 	there := w.calls[c.seq] == c
 	delete(w.calls, c.seq)
+	w.rest()
 	w.pool.mu.Unlock()
 	if there {
 		c.done()

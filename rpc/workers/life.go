@@ -89,7 +89,7 @@ func (p *Pool) begin(i int) (*worker, error) {
 	}()
 	party, socket := p.pair(i)
 	w.party = party
-	nc, done := give(nc, socket)
+	nc, done := give(nc, socket, func(err error) { p.opts.Log.Warn("worker gets no blobs", "worker", i, "err", err) })
 	defer done()
 	from := server.Machine()
 	if w.conn, err = conn.Connect(ctx, nc, frame.Hello{Features: frame.FeatureStreams | frame.FeatureBlobs}, w, opts); err == nil {
@@ -151,9 +151,27 @@ func (w *worker) wait() {
 	w.leave()
 }
 
+// retire ends a worker in order, when what runs in it has ended.
+func (w *worker) retire() {
+	w.leave()
+	w.pool.mu.Lock()
+	defer w.pool.mu.Unlock()
+	w.retired = true
+	w.rest()
+}
+
+// rest ends a retired worker that has nothing to do any more. It is called with the pool's lock.
+func (w *worker) rest() {
+	if w.retired && len(w.calls) == 0 {
+		_ = w.conn.Close()
+	}
+}
+
 // leave takes a worker out of service, and lets a spare in. The core gives out less
 // before there is one less to take it.
-func (w *worker) leave() {
+func (w *worker) leave() { w.out.Do(w.goOut) }
+
+func (w *worker) goOut() {
 	p := w.pool
 	is := func(o *worker) bool { return o == w }
 	p.mu.Lock()

@@ -30,12 +30,14 @@ type worker struct {
 	bound   map[uint32]bool
 	lent    int         // calls that wait for others
 	leaving bool        // it is going out of service: its slots are no more
+	retired bool        // it ends when it has no calls any more
 	served  bool        // it has answered
 	killed  crash.Cause // why we did it; empty: we did not
 	why     string      // more on that, for people
 	next    time.Time   // when timer runs out
 	timer   *time.Timer
 
+	out     sync.Once      // see leave
 	waiting atomic.Int32   // calls, and those who read until one is answered
 	sends   sync.WaitGroup // calls that are being written
 	unsent  []uint64       // there when closed is
@@ -94,6 +96,7 @@ func (w *worker) answer(in *conn.In) {
 		w.lent--
 	}
 	sent := c.sent
+	w.rest()
 	p.mu.Unlock()
 	if lent {
 		p.core.Grow(-1)

@@ -20,7 +20,9 @@
 //
 // A process that has no descriptors left, or no room for a map, keeps all that it has. What it only reads is
 // copied to it over its socket; for the rest it gets [ErrUnmapped], and what the host has made or held for it is
-// given back. The host counts that, and logs the first of each peer.
+// given back. The host counts that, and logs the first of each peer. It is the same where the host has no descriptor
+// left to pass, or the system has too many on their way (ETOOMANYREFS): no peer loses its connection by that. A
+// host that gets no memory at all, as where memfd_create is refused (seccomp), counts and logs that, too, and has no blobs.
 //
 // # Who can do what to whom
 //

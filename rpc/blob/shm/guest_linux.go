@@ -207,7 +207,25 @@ func (g *guest) reply(answer *message, f *os.File) error {
 			return err
 		}
 	}
-	return g.send(answer, f, g.host.read)
+	err := g.send(answer, f, g.host.read)
+	if f != nil && err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
+		// It is gone, or too many descriptors are on their way to others: then it hears that one is missing.
+		why := err
+		if err = g.send(answer, nil, g.host.read); err == nil {
+			g.host.mu.Lock()
+			g.host.unpassed(why)
+			g.host.mu.Unlock()
+		}
+	}
+	return err
+}
+
+// unpassed notes that memory could not be passed to a peer, which takes that as if it could not map it.
+func (h *Host) unpassed(why error) {
+	if h.refused.Memory++; !h.poor {
+		h.poor = true
+		h.log.Warn("memory of blobs cannot be passed: what others read is copied to them", "error", why)
+	}
 }
 
 // sendBytes answers a peer that cannot map what it wants to read.
@@ -281,9 +299,7 @@ func (g *guest) answer(m *message) (a message, f *os.File, err error) {
 		}
 		looks := m.op != opAcquire || m.mode != blob.Pin
 		if err == nil && place.Segment != 0 && looks {
-			if f, err = g.pass(&a, place); err != nil {
-				g.undo(t, now, m.op, &a)
-			}
+			f = g.pass(&a, place)
 		}
 		return err
 	})
@@ -307,18 +323,9 @@ func (g *guest) unpass(m *message) error {
 	return nil
 }
 
-// undo takes back what the peer does not come to know of.
-func (g *guest) undo(t *blob.Table, now time.Duration, what op, a *message) {
-	switch what {
-	case opAllocate:
-		_ = t.Free(now, g.party, a.handle)
-	case opAcquire:
-		_ = t.Release(now, g.party, blob.RefID(a.ref))
-	}
-}
-
-// pass tells where something is, and opens its segment if the peer does not have it.
-func (g *guest) pass(a *message, p blob.Place) (*os.File, error) {
+// pass tells where something is, and opens its segment if the peer does not have it. Without a descriptor, the
+// peer says that it could not map it.
+func (g *guest) pass(a *message, p blob.Place) *os.File {
 	segment := g.host.segments[p.Segment]
 	a.segment, a.segmentBytes, a.offset, a.length = p.Segment, p.SegmentBytes, p.Offset, p.Length
 	bit := uint8(passedRead)
@@ -334,13 +341,13 @@ func (g *guest) pass(a *message, p blob.Place) (*os.File, error) {
 		a.segmentBytes = uint64(len(segment.bytes))
 	}
 	if g.passed[p.Segment]&bit != 0 {
-		return nil, nil
-	}
-	f, err := segment.open(p.Write)
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", errMemory, err)
+		return nil
 	}
 	g.passed[p.Segment] |= bit
 	a.flags |= flagFile
-	return f, nil
+	f, err := segment.open(p.Write)
+	if err != nil {
+		g.host.unpassed(err)
+	}
+	return f
 }

@@ -46,13 +46,15 @@ type Host struct {
 	tickets  map[string]string // names of those who may connect; nil: all may
 	payer    Payer
 	refused  blob.Refused
-	plain    int // segments that are not of huge pages although that was wanted
+	plain    int  // segments that are not of huge pages although that was wanted
+	poor     bool // it could not pass something
+	short    bool // it could not make something
 }
 
 // ErrClosed is returned for everything after Close.
 var ErrClosed = errors.New("host of blobs is closed")
 
-// errMemory means that the system gives the host no memory for blobs, or no descriptor of it.
+// errMemory means that the system gives the host no memory for blobs.
 var errMemory = errors.New("no memory for blobs")
 
 // NewHost starts a host.
@@ -162,6 +164,10 @@ func (h *Host) locked(do func(t *blob.Table, now time.Duration) error) error {
 		}
 		m, err := h.memory(need)
 		if err != nil {
+			if !h.short {
+				h.short = true
+				h.log.Warn("no memory for blobs: what is long goes in messages", "error", err)
+			}
 			return fmt.Errorf("%w: %w", errMemory, err)
 		}
 		h.segments[h.table.Grow(h.now(), need)] = m

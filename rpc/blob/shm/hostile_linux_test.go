@@ -257,7 +257,6 @@ func TestHostileHosts(t *testing.T) {
 		"no segment":                          {place, socket},
 		"a range beyond the segment":          {with(func(m *message) { m.offset = 8190 }), sealed},
 		"a range that wraps":                  {with(func(m *message) { m.offset, m.length = 100, ^uint64(0) }), sealed},
-		"no descriptor":                       {place, none},
 		"a descriptor that was not announced": {with(func(m *message) { m.flags = 0 }), sealed},
 		"a place nowhere":                     {with(func(m *message) { m.segment, m.flags = 0, 0 }), none},
 		"a segment that it never passed":      {with(func(m *message) { m.flags = 0 }), none},

@@ -6,11 +6,15 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"os"
 	"os/exec"
+	"runtime"
+	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -23,7 +27,8 @@ import (
 )
 
 // childEnv says what the test binary does when it is started as a process to be killed:
-// "peer", by the socket that is descriptor 3; "dial PATH"; "host PATH".
+// "peer", by the socket that is descriptor 3; "dial PATH"; "host PATH"; "unprivileged", or what memfd_create fails
+// with, and one of these.
 const childEnv = "BLOB_TEST_CHILD"
 
 func TestMain(m *testing.M) {
@@ -40,6 +45,10 @@ func TestMain(m *testing.M) {
 		fmt.Println(thiefChild(fromHex(path)))
 	case "host":
 		hostChild(path)
+	case "unprivileged":
+		fmt.Println("error:", unprivileged(path))
+	case "EPERM", "ENOSYS":
+		fmt.Println("error:", withoutMemfd(map[string]unix.Errno{"EPERM": unix.EPERM, "ENOSYS": unix.ENOSYS}[what], path))
 	case "echo":
 		echoChild()
 	default:
@@ -53,8 +62,82 @@ func hostChild(path string) {
 		fmt.Println("error:", err)
 		return
 	}
+	said := &sayings{}
+	h := NewHost(Options{Logger: slog.New(slog.NewTextHandler(said, &slog.HandlerOptions{Level: slog.LevelWarn}))})
 	fmt.Println("ready")
-	fmt.Println("error:", NewHost(Options{}).Serve(l))
+	go func() { fmt.Println("error:", h.Serve(l)) }()
+	for lines := bufio.NewScanner(os.Stdin); lines.Scan(); {
+		answer, err := hostAct(h, said, strings.Fields(lines.Text()))
+		if err != nil {
+			answer = "error: " + err.Error()
+		}
+		fmt.Println(answer)
+	}
+}
+
+// sayings count what is written.
+type sayings struct{ atomic.Int64 }
+
+func (s *sayings) Write(b []byte) (int, error) {
+	s.Add(1)
+	return len(b), nil
+}
+
+func hostAct(h *Host, said *sayings, words []string) (string, error) {
+	switch words[0] {
+	case "starve":
+		return strconv.Itoa(starve(words[1])), nil
+	case "begin": // party, handle to be read
+		callee, err := strconv.ParseUint(words[1], 10, 64)
+		if err != nil {
+			return "", err
+		}
+		args, err := h.Begin(blob.Call{Seq: 1}, blob.PartyID(callee), []blob.Arg{{Handle: fromHex(words[2]), Mode: blob.In}})
+		return hex.EncodeToString(blob.AppendArgs(nil, args)), err
+	case "refused":
+		r := h.Snapshot().Refused
+		return fmt.Sprintf("%d %d", r.Memory, r.Unmapped), nil
+	case "said":
+		return strconv.FormatInt(said.Load(), 10), nil
+	}
+	return "", errors.New("what?")
+}
+
+// unprivileged makes this process another one, for which the limits of the system hold although it is root's.
+func unprivileged(what string) error {
+	runtime.LockOSThread()
+	for _, capability := range []uintptr{unix.CAP_SYS_RESOURCE, unix.CAP_SYS_ADMIN} {
+		if err := unix.Prctl(unix.PR_CAPBSET_DROP, capability, 0, 0, 0); err != nil && !errors.Is(err, unix.EPERM) { // it has none
+			return err
+		}
+	}
+	return become(what)
+}
+
+// withoutMemfd makes this process another one, for which memfd_create fails, as seccomp profiles have it.
+func withoutMemfd(with unix.Errno, what string) error {
+	runtime.LockOSThread()
+	filter := []unix.SockFilter{
+		{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS}, // the number of the system call
+		{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: unix.SYS_MEMFD_CREATE, Jf: 1},
+		{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ERRNO | uint32(with)},
+		{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ALLOW},
+	}
+	program := unix.SockFprog{Len: uint16(len(filter)), Filter: &filter[0]}
+	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
+		return err
+	}
+	if err := unix.Prctl(unix.PR_SET_SECCOMP, unix.SECCOMP_MODE_FILTER, uintptr(unsafe.Pointer(&program)), 0, 0); err != nil {
+		return err
+	}
+	return become(what)
+}
+
+func become(what string) error {
+	if err := os.Setenv(childEnv, what); err != nil {
+		return err
+	}
+	return syscall.Exec("/proc/self/exe", os.Args, os.Environ())
 }
 
 // busyChild does all that a peer can do, without end: with blobs of its own, and with
@@ -228,7 +311,7 @@ func (a *actor) act(words []string) (string, error) {
 	return "", nil
 }
 
-// starve takes from this process what it needs to map a segment. It returns how many descriptors it has.
+// starve takes from this process what it needs to map a segment, or to pass it. It returns how many descriptors it has.
 func starve(of string) int {
 	set := func(what int, to unix.Rlimit) {
 		if err := unix.Setrlimit(what, &to); err != nil {
@@ -251,6 +334,15 @@ func starve(of string) int {
 	switch of {
 	case "descriptors":
 		set(unix.RLIMIT_NOFILE, unix.Rlimit{Cur: 3, Max: most[unix.RLIMIT_NOFILE]})
+	case "flight": // as many descriptors are on their way as may be
+		fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+		if err != nil {
+			panic(err)
+		}
+		if err := unix.Sendmsg(fds[0], []byte{1}, unix.UnixRights(slices.Repeat([]int{0}, 250)...), nil, 0); err != nil {
+			panic(err)
+		}
+		set(unix.RLIMIT_NOFILE, unix.Rlimit{Cur: 200, Max: most[unix.RLIMIT_NOFILE]})
 	case "room":
 		b, err := os.ReadFile("/proc/self/statm")
 		if err != nil {

@@ -169,7 +169,7 @@ func (p *Peer) askHere(m *message) (answer message, fd int, err error) {
 	fd = -1
 	if err == nil && f != nil {
 		if fd, err = unix.Dup(int(f.Fd())); err != nil {
-			fd, err = truncated, nil
+			fd, err = -1, nil
 		}
 		_ = f.Close()
 	}
@@ -308,8 +308,8 @@ func (p *Peer) hold(m *message, fd int) (*hold, error) {
 	w := p.windows[h.id]
 	var err error
 	switch {
-	case fd == truncated && m.segment != 0 && m.flags&flagFile != 0 && w == nil:
-		return nil, fmt.Errorf("%w: too many descriptors are open, or none are permitted", ErrUnmapped)
+	case fd < 0 && m.segment != 0 && m.flags&flagFile != 0 && w == nil:
+		return nil, fmt.Errorf("%w: no descriptor has come: here or at the host too many are open, or none are permitted", ErrUnmapped)
 	case m.segment == 0 || (fd >= 0) != (m.flags&flagFile != 0) || (fd >= 0) == (w != nil):
 		closeFile(fd)
 		return nil, fmt.Errorf("%w: place in segment %d, flags %#x", errMessage, m.segment, m.flags)

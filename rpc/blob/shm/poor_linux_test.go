@@ -1,6 +1,9 @@
 package shm
 
 import (
+	"bytes"
+	"encoding/hex"
+	"errors"
 	"slices"
 	"strconv"
 	"strings"
@@ -77,6 +80,90 @@ func TestAProcessThatCannotMapMemory(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestAHostThatCannotPassMemory has no descriptors left, or the system has as many under way as it permits. Its
+// peers stay, with all that they have; what they only read is copied to them; and when it can, it passes memory again.
+func TestAHostThatCannotPassMemory(t *testing.T) {
+	for _, lacks := range []string{"descriptors", "flight"} {
+		t.Run(lacks, func(t *testing.T) {
+			path := t.TempDir() + "/blobs"
+			host := start(t, "unprivileged host "+path)
+			if got := host.line(); got != "ready" {
+				t.Fatal(got)
+			}
+			owner, reader := dial(t, path), dial(t, path)
+			const size = 3*mostRead + 1
+			b, shared := sharedBlob(t, owner, size)
+			fillWith(b.Bytes(), 3)
+			host.do("starve %s", lacks)
+
+			said, err := hex.DecodeString(host.do("begin %d %x", reader.Party(), shared.Append(nil)))
+			if err != nil {
+				t.Fatal(err)
+			}
+			args, _, err := blob.ParseArgs(said, 1)
+			if err != nil {
+				t.Fatal(err)
+			}
+			v, err := reader.Argument(blob.Call{Seq: 1}, args[0])
+			if err != nil || len(v.Bytes()) != size || bytes.Count(v.Bytes(), []byte{3}) != size {
+				t.Fatalf("an argument: %v", err)
+			}
+			if _, err := reader.Open(shared, blob.In, 0); !errors.Is(err, ErrUnmapped) {
+				t.Errorf("opened to be read: %v", err)
+			}
+			if _, err := reader.Allocate(1000, blob.Read); err == nil || errors.Is(err, ErrHost) {
+				t.Errorf("allocated: %v", err)
+			}
+			if got := host.do("refused"); strings.HasPrefix(got, "0") || strings.HasSuffix(got, " 0") {
+				t.Errorf("it has refused memory, and peers have not mapped it: %s times", got)
+			}
+			host.do("starve nothing")
+			if v, err := reader.Open(shared, blob.In, 0); err != nil || v.Bytes()[size-1] != 3 {
+				t.Errorf("opened when it can be passed again: %v", err)
+			}
+			if err := b.Free(); err != nil {
+				t.Errorf("its owner has it no more: %v", err)
+			}
+		})
+	}
+}
+
+// TestAHostThatMayMakeNoMemory, as a seccomp profile or an old kernel has it: it says so once, counts it, and its
+// peers stay.
+func TestAHostThatMayMakeNoMemory(t *testing.T) {
+	for _, with := range []string{"EPERM", "ENOSYS"} {
+		t.Run(with, func(t *testing.T) {
+			path := t.TempDir() + "/blobs"
+			host := start(t, with+" host "+path)
+			if got := host.line(); got != "ready" {
+				t.Fatal(got)
+			}
+			p := dial(t, path)
+			for range 3 {
+				if _, err := p.Allocate(1000, blob.Read); err == nil || errors.Is(err, ErrHost) || !strings.Contains(err.Error(), "memfd_create") {
+					t.Errorf("allocated: %v", err)
+				}
+			}
+			if got := host.do("refused"); got != "3 0" {
+				t.Errorf("it has refused memory, and peers have not mapped it: %s times", got)
+			}
+			if got := host.do("said"); got != "1" {
+				t.Errorf("it is said %s times", got)
+			}
+		})
+	}
+}
+
+func dial(t *testing.T, path string) *Peer {
+	t.Helper()
+	p, err := Dial(t.Context(), path, "peer")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = p.Close() })
+	return p
 }
 
 // ids are of the blobs that somebody has, each as often as it is had.

@@ -34,11 +34,8 @@ func (s *socket) send(m *message, f *os.File, patience time.Duration) error {
 	return err
 }
 
-// truncated is in place of a descriptor that was sent, and that this process could not take.
-const truncated = -2
-
-// receive receives a message, and a descriptor, -1, or truncated. Without files, the kernel
-// closes what a peer sends.
+// receive receives a message, and a descriptor, or -1: none was sent, or this process could not take
+// it. Without files, the kernel closes what a peer sends.
 func (s *socket) receive(files bool) (message, int, error) {
 	var oob []byte
 	if files {
@@ -59,7 +56,7 @@ func (s *socket) receive(files bool) (message, int, error) {
 	}
 	if files && flags&unix.MSG_CTRUNC != 0 {
 		closeFile(fd) // one of several, of a host that sends more than it should
-		fd = truncated
+		fd = -1
 	}
 	return m, fd, nil
 }

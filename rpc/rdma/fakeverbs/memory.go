@@ -26,6 +26,7 @@ func (d *device) Register(b []byte, rights verbs.Rights) (verbs.Memory, error) {
 	d.fabric.serial++
 	m := &memory{nic: d.NIC, bytes: b, rights: rights, key: d.fabric.serial<<8 | 0x55}
 	d.memories[m] = struct{}{}
+	d.granted = append(d.granted, rights)
 	return m, nil
 }
 

@@ -43,6 +43,7 @@ type NIC struct {
 	name     string
 	reads    int
 	memories map[*memory]struct{}
+	granted  []verbs.Rights
 	queues   map[uint32]*queue
 	dead     bool
 }
@@ -95,6 +96,13 @@ func (f *Fabric) Open(name string) (verbs.Device, error) {
 		return nil, fmt.Errorf("RDMA device %s: %w", name, fs.ErrNotExist)
 	}
 	return &device{n}, nil
+}
+
+// Granted are the rights of all memory that was ever registered, in its order.
+func (n *NIC) Granted() []verbs.Rights {
+	n.fabric.mu.Lock()
+	defer n.fabric.mu.Unlock()
+	return slices.Clone(n.granted)
 }
 
 // Change changes the device's fields.

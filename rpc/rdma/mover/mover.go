@@ -7,8 +7,9 @@
 //	                             ── Memory elsewhere, long ─────────▶ Region, for that transfer
 //
 // What a line describes is 40 bytes. A host's segments are registered when the first
-// bytes of each go by RDMA, for both directions, and until the host gives them back, when
-// it calls [Mover.LetGo].
+// bytes of each go by RDMA, and until the host gives them back, when it calls [Mover.LetGo].
+// A registration is for one direction: no peer can read by it what only comes in, and no device writes what only
+// goes out. A segment whose bytes go both ways has two, which count twice to what may be pinned.
 //
 // # The stage of a line
 //
@@ -16,7 +17,7 @@
 // else, as soon as its transfer is over. So what is registered of it is registered for
 // that transfer: an address says nothing of the next one, and registrations cannot be
 // kept by it. Up to [Stage] bytes are copied instead, to or from memory that a line has
-// for that, and that is registered once, when it is needed first. A line moves one thing
+// for that, and that is registered once for each direction, when it is needed first. A line moves one thing
 // at a time, so it needs no more; and it has one peer, which can read there what it has
 // been given or has given itself, and nothing of others. The stage is given back when the
 // queue pair is, never while a device may write to it.
@@ -160,7 +161,7 @@ func (l *line) region(m remote.Memory, rights verbs.Rights) (r *rdma.Region, off
 		}
 		return r, 0, func() { _ = r.Close() }, nil // if it is stuck the adapter keeps it, and counts it
 	}
-	r, err = l.adapter.Register(m.Segment, verbs.Source|verbs.Sink)
+	r, err = l.adapter.Register(m.Segment, rights)
 	return r, offsetOf(m.Segment, m.Bytes), func() {}, err
 }
 

@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"syscall"
 	"testing"
@@ -190,6 +191,46 @@ func TestSegmentsAreRegisteredOnce(t *testing.T) {
 	}
 	if err := keep.Free(t.Context()); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// TestMemoryHasTheRightsOfWhatItIsFor and no more: what only comes in no peer may read, what only goes out no device
+// may write. A segment for both is registered for each.
+func TestMemoryHasTheRightsOfWhatItIsFor(t *testing.T) {
+	const in, out = verbs.Sink, verbs.Source
+	for name, size := range map[string]int{"copied at the client": Stage, "registered at the client": Stage + 1} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t)
+			m := r.machine("client", "192.0.2.2")
+			c := r.client(m, remote.Required)
+			want := func(what string, n *fakeverbs.NIC, rights ...verbs.Rights) {
+				t.Helper()
+				if got := n.Granted(); !slices.Equal(got, rights) {
+					t.Errorf("%s: memory is registered with %v, want %v", what, got, rights)
+				}
+			}
+			b, err := c.Put(t.Context(), noise(size), blob.Read)
+			if err != nil {
+				t.Fatal(err)
+			}
+			want("put, server", r.server.nic, in)
+			want("put, client", m.nic, out)
+			got := make([]byte, size)
+			for range 2 {
+				if _, err := b.ReadAt(got, 0); err != nil || !bytes.Equal(got, noise(size)) {
+					t.Fatal(err)
+				}
+			}
+			want("put and got, server", r.server.nic, in, out)
+			if size > Stage {
+				want("put and got twice, client", m.nic, out, in, in)
+			} else {
+				want("put and got twice, client", m.nic, out, in)
+			}
+			if err := b.Free(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		})
 	}
 }
 

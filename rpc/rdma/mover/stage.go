@@ -19,28 +19,27 @@ var errNoStage = errors.New("no stage")
 // stage is memory that a line has registered, for one transfer at a time. It may be closed while it is used.
 type stage struct {
 	mu     sync.Mutex
-	memory []byte // nil: there is none yet
-	region *rdma.Region
+	memory []byte       // nil: there is none yet
+	source *rdma.Region // nil: nothing has gone out yet
+	sink   *rdma.Region // nil: nothing has come in yet
 	closed bool
 }
 
-// open makes the stage, if there is none. It needs mu.
-func (s *stage) open(a *rdma.Adapter) error {
+// open makes the stage, if there is none, and registers it in one of its regions. It needs mu.
+func (s *stage) open(a *rdma.Adapter, region **rdma.Region, rights verbs.Rights) (err error) {
 	if s.closed {
 		return &rdma.Error{Reason: rdma.Closed, Err: errors.New("the line is closed")}
 	}
-	if s.region != nil {
-		return nil
+	if s.memory == nil {
+		if s.memory, err = newMemory(Stage); err != nil {
+			return fmt.Errorf("%w: %w", errNoStage, err)
+		}
 	}
-	memory, err := newMemory(Stage)
-	if err != nil {
-		return fmt.Errorf("%w: %w", errNoStage, err)
+	if *region == nil {
+		if *region, err = a.RegisterOnce(s.memory, rights); err != nil {
+			return fmt.Errorf("%w: %w", errNoStage, err)
+		}
 	}
-	r, err := a.RegisterOnce(memory, verbs.Source|verbs.Sink)
-	if err != nil {
-		return fmt.Errorf("%w: %w", errNoStage, errors.Join(err, freeMemory(memory)))
-	}
-	s.memory, s.region = memory, r
 	return nil
 }
 
@@ -48,21 +47,21 @@ func (s *stage) open(a *rdma.Adapter) error {
 func (s *stage) describe(a *rdma.Adapter, b []byte) (rdma.Descriptor, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if err := s.open(a); err != nil {
+	if err := s.open(a, &s.source, verbs.Source); err != nil {
 		return rdma.Descriptor{}, err
 	}
 	copy(s.memory, b)
-	return s.region.Describe(0, uint64(len(b)))
+	return s.source.Describe(0, uint64(len(b)))
 }
 
 // pull pulls to the stage what the peer has described, and copies it.
 func (s *stage) pull(ctx context.Context, l *line, b []byte, d rdma.Descriptor) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if err := s.open(l.adapter); err != nil {
+	if err := s.open(l.adapter, &s.sink, verbs.Sink); err != nil {
 		return err
 	}
-	if err := l.endpoint.Pull(ctx, d, s.region, 0); err != nil {
+	if err := l.endpoint.Pull(ctx, d, s.sink, 0); err != nil {
 		return err
 	}
 	copy(b, s.memory)
@@ -74,12 +73,19 @@ func (s *stage) close() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.closed = true
-	if s.region == nil {
+	for _, r := range []**rdma.Region{&s.source, &s.sink} {
+		if *r == nil {
+			continue
+		}
+		if err := (*r).Close(); err != nil {
+			return err
+		}
+		*r = nil
+	}
+	if s.memory == nil {
 		return nil
 	}
-	if err := s.region.Close(); err != nil {
-		return err
-	}
-	s.region = nil
-	return freeMemory(s.memory)
+	err := freeMemory(s.memory)
+	s.memory = nil
+	return err
 }
