@@ -259,7 +259,7 @@ func (p *program) replace(old, by *server, fenced bool) {
 	for i, peer := range p.peers {
 		if peer.Tag == old {
 			p.peers[i] = p.client.Add(by)
-			p.perform(p.client.Dead(peer, fenced, nil))
+			p.perform(p.client.Dead(p.clock.now(), peer, fenced, nil))
 			return
 		}
 	}
