@@ -106,6 +106,7 @@ func TestC8_WhatIsGivenUpBesideANewSessionDoesNotStartAfterIt(t *testing.T) {
 			}
 			now.connect(2)
 			if !early {
+				before.deliver()
 				giveUp()
 			}
 			put20 := now.call(&Invocation{})
