@@ -22,6 +22,10 @@ type former struct{ domain, session, secret ID }
 // forgotten them, too.
 const formersMost = 4096
 
+// kinMost bounds how many peers with one domain wait for each other: more are no server that has
+// come back, but one that is listed under many names.
+const kinMost = 16
+
 // part leaves a session. Who has another one with its server, names it there.
 func (p *Peer) part(now time.Duration, out []Demand) []Demand {
 	c := p.client
@@ -93,6 +97,9 @@ func (c *Client) relate(domain ID) {
 		}
 	}
 	for _, p := range all {
+		if p.kin = nil; len(all) > kinMost {
+			continue
+		}
 		p.kin = slices.DeleteFunc(slices.Clone(all), func(q *Peer) bool { return p == q })
 	}
 }
