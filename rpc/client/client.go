@@ -47,7 +47,6 @@ type Client struct {
 	mu        sync.Mutex
 	session   *session.Client
 	peers     map[string]*peer // by server id
-	graves    map[string]grave // by endpoint ID
 	list      []*peer          // that may get calls
 	lines     map[conn.Peer]*line
 	lastConn  session.Conn
@@ -118,7 +117,7 @@ func New(opts Options) (*Client, error) {
 	}
 	c := &Client{
 		opts: opts, start0: time.Now(), session: session.NewClient(opts.Session), budget: newBudget(),
-		peers: map[string]*peer{}, graves: map[string]grave{}, lines: map[conn.Peer]*line{}, numbers: map[string]uint32{}, delays: map[string]*delays{}, awaiting: map[*call]bool{}, stop: make(chan struct{}),
+		peers: map[string]*peer{}, lines: map[conn.Peer]*line{}, numbers: map[string]uint32{}, delays: map[string]*delays{}, awaiting: map[*call]bool{}, stop: make(chan struct{}),
 	}
 	c.stores.all, c.stores.offers = map[string]*store{}, map[conn.Peer][]chan frame.BlobOffer{}
 	if len(opts.JoinBlobs) > 0 {
@@ -180,10 +179,6 @@ func (c *Client) Update(endpoints []conn.Endpoint) error {
 			p = &peer{endpoint: e, near: nearness(c.opts.Pool.Node, &e)}
 			p.session = c.session.Add(p)
 			c.peers[e.ID] = p
-			if g, was := c.graves[e.ID]; was {
-				delete(c.graves, e.ID)
-				t.out = c.session.Succeed(t.now, g.session, p.session, t.out)
-			}
 		}
 		p.front = fronts[e.ID]
 		c.list = append(c.list, p)
@@ -220,30 +215,13 @@ func (c *Client) abandoned(t *turn, p *peer) {
 	}
 }
 
-// dead drops a server. If it is on the list again, or will be, it is to start nothing of before.
+// dead drops a server.
 func (c *Client) dead(t *turn, p *peer) {
-	t.out = c.session.Dead(p.session, false, t.out)
-	if p.dead {
-		return
+	t.out = c.session.Dead(t.now, p.session, false, t.out)
+	if !p.dead {
+		p.dead = true
+		c.left(p)
 	}
-	p.dead = true
-	c.left(p)
-	if next := c.peers[p.endpoint.ID]; next != nil && next != p {
-		t.out = c.session.Succeed(t.now, p.session, next.session, t.out)
-		return
-	}
-	for id, g := range c.graves {
-		if t.now-g.since > g.session.Lease()*5/4 {
-			delete(c.graves, id)
-		}
-	}
-	c.graves[p.endpoint.ID] = grave{p.session, t.now}
-}
-
-// grave is the last session with a server that has left the list, until that has forgotten it.
-type grave struct {
-	session *session.Peer
-	since   time.Duration
 }
 
 // forget drops a retired server when nothing is open there.
@@ -269,7 +247,7 @@ func (c *Client) Fenced(server string) {
 	}
 	for p, is := range dead {
 		if is {
-			t.out = c.session.Dead(p.session, true, t.out)
+			t.out = c.session.Dead(t.now, p.session, true, t.out)
 		}
 	}
 	c.end(nil, t, nil) //nolint:staticcheck // nil: do not wait
@@ -381,7 +359,7 @@ func (c *Client) Close() error {
 	c.unpark(t)
 	t.out = c.session.Bye(t.now, t.out)
 	for _, p := range left {
-		t.out = c.session.Dead(p, false, t.out)
+		t.out = c.session.Dead(t.now, p, false, t.out)
 	}
 	c.end(nil, t, nil) //nolint:staticcheck // nil: do not wait
 	err := c.pool.Close()

@@ -460,6 +460,11 @@ func TestC8_AServerThatComesBackStartsNothingOfBefore(t *testing.T) {
 			cut()
 			return c.Update(list)
 		},
+		"afterwards, by another name": func(c *Client, list []conn.Endpoint, cut func()) error {
+			cut()
+			list[0].ID = "a, registered anew"
+			return c.Update(list)
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := newGate()

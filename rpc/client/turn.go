@@ -118,7 +118,7 @@ func (c *Client) carry(t *turn, d *session.Demand) {
 	case session.Dial:
 		p, _ := d.Peer.Tag.(*peer)
 		if p.retired || c.closed {
-			t.out = c.session.Dead(d.Peer, false, t.out)
+			t.out = c.session.Dead(t.now, d.Peer, false, t.out)
 			return
 		}
 		c.background.Go(func() { c.dial(p) })

@@ -56,7 +56,7 @@ func ParseFence(body []byte) (Fence, error) {
 type Open struct {
 	Session [IDLen]byte
 	Secret  [IDLen]byte // proves that the session is the client's
-	Former  [IDLen]byte // the client's session before this one, which ends; zeros: none
+	Former  [IDLen]byte // a session of the client's before this one, which ends; zeros: none
 	Proof   [IDLen]byte // its secret
 	Resume  bool        // the server has welcomed Session before
 	Fence   Fence

@@ -13,7 +13,12 @@ func (c *Client) Receive(now time.Duration, p *Peer, conn Conn, m *Message, out 
 	if conn != p.conn {
 		return out
 	}
-	p.fences.confirmed = max(p.fences.confirmed, m.Fence)
+	if m.Fence > p.fences.confirmed {
+		p.fences.confirmed = m.Fence
+		for _, q := range p.kin {
+			out = q.pump(now, out)
+		}
+	}
 	switch m.Kind {
 	case Welcome:
 		return p.welcome(now, m, out)
@@ -24,10 +29,12 @@ func (c *Client) Receive(now time.Duration, p *Peer, conn Conn, m *Message, out 
 			i.started = true
 		}
 	case Pong:
-		p.heard(now, m)
+		if p.pinging { // else it is older than the last Hello
+			p.heard(now, m)
+		}
 	case Gone:
 		if m.Greeting.Session == p.session {
-			return p.hello(now, p.lose(Expired, out))
+			return p.hello(now, p.lose(now, Expired, out))
 		}
 	case Full:
 		return c.Unreachable(now, p, out)
@@ -43,19 +50,33 @@ func (p *Peer) heard(now time.Duration, m *Message) {
 	p.serverAt, p.clientAt = m.Time, now
 }
 
-// welcome takes the session up on a new connection: what was sent is sent again.
+// welcome takes the session up on a new connection: what was sent is sent again. Or it says that
+// a former session has ended.
 func (p *Peer) welcome(now time.Duration, m *Message, out []Demand) []Demand {
 	if m.Greeting.Session != p.session {
 		return out
 	}
 	h := m.Greeting
+	p.ended()
 	if p.welcomed && (!h.Resume || h.Domain != p.domain) {
-		return p.hello(now, p.lose(Lost, out))
+		return p.hello(now, p.lose(now, Lost, out))
 	}
 	restarted := p.welcomed && h.Life != p.life
+	if !p.welcomed {
+		out = p.meet(now, h.Domain, out)
+	}
+	again := !p.up
 	p.welcomed, p.domain, p.life = true, h.Domain, h.Life
 	p.up, p.missing, p.pause = true, false, 0
 	p.heard(now, m)
+	if again {
+		out = p.resume(now, restarted, out)
+	}
+	return p.pump(now, p.name(now, out))
+}
+
+// resume sends what was sent again.
+func (p *Peer) resume(now time.Duration, restarted bool, out []Demand) []Demand {
 	if restarted && len(p.kept) > 0 { // those may be gone, and would be waited for
 		p.drop()
 		p.fences.needed = p.fences.newest + 1
@@ -75,12 +96,12 @@ func (p *Peer) welcome(now time.Duration, m *Message, out []Demand) []Demand {
 		}
 		out = p.transmit(now, i, out)
 	})
-	return p.pump(now, out)
+	return out
 }
 
 // lose starts another session: the server does not know this one any more, and
 // what of it has run.
-func (p *Peer) lose(code Code, out []Demand) []Demand {
+func (p *Peer) lose(now time.Duration, code Code, out []Demand) []Demand {
 	p.client.Counts.Lost++
 	p.up = false
 	var again fifo.List[*Invocation]
@@ -100,6 +121,7 @@ func (p *Peer) lose(code Code, out []Demand) []Demand {
 		again.PushBack(&i.place)
 	}
 	p.queue = again
+	out = p.part(now, out)
 	p.renew()
 	return out
 }
@@ -152,7 +174,7 @@ func (p *Peer) settle(i *Invocation, keep bool) {
 // it considers a later one.
 func (p *Peer) abandon(i *Invocation) {
 	p.settle(i, false)
-	if i.seq > p.watermark() {
+	if i.seq > p.watermark() || len(p.kin) > 0 {
 		p.fences.needed = p.fences.newest + 1
 	}
 }
@@ -198,6 +220,9 @@ func (p *Peer) tick(now time.Duration, out []Demand) []Demand {
 			out = p.send(now, nil, Message{Kind: Ping}, out)
 		case quiet && (p.held > 0 || p.acked < p.watermark()):
 			out = p.ack(now, out)
+		}
+		if p.queue.Len() > 0 {
+			out = p.outlive(now, out)
 		}
 		return out
 	}

@@ -41,9 +41,10 @@ const heldMost = 64
 // for concurrent use. now is the time on the program's monotonic clock, since an
 // origin that does not change in the client's life.
 type Client struct {
-	opt    ClientOptions
-	peers  []*Peer
-	Counts ClientCounts
+	opt     ClientOptions
+	peers   []*Peer
+	formers []former
+	Counts  ClientCounts
 }
 
 // ClientCounts are what has happened since the client was made.
@@ -78,7 +79,7 @@ func (c *Client) Connected(now time.Duration, p *Peer, conn Conn, out []Demand) 
 	case !p.welcomed:
 		p.renew() // a Hello that opens a session is sent once: a late one opens none again
 	case now-p.renewed >= p.lease*4/5:
-		out = p.lose(Expired, out) // the server may still know it, but not for long
+		out = p.lose(now, Expired, out) // the server may still know it, but not for long
 	}
 	return p.hello(now, out)
 }
@@ -110,36 +111,22 @@ func (c *Client) Retire(p *Peer, out []Demand) []Demand {
 }
 
 // Dead says that a peer is not there any more and will not be again: it starts no
-// call. fenced is true if it is also known that none is running there.
-func (c *Client) Dead(p *Peer, fenced bool, out []Demand) []Demand {
+// call. If its server is there still, or again, by another peer, that ends the
+// session of this one before it calls. fenced is true if it is also known that none is running there.
+func (c *Client) Dead(now time.Duration, p *Peer, fenced bool, out []Demand) []Demand {
+	if p.gone {
+		return out
+	}
 	out = p.leave((*Invocation).movable, out)
 	p.open.all(func(_ uint64, i *Invocation) {
 		i.Outcome = Outcome{Code: Lost, Fenced: fenced && !i.ran}
 		out = p.finish(i, out)
 	})
-	p.gone = true
+	p.gone, p.conn, p.up = true, 0, false
 	p.drop()
 	c.peers = slices.DeleteFunc(c.peers, func(q *Peer) bool { return p == q })
-	return out
-}
-
-// Succeed says that next is the server that p was, which is dead: p's session ends when the next one
-// begins, or goes on, so that what was called in it and is not answered does not start after
-// what is called now. That waits until next has heard of it.
-func (c *Client) Succeed(now time.Duration, p, next *Peer, out []Demand) []Demand {
-	switch {
-	case p.welcomed:
-		next.former, next.proof = p.session, p.secret
-	case p.former != ID{}:
-		next.former, next.proof = p.former, p.proof
-	default:
-		return out // nothing was sent to it
-	}
-	if next.up {
-		next.up = false
-		out = next.hello(now, out)
-	}
-	return out
+	c.relate(p.domain)
+	return p.part(now, out)
 }
 
 // Bye ends the sessions with all servers that can be told so. It is to be called when

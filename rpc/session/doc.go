@@ -22,15 +22,17 @@
 //     another server, unless it is idempotent.
 //  2. After an error, later beats earlier: once a call has an outcome, it does not
 //     start at a server that has received a call which the client made afterwards.
-//     The Client keeps it: such a call says what is closed, and a session says which
-//     one before it has ended. The Domain heeds that before it considers the call.
+//     The Client keeps it: such a call says what is closed, a session says which ones
+//     before it have ended, and waits until one beside it has confirmed what is closed
+//     there. The Domain heeds that before it considers the call.
 //  3. A call whose outcome is DeadlineExceeded does not start any more, whatever
 //     else was heard: the Client tells each server the deadline on that server's own
 //     clock. One whose outcome is Canceled and Indeterminate may, until its deadline,
 //     or until promise 2 holds for it.
 //  4. Calls of a session in the same lane run one after the other, by sequence
 //     number, at any one server: also if one of them was abandoned while it ran. A
-//     session that takes another's place does not wait for what still runs of that.
+//     session that takes another's place, or begins beside it, does not wait for what
+//     still runs of that.
 //  5. The crash of a worker is an outcome, but of a call that is idempotent or whose
 //     handler keeps records. The same call (method and arguments) that
 //     has killed several is not run for a while.
@@ -51,7 +53,9 @@
 // it. A Hello that opens a session is sent once, so that a late one does not open
 // again what has expired; the next connection has another identity, as long as none
 // was welcomed. A session that takes another's place names it, and that one ends
-// first. [Handshake.Life] tells a restart of the same table, after which idempotent
+// first: each that the client has left, and whose domain is the one that welcomes it. So
+// a server is known that has left the list of servers and is there again, by whatever
+// name. [Handshake.Life] tells a restart of the same table, after which idempotent
 // calls may have run although nothing is known of them.
 //
 // # A call at its client
@@ -155,7 +159,8 @@
 //     is as durable as it wants. Append and Interrupt are carried out at once.
 //   - Number connections upwards, on both sides, and use no number twice.
 //   - Say Unsent only of what no byte has left of, and by which connection.
-//   - Say Succeed when a server that was Dead is there again, by another Peer.
+//   - Add another Peer for a server that was Dead and is there again. It may do so before
+//     that one is: Retire lets it have no new calls, and what is open there goes on.
 //   - Look at the clock once where a caller's deadline is put on it: a thread that is
 //     stopped between two looks makes it late.
 //   - Check what it decodes: a Message has a Greeting where its kind wants one.

@@ -85,8 +85,8 @@ type Message struct {
 type Handshake struct {
 	Session ID
 	Secret  ID // proves that a session is the client's own; never sent back
-	// Former, in a Hello, is the client's session before, and Proof its secret: it
-	// ends, if it has not, before the new one begins.
+	// Former, in a Hello, is a session of the client's before, and Proof its secret: it
+	// ends, if it has not, before this one begins, or goes on.
 	Former, Proof ID
 	// Resume, in a Hello: the server has welcomed this session before. In a
 	// Welcome: it still knew it.

@@ -13,7 +13,6 @@ type Peer struct {
 
 	client          *Client
 	session, secret ID
-	former, proof   ID   // the last session before this one that was welcomed, and its secret
 	welcomed        bool // the server knows the session
 	lease           time.Duration
 	most            int  // calls that may be open
@@ -21,6 +20,9 @@ type Peer struct {
 	gone            bool // it is dead
 	domain          ID
 	life            uint64
+	kin             []*Peer // others that were welcomed by the same domain
+	naming          ID      // the former session that the last Hello has named
+	barred          bool    // no call is sent before all former sessions have been named
 
 	conn     Conn // 0: none
 	up       bool // the session goes over conn
@@ -52,9 +54,6 @@ type fences struct {
 	confirmed uint64 // by the server: it needs not be sent any more
 }
 
-// Lease is that of its sessions.
-func (p *Peer) Lease() time.Duration { return p.lease }
-
 // Call returns the call that is open with this number, nil if there is none.
 func (p *Peer) Call(seq uint64) *Invocation { return p.open.get(seq) }
 
@@ -79,9 +78,6 @@ func (p *Peer) Resting(now time.Duration) bool {
 // renew starts another session. Sequence numbers and versions of fences go on: what
 // comes late of the old session matches nothing of the new.
 func (p *Peer) renew() {
-	if p.welcomed {
-		p.former, p.proof = p.session, p.secret
-	}
 	p.session, p.secret = p.client.opt.Rand.id(), p.client.opt.Rand.id()
 	p.welcomed = false
 	p.drop()
@@ -130,10 +126,12 @@ func (p *Peer) send(now time.Duration, i *Invocation, m Message, out []Demand) [
 
 func (p *Peer) hello(now time.Duration, out []Demand) []Demand {
 	p.greeted, p.pinging = now, false
+	f := p.former()
+	p.naming = f.session
 	return p.send(now, nil, Message{
 		Kind: Hello, Closed: p.fence(),
 		Greeting: &Handshake{
-			Session: p.session, Secret: p.secret, Resume: p.welcomed, Former: p.former, Proof: p.proof,
+			Session: p.session, Secret: p.secret, Resume: p.welcomed, Former: f.session, Proof: f.secret,
 		},
 	}, out)
 }
@@ -187,7 +185,7 @@ func (p *Peer) pump(now time.Duration, out []Demand) []Demand {
 	if p.queue.Len() > 0 && !p.up {
 		return p.dial(now, out)
 	}
-	for p.queue.Len() > 0 && p.open.live+len(p.kept) < p.most {
+	for p.queue.Len() > 0 && p.open.live+len(p.kept) < p.most && !p.waits() {
 		i := p.queue.Pop()
 		if i.Needs != nil && !i.refer(p) {
 			out = p.route(i, out)

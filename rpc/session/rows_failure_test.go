@@ -231,7 +231,7 @@ func TestS3_09_EveryErrorSaysWhetherItRan(t *testing.T) {
 		"its server is declared dead": {
 			play: func(r *rig, s *testServer, i *Invocation) {
 				s.disconnect(1)
-				r.do(r.client.Dead(s.peer, true, nil))
+				r.do(r.client.Dead(r.now, s.peer, true, nil))
 				if !i.Outcome.Fenced {
 					r.t.Error("it is not said that no run goes on")
 				}

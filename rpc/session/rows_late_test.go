@@ -116,7 +116,7 @@ func TestC27_WhatWasUnsentAtOneServerWasSentToAnother(t *testing.T) {
 	a.connect(1)
 	b.connect(1)
 	i := a.call(&Invocation{Idempotent: true})
-	r.do(r.client.Dead(a.peer, false, nil))
+	r.do(r.client.Dead(r.now, a.peer, false, nil))
 	b.call(i)
 	b.deliver()
 	a.unsent()
@@ -158,7 +158,7 @@ func TestC27_FencedSpeaksOfEveryServerThatHadTheCall(t *testing.T) {
 	b.call(i)
 	b.deliver()
 	r.do(r.client.Cancel(r.now, i, Canceled, nil))
-	r.do(r.client.Dead(b.peer, true, nil))
+	r.do(r.client.Dead(r.now, b.peer, true, nil))
 	if i.want(t, Lost, Indeterminate); i.Outcome.Fenced {
 		t.Error("it is said that no run goes on, and one does")
 	}

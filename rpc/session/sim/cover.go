@@ -88,6 +88,16 @@ const (
 	suppliedHere
 	unmetCalls
 	unmetThere
+	returns
+	returnsAnew
+	returnsRestarted
+	returnsAgain
+	returnsOpen
+	givenUpBeside
+	lateMessages
+	lateCalls
+	lateGone
+	lateAnswers
 	seen
 )
 
@@ -100,7 +110,38 @@ func (s sight) String() string {
 		"records lost with the power", "interrupts",
 		"calls that a server gave the results of others", "calls that their client gave them",
 		"calls that needed what had failed", "calls that a server could not give what they need",
+		"servers that came back to the list", "with a new epoch", "by a new life", "for the second time",
+		"while calls were open there", "calls that were given up then", "messages that came after those of a later session", "calls among them",
+		"those whose session had ended", "answers of sessions that were given up",
 	}[s]
+}
+
+// back counts a server that a program finds on the list again.
+func (c *Coverage) back(at *seat) {
+	c.events[returns]++
+	if at.epoch != at.before.epoch {
+		c.events[returnsAnew]++
+	}
+	if at.life != at.before.life {
+		c.events[returnsRestarted]++
+	}
+	if at.before.before != nil {
+		c.events[returnsAgain]++
+	}
+	if at.before.open() {
+		c.events[returnsOpen]++
+	}
+}
+
+// late counts a message that comes after one of a later session.
+func (c *Coverage) late(m *session.Message, fx []session.Effect) {
+	c.events[lateMessages]++
+	if m.Kind == session.Call {
+		c.events[lateCalls]++
+	}
+	if len(fx) > 0 && fx[0].Msg.Kind == session.Gone {
+		c.events[lateGone]++
+	}
 }
 
 // Add adds another's counts.

@@ -18,12 +18,17 @@
 // each other; processes are stopped, for longer than a lease; servers crash before,
 // in and after each record that they write, each message, each hand-over, and lose
 // their journal, or the end of it with the power; servers drain, and start again;
-// servers are replaced; programs crash; workers die before a call, before its effect and
+// servers are replaced; servers leave the list, and are on it again, as what they were or with a new
+// epoch, dead or alive meanwhile, while what was sent to them is under way; programs crash; workers die before a call, before its effect and
 // after. Clocks start anywhere and run at different speeds. Then the storm ends, and
 // everything must come to an end by itself.
 //
 // Nothing comes twice by one connection, which is a stream. What is sent again by another comes
 // twice, in any order: while the first runs, when it has ended, when it is closed.
+//
+// What a program does when the list changes is what package client does: a server that has left it
+// gets no new calls, what is open there goes on, and it is given up when nothing is, or when its
+// connection is lost. When it is back, it is called at once.
 //
 // What is checked (type truth): the promises that package session lists. Besides:
 // that no call outlives its deadline and grace, that none waits for ever, and that in

@@ -10,13 +10,14 @@ import (
 // and the two ends may learn of that at different times, long after each other,
 // while what is under way still arrives.
 type link struct {
-	w      *world
-	client *program
-	server *server
-	peer   *session.Peer
-	id     session.Conn // the client's number
-	accept session.Conn // the server's number
-	life   uint64       // of the server that it was accepted by
+	w           *world
+	client      *program
+	incarnation *session.Client // of the client
+	server      *server
+	peer        *session.Peer
+	id          session.Conn // the client's number
+	accept      session.Conn // the server's number
+	life        uint64       // of the server that it was accepted by
 
 	session        *session.Session // as the server has bound it
 	open, accepted bool             // as the client, as the server sees it
@@ -27,15 +28,16 @@ type link struct {
 }
 
 // connect makes a link, both ends of which think it is good.
-func (w *world) connect(p *program, peer *session.Peer, s *server) *link {
+func (w *world) connect(p *program, at *seat) *link {
+	s := at.server
 	p.conns++
 	s.conns++
 	l := &link{
-		w: w, client: p, server: s, peer: peer, id: p.conns, accept: s.conns, life: s.life,
+		w: w, client: p, incarnation: p.client, server: s, peer: at.peer, id: p.conns, accept: s.conns, life: s.life,
 		open: true, accepted: true, up: w.now, down: w.now,
 	}
 	if w.one(3) {
-		l.slow = w.between(time.Millisecond, 150*time.Millisecond)
+		l.slow = w.between(time.Millisecond, slowMost)
 	}
 	if w.fault(Cut, 1) {
 		w.after(w.between(0, 300*time.Millisecond), l.cut)
@@ -43,7 +45,7 @@ func (w *world) connect(p *program, peer *session.Peer, s *server) *link {
 	if w.fault(Stall, 4) {
 		w.after(w.between(0, 100*time.Millisecond), l.stall)
 	}
-	p.links[l.id] = l
+	p.links[l.id], at.link = l, l
 	s.links[l.accept] = l
 	return l
 }

@@ -256,6 +256,15 @@ func clientMutants() []Mutant {
 			},
 		},
 		{
+			Name: "a session that is found beside the new one is not ended", Breaks: "before a later call was made",
+			Needs: []Fault{Leave, Delay},
+			onTransmit: func(_ *program, d *session.Demand) {
+				if d.Msg.Kind == session.Hello && d.Msg.Greeting.Resume {
+					d.Msg.Greeting.Former = session.ID{}
+				}
+			},
+		},
+		{
 			Name: "replies by a connection that is given up are taken", Breaks: "ran",
 			Needs:   []Fault{Refusal, Second, Crash, Point},
 			anyConn: true,

@@ -31,15 +31,18 @@ func (p *program) want(c *call) {
 }
 
 // assign gives a call to a server, or lets it wait for the results that it needs.
-func (p *program) assign(c *call, peer *session.Peer) []session.Demand {
+func (p *program) assign(c *call, at *seat) []session.Demand {
 	if c.inv.Needs != nil {
 		where := p.client.Where(&c.inv)
-		if where == nil || !slices.Contains(p.peers, where) || p.w.one(20) {
+		if where == nil || of(where).retired || of(where).dead || p.w.one(20) {
 			return p.client.Await(&c.inv, nil)
 		}
-		peer = where
+		at = of(where)
 	}
-	return p.client.Assign(p.clock.now(), &c.inv, peer, nil)
+	if c.at = at; at == nil {
+		return p.client.NoServer(&c.inv, nil)
+	}
+	return p.client.Assign(p.clock.now(), &c.inv, at.peer, nil)
 }
 
 // supply puts the results into a call's arguments.
@@ -52,7 +55,7 @@ func (p *program) supply(c *call) {
 	c.inv.Args = appendGiven(c.inv.Args[:8:8], results)
 	c.inv.Supplied()
 	p.w.logf("program %d: call %d has the results that it needs", p.name, c.id)
-	p.perform(p.assign(c, p.peers[p.w.rng.IntN(len(p.peers))]))
+	p.perform(p.assign(c, p.any()))
 }
 
 // queue takes an entry that may start, with the results that it needs.

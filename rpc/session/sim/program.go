@@ -10,15 +10,20 @@ import (
 // program is a client's process.
 type program struct {
 	node
-	r      *run
-	name   int
-	clock  clock
-	client *session.Client
-	peers  []*session.Peer
-	conns  session.Conn
-	links  map[session.Conn]*link
-	left   int // calls that it has not made yet
-	ended  bool
+	r       *run
+	name    int
+	clock   clock
+	client  *session.Client
+	seats   []*seat           // servers on the list
+	retired []*seat           // that have left it, and where something is open
+	had     map[*server]*seat // the last seat of each
+	sat     int
+	eager   *seat // that gets the next call
+	version int   // of the list
+	conns   session.Conn
+	links   map[session.Conn]*link
+	left    int // calls that it has not made yet
+	ended   bool
 }
 
 func (r *run) newProgram(name int) *program {
@@ -39,9 +44,11 @@ func (p *program) boot() {
 		RedialMost: 100 * time.Millisecond,
 	})
 	p.links = map[session.Conn]*link{}
-	p.peers = nil
-	for _, s := range p.r.servers {
-		p.peers = append(p.peers, p.client.Add(s))
+	p.seats, p.retired, p.eager = nil, nil, nil
+	p.had = map[*server]*seat{}
+	p.version = len(p.r.lists) - 1
+	for _, l := range p.r.latest().servers {
+		p.sit(l)
 	}
 	p.tick(p.client)
 	for range 1 + p.w.rng.IntN(4) { // so many go on at once
@@ -94,7 +101,7 @@ func (p *program) callOn(incarnation *session.Client) func() {
 func (p *program) issue(c *call) {
 	p.w.logf("program %d: %s", p.name, c)
 	client := p.client
-	p.perform(p.assign(c, p.peers[p.w.rng.IntN(len(p.peers))]))
+	p.perform(p.assign(c, p.any()))
 	if at := c.inv.Deadline; at != 0 {
 		p.w.at(p.clock.until(at), func() { p.awake(func() { p.cancel(client, c, session.DeadlineExceeded) }) })
 	}
@@ -124,8 +131,9 @@ func (p *program) cancel(client *session.Client, c *call, why session.Code) {
 		grace /= 10
 	}
 	p.when(grace, func() {
-		if p.client == client {
+		if p.client == client && !c.done {
 			p.perform(client.GiveUp(p.clock.now(), &c.inv, nil))
+			p.gaveUp(c)
 		}
 	})
 }
@@ -135,6 +143,9 @@ func (p *program) receive(l *link, m *session.Message) {
 		return
 	}
 	conn := p.r.mutant.answered(l, m)
+	if of(l.peer).dead {
+		p.r.cover.events[lateAnswers]++
+	}
 	if m.Kind == session.Reply && m.Code == session.Unmet {
 		p.r.cover.events[unmetThere]++
 	}
@@ -152,7 +163,14 @@ func (p *program) lost(l *link) {
 	}
 	l.unsent = nil
 	p.r.mutant.lost(l)
+	at := of(l.peer)
+	if at.link == l {
+		at.link = nil
+	}
 	p.perform(p.client.Disconnected(p.clock.now(), l.peer, l.id, nil))
+	if at.retired && at.link == nil {
+		p.bury(at)
+	}
 }
 
 func (p *program) perform(out []session.Demand) {
@@ -166,7 +184,11 @@ func (p *program) perform(out []session.Demand) {
 				l.toServer(d)
 			}
 		case session.Dial:
-			p.dial(d.Peer)
+			if at := of(d.Peer); at.retired || at.dead {
+				p.bury(at)
+			} else {
+				p.dial(at)
+			}
 		case session.Route:
 			p.route(d)
 		case session.Finish:
@@ -175,58 +197,55 @@ func (p *program) perform(out []session.Demand) {
 			p.supply(p.r.truth.of(d.Call))
 		}
 	}
+	p.rest()
 }
 
 // dial connects to a server, if that runs and can be reached.
-func (p *program) dial(peer *session.Peer) {
+func (p *program) dial(at *seat) {
 	client := p.client
 	p.when(p.w.between(50*time.Microsecond, 5*time.Millisecond), func() {
 		if p.client != client || p.ended {
 			return
 		}
-		s, _ := peer.Tag.(*server)
-		if !s.running || s.apart[p] > p.w.now {
-			p.perform(client.Unreachable(p.clock.now(), peer, nil))
+		if s := at.server; at.retired || !s.running || s.apart[p] > p.w.now {
+			p.perform(client.Unreachable(p.clock.now(), at.peer, nil))
 			return
 		}
-		l := p.w.connect(p, peer, s)
-		client.Refers(peer, s.refers)
-		p.w.logf("program %d: connection %d to server %d", p.name, l.id, s.name)
-		p.perform(client.Connected(p.clock.now(), peer, l.id, nil))
+		p.connect(at, "connection")
 		if p.w.fault(Second, 5) { // it does not trust that one, and makes another beside it
-			p.again(p.w.between(0, 20*time.Millisecond), peer)
+			p.again(p.w.between(0, 20*time.Millisecond), at)
 		}
 	})
 }
 
+func (p *program) connect(at *seat, what string) {
+	l := p.w.connect(p, at)
+	p.client.Refers(at.peer, at.server.refers)
+	p.w.logf("program %d: %s %d to server %d", p.name, what, l.id, at.server.name)
+	p.perform(p.client.Connected(p.clock.now(), at.peer, l.id, nil))
+}
+
 // again makes another connection to a server after d, or when that runs.
-func (p *program) again(d time.Duration, peer *session.Peer) {
+func (p *program) again(d time.Duration, at *seat) {
 	client := p.client
 	p.when(d, func() {
-		s, _ := peer.Tag.(*server)
-		if p.client != client || s.apart[p] > p.w.now || !slices.Contains(p.peers, peer) {
+		s := at.server
+		if p.client != client || s.apart[p] > p.w.now || !slices.Contains(p.seats, at) {
 			return
 		}
 		if !s.running {
 			if !p.w.one(8) {
-				p.again(p.w.between(0, 20*time.Millisecond), peer)
+				p.again(p.w.between(0, 20*time.Millisecond), at)
 			}
 			return
 		}
-		l := p.w.connect(p, peer, s)
-		client.Refers(peer, s.refers)
-		p.w.logf("program %d: another connection %d to server %d", p.name, l.id, s.name)
-		p.perform(client.Connected(p.clock.now(), peer, l.id, nil))
+		p.connect(at, "another connection")
 	})
 }
 
 // route finds another server for a call, at once or after a while.
 func (p *program) route(d *session.Demand) {
 	c := p.r.truth.of(d.Call)
-	others := slices.DeleteFunc(slices.Clone(p.peers), func(q *session.Peer) bool { return q == d.Peer })
-	if len(others) == 0 {
-		others = p.peers
-	}
 	if c.routes++; c.routes > 4 && p.w.one(2) {
 		p.perform(p.client.NoServer(d.Call, nil))
 		return
@@ -234,12 +253,12 @@ func (p *program) route(d *session.Demand) {
 	client := p.client
 	p.when(p.w.between(0, 2*time.Millisecond), func() {
 		if p.client == client && !c.done {
-			peer := others[p.w.rng.IntN(len(others))]
-			if !slices.Contains(p.peers, peer) {
-				peer = p.peers[0]
+			at := p.any()
+			if at != nil && at.peer == d.Peer {
+				at = p.any() // rather another one
 			}
 			p.w.logf("program %d: call %d goes to another server", p.name, c.id)
-			p.perform(p.assign(c, peer))
+			p.perform(p.assign(c, at))
 		}
 	})
 }
@@ -252,15 +271,4 @@ func (p *program) finish(c *call) {
 		return
 	}
 	p.when(p.w.between(0, 50*time.Millisecond), next)
-}
-
-// replace takes notice that a server is gone for good, and of the one in its place.
-func (p *program) replace(old, by *server, fenced bool) {
-	for i, peer := range p.peers {
-		if peer.Tag == old {
-			p.peers[i] = p.client.Add(by)
-			p.perform(p.client.Dead(peer, fenced, nil))
-			return
-		}
-	}
 }

@@ -2,6 +2,7 @@ package sim
 
 import (
 	"io"
+	"slices"
 	"time"
 
 	"rpcpool.dev/rpc/session"
@@ -13,6 +14,7 @@ const (
 	stormy     = 1200 * time.Millisecond // for so long there are faults
 	graceMost  = 200 * time.Millisecond  // until a program gives up what it has cancelled
 	calm       = 5 * time.Second         // so much later, everything has come to its end
+	slowMost   = 150 * time.Millisecond  // of a link, but of one whose server leaves
 )
 
 // run is one schedule.
@@ -25,6 +27,7 @@ type run struct {
 	all      []*server
 	gone     map[*server]bool
 	programs []*program
+	lists    []list // its versions
 	app      app
 	mix      mix
 }
@@ -78,6 +81,11 @@ func newRun(s Schedule, m Mutant, a app, trace io.Writer, cover *Coverage) *run 
 		r.servers = append(r.servers, r.newServer(n))
 	}
 	r.all = append(r.all, r.servers...)
+	var listed list
+	for _, s := range r.servers {
+		listed.servers = append(listed.servers, listing{s, 0})
+	}
+	r.lists = append(r.lists, listed)
 	for n := range 1 + r.w.rng.IntN(3) {
 		r.programs = append(r.programs, r.newProgram(n))
 	}
@@ -91,6 +99,9 @@ func (r *run) disturb() {
 	sometime := func(f Fault, most int, what func() func()) {
 		for range w.rng.IntN(most + 1) {
 			at, do := w.between(0, stormy), what()
+			if f == Leave {
+				at /= 3 // most calls are made then
+			}
 			if at < w.schedule.Storm && w.fault(f, 1) {
 				w.at(at, do)
 			}
@@ -100,6 +111,10 @@ func (r *run) disturb() {
 	program := func() *program { return r.programs[w.rng.IntN(len(r.programs))] }
 	sometime(Crash, 2, func() func() { return server().crash })
 	sometime(Drain, 2, func() func() { return server().drain })
+	sometime(Leave, 2, func() func() {
+		s, times := server(), 1+w.rng.IntN(4)
+		return func() { r.leave(s, times) }
+	})
 	sometime(Part, 3, func() func() {
 		s, p := server(), program()
 		return func() { r.part(s, p, w.between(0, 2*lease)) }
@@ -135,8 +150,7 @@ func (r *run) part(s *server, p *program, d time.Duration) {
 	}
 }
 
-// replace ends a server for good, and starts another one in its place. Programs
-// hear of it each at its time.
+// replace ends a server for good, and starts another one in its place.
 func (r *run) replace(old *server) {
 	if r.gone[old] {
 		return
@@ -150,9 +164,10 @@ func (r *run) replace(old *server) {
 			r.servers[i] = by
 		}
 	}
-	for _, p := range r.programs {
-		p.when(r.w.between(0, 400*time.Millisecond), func() { p.replace(old, by, true) })
-	}
+	next := *r.latest()
+	next.servers = slices.DeleteFunc(slices.Clone(next.servers), func(l listing) bool { return l.server == old })
+	next.servers, next.fenced = append(next.servers, listing{by, 0}), append(slices.Clip(next.fenced), old)
+	r.publish(next)
 }
 
 func (r *run) newCall(p *program) *call {
@@ -209,5 +224,8 @@ func (r *run) settle() {
 	r.w.calm = true
 	for _, s := range r.servers {
 		clear(s.apart)
+		for _, l := range s.links {
+			l.slow = min(l.slow, slowMost)
+		}
 	}
 }

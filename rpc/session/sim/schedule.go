@@ -25,11 +25,12 @@ const (
 	Worker                   // a worker dies
 	Poison                   // a call kills every worker
 	Refusal                  // a server does not want a call
+	Leave                    // a server leaves the list, for a while or several times in a row
 	faults
 )
 
 var faultNames = [faults]string{
-	"cut", "stall", "delay", "second", "part", "pause", "point", "crash", "drain", "replacement", "reboot", "worker", "poison", "refusal",
+	"cut", "stall", "delay", "second", "part", "pause", "point", "crash", "drain", "replacement", "reboot", "worker", "poison", "refusal", "leave",
 }
 
 // String is the name, as flags have it.

@@ -29,6 +29,8 @@ type server struct {
 	conns   session.Conn
 	links   map[session.Conn]*link
 	apart   map[*program]time.Duration // until when a client cannot reach it
+	epoch   int                        // as the list has it
+	seats   map[*session.Client]int    // the newest that it has heard of
 
 	ready []*session.Entry
 	busy  []*job // by worker
@@ -53,7 +55,7 @@ type job struct {
 func (r *run) newServer(name int) *server {
 	s := &server{
 		node: node{w: r.w}, r: r, name: name, clock: r.w.clock(),
-		apart: map[*program]time.Duration{}, pace: 1 + r.w.rng.IntN(8),
+		apart: map[*program]time.Duration{}, seats: map[*session.Client]int{}, pace: 1 + r.w.rng.IntN(8),
 	}
 	if r.w.one(3) {
 		s.sync = r.w.between(10*time.Microsecond, 5*time.Millisecond)
@@ -128,7 +130,7 @@ func (s *server) crash() {
 			l.accepted = false
 			l.closed(s.w.between(0, 600*time.Millisecond))
 			if s.w.fault(Second, 3) { // what comes by this one may be older than the answers by the next
-				l.client.again(s.w.between(0, 300*time.Millisecond), l.peer)
+				l.client.again(s.w.between(0, 300*time.Millisecond), of(l.peer))
 			}
 		}
 	}
@@ -169,6 +171,7 @@ func (s *server) receive(l *link, m *session.Message) {
 	now := s.clock.now()
 	s.w.logMessage("server %d ← %d: %s", s.name, l.id, m)
 	s.r.mutant.received(s, l, m)
+	late := s.late(l, m)
 	if m.Kind == session.Hello {
 		var fx []session.Effect
 		l.session, fx = s.r.mutant.hello(s, now, l, m)
@@ -184,7 +187,11 @@ func (s *server) receive(l *link, m *session.Message) {
 			s.r.truth.broke("a server that knows nothing of it is asked for results of others")
 		}
 	}
-	s.perform(s.domain.Receive(now, l.session, l.accept, m, nil))
+	fx := s.domain.Receive(now, l.session, l.accept, m, nil)
+	if late {
+		s.r.cover.late(m, fx)
+	}
+	s.perform(fx)
 }
 
 // perform carries effects out, and gives what is ready to workers.

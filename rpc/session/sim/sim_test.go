@@ -94,7 +94,7 @@ func skipRaced(t *testing.T) {
 }
 
 // mutantSeeds is within how many schedules a mutant must be found.
-const mutantSeeds = 20_000
+const mutantSeeds = 100_000
 
 func TestMutants(t *testing.T) {
 	skipRaced(t)

@@ -16,6 +16,7 @@ type call struct {
 	once    bool // it is not idempotent
 	poison  bool // kills every worker
 	routes  int
+	at      *seat   // where it was last
 	needs   []*call // whose results it needs
 	depth   int     // of the chain that it ends
 	promise *session.Promise
