@@ -18,7 +18,7 @@ func TestTheDocumentOfRowsIsTrue(t *testing.T) {
 	}
 	dirs := map[string]string{
 		"client": ".", "conn": "../conn", "session": "../session", "sim": "../session/sim", "journal": "../journal", "tcp": "../../internal/tcp", "chaos-rpc": "../../test/chaos-rpc",
-		"rpc": "..", "workers": "../workers", "worker": "../worker", "naming": "../naming", "registry": "../registry", "accumulator": "../accumulator", "remote": "../accumulator/remote", "far": "../blob/remote", "keeper": "../rdma/keeper",
+		"rpc": "..", "workers": "../workers", "worker": "../worker", "naming": "../naming", "registry": "../registry", "accumulator": "../accumulator", "remote": "../accumulator/remote", "far": "../blob/remote", "keeper": "../rdma/keeper", "giveway": "../giveway",
 		"calls": "../../sidecar/calls", "codec": "../codec", "compress": "../compress", "schedule": "../schedule", "items": "../items", "examples": "../../examples", "accumulate": "../../examples/accumulate",
 		"server": "../server", "blob": "../blob", "shm": "../blob/shm", "agents": "../../sidecar/calls/remote", "blobs": "../../examples/blobs",
 		"accumulators": "../accumulator/export", "clients": "export", "grpcdoor": "../grpcdoor", "frame": "../frame", "programs": "../../cmd/rpcpool", "hack": "../../hack", "image": "../../hack/image",

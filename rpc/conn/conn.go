@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"rpcpool.dev/rpc/frame"
+	"rpcpool.dev/rpc/giveway"
 )
 
 // Conn is one connection, after its handshake.
@@ -86,6 +87,9 @@ func (c *Conn) open(peer frame.Limits) {
 	q := &c.snd.q
 	q.chunk = min(maxChunk, int(peer.MaxFrame))
 	c.snd.peer, q.limit, q.most = peer, peer.Window, int(min(peer.Window, frame.LimitMaxFrame)/4)
+	if c.rd.try.raw != nil {
+		giveway.Watch(c.rd.try.raw)
+	}
 	q.crc = c.opts.Checksum && c.ack.Features&frame.FeatureCRC != 0
 	go c.live()
 }

@@ -15,7 +15,8 @@
 // time: the client asks, the server answers; so a client has several. Bytes go in frames
 // of 256 KiB at most, straight between the socket and the segment: the server reads into
 // the memory that others have mapped, and has the kernel send out of it (sendfile),
-// unless TLS is in between. Small calls have connections of their own, and do not wait.
+// unless TLS is in between. Small calls have connections of their own; for the processors, who moves
+// bytes gives way to them between two frames (package giveway).
 //
 // # A party
 //

@@ -9,6 +9,7 @@ import (
 
 	"rpcpool.dev/rpc/blob"
 	"rpcpool.dev/rpc/frame"
+	"rpcpool.dev/rpc/giveway"
 )
 
 // sink is where bytes that are got go.
@@ -138,6 +139,7 @@ func (s *sink) take(r io.Reader, n int) error {
 		}
 		s.sum = sum(s.sum, room[:got])
 		s.at += uint64(got)
+		giveway.Step()
 		if n -= got; err != nil && n > 0 {
 			return fmt.Errorf("in bytes: %w", err)
 		}

@@ -11,6 +11,7 @@ import (
 	"rpcpool.dev/rpc/blob"
 	"rpcpool.dev/rpc/blob/shm"
 	"rpcpool.dev/rpc/frame"
+	"rpcpool.dev/rpc/giveway"
 )
 
 // get gives the bytes of a range.
@@ -68,6 +69,7 @@ func (s *session) give(r *shm.Range, at uint64) error {
 			return err
 		}
 		at += n
+		giveway.Step()
 	}
 	if err := s.progress(); err != nil {
 		return err

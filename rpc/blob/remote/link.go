@@ -10,11 +10,12 @@ import (
 	"time"
 
 	"rpcpool.dev/rpc/frame"
+	"rpcpool.dev/rpc/giveway"
 )
 
 const (
-	// mostChunk is the longest frame of bytes, and the most that one system call moves:
-	// others have the processor, and the connection, in between.
+	// mostChunk is the longest frame of bytes that is taken. Those that are sent have
+	// [giveway.Piece] at most, and who moves them gives way to short messages in between.
 	mostChunk  = 256 << 10
 	readBuffer = 4 << 10
 	linger     = time.Second // for the last words
@@ -32,14 +33,14 @@ type link struct {
 	in    *bufio.Reader
 	out   []byte
 	body  []byte // of what came last, if it was short
-	chunk int    // longest body that the other side takes
+	chunk int    // longest body that is sent
 	head  frame.Header
 	pair  [2][]byte
 	pairs net.Buffers
 }
 
 func newLink(nc net.Conn, peer frame.Limits) *link {
-	return &link{Conn: nc, in: bufio.NewReaderSize(nc, readBuffer), chunk: min(mostChunk, int(peer.MaxFrame))}
+	return &link{Conn: nc, in: bufio.NewReaderSize(nc, readBuffer), chunk: min(giveway.Piece, int(peer.MaxFrame))}
 }
 
 // within gives the other side some time, from now on.

@@ -11,6 +11,7 @@ import (
 
 	"rpcpool.dev/rpc/blob"
 	"rpcpool.dev/rpc/frame"
+	"rpcpool.dev/rpc/giveway"
 )
 
 // leastPart is the least that goes over a connection of its own, of a blob whose bytes go
@@ -77,6 +78,7 @@ func (e *end) putBytes(b []byte, from uint64) (uint32, error) {
 			return 0, e.lastWords(err)
 		}
 		rest = rest[n:]
+		giveway.Step()
 	}
 	return check, nil
 }
@@ -99,6 +101,7 @@ func (e *end) putReader(s *source, from uint64) (uint32, error) {
 		if err := e.data(e.seq, b); err != nil {
 			return 0, e.lastWords(err)
 		}
+		giveway.Step()
 	}
 	return s.sum, nil
 }

@@ -7,6 +7,7 @@ import (
 
 	"rpcpool.dev/rpc/blob"
 	"rpcpool.dev/rpc/frame"
+	"rpcpool.dev/rpc/giveway"
 )
 
 // put takes the bytes of a blob, or only makes it.
@@ -112,6 +113,7 @@ func (s *session) fill(t *transfer, n int) error {
 		got, err := s.link.in.Read(t.bytes.Bytes[t.at : t.at+uint64(n)])
 		t.sum = sum(t.sum, t.bytes.Bytes[t.at:t.at+uint64(got)])
 		t.at += uint64(got)
+		giveway.Step()
 		n -= got
 		if err != nil && n > 0 {
 			if errors.Is(err, io.EOF) {
