@@ -44,6 +44,7 @@ type Port struct {
 	Ethernet bool   // RoCE; else InfiniBand
 	MTU      int    // bytes of payload of a packet: 256 to 4096
 	LID      uint16 // InfiniBand
+	Global   bool   // by GID also on InfiniBand: functions of a card share its LID
 }
 
 // GID is the address of a port in a network: for RoCE, an IP address; IPv4 as in
@@ -90,7 +91,7 @@ type Path struct {
 	MTU     int    // bytes
 	Reads   int    // that may be under way to the peer
 	Served  int    // of the peer that are served at the same time
-	Global  bool   // by GID, as RoCE needs it; else by LID
+	Global  bool   // by GID, as RoCE needs it, and InfiniBand where a LID is shared; else by LID alone
 
 	Timeout      int // until a packet is sent again: 4.096 us doubled as often
 	Retries      int // up to 7
