@@ -94,6 +94,9 @@ func TestBothSidesAgree(t *testing.T) {
 		"the peer's LID alone is shared": {
 			here: verbs.Port{Active: true, MTU: 4096, LID: 3}, there: verbs.Port{Active: true, MTU: 4096, LID: 4, Global: true}, mtu: 4096, global: true,
 		},
+		"a class of packets": {
+			here: verbs.Port{Active: true, Ethernet: true, MTU: 4096}, there: verbs.Port{Active: true, Ethernet: true, MTU: 4096}, options: Options{TrafficClass: 104, ServiceLevel: 3}, mtu: 4096, global: true,
+		},
 		"one of each": {here: verbs.Port{Active: true, MTU: 4096}, there: verbs.Port{Active: true, Ethernet: true, MTU: 4096}, err: Malformed},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -111,7 +114,8 @@ func TestBothSidesAgree(t *testing.T) {
 				return
 			}
 			if p.MTU != c.mtu || p.Global != c.global || p.LID != c.there.LID || p.Reads != 16 || p.Served != 16 ||
-				p.GID != gidOf("192.0.2.2") || p.PSN == p.PeerPSN || p.Timeout != 14 || p.Retries != 7 {
+				p.GID != gidOf("192.0.2.2") || p.PSN == p.PeerPSN || p.Timeout != 14 || p.Retries != 7 ||
+				p.TrafficClass != c.options.TrafficClass || p.ServiceLevel != c.options.ServiceLevel {
 				t.Errorf("%+v", p)
 			}
 		})
