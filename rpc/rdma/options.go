@@ -31,6 +31,10 @@ type Options struct {
 	Stall time.Duration // for how long nothing completes before the queue pair is given up; default 10 s
 	Drain time.Duration // how long a broken queue pair may flush before it is destroyed; default 1 s
 
+	// Told is told what the device tells by itself, when the endpoints that this breaks are
+	// broken. Nil: nobody listens, and a broken device is noticed when it is used.
+	Told func(verbs.Event)
+
 	lockable func(bytes uint64) error // for tests; default: device.Lockable
 }
 

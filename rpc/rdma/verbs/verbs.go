@@ -28,9 +28,42 @@ type Device interface {
 	Register(memory []byte, rights Rights) (Memory, error)
 	// NewQueue makes a queue pair in state INIT.
 	NewQueue(o QueueOptions) (Queue, error)
+	// Listen makes a listener of what the device tells by itself. It must be closed
+	// before the device.
+	Listen() (Listener, error)
 	// Close fails while there is a Memory or a Queue of the device.
 	Close() error
 }
+
+// Listener hears what a device tells by itself, whatever is under way.
+type Listener interface {
+	// Next waits for the next event. It fails when the listener is closed. Calls must not
+	// overlap.
+	Next() (Event, error)
+	// Close ends Next, and waits until it has returned.
+	Close() error
+}
+
+// Event is what a device tells by itself.
+type Event struct {
+	Kind  EventKind
+	Queue uint32 // number of the queue pair, of QueueFatal
+}
+
+// EventKind says what an event is about.
+type EventKind int
+
+// Kinds of events.
+const (
+	// Other events matter to nobody here.
+	Other EventKind = iota
+	// DeviceFatal: the device works no more; another open may help.
+	DeviceFatal
+	// QueueFatal: a queue pair is in state ERR.
+	QueueFatal
+	// PortChanged: a port goes up or down, or has other addresses.
+	PortChanged
+)
 
 // Limits are what a device can do at most, for each queue pair.
 type Limits struct {
