@@ -23,9 +23,11 @@ func (c *cluster) awaitRDMA(status metav1.ConditionStatus, reason, message strin
 }
 
 // What servers say of their devices is the pool's condition: from nothing to
-// true, to a link that goes down, with the server withdrawn, and back.
+// devices that work (which sessions do not use), to a link that goes down, with the server
+// withdrawn, and back.
 func TestWhatServersSayOfTheirDevicesIsACondition(t *testing.T) {
 	const up, down = "port 1, GID 3 10.0.0.5 on net1, MTU 4096", "0000:3b:00.3 (mlx5_4): port 1 is DOWN, not ACTIVE"
+	const unused = "2 servers can use RDMA, and do not: server.protocol is TVM, whose sessions have nothing that goes by it"
 	c := start(t, kubetest.KubeletOptions{}, nil)
 	p := pool("npu", 2)
 	p.Spec.RDMA = &v1alpha1.RDMASpec{Mode: v1alpha1.RDMARequired, ResourceName: "openshift.io/rdma_vf"}
@@ -36,7 +38,7 @@ func TestWhatServersSayOfTheirDevicesIsACondition(t *testing.T) {
 	c.says("npu-0", tvm.StateFree, v1alpha1.ReasonDevicesReady, up)
 	c.awaitRDMA(metav1.ConditionUnknown, v1alpha1.ReasonNotChecked, "1 server did not say yet whether RDMA devices can be used: npu-1")
 	c.says("npu-1", tvm.StateFree, v1alpha1.ReasonDevicesReady, up)
-	ready := c.awaitRDMA(metav1.ConditionTrue, v1alpha1.ReasonDevicesReady, "2 servers can use RDMA")
+	ready := c.awaitRDMA(metav1.ConditionFalse, v1alpha1.ReasonNotUsed, unused)
 
 	for range 10 { // which sessions do not touch
 		c.request("npu").become(tvm.StateFree)
@@ -56,8 +58,8 @@ func TestWhatServersSayOfTheirDevicesIsACondition(t *testing.T) {
 	c.stop() // the next operator learns it from the servers
 	c.says("npu-1", tvm.StateFree, v1alpha1.ReasonDevicesReady, up)
 	c.operate(nil)
-	c.awaitRDMA(metav1.ConditionTrue, v1alpha1.ReasonDevicesReady, "2 servers can use RDMA")
-	c.awaitEvents(v1alpha1.ReasonDevicesReady)
+	c.awaitRDMA(metav1.ConditionFalse, v1alpha1.ReasonNotUsed, unused)
+	c.awaitEvents(v1alpha1.ReasonNotUsed)
 	pods := c.pods()
 	sidecar := pods["npu-0"].Spec.InitContainers[1]
 	if devices := sidecar.Resources.Limits["openshift.io/rdma_vf"]; devices.Value() != 1 || !slices.Contains(sidecar.Command, "--rdma-mode") {

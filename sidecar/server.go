@@ -42,7 +42,7 @@ func New(o Options) (*Server, error) {
 	s.published = device{state: stateStarting, reason: "the server has just started"}
 	s.core = newCore(o, s.tickets, s.publish)
 	if o.RDMA.Mode.On() {
-		s.watch = func(ctx context.Context) { o.RDMA.Watch(ctx, o.Logger, s.core.rdmaSeen) }
+		s.watch = func(ctx context.Context) { o.RDMA.Watch(ctx, o.Logger, nil, s.core.rdmaSeen) }
 	}
 	m := meter{Metrics: o.Metrics, key: o.Key}
 	m.begin()

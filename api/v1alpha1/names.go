@@ -80,6 +80,9 @@ const (
 	// ReasonNotChecked: servers have not said yet whether they can use their RDMA
 	// devices.
 	ReasonNotChecked = "NotChecked"
+	// ReasonNotUsed: the RDMA devices work, and servers of protocol TVM make no use of
+	// them.
+	ReasonNotUsed = "NotUsed"
 	// ReasonDevicesReady: every server can use its RDMA devices.
 	ReasonDevicesReady = "DevicesReady"
 	// ReasonNoDeviceGranted: a sidecar was granted no RDMA device, or fewer than

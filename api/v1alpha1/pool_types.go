@@ -64,6 +64,20 @@ type RDMASpec struct {
 	// +kubebuilder:validation:items:MaxLength=317
 	// +kubebuilder:validation:items:Pattern=`^([a-z0-9]([-a-z0-9]*[a-z0-9])?/)?[a-z0-9]([-a-z0-9.]*[a-z0-9])?$`
 	Networks []string `json:"networks,omitempty"`
+
+	// trafficClass is in the headers of the servers' packets (DSCP times four), by
+	// which switches choose a queue, such as 104. With protocol RPC. Default: 0.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=255
+	TrafficClass int32 `json:"trafficClass,omitempty"`
+
+	// serviceLevel of the servers' packets: on InfiniBand the service level, on
+	// Ethernet the priority in a VLAN's tag. With protocol RPC. Default: 0.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=15
+	ServiceLevel int32 `json:"serviceLevel,omitempty"`
 }
 
 // RDMAClaim says which devices a server claims. It needs a cluster that serves

@@ -80,7 +80,7 @@ type RPCPoolSpec struct {
 	// +kubebuilder:default={}
 	Server ServerSpec `json:"server,omitzero"`
 
-	// rdma gives the servers RDMA devices. Default: none.
+	// rdma gives the servers RDMA devices. Those of protocol RPC use them. Default: none.
 	// +optional
 	RDMA *RDMASpec `json:"rdma,omitempty"`
 

@@ -69,7 +69,7 @@ func (f *sriovFlags) register(flags *pflag.FlagSet) {
 	flags.StringVar(&f.namespace, "namespace", "kube-system", "`NAMESPACE` of the ConfigMap: the plugin's")
 	flags.StringVar(&f.name, "name", "sriovdp-config", "`NAME` of the ConfigMap: the one that the plugin mounts")
 	flags.VarP(&f.output, "output", "o", "format of the ConfigMap on stdout")
-	flags.StringVar(&f.deviceType, "device-type", "", "deviceType: `TYPE` netDevice, accelerator or auxNetDevice; empty: netDevice")
+	flags.StringVar(&f.deviceType, "device-type", "", "deviceType: `TYPE` netDevice, accelerator or auxNetDevice, of which pools can have the first; empty: netDevice")
 	flags.BoolVar(&f.excludeTopology, "exclude-topology", false, "excludeTopology: NUMA nodes play no part in what a pod gets")
 	s := &f.selector
 	for _, list := range []struct {

@@ -83,6 +83,10 @@ func TestSRIOVConfigThatIsWrong(t *testing.T) {
 			[]string{"-f", rdmaSample, "--vendor", "15b3", "--rdma=false"}, exitFailed,
 			"pool default/npu wants RDMA of openshift.io/rdma_vf, which has a selector without isRdma",
 		},
+		"subfunctions for a pool": {
+			[]string{"-f", rdmaSample, "--device-type", "auxNetDevice", "--aux-type", "sf"}, exitFailed,
+			"pool default/npu wants openshift.io/rdma_vf, whose devices are auxNetDevice: servers know their devices by PCI addresses, and subfunctions have none",
+		},
 		"standard input twice": {[]string{"-f", "-", "--base", "-"}, exitUsage, "--base and --filename: both are standard input"},
 		"a base that is none":  {[]string{"--base", two, "--resource", "a.b/c"}, exitUsage, "--base: " + two + ": "},
 		"no base":              {[]string{"--base", base + "x"}, exitUsage, "--base: open " + base + "x: no such file or directory"},

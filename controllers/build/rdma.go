@@ -73,6 +73,20 @@ func rdmaFlags(rdma *v1alpha1.RDMASpec) []string {
 	return append(f, "--rdma-network-status", podDir+"/"+networkStatus)
 }
 
+// packetFlags tell a sidecar that uses its devices the class of their packets.
+func packetFlags(rdma *v1alpha1.RDMASpec) (f []string) {
+	if !rdma.Wanted() {
+		return nil
+	}
+	if rdma.TrafficClass > 0 {
+		f = append(f, "--rdma-traffic-class", strconv.Itoa(int(rdma.TrafficClass)))
+	}
+	if rdma.ServiceLevel > 0 {
+		f = append(f, "--rdma-service-level", strconv.Itoa(int(rdma.ServiceLevel)))
+	}
+	return f
+}
+
 // addNetworks adds networks to those that a template asks for, in the
 // template's notation: names with commas between, or a list in JSON.
 func addNetworks(present string, names []string) (string, error) {

@@ -2,6 +2,7 @@ package build
 
 import (
 	"slices"
+	"strings"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
@@ -46,6 +47,21 @@ func TestTheSidecarHasTheDevicesAndKnowsIt(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestPacketsOfCallsAreInTheirClass: the sidecar of native calls is told the class, and that
+// of sessions, which use no device, is not.
+func TestPacketsOfCallsAreInTheirClass(t *testing.T) {
+	pool := example(t, "calls")
+	pool.Spec.RDMA = &v1alpha1.RDMASpec{ResourceName: "openshift.io/rdma_vf", TrafficClass: 104, ServiceLevel: 3}
+	parsedCalls(t, pool)
+	command := strings.Join(container(t, podOf(t, pool), sidecarName).Command, " ")
+	if want := " --rdma-traffic-class 104 --rdma-service-level 3 "; !strings.Contains(command+" ", want) {
+		t.Errorf("%s: want%s", command, want)
+	}
+	pool = example(t, "rdma")
+	pool.Spec.RDMA.TrafficClass, pool.Spec.RDMA.ServiceLevel = 104, 3
+	parsed(t, pool)
 }
 
 // mayLock tells whether IPC_LOCK is in effect: it is for root alone.

@@ -64,6 +64,8 @@ func changes() map[string]struct {
 		"RDMA.Claim.DeviceClassName":    {func(s spec) { s.RDMA.Claim = &v1alpha1.RDMAClaim{DeviceClassName: "vf"} }, true},
 		"RDMA.Count":                    {func(s spec) { s.RDMA.Count = 2 }, true},
 		"RDMA.Networks":                 {func(s spec) { s.RDMA.Networks = nil }, true},
+		"RDMA.TrafficClass":             {func(s spec) { s.RDMA.TrafficClass = 104 }, true},
+		"RDMA.ServiceLevel":             {func(s spec) { s.RDMA.ServiceLevel = 3 }, true},
 		"Rollout.MaxUnavailable":        {func(s spec) { s.Rollout.MaxUnavailable = &all }, false},
 		"Rollout.DrainTimeout":          {func(s spec) { s.Rollout.DrainTimeout = minute }, true},
 		"DisruptionBudget":              {func(s spec) { s.DisruptionBudget = v1alpha1.DisruptionBudgetNone }, false},
@@ -85,8 +87,14 @@ func TestARevisionIsWhatPodsAreMadeFrom(t *testing.T) {
 	for field, c := range changes() {
 		t.Run(field, func(t *testing.T) {
 			pool := example(t, "most")
-			if strings.HasPrefix(field, "Server.Calls.") {
+			switch field {
+			case "RDMA.TrafficClass", "RDMA.ServiceLevel": // which sessions do not use
 				pool = example(t, "calls")
+				pool.Spec.RDMA = example(t, "rdma").Spec.RDMA
+			default:
+				if strings.HasPrefix(field, "Server.Calls.") {
+					pool = example(t, "calls")
+				}
 			}
 			before := revisionOf(pool)
 			c.change(&pool.Spec)

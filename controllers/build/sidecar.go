@@ -133,7 +133,7 @@ func callFlags(pool *v1alpha1.RPCPool) []string {
 	if s.Calls.TokenSecret != "" {
 		f = append(f, "--token-file", tokenDir+"/"+token)
 	}
-	return append(append(f, bounds(s)...), rdmaFlags(pool.Spec.RDMA)...)
+	return append(append(append(f, bounds(s)...), rdmaFlags(pool.Spec.RDMA)...), packetFlags(pool.Spec.RDMA)...)
 }
 
 // port is all addresses of the pod, of both families, with this port.

@@ -49,6 +49,8 @@ func (p *planning) rdmaReady() metav1.Condition {
 	case len(silent) > 0:
 		return p.condition(kind, verdict{metav1.ConditionUnknown, v1alpha1.ReasonNotChecked,
 			plural(len(silent), "server") + " did not say yet whether RDMA devices can be used: " + list(silent, podName)})
+	case !p.in.Pool.Spec.NativeCalls():
+		return p.condition(kind, no(v1alpha1.ReasonNotUsed, "%s can use RDMA, and do not: server.protocol is TVM, whose sessions have nothing that goes by it", plural(len(said), "server")))
 	default:
 		return p.condition(kind, yes(v1alpha1.ReasonDevicesReady, "%s can use RDMA", plural(len(said), "server")))
 	}

@@ -20,7 +20,10 @@ var (
 	small = devices(v1alpha1.ReasonMemlockTooSmall, "at most 64 KiB")
 )
 
-func wantsRDMA(in *Input) { in.Pool.Spec.RDMA = &v1alpha1.RDMASpec{Mode: v1alpha1.RDMAAuto} }
+func wantsRDMA(in *Input) {
+	in.Pool.Spec.RDMA = &v1alpha1.RDMASpec{Mode: v1alpha1.RDMAAuto}
+	in.Pool.Spec.Server.Protocol = v1alpha1.ProtocolRPC
+}
 
 func withRDMA(replicas int, sets ...[]Pod) Input { return aPool(replicas, sets...).but(wantsRDMA) }
 
@@ -45,6 +48,22 @@ func TestRDMAReadySaysWhoCannotUseItAndWhy(t *testing.T) {
 		"not known yet": {withRDMA(2, pods(2, unknown)).but(unsettled),
 			"Unknown Settling: whether servers can use their RDMA devices is not known: the tracker has just started and waits for servers and clients to come back"},
 	})
+}
+
+// TestDevicesThatNobodyUsesAreNotReady: sessions have no blobs, so that devices which work
+// are of no use to a pool of them. What is wrong with the devices is told all the same.
+func TestDevicesThatNobodyUsesAreNotReady(t *testing.T) {
+	sessions := func(in *Input) { in.Pool.Spec.Server.Protocol = v1alpha1.ProtocolTVM }
+	runSays(t, v1alpha1.ConditionRDMAReady, map[string]sayCase{
+		"no server has said anything": {withRDMA(1, pods(1)).but(sessions), "Unknown NotChecked: no server has said yet whether it can use its RDMA devices"},
+		"they work":                   {withRDMA(2, pods(2, works)).but(sessions), "False NotUsed: 2 servers can use RDMA, and do not: server.protocol is TVM, whose sessions have nothing that goes by it"},
+		"one does not": {withRDMA(2, pods(1, works), these(aPod(1, down))).but(sessions),
+			"False PortDown: 1 of 2 servers cannot use RDMA: rk-1: PortDown: 0000:3b:00.3 (mlx5_4): port 1 is DOWN, not ACTIVE"},
+	})
+	in := withRDMA(1, pods(1)).but(sessions)
+	in = in.seen(Next(in))
+	in.Pods = pods(1, works)
+	same(t, "events", []string{"Warning NotUsed Observe: 1 server can use RDMA, and do not: server.protocol is TVM, whose sessions have nothing that goes by it"}, told(Next(in)))
 }
 
 func TestRDMAReadyIsOfPoolsThatWantIt(t *testing.T) {

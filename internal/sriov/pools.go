@@ -12,7 +12,8 @@ type Demand struct {
 	Resource string // such as openshift.io/rdma_vf
 }
 
-// Missing returns what pools want and the configuration does not give them. prefix is
+// Missing returns what pools want and the configuration does not give them: virtual
+// functions with RDMA. prefix is
 // the plugin's own, of resources that name none.
 func (c *Config) Missing(prefix string, demands []Demand) (problems []string) {
 	for _, d := range demands {
@@ -25,6 +26,8 @@ func (c *Config) Missing(prefix string, demands []Demand) (problems []string) {
 		switch {
 		case i < 0:
 			problems = append(problems, fmt.Sprintf("pool %s wants %s, which is not in the configuration", d.Pool, d.Resource))
+		case typeOf(&c.ResourceList[i]) == auxNetDevice:
+			problems = append(problems, fmt.Sprintf("pool %s wants %s, whose devices are %s: servers know their devices by PCI addresses, and subfunctions have none", d.Pool, d.Resource, auxNetDevice))
 		case slices.ContainsFunc(c.ResourceList[i].Selectors, func(s Selector) bool { return !s.IsRDMA }):
 			problems = append(problems, fmt.Sprintf("pool %s wants RDMA of %s, which has a selector without isRdma", d.Pool, d.Resource))
 		}

@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 
@@ -17,6 +18,10 @@ type Adapter struct {
 	device  verbs.Device
 	limits  verbs.Limits
 	counts  counters
+
+	listener  verbs.Listener // nil: nobody is to be told
+	listening sync.WaitGroup
+	hushed    sync.Once
 
 	mu        sync.Mutex
 	regions   map[memoryKey][]*Region
@@ -45,7 +50,55 @@ func Open(o Options) (*Adapter, error) {
 	if a.limits, err = device.Limits(); err != nil {
 		return nil, &Error{Reason: NoDevice, Err: errors.Join(fmt.Errorf("limits of %s: %w", o.Device, err), device.Close())}
 	}
+	if o.Told == nil {
+		return a, nil
+	}
+	if a.listener, err = device.Listen(); err != nil {
+		return nil, &Error{Reason: NoDevice, Err: errors.Join(fmt.Errorf("events of %s: %w", o.Device, err), device.Close())}
+	}
+	a.listening.Go(a.listen)
 	return a, nil
+}
+
+// listen does what follows from what the device tells, until it is hushed, or tells nothing
+// more.
+func (a *Adapter) listen() {
+	for {
+		event, err := a.listener.Next()
+		if err != nil {
+			return
+		}
+		switch event.Kind {
+		case verbs.DeviceFatal:
+			a.breakDown(func(*Endpoint) bool { return true }, failure(DeviceFault, "%s says that it works no more", a.options.Device))
+		case verbs.QueueFatal:
+			a.breakDown(func(e *Endpoint) bool { return e.mine.number == event.Queue }, failure(LocalFault, "%s says that queue pair %d is broken", a.options.Device, event.Queue))
+		}
+		a.options.Told(event)
+	}
+}
+
+// breakDown breaks endpoints.
+func (a *Adapter) breakDown(which func(*Endpoint) bool, cause *Error) {
+	a.mu.Lock()
+	all := slices.Collect(maps.Keys(a.endpoints))
+	a.mu.Unlock()
+	for _, e := range all {
+		if which(e) {
+			e.mu.Lock()
+			e.breakDown(cause)
+			e.mu.Unlock()
+		}
+	}
+}
+
+// hush ends listen.
+func (a *Adapter) hush() {
+	if a.listener == nil {
+		return
+	}
+	a.hushed.Do(func() { _ = a.listener.Close() })
+	a.listening.Wait()
 }
 
 // ID is the adapter's identity.
@@ -57,6 +110,7 @@ func (a *Adapter) Device() string { return a.options.Device }
 // Close closes endpoints, then regions, then the device. What the device cannot be kept
 // from stays registered: see [ErrStuck].
 func (a *Adapter) Close() error {
+	a.hush()
 	a.mu.Lock()
 	a.closed = true
 	var endpoints []*Endpoint

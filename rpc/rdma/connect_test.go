@@ -85,7 +85,19 @@ func TestBothSidesAgree(t *testing.T) {
 		"the own MTU is smaller": {here: verbs.Port{Active: true, Ethernet: true, MTU: 2048}, there: verbs.Port{Active: true, Ethernet: true, MTU: 4096}, mtu: 2048, global: true},
 		"an MTU is set":          {here: verbs.Port{Active: true, Ethernet: true, MTU: 4096}, there: verbs.Port{Active: true, Ethernet: true, MTU: 4096}, options: Options{MTU: 512}, mtu: 512, global: true},
 		"InfiniBand":             {here: verbs.Port{Active: true, MTU: 4096, LID: 3}, there: verbs.Port{Active: true, MTU: 4096, LID: 4}, mtu: 4096},
-		"one of each":            {here: verbs.Port{Active: true, MTU: 4096}, there: verbs.Port{Active: true, Ethernet: true, MTU: 4096}, err: Malformed},
+		"InfiniBand whose functions share a LID": {
+			here: verbs.Port{Active: true, MTU: 4096, LID: 3, Global: true}, there: verbs.Port{Active: true, MTU: 4096, LID: 3, Global: true}, mtu: 4096, global: true,
+		},
+		"the own LID alone is shared": {
+			here: verbs.Port{Active: true, MTU: 4096, LID: 3, Global: true}, there: verbs.Port{Active: true, MTU: 4096, LID: 4}, mtu: 4096, global: true,
+		},
+		"the peer's LID alone is shared": {
+			here: verbs.Port{Active: true, MTU: 4096, LID: 3}, there: verbs.Port{Active: true, MTU: 4096, LID: 4, Global: true}, mtu: 4096, global: true,
+		},
+		"a class of packets": {
+			here: verbs.Port{Active: true, Ethernet: true, MTU: 4096}, there: verbs.Port{Active: true, Ethernet: true, MTU: 4096}, options: Options{TrafficClass: 104, ServiceLevel: 3}, mtu: 4096, global: true,
+		},
+		"one of each": {here: verbs.Port{Active: true, MTU: 4096}, there: verbs.Port{Active: true, Ethernet: true, MTU: 4096}, err: Malformed},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := newRig(t, c.options)
@@ -102,7 +114,8 @@ func TestBothSidesAgree(t *testing.T) {
 				return
 			}
 			if p.MTU != c.mtu || p.Global != c.global || p.LID != c.there.LID || p.Reads != 16 || p.Served != 16 ||
-				p.GID != gidOf("192.0.2.2") || p.PSN == p.PeerPSN || p.Timeout != 14 || p.Retries != 7 {
+				p.GID != gidOf("192.0.2.2") || p.PSN == p.PeerPSN || p.Timeout != 14 || p.Retries != 7 ||
+				p.TrafficClass != c.options.TrafficClass || p.ServiceLevel != c.options.ServiceLevel {
 				t.Errorf("%+v", p)
 			}
 		})
@@ -111,7 +124,7 @@ func TestBothSidesAgree(t *testing.T) {
 
 func TestOffersThatAreNone(t *testing.T) {
 	r := newRig(t, Options{})
-	for at, b := range map[int]byte{0: 2, 1: 2, 2: 1, 3: 0, 11: 1, 15: 1, 50: 1} {
+	for at, b := range map[int]byte{0: 2, 1: 3, 2: 1, 3: 0, 11: 1, 15: 1, 50: 1} {
 		offer := r.there.endpoint.Offer()
 		offer[at] = b
 		r.want(r.here.endpoint.Connect(offer), Malformed)
@@ -121,6 +134,8 @@ func TestOffersThatAreNone(t *testing.T) {
 		clear(offer[cleared[0]:cleared[1]])
 		r.want(r.here.endpoint.Connect(offer), Malformed)
 	}
+	// By GID, and there is none.
+	r.want(r.here.endpoint.Connect(offer{adapter: AdapterID{1}, lid: 7, mtu: 4096, global: true}.append(nil)), Malformed)
 	r.want(r.here.endpoint.Connect(nil), Malformed)
 	// What is malformed has changed nothing.
 	r.want(r.join(r.here.endpoint, r.there.endpoint), "")
@@ -161,6 +176,7 @@ func TestDescriptorsThatAreNone(t *testing.T) {
 func FuzzOffer(f *testing.F) {
 	f.Add(offer{adapter: AdapterID{1}, gid: verbs.GID{1}, mtu: 1024, served: 16, ethernet: true}.append(nil))
 	f.Add(offer{adapter: AdapterID{1}, lid: 7, mtu: 4096, number: 1<<24 - 1, psn: 1}.append(nil))
+	f.Add(offer{adapter: AdapterID{1}, gid: verbs.GID{1}, lid: 7, mtu: 4096, global: true}.append(nil))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		o, err := parseOffer(b)
 		if err != nil {

@@ -50,6 +50,7 @@ func (a *Adapter) NewEndpoint() (*Endpoint, error) {
 	e.mine = offer{
 		adapter: a.id, gid: place.GID, lid: port.LID, number: queue.Number(), psn: binary.LittleEndian.Uint32(psn[:]) & 0xffffff,
 		mtu: port.MTU, served: min(a.limits.Served, 255), ethernet: port.Ethernet,
+		global: port.Global && !port.Ethernet,
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -137,7 +138,7 @@ func (e *Endpoint) join(theirs offer) error {
 	}
 	o := e.adapter.options
 	err = e.queue.Connect(verbs.Path{
-		Index: place.Index, GID: theirs.gid, LID: theirs.lid, Global: theirs.ethernet,
+		Index: place.Index, GID: theirs.gid, LID: theirs.lid, Global: theirs.ethernet || theirs.global || e.mine.global,
 		Number: theirs.number, PeerPSN: theirs.psn, PSN: e.mine.psn, MTU: min(port.MTU, theirs.mtu),
 		Reads: max(1, min(len(e.polled), theirs.served)), Served: e.mine.served,
 		Timeout: o.Timeout, Retries: o.Retries, TrafficClass: o.TrafficClass, ServiceLevel: o.ServiceLevel,

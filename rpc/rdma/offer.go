@@ -12,6 +12,13 @@ const OfferLen = 52
 
 const offerFormat = 1
 
+// What a port is linked to, and how its peers reach it.
+const (
+	infiniband byte = iota
+	ethernet
+	infinibandByGID
+)
+
 // offer is what a peer needs to know of an endpoint to connect to it.
 type offer struct {
 	adapter  AdapterID
@@ -22,15 +29,19 @@ type offer struct {
 	mtu      int    // bytes
 	served   int    // READs of the peer that are served at the same time; 0: it may not read
 	ethernet bool
+	global   bool // of InfiniBand: by the LID alone it is not reached
 }
 
 // append appends the encoded offer.
 //
-//	format 1 │ 0 InfiniBand, 1 Ethernet │ MTU u16 │ served u16 │ LID u16 │ number u32 │ PSN u32 │ GID 16 │ adapter 16 │ 0 u32
+//	format 1 │ 0 InfiniBand, 1 Ethernet, 2 InfiniBand by GID │ MTU u16 │ served u16 │ LID u16 │ number u32 │ PSN u32 │ GID 16 │ adapter 16 │ 0 u32
 func (o offer) append(dst []byte) []byte {
-	var link byte
-	if o.ethernet {
-		link = 1
+	link := infiniband
+	switch {
+	case o.ethernet:
+		link = ethernet
+	case o.global:
+		link = infinibandByGID
 	}
 	dst = append(dst, offerFormat, link)
 	dst = binary.LittleEndian.AppendUint16(dst, uint16(o.mtu))
@@ -48,11 +59,11 @@ func parseOffer(b []byte) (offer, error) {
 	if len(b) != OfferLen {
 		return offer{}, failure(Malformed, "offer of %d bytes", len(b))
 	}
-	if b[0] != offerFormat || b[1] > 1 || binary.LittleEndian.Uint32(b[48:]) != 0 {
+	if b[0] != offerFormat || b[1] > infinibandByGID || binary.LittleEndian.Uint32(b[48:]) != 0 {
 		return offer{}, failure(Malformed, "offer begins with %x, ends with %x", b[:2], b[48:])
 	}
 	o := offer{
-		ethernet: b[1] == 1, mtu: int(binary.LittleEndian.Uint16(b[2:])), served: int(binary.LittleEndian.Uint16(b[4:])),
+		ethernet: b[1] == ethernet, global: b[1] == infinibandByGID, mtu: int(binary.LittleEndian.Uint16(b[2:])), served: int(binary.LittleEndian.Uint16(b[4:])),
 		lid: binary.LittleEndian.Uint16(b[6:]), number: binary.LittleEndian.Uint32(b[8:]), psn: binary.LittleEndian.Uint32(b[12:]),
 		gid: verbs.GID(b[16:]), adapter: AdapterID(b[32:]),
 	}
@@ -61,7 +72,7 @@ func parseOffer(b []byte) (offer, error) {
 		return offer{}, failure(Malformed, "offer with an MTU of %d", o.mtu)
 	case o.number >= 1<<24 || o.psn >= 1<<24:
 		return offer{}, failure(Malformed, "offer of queue pair %d, PSN %d", o.number, o.psn)
-	case o.ethernet && o.gid == verbs.GID{}, o.adapter == AdapterID{}:
+	case (o.ethernet || o.global) && o.gid == verbs.GID{}, o.adapter == AdapterID{}:
 		return offer{}, failure(Malformed, "offer without an address")
 	}
 	return o, nil

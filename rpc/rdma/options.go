@@ -24,12 +24,16 @@ type Options struct {
 	MTU          int // of packets at most, bytes; default: what both ports can
 	Timeout      int // until a packet is sent again, 4.096 us doubled as often; default 14, which is 67 ms
 	Retries      int // default 7, at most that; negative: none
-	TrafficClass int
-	ServiceLevel int
+	TrafficClass int // of packets with a GID: 0 to 255
+	ServiceLevel int // 0 to 15
 
 	Spin  time.Duration // for how long completions are polled before who waits sleeps; default 20 us, negative: not
 	Stall time.Duration // for how long nothing completes before the queue pair is given up; default 10 s
 	Drain time.Duration // how long a broken queue pair may flush before it is destroyed; default 1 s
+
+	// Told is told what the device tells by itself, when the endpoints that this breaks are
+	// broken. Nil: nobody listens, and a broken device is noticed when it is used.
+	Told func(verbs.Event)
 
 	lockable func(bytes uint64) error // for tests; default: device.Lockable
 }

@@ -266,7 +266,7 @@ func TestRDMAByClaim(t *testing.T) {
 	}
 	s.awaitDevices(v1alpha1.ReasonNoGID, got[0]+" (mlx5_", "port 1 has no RoCE v2 GID that is one of the pod's addresses: ")
 	d.activate(server.Name)
-	s.awaitDevices(v1alpha1.ReasonDevicesReady, "1 server can use RDMA")
+	s.awaitDevices(v1alpha1.ReasonNotUsed, "1 server can use RDMA")
 	s.countsDevices(map[string]float64{v1alpha1.ReasonDevicesReady: 1})
 	said := fmt.Sprintf("port 1, GID 3 %s on ens1f0v", server.Status.PodIP)
 	if text, err := s.logs(t.Context(), server.Name, sidecar); err != nil || !bytes.Contains(text, []byte(said)) {
@@ -297,7 +297,7 @@ func TestRDMAByClaim(t *testing.T) {
 		t.Errorf("%s has %q, want two devices", two, got)
 	}
 	d.activate(two)
-	s.awaitDevices(v1alpha1.ReasonDevicesReady, "1 server can use RDMA")
+	s.awaitDevices(v1alpha1.ReasonNotUsed, "1 server can use RDMA")
 
 	s.byOwnTemplate(d)
 	if said := s.must(t, s.kubectl, "--namespace", systemSpace, "logs", "--selector", operatorLabels, "--tail=-1"); strings.Contains(said, "resourceclaimtemplates.resource.k8s.io is forbidden") {
@@ -345,7 +345,7 @@ func TestRDMADriverRestart(t *testing.T) {
 	server := s.theOnly("dev")
 	had := d.given(server.Name)
 	d.activate(server.Name)
-	s.awaitDevices(v1alpha1.ReasonDevicesReady)
+	s.awaitDevices(v1alpha1.ReasonNotUsed)
 	client := s.holders("dev", 10*time.Minute, "holder")[0]
 	undisturbed := func() {
 		t.Helper()
@@ -367,7 +367,7 @@ func TestRDMADriverRestart(t *testing.T) {
 	if now := d.given(server.Name); !reflect.DeepEqual(now, had) {
 		t.Errorf("the sidecar had %q, and has %q", had, now)
 	}
-	s.awaitDevices(v1alpha1.ReasonDevicesReady)
+	s.awaitDevices(v1alpha1.ReasonNotUsed)
 	undisturbed()
 
 	s.scale("dev", 2)

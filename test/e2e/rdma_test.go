@@ -34,7 +34,8 @@ func devices(st *v1alpha1.RPCPoolStatus) metav1.Condition {
 	return metav1.Condition{}
 }
 
-// awaitDevices waits until pool dev says that of its devices.
+// awaitDevices waits until pool dev says that of its devices. It is a pool of sessions, so
+// that devices which work are NotUsed.
 func (s *space) awaitDevices(reason string, words ...string) {
 	s.t.Helper()
 	s.await("dev", fmt.Sprintf("reason %s, with %q,", reason, words), func(st *v1alpha1.RPCPoolStatus) bool {
@@ -170,8 +171,8 @@ func TestRDMAPort(t *testing.T) {
 
 	p.setPort(server.Name, "active")
 	s.awaitFree("dev", 1)
-	s.awaitDevices(v1alpha1.ReasonDevicesReady, "1 server can use RDMA")
-	s.awaitEvent("dev", v1alpha1.ReasonDevicesReady, "1 server can use RDMA")
+	s.awaitDevices(v1alpha1.ReasonNotUsed, "1 server can use RDMA")
+	s.awaitEvent("dev", v1alpha1.ReasonNotUsed, "1 server can use RDMA")
 	s.countsDevices(map[string]float64{v1alpha1.ReasonDevicesReady: 1})
 	said := fmt.Sprintf("%s (mlx5_0): port 1, GID 3 %s on ens1f0v0, MTU 4096", p.vfs[0], server.Status.PodIP)
 	if text, err := s.logs(t.Context(), server.Name, sidecar); err != nil || !bytes.Contains(text, []byte(said)) {
@@ -181,7 +182,7 @@ func TestRDMAPort(t *testing.T) {
 	s.attached(server, p.vfs[0], "203.0.113.9")
 	s.awaitDevices(v1alpha1.ReasonNoGID, "port 1 has no RoCE v2 GID that is an address of fabric/rails on net1: 203.0.113.9")
 	s.attached(server, p.vfs[0], server.Status.PodIP)
-	s.awaitDevices(v1alpha1.ReasonDevicesReady, "1 server can use RDMA")
+	s.awaitDevices(v1alpha1.ReasonNotUsed, "1 server can use RDMA")
 	s.awaitFree("dev", 1)
 
 	const hold = 20 * time.Second
@@ -198,7 +199,7 @@ func TestRDMAPort(t *testing.T) {
 
 	p.setPort(server.Name, "active")
 	s.awaitFree("dev", 1)
-	s.awaitDevices(v1alpha1.ReasonDevicesReady)
+	s.awaitDevices(v1alpha1.ReasonNotUsed)
 	s.visitor("next", "dev").endsInOrder(0)
 	if now := s.theOnly("dev"); now.UID != server.UID {
 		t.Errorf("the pod is another one now")
@@ -248,7 +249,7 @@ func TestRDMAHealth(t *testing.T) {
 	for pod := range had {
 		p.setPort(pod, "active")
 	}
-	s.awaitDevices(v1alpha1.ReasonDevicesReady, "2 servers can use RDMA")
+	s.awaitDevices(v1alpha1.ReasonNotUsed, "2 servers can use RDMA")
 	s.visitor("first", "dev").endsInOrder(0)
 	s.scale("dev", 2)
 	s.awaitFree("dev", 2)
@@ -259,7 +260,7 @@ func TestRDMAHealth(t *testing.T) {
 	p.setHealth(had[ill], "unhealthy")
 	p.awaitOffer(1)
 	// What the plugin thinks of a device is not what its server sees of it, which goes on.
-	s.awaitDevices(v1alpha1.ReasonDevicesReady, "2 servers can use RDMA")
+	s.awaitDevices(v1alpha1.ReasonNotUsed, "2 servers can use RDMA")
 	client.goesOn()
 	if now := s.ids("dev"); !reflect.DeepEqual(now, before) {
 		t.Errorf("pods were %v, and are %v", before, now)
@@ -302,7 +303,7 @@ func TestRDMAPluginRestart(t *testing.T) {
 	}
 	p.awaitOffer(0)
 	undisturbed(s)
-	s.awaitDevices(v1alpha1.ReasonDevicesReady)
+	s.awaitDevices(v1alpha1.ReasonNotUsed)
 	// Its next container gets what the pod has.
 	s.hit(target{pod: server.Name, container: sidecar, process: first}, sigKill)
 	s.awaitPod(server.Name, "another sidecar", func(pod *corev1.Pod) bool {
@@ -310,7 +311,7 @@ func TestRDMAPluginRestart(t *testing.T) {
 		return c.RestartCount == 1 && c.State.Running != nil && c.Ready
 	})
 	s.hasContract(server.Name, had)
-	s.awaitDevices(v1alpha1.ReasonDevicesReady)
+	s.awaitDevices(v1alpha1.ReasonNotUsed)
 	undisturbed(s)
 	s.scale("dev", 2)
 	s.awaitFull(0, 1)
@@ -383,6 +384,6 @@ func (h *hardware) awaitAnother(one string) (other string) {
 func (h *hardware) awaitBusyAndFree() {
 	h.t.Helper()
 	h.await("dev", "two servers, one of them free", func(st *v1alpha1.RPCPoolStatus) bool {
-		return is(st.Free, 1) && is(st.Busy, 1) && is(st.Replicas, 2) && devices(st).Reason == v1alpha1.ReasonDevicesReady
+		return is(st.Free, 1) && is(st.Busy, 1) && is(st.Replicas, 2) && devices(st).Reason == v1alpha1.ReasonNotUsed
 	})
 }

@@ -18,13 +18,14 @@ type Promise struct {
 	Host Host
 }
 
-// Watch tells what is true of the devices, until ctx ends.
-func (p Promise) Watch(ctx context.Context, log *slog.Logger, tell func(Report)) {
+// Watch tells what is true of the devices, until ctx ends. A look is due also when told
+// has something in it; nil: never.
+func (p Promise) Watch(ctx context.Context, log *slog.Logger, told <-chan struct{}, tell func(Report)) {
 	news, err := News(ctx)
 	if err != nil {
 		log.Warn("changes of RDMA devices are seen later", "err", err)
 	}
-	Watch{Check: func() Report { return p.Host.Check(p.Want) }, Tell: tell, News: news}.Run(ctx)
+	Watch{Check: func() Report { return p.Host.Check(p.Want) }, Tell: tell, News: news, Told: told}.Run(ctx)
 }
 
 // maxDevices bounds --rdma-count.

@@ -24,6 +24,8 @@ type Watch struct {
 	Period, Patience time.Duration
 	// News has something in it when a look is due before that; nil: never.
 	News <-chan struct{}
+	// Told is the same, by the devices themselves.
+	Told <-chan struct{}
 }
 
 // Run looks until ctx ends. A look that a driver keeps from returning is left behind
@@ -66,6 +68,7 @@ func (w Watch) rest(ctx context.Context) {
 	case <-period.C:
 		return
 	case <-w.News:
+	case <-w.Told:
 	}
 	period.Reset(min(calm, w.Period))
 	select {

@@ -38,17 +38,21 @@ func TestADriverThatHangsIsToldAbout(t *testing.T) {
 // TestNewsAreALook: long before the period is over, and not one for each.
 func TestNewsAreALook(t *testing.T) {
 	news, told := make(chan struct{}, 1), make(chan struct{})
-	w := Watch{Check: func() Report { return Report{} }, Tell: func(Report) { told <- struct{}{} }, Period: time.Hour, News: news}
-	ctx, cancel := context.WithCancel(t.Context())
-	var done sync.WaitGroup
-	done.Go(func() { w.Run(ctx) })
-	for range 3 {
-		<-told
-		news <- struct{}{}
+	for name, w := range map[string]Watch{"of the system": {News: news}, "of the device itself": {Told: news}} {
+		t.Run(name, func(t *testing.T) {
+			w.Check, w.Tell, w.Period = func() Report { return Report{} }, func(Report) { told <- struct{}{} }, time.Hour
+			ctx, cancel := context.WithCancel(t.Context())
+			var done sync.WaitGroup
+			done.Go(func() { w.Run(ctx) })
+			for range 3 {
+				<-told
+				news <- struct{}{}
+			}
+			<-told
+			cancel()
+			done.Wait()
+		})
 	}
-	<-told
-	cancel()
-	done.Wait()
 }
 
 // TestTheKernelTells: of an address that comes, and of a link that goes down, in a
@@ -79,7 +83,7 @@ func TestAPromiseIsWatched(t *testing.T) {
 	defer cancel()
 	var got Report
 	p := Promise{Mode: Auto, Want: Want{Resource: resource, Count: 1}, Host: m.host}
-	p.Watch(ctx, slog.New(slog.NewTextHandler(io.Discard, nil)), func(r Report) { got = r; cancel() })
+	p.Watch(ctx, slog.New(slog.NewTextHandler(io.Discard, nil)), nil, func(r Report) { got = r; cancel() })
 	if got.Reason != DevicesReady {
 		t.Errorf("%s: %s", got.Reason, got.Message)
 	}

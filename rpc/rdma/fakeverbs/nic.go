@@ -46,6 +46,8 @@ type NIC struct {
 	granted  []verbs.Rights
 	queues   map[uint32]*queue
 	dead     bool
+
+	listeners map[*listener]struct{}
 }
 
 // Read is a READ that begins.
@@ -67,7 +69,7 @@ type Fate struct {
 func (f *Fabric) Add(name string, gid verbs.GID) *NIC {
 	n := &NIC{
 		Limits: verbs.Limits{Reads: 16, Served: 16}, Port: verbs.Port{Active: true, Ethernet: true, MTU: 4096}, GIDs: []verbs.GID{gid},
-		fabric: f, name: name, memories: map[*memory]struct{}{}, queues: map[uint32]*queue{},
+		fabric: f, name: name, memories: map[*memory]struct{}{}, queues: map[uint32]*queue{}, listeners: map[*listener]struct{}{},
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -169,5 +171,51 @@ func (d *device) Close() error {
 	if len(d.memories)+len(d.queues) > 0 {
 		return syscall.EBUSY
 	}
+	return nil
+}
+
+// Tell lets everybody who listens hear an event.
+func (n *NIC) Tell(e verbs.Event) {
+	n.Change(func(n *NIC) {
+		for l := range n.listeners {
+			select {
+			case l.events <- e:
+			default: // nobody hears so many
+			}
+		}
+	})
+}
+
+type listener struct {
+	nic    *NIC
+	events chan verbs.Event
+	closed chan struct{}
+}
+
+// Listen implements [verbs.Device].
+func (d *device) Listen() (verbs.Listener, error) {
+	defer d.lock()()
+	if err := d.alive(); err != nil {
+		return nil, err
+	}
+	l := &listener{nic: d.NIC, events: make(chan verbs.Event, 16), closed: make(chan struct{})}
+	d.listeners[l] = struct{}{}
+	return l, nil
+}
+
+// Next implements [verbs.Listener].
+func (l *listener) Next() (verbs.Event, error) {
+	select {
+	case e := <-l.events:
+		return e, nil
+	case <-l.closed:
+		return verbs.Event{}, fs.ErrClosed
+	}
+}
+
+// Close implements [verbs.Listener].
+func (l *listener) Close() error {
+	l.nic.Change(func(n *NIC) { delete(n.listeners, l) })
+	close(l.closed)
 	return nil
 }

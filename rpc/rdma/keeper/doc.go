@@ -28,7 +28,8 @@
 //	                                                  stuck, for ever
 //
 // A look is that of package device: at the start, every few seconds, and when an
-// interface or an address changes. An idle device stays open, so a link that goes down
+// interface or an address changes. One is due as well when the open device tells by itself
+// that a port has changed, or that it works no more, which is a fault. An idle device stays open, so a link that goes down
 // for a moment costs no registration; nobody makes lines then, and what goes on breaks by
 // itself. Where the device is in the network is looked up for each line, by address and
 // never by number. Of several devices one is used.

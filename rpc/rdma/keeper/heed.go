@@ -70,9 +70,11 @@ func (k *Keeper) open(works []device.Device) {
 	var o *opened
 	var errs []error
 	for _, d := range works {
-		a, err := rdma.Open(k.adapterOf(d))
+		next := &opened{device: d}
+		a, err := rdma.Open(k.adapterOf(next))
 		if err == nil {
-			o = &opened{device: d, adapter: a, mover: mover.New(a, nil)}
+			next.adapter, next.mover = a, mover.New(a, nil)
+			o = next
 			break
 		}
 		errs = append(errs, err)
@@ -89,9 +91,10 @@ func (k *Keeper) open(works []device.Device) {
 
 // adapterOf are the options by which a device is opened. It is looked for in the network by
 // its address, at every connect: its number there changes.
-func (k *Keeper) adapterOf(d device.Device) rdma.Options {
-	o := k.opts.Adapter
+func (k *Keeper) adapterOf(next *opened) rdma.Options {
+	d, o := next.device, k.opts.Adapter
 	o.Driver, o.Device = k.driver, d.Name
+	o.Told = func(e verbs.Event) { k.hear(next, e) }
 	o.Locate = func() (rdma.Place, error) {
 		now, err := k.opts.Promise.Host.Refresh(d)
 		if f := (*device.Fault)(nil); errors.As(err, &f) {

@@ -22,6 +22,8 @@ type Keeper struct {
 	stop   func()         // ends the watch of Open
 	tasks  sync.WaitGroup // that watch, and devices that are being closed
 
+	news chan struct{} // has something in it when a device has told something
+
 	heeding sync.Mutex // one report at a time
 	told    device.Report
 
@@ -47,7 +49,7 @@ var _ remote.Mover = (*Keeper)(nil)
 // New makes a keeper that knows nothing of devices until [Keeper.Watch] or [Keeper.Look]. It
 // must be closed, after whoever uses it.
 func New(o Options) *Keeper {
-	k := &Keeper{opts: o.withDefaults(), stop: func() {}}
+	k := &Keeper{opts: o.withDefaults(), stop: func() {}, news: make(chan struct{}, 1)}
 	k.why = &rdma.Error{Reason: rdma.NoDevice, Err: errors.New("nobody has looked yet")}
 	if !o.Promise.Mode.On() {
 		k.why = &rdma.Error{Reason: rdma.NoRDMA, Err: errOff}
@@ -106,7 +108,7 @@ func (k *Keeper) Watch(ctx context.Context, tell func(device.Report)) {
 	if k.none != nil {
 		k.opts.Log.Warn("this program can use no RDMA device, whatever it is given", "err", k.none, "mode", string(k.opts.Promise.Mode))
 	}
-	k.opts.Promise.Watch(ctx, k.opts.Log, func(r device.Report) {
+	k.opts.Promise.Watch(ctx, k.opts.Log, k.news, func(r device.Report) {
 		tell(k.heed(r))
 	})
 }
@@ -199,6 +201,21 @@ func (l *line) Pull(ctx context.Context, m remote.Memory, where []byte) error {
 	return err //nolint:wrapcheck // it says all
 }
 
+// hear does what follows from what a device tells by itself: another look, and another open.
+func (k *Keeper) hear(o *opened, e verbs.Event) {
+	switch e.Kind {
+	case verbs.DeviceFatal:
+		k.doubt(o, &rdma.Error{Reason: rdma.DeviceFault, Err: errors.New("the device says that it works no more")})
+	case verbs.PortChanged:
+	default:
+		return
+	}
+	select {
+	case k.news <- struct{}{}:
+	default: // one look is enough
+	}
+}
+
 // doubt notes a fault that only another open helps against, if this is one.
 func (k *Keeper) doubt(o *opened, err error) {
 	if err == nil {
@@ -209,8 +226,10 @@ func (k *Keeper) doubt(o *opened, err error) {
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if k.now == o && !o.faulty {
-		o.faulty, k.why = true, err
+	was := o.faulty
+	o.faulty = true
+	if k.now == o && !was {
+		k.why = err
 		k.opts.Log.Warn("the RDMA device has a fault, and is opened again if it can be", "device", o.device.Name, "err", err)
 	}
 }

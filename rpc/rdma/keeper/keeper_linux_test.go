@@ -53,6 +53,35 @@ func TestADeviceThatIsTakenAwayIsTCPAndUsedAgainWhenAnotherComes(t *testing.T) {
 	}
 }
 
+// TestAnIdleServersDeviceThatWorksNoMoreIsOpenedAgain: it tells so by itself, and a look is due.
+func TestAnIdleServersDeviceThatWorksNoMoreIsOpenedAgain(t *testing.T) {
+	r := newRig(t, remote.Auto)
+	r.server.NIC().Tell(verbs.Event{Kind: verbs.DeviceFatal})
+	<-r.server.news
+	r.is(r.server, rdma.DeviceFault)
+	r.server.Look()
+	r.is(r.server, "")
+	if s := r.server.Status(); s.Opens != 2 {
+		t.Errorf("it was not opened again: %+v", s)
+	}
+	r.goes(2)
+}
+
+// TestAPortThatChangesIsALook: and what is open stays so.
+func TestAPortThatChangesIsALook(t *testing.T) {
+	r := newRig(t, remote.Auto)
+	r.do(r.server.Port(false))
+	r.server.NIC().Tell(verbs.Event{Kind: verbs.QueueFatal}) // no look
+	r.server.NIC().Tell(verbs.Event{Kind: verbs.PortChanged})
+	<-r.server.news
+	r.is(r.server, "")
+	r.server.Look()
+	r.is(r.server, rdma.PortDown)
+	if s := r.server.Status(); s.Opens != 1 {
+		t.Errorf("it was opened again: %+v", s)
+	}
+}
+
 // TestAServersDeviceComesAndGoes: its client has the connection's pause before it tries again.
 func TestAServersDeviceComesAndGoes(t *testing.T) {
 	r := newRig(t, remote.Auto)

@@ -41,11 +41,15 @@ const Silence = 500 * time.Millisecond
 // maxSilence is more than what any network needs.
 const maxSilence = time.Minute
 
+// What headers of packets have room for.
+const mostTrafficClass, mostServiceLevel = 255, 15
+
 // Flags are those of a program that uses RDMA devices.
 type Flags struct {
 	device.Flags
 
-	silence time.Duration
+	silence                    time.Duration
+	trafficClass, serviceLevel int
 }
 
 // Register adds the flags of a server.
@@ -62,6 +66,8 @@ func (f *Flags) RegisterClient(flags *flag.FlagSet) {
 
 func (f *Flags) register(flags *flag.FlagSet) {
 	flags.DurationVar(&f.silence, "rdma-silence", Silence, "how long the RDMA device of a peer may be silent until it counts as dead; devices know powers of two, and may take up to four times as long")
+	flags.IntVar(&f.trafficClass, "rdma-traffic-class", 0, "`NUMBER` in the headers of the RDMA device's packets (DSCP times four), by which switches choose a queue; 0 to 255")
+	flags.IntVar(&f.serviceLevel, "rdma-service-level", 0, "`NUMBER` of the RDMA device's packets: on InfiniBand the service level, on Ethernet the priority in a VLAN's tag; 0 to 15")
 }
 
 // Options checks the flags. An error names the flag that is wrong.
@@ -72,7 +78,16 @@ func (f *Flags) Options() (o Options, err error) {
 	if f.silence <= 0 || f.silence > maxSilence {
 		return o, fmt.Errorf("--rdma-silence: %s is not within a minute", f.silence)
 	}
+	for _, n := range []struct {
+		flag        string
+		value, most int
+	}{{"rdma-traffic-class", f.trafficClass, mostTrafficClass}, {"rdma-service-level", f.serviceLevel, mostServiceLevel}} {
+		if n.value < 0 || n.value > n.most {
+			return o, fmt.Errorf("--%s: %d is not from 0 to %d", n.flag, n.value, n.most)
+		}
+	}
 	o.Adapter = Patient(f.silence)
+	o.Adapter.TrafficClass, o.Adapter.ServiceLevel = f.trafficClass, f.serviceLevel
 	return o, nil
 }
 

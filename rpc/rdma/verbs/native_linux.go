@@ -92,7 +92,7 @@ func (d *device) Port(n int) (Port, error) {
 	}
 	return Port{
 		Active: a.state == C.IBV_PORT_ACTIVE, Ethernet: a.link_layer == C.IBV_LINK_LAYER_ETHERNET,
-		MTU: 128 << a.active_mtu, LID: uint16(a.lid),
+		MTU: 128 << a.active_mtu, LID: uint16(a.lid), Global: a.flags&C.IBV_QPF_GRH_REQUIRED != 0,
 	}, nil
 }
 

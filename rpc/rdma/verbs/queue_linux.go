@@ -56,19 +56,26 @@ func (q *queue) make(d *device, o QueueOptions) error {
 }
 
 // listen has a descriptor of its own: the library closes the channel's.
-func (q *queue) listen() error {
-	fd, err := unix.FcntlInt(uintptr(q.channel.fd), unix.F_DUPFD_CLOEXEC, 0)
+func (q *queue) listen() (err error) {
+	q.events, q.raw, err = polled(q.channel.fd, "completions")
+	return err
+}
+
+// polled is a descriptor of its own for what is behind one of the library's, in Go's poller.
+func polled(of C.int, name string) (*os.File, syscall.RawConn, error) {
+	fd, err := unix.FcntlInt(uintptr(of), unix.F_DUPFD_CLOEXEC, 0)
 	if err != nil {
-		return fmt.Errorf("completion channel's descriptor: %w", err)
+		return nil, nil, fmt.Errorf("descriptor of %s: %w", name, err)
 	}
 	if err := unix.SetNonblock(fd, true); err != nil {
-		return errors.Join(err, unix.Close(fd))
+		return nil, nil, errors.Join(err, unix.Close(fd))
 	}
-	q.events = os.NewFile(uintptr(fd), "completions")
-	if q.raw, err = q.events.SyscallConn(); err != nil {
-		return fmt.Errorf("completion channel: %w", err)
+	file := os.NewFile(uintptr(fd), name)
+	raw, err := file.SyscallConn()
+	if err != nil {
+		return nil, nil, errors.Join(fmt.Errorf("descriptor of %s: %w", name, err), file.Close())
 	}
-	return nil
+	return file, raw, nil
 }
 
 // Number implements [Queue].

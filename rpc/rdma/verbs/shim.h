@@ -119,4 +119,41 @@ static inline int shim_event(struct ibv_comp_channel *channel)
 	return 0;
 }
 
+// What shim_async has taken.
+enum { SHIM_OTHER, SHIM_DEVICE_FATAL, SHIM_QUEUE_FATAL, SHIM_PORT_CHANGED };
+
+// shim_async takes an event of the device itself, or returns EAGAIN. It is given back at
+// once: a queue pair that has one outstanding cannot be destroyed.
+static inline int shim_async(struct ibv_context *c, int *kind, uint32_t *queue)
+{
+	struct ibv_async_event e;
+
+	if (ibv_get_async_event(c, &e))
+		return errno ? errno : EIO;
+	*kind = SHIM_OTHER;
+	*queue = 0;
+	switch (e.event_type) {
+	case IBV_EVENT_DEVICE_FATAL:
+		*kind = SHIM_DEVICE_FATAL;
+		break;
+	case IBV_EVENT_QP_FATAL:
+	case IBV_EVENT_QP_REQ_ERR:
+	case IBV_EVENT_QP_ACCESS_ERR:
+		*kind = SHIM_QUEUE_FATAL;
+		*queue = e.element.qp->qp_num;
+		break;
+	case IBV_EVENT_PORT_ACTIVE:
+	case IBV_EVENT_PORT_ERR:
+	case IBV_EVENT_LID_CHANGE:
+	case IBV_EVENT_PKEY_CHANGE:
+	case IBV_EVENT_GID_CHANGE:
+		*kind = SHIM_PORT_CHANGED;
+		break;
+	default:
+		break;
+	}
+	ibv_ack_async_event(&e);
+	return 0;
+}
+
 #endif

@@ -29,6 +29,7 @@
 	X(struct ibv_cq *, ibv_create_cq, (struct ibv_context *c, int n, void *x, struct ibv_comp_channel *h, int v), (c, n, x, h, v)) \
 	X(int, ibv_destroy_cq, (struct ibv_cq *c), (c)) \
 	X(int, ibv_get_cq_event, (struct ibv_comp_channel *h, struct ibv_cq **c, void **x), (h, c, x)) \
+	X(int, ibv_get_async_event, (struct ibv_context *c, struct ibv_async_event *e), (c, e)) \
 	X(struct ibv_qp *, ibv_create_qp, (struct ibv_pd *p, struct ibv_qp_init_attr *a), (p, a)) \
 	X(int, ibv_modify_qp, (struct ibv_qp *q, struct ibv_qp_attr *a, int m), (q, a, m)) \
 	X(int, ibv_destroy_qp, (struct ibv_qp *q), (q))
@@ -43,6 +44,9 @@ static void (*at_ibv_free_device_list)(struct ibv_device **);
 LOCAL void ibv_free_device_list(struct ibv_device **list) { at_ibv_free_device_list(list); }
 static void (*at_ibv_ack_cq_events)(struct ibv_cq *, unsigned);
 LOCAL void ibv_ack_cq_events(struct ibv_cq *cq, unsigned n) { at_ibv_ack_cq_events(cq, n); }
+
+static void (*at_ibv_ack_async_event)(struct ibv_async_event *);
+LOCAL void ibv_ack_async_event(struct ibv_async_event *e) { at_ibv_ack_async_event(e); }
 
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 static char why[256];
@@ -71,6 +75,7 @@ static void load(void)
 	FUNCTIONS(FIND)
 	at_ibv_free_device_list = find(library, "ibv_free_device_list");
 	at_ibv_ack_cq_events = find(library, "ibv_ack_cq_events");
+	at_ibv_ack_async_event = find(library, "ibv_ack_async_event");
 }
 
 LOCAL const char *shim_load(void)

@@ -28,9 +28,42 @@ type Device interface {
 	Register(memory []byte, rights Rights) (Memory, error)
 	// NewQueue makes a queue pair in state INIT.
 	NewQueue(o QueueOptions) (Queue, error)
+	// Listen makes a listener of what the device tells by itself. It must be closed
+	// before the device.
+	Listen() (Listener, error)
 	// Close fails while there is a Memory or a Queue of the device.
 	Close() error
 }
+
+// Listener hears what a device tells by itself, whatever is under way.
+type Listener interface {
+	// Next waits for the next event. It fails when the listener is closed. Calls must not
+	// overlap.
+	Next() (Event, error)
+	// Close ends Next, and waits until it has returned.
+	Close() error
+}
+
+// Event is what a device tells by itself.
+type Event struct {
+	Kind  EventKind
+	Queue uint32 // number of the queue pair, of QueueFatal
+}
+
+// EventKind says what an event is about.
+type EventKind int
+
+// Kinds of events.
+const (
+	// Other events matter to nobody here.
+	Other EventKind = iota
+	// DeviceFatal: the device works no more; another open may help.
+	DeviceFatal
+	// QueueFatal: a queue pair is in state ERR.
+	QueueFatal
+	// PortChanged: a port goes up or down, or has other addresses.
+	PortChanged
+)
 
 // Limits are what a device can do at most, for each queue pair.
 type Limits struct {
@@ -44,6 +77,7 @@ type Port struct {
 	Ethernet bool   // RoCE; else InfiniBand
 	MTU      int    // bytes of payload of a packet: 256 to 4096
 	LID      uint16 // InfiniBand
+	Global   bool   // by GID also on InfiniBand: functions of a card share its LID
 }
 
 // GID is the address of a port in a network: for RoCE, an IP address; IPv4 as in
@@ -90,7 +124,7 @@ type Path struct {
 	MTU     int    // bytes
 	Reads   int    // that may be under way to the peer
 	Served  int    // of the peer that are served at the same time
-	Global  bool   // by GID, as RoCE needs it; else by LID
+	Global  bool   // by GID, as RoCE needs it, and InfiniBand where a LID is shared; else by LID alone
 
 	Timeout      int // until a packet is sent again: 4.096 us doubled as often
 	Retries      int // up to 7
