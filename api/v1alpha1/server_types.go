@@ -308,6 +308,16 @@ type Calls struct {
 	// +kubebuilder:validation:XValidation:rule="type(self) == int ? self >= 1048576 && self <= 8589934592 : (isQuantity(self) && quantity(self).compareTo(quantity('1Mi')) >= 0 && quantity(self).compareTo(quantity('8Gi')) <= 0)",message="must be a quantity from 1Mi to 8Gi, such as 64Mi"
 	JournalSize *resource.Quantity `json:"journalSize,omitempty"`
 
+	// blobMemory is the memory of a server for blobs: long arguments and results, of
+	// which those of clients on other machines come in there. One client may have half
+	// of it. It is added to the sidecar's memory limit; what does not fit goes in messages, of
+	// at most 64 MiB, or is refused. With RDMA it is pinned. From 64Mi to 1Ti, such as
+	// 4Gi.
+	// +optional
+	// +kubebuilder:default="256Mi"
+	// +kubebuilder:validation:XValidation:rule="type(self) == int ? self >= 67108864 && self <= 1099511627776 : (isQuantity(self) && quantity(self).compareTo(quantity('64Mi')) >= 0 && quantity(self).compareTo(quantity('1Ti')) <= 0)",message="must be a quantity from 64Mi to 1Ti, such as 4Gi"
+	BlobMemory *resource.Quantity `json:"blobMemory,omitempty"`
+
 	// tokenSecret is the name of a Secret of the pool's namespace whose key "token" has
 	// tokens, one a line: clients must present one of them. The operator does not read
 	// it; servers read it again when it changes. Default: any client may connect.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -39,6 +40,7 @@ type config struct {
 
 	sidecarImage string
 	pullPolicy   string
+	resources    corev1.ResourceRequirements
 
 	trackerHost  string
 	trackerBind  string
@@ -97,6 +99,10 @@ func (c *config) register(flags *flag.FlagSet) {
 	flags.BoolVar(&c.watchNodes, "watch-nodes", true, "watch nodes, to stop offering servers on those that are cordoned")
 	flags.StringVar(&c.sidecarImage, "sidecar-image", "", "`image` of sidecars and agents, required")
 	flags.StringVar(&c.pullPolicy, "sidecar-image-pull-policy", "", "Always, IfNotPresent or Never; default: Kubernetes'")
+	flags.Func("sidecar-resources", "`JSON` of a container's resources, for sidecars, to which memory for native calls is added; default: requests of 20m and 32Mi, a limit of 128Mi", func(s string) (err error) {
+		c.resources, err = parseResources(s)
+		return err
+	})
 	flags.StringVar(&c.trackerHost, "tracker-host", os.Getenv("POD_IP"), "`address` at which the trackers here are reached; default: the pod's")
 	flags.StringVar(&c.trackerBind, "tracker-bind-host", "", "`address` that trackers listen on; default: all")
 	flags.Func("tracker-ports", "`FIRST-LAST`, the ports that trackers listen on; default: any", func(s string) (err error) {
@@ -108,6 +114,24 @@ func (c *config) register(flags *flag.FlagSet) {
 	flags.StringVar(&c.logFormat, "log-format", "json", "text or json")
 	flags.TextVar(&c.logLevel, "log-level", slog.LevelInfo, "debug, info, warn or error")
 	flags.BoolVar(&c.version, "version", false, "print the version and exit")
+}
+
+// parseResources reads requests and limits.
+func parseResources(text string) (r corev1.ResourceRequirements, err error) {
+	in := json.NewDecoder(strings.NewReader(text))
+	in.DisallowUnknownFields()
+	if err := in.Decode(&r); err != nil {
+		return r, fmt.Errorf("want an object with requests and limits: %w", err)
+	}
+	if len(r.Claims) > 0 {
+		return r, errors.New("claims are the pools'")
+	}
+	for name, request := range r.Requests {
+		if limit, ok := r.Limits[name]; ok && request.Cmp(limit) > 0 {
+			return r, fmt.Errorf("%s is requested, and %s of %s is the limit", request.String(), limit.String(), name)
+		}
+	}
+	return r, nil
 }
 
 func (c *config) check() error {

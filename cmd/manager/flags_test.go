@@ -25,6 +25,10 @@ func TestWrongUsageIsOneLineThatNamesTheFlag(t *testing.T) {
 		"no tracker host":                {[]string{"--sidecar-image", "x", "--tracker-host="}, "--tracker-host"},
 		"ports the wrong way round":      {append(good, "--tracker-ports", "2-1"), "-tracker-ports"},
 		"a pull policy that is none":     {append(good, "--sidecar-image-pull-policy", "Often"), "--sidecar-image-pull-policy"},
+		"resources that are none":        {append(good, "--sidecar-resources", "128Mi"), "-sidecar-resources"},
+		"resources of no such name":      {append(good, "--sidecar-resources", `{"limit":{"memory":"1Gi"}}`), "-sidecar-resources"},
+		"more requested than allowed":    {append(good, "--sidecar-resources", `{"requests":{"memory":"2Gi"},"limits":{"memory":"1Gi"}}`), "-sidecar-resources"},
+		"claims for all sidecars":        {append(good, "--sidecar-resources", `{"claims":[{"name":"x"}]}`), "-sidecar-resources"},
 		"metrics without a port":         {append(good, "--metrics-bind-address", "here"), "--metrics-bind-address"},
 		"probes without a port":          {append(good, "--health-probe-bind-address", "8081"), "--health-probe-bind-address"},
 		"a lease as short as renewal":    {append(good, "--leader-elect-lease-duration", "8s"), "--leader-elect-lease-duration"},
@@ -59,6 +63,13 @@ func TestNamespacesAreAList(t *testing.T) {
 	c, err := parse([]string{"--sidecar-image=x", "--tracker-host=2001:db8::1", "--watch-namespaces", " a, b,,"}, nil)
 	if err != nil || len(c.watchNamespaces) != 2 || c.watchNamespaces[1] != "b" {
 		t.Errorf("%v, %v", c, err)
+	}
+}
+
+func TestResourcesOfSidecars(t *testing.T) {
+	c, err := parse([]string{"--sidecar-image=x", "--tracker-host=192.0.2.1", `--sidecar-resources={"requests":{"cpu":"50m"},"limits":{"memory":"256Mi"}}`}, nil)
+	if err != nil || c.resources.Requests.Cpu().MilliValue() != 50 || c.resources.Limits.Memory().Value() != 256<<20 {
+		t.Errorf("%+v, %v", c, err)
 	}
 }
 

@@ -57,7 +57,7 @@ func (c *config) manage(ctx context.Context, stderr io.Writer) error {
 		return fmt.Errorf("metrics: %w", err)
 	}
 	if err := controllers.Setup(ctx, mgr, controllers.Options{
-		Settings: build.Settings{Image: c.sidecarImage, PullPolicy: corev1.PullPolicy(c.pullPolicy)},
+		Settings: build.Settings{Image: c.sidecarImage, PullPolicy: corev1.PullPolicy(c.pullPolicy), Resources: c.resources},
 		Trackers: trackers.Options{
 			Host: c.trackerBind, Ports: c.trackerPorts, FairShare: c.fairShare, Settle: c.settle,
 		},

@@ -13,6 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"rpcpool.dev/internal/local"
+	"rpcpool.dev/rpc/blob"
 	core "rpcpool.dev/rpc/server"
 	"rpcpool.dev/sidecar"
 	"rpcpool.dev/sidecar/calls"
@@ -47,6 +48,7 @@ func (p *localParts) runCalls(ctx context.Context, s local.Server, l *net.TCPLis
 		Listeners: []net.Listener{l}, Starter: starter, Metrics: metrics, Log: agent.Logger,
 		Workers: c.Workers, Concurrency: c.Concurrency, MaxTimeout: c.MaxTimeout, KillGrace: grace, StartTimeout: startTimeout,
 		Journal: filepath.Join(agent.Dir, "calls"), JournalSize: c.JournalSize,
+		Blobs: calls.BlobOptions{Limits: blob.Limits{Memory: uint64(c.BlobMemory), PartyBytes: uint64(c.BlobMemory / 2)}},
 	}, calls.JoinOptions{Tracker: s.Tracker, Service: s.Key, Name: s.Name})
 	if err != nil {
 		return errors.Join(err, l.Close())

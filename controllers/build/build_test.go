@@ -72,7 +72,7 @@ func podOf(t testing.TB, pool *v1alpha1.RPCPool) *corev1.Pod {
 }
 
 func TestObjectsAreTheGoldenOnes(t *testing.T) {
-	for _, name := range []string{"least", "most", "rdma", "claim", "host", "calls"} {
+	for _, name := range []string{"least", "most", "rdma", "claim", "host", "calls", "calls-rdma", "calls-claim"} {
 		t.Run(name, func(t *testing.T) {
 			pool := example(t, name)
 			owners := []*v1alpha1.RPCPool{pool}

@@ -26,6 +26,7 @@ func withDefaults(pool *v1alpha1.RPCPool) *v1alpha1.RPCPool {
 	if c := s.Calls; c != nil {
 		c.Workers, c.Concurrency = cmp.Or(c.Workers, 1), cmp.Or(c.Concurrency, 1)
 		setDefault(&c.JournalSize, resource.MustParse("16Mi"))
+		setDefault(&c.BlobMemory, resource.MustParse("256Mi"))
 	}
 	s.Isolation = cmp.Or(s.Isolation, v1alpha1.IsolationFork)
 	s.Flavour = cmp.Or(s.Flavour, v1alpha1.FlavourAuto)

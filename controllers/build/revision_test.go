@@ -37,6 +37,7 @@ func changes() map[string]struct {
 		"Server.Calls.Concurrency":      {func(s spec) { s.Server.Calls.Concurrency = 7 }, true},
 		"Server.Calls.MaxTimeout":       {func(s spec) { s.Server.Calls.MaxTimeout = nil }, true},
 		"Server.Calls.JournalSize":      {func(s spec) { s.Server.Calls.JournalSize = &size }, true},
+		"Server.Calls.BlobMemory":       {func(s spec) { s.Server.Calls.BlobMemory = &size }, true},
 		"Server.Calls.TokenSecret":      {func(s spec) { s.Server.Calls.TokenSecret = "x" }, true},
 		"Server.Isolation":              {func(s spec) { s.Server.Isolation = v1alpha1.IsolationFork }, true},
 		"Server.Command":                {func(s spec) { s.Server.Command = []string{"x"} }, true},

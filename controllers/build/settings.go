@@ -13,12 +13,13 @@ type Settings struct {
 	// PullPolicy of Image; empty: Kubernetes' default.
 	PullPolicy corev1.PullPolicy
 	// Resources of the sidecar, and of the init container, which has ended before
-	// the sidecar starts; zero: [DefaultSidecarResources].
+	// the sidecar starts; zero: [DefaultSidecarResources]. What a pool's calls take of memory
+	// is added to those of its sidecars.
 	Resources corev1.ResourceRequirements
 }
 
-// DefaultSidecarResources are enough for a sidecar with every feature on: it
-// holds no session's bytes.
+// DefaultSidecarResources are enough for a sidecar with every feature on, without the bytes
+// of calls: it holds no session's.
 func DefaultSidecarResources() corev1.ResourceRequirements {
 	return corev1.ResourceRequirements{
 		Requests: corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("20m"), corev1.ResourceMemory: resource.MustParse("32Mi")},

@@ -37,7 +37,7 @@ func sidecarContainer(pool *v1alpha1.RPCPool, s Settings) corev1.Container {
 	}
 	return corev1.Container{
 		Name: sidecarName, Image: s.Image, ImagePullPolicy: s.PullPolicy, RestartPolicy: &always,
-		Command: command, Env: env(), Resources: s.resources(), SecurityContext: restricted(),
+		Command: command, Env: append(env(), memoryEnv(pool, s)...), Resources: sidecarResources(pool, s), SecurityContext: restricted(),
 		Ports: []corev1.ContainerPort{
 			{Name: "rpc", ContainerPort: pool.Spec.Server.Port, Protocol: corev1.ProtocolTCP},
 			{Name: "metrics", ContainerPort: MetricsPort, Protocol: corev1.ProtocolTCP},
@@ -122,6 +122,8 @@ func callFlags(pool *v1alpha1.RPCPool) []string {
 		"--agent-socket", socket, "--metrics", port(MetricsPort),
 		"--workers", strconv.Itoa(int(s.Calls.Workers)), "--concurrency", strconv.Itoa(int(s.Calls.Concurrency)),
 		"--accumulators", "unix:" + accumulators, "--journal", journal, "--journal-size", inBytes(s.Calls.JournalSize),
+		"--blob-memory", inBytes(s.Calls.BlobMemory), "--blob-client-bytes", strconv.FormatInt(s.Calls.BlobMemory.Value()/2, 10),
+		"--message-memory", strconv.Itoa(messageMemory),
 		"--kill-grace", max(s.KillGracePeriod.Duration, time.Nanosecond).String(), // as below
 		"--kill-dump", strings.ToLower(string(s.KillDump)),
 		"--drain-timeout", pool.Spec.Rollout.DrainTimeout.Duration.String(),

@@ -263,7 +263,7 @@ func TestWhateverIsLeftOutNothingPanics(t *testing.T) {
 // TestWhatIsBuiltSharesNoMemoryWithTheManifest, which is in a cache that all
 // share: everything in an object may be overwritten.
 func TestWhatIsBuiltSharesNoMemoryWithTheManifest(t *testing.T) {
-	for _, name := range []string{"least", "most", "rdma", "claim", "host", "calls"} {
+	for _, name := range []string{"least", "most", "rdma", "claim", "host", "calls", "calls-rdma", "calls-claim"} {
 		pool := example(t, name)
 		build := func() string {
 			text, err := json.Marshal([]any{podOf(t, pool), NetworkPolicy(pool), DisruptionBudget(pool), ClaimTemplate(pool)})
@@ -312,7 +312,7 @@ func scribble(v reflect.Value) {
 }
 
 func TestTheSameManifestGivesTheSameBytes(t *testing.T) {
-	for _, name := range []string{"least", "most", "rdma", "claim", "host", "calls"} {
+	for _, name := range []string{"least", "most", "rdma", "claim", "host", "calls", "calls-rdma", "calls-claim"} {
 		a, errA := json.Marshal(podOf(t, example(t, name)))
 		b, errB := json.Marshal(podOf(t, example(t, name)))
 		if errA != nil || errB != nil || !bytes.Equal(a, b) {

@@ -218,14 +218,14 @@ func TestPlanOfBoundedWorkers(t *testing.T) {
 			},
 		},
 		"native calls": {
-			"protocol: RPC, calls: {workers: 3, concurrency: 4, maxTimeout: 5s, journalSize: 1Mi}",
+			"protocol: RPC, calls: {workers: 3, concurrency: 4, maxTimeout: 5s, journalSize: 1Mi, blobMemory: 64Mi}",
 			Settings{
 				Protocol: "RPC", Isolation: "Fork", KillDump: "None", WorkDirLimit: 1 << 30,
-				Calls: Calls{Workers: 3, Concurrency: 4, MaxTimeout: 5 * time.Second, JournalSize: 1 << 20},
+				Calls: Calls{Workers: 3, Concurrency: 4, MaxTimeout: 5 * time.Second, JournalSize: 1 << 20, BlobMemory: 64 << 20},
 			},
 		},
 		"native calls by default": {"protocol: RPC", Settings{
-			Protocol: "RPC", Isolation: "Fork", KillDump: "None", WorkDirLimit: 1 << 30, Calls: Calls{Workers: 1, Concurrency: 1, JournalSize: 16 << 20},
+			Protocol: "RPC", Isolation: "Fork", KillDump: "None", WorkDirLimit: 1 << 30, Calls: Calls{Workers: 1, Concurrency: 1, JournalSize: 16 << 20, BlobMemory: 256 << 20},
 		}},
 		"empty groups":             {"budgets: {}, limits: {}", Settings{Protocol: "TVM", Isolation: "Fork", KillDump: "None", WorkDirLimit: 1 << 30}},
 		"cores as a number":        {"limits: {cpu: 2}", Settings{Protocol: "TVM", Isolation: "Fork", KillDump: "None", WorkDirLimit: 1 << 30, Limits: Limits{CPU: 2000}}},

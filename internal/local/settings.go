@@ -37,6 +37,7 @@ type Calls struct {
 	Workers, Concurrency int
 	MaxTimeout           time.Duration // 0: what the client says
 	JournalSize          int64         // bytes
+	BlobMemory           int64         // bytes
 }
 
 // Budgets bound the phases of a session.
@@ -90,11 +91,11 @@ func (p *planner) settings(pool *manifest.Pool) Settings {
 // calls has the defaults where the manifest says nothing of calls at all.
 func calls(c *v1alpha1.Calls) Calls {
 	if c == nil {
-		return Calls{Workers: 1, Concurrency: 1, JournalSize: 16 << 20}
+		return Calls{Workers: 1, Concurrency: 1, JournalSize: 16 << 20, BlobMemory: 256 << 20}
 	}
 	return Calls{
 		Workers: int(c.Workers), Concurrency: int(c.Concurrency),
-		MaxTimeout: duration(c.MaxTimeout), JournalSize: c.JournalSize.Value(),
+		MaxTimeout: duration(c.MaxTimeout), JournalSize: c.JournalSize.Value(), BlobMemory: c.BlobMemory.Value(),
 	}
 }
 

@@ -147,7 +147,8 @@ func (t *Table) affords(p *party, bytes uint64) error {
 // its way. What is kept because it may be used again is what goes.
 func (t *Table) room(n *Need) error {
 	p := t.parties[n.group.owner]
-	most := 2 * (t.Limits.PartyBytes + firstSegment) // more, and it leaves holes on purpose
+	most := 2 * (t.Limits.PartyBytes + firstSegment)                // more, and it leaves holes on purpose
+	most = min(most, max(t.Limits.PartyBytes, t.Limits.Memory/4*3)) // some is left to others
 	if have := t.arenas.of(p.id); have+n.Bytes > most {
 		return &QuotaError{Party: p.name, Unit: "bytes of segments", Have: have, Want: n.Bytes, Limit: most}
 	}

@@ -366,6 +366,31 @@ func TestAPartyCannotTakeAllMemoryByLeavingHoles(t *testing.T) {
 	}
 }
 
+// TestHolesOfOnePartyLeaveSomeMemoryToOthers: it may have half of it.
+func TestHolesOfOnePartyLeaveSomeMemoryToOthers(t *testing.T) {
+	w := newWorld(t, Config{Limits: Limits{Memory: 64 << 20, PartyBytes: 32 << 20}, Segment: 8 << 20})
+	p, other := w.join("p"), w.join("other")
+	var between []Handle
+	for range 32 {
+		between = append(between, w.allocate(p, 7<<17, Read))
+		w.allocate(p, 1<<17, Read)
+	}
+	for _, h := range between {
+		if err := w.Free(w.now, p, h); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var err error
+	for err == nil { // none fits between those that are left
+		_, _, err = w.tryAllocate(p, 4<<20, Read)
+	}
+	wantErr(t, "one more", err, ErrQuota)
+	if n := w.memory(); n < 40<<20 {
+		t.Errorf("%d bytes of segments: there are no holes", n)
+	}
+	w.allocate(other, 16<<20, Read)
+}
+
 // TestReferencesAreBounded: one who takes more of one blob than it may have blobs is refused, and pays with what it
 // lets go of.
 func TestReferencesAreBounded(t *testing.T) {

@@ -110,6 +110,7 @@ func (c *Conn) live() {
 	c.writers.Wait()
 	for _, a := range c.rd.long {
 		a.mem.Release()
+		c.rx.free(c.rx.leave(a), 0) // others may wait for its room
 	}
 	c.rd.cur.mem.Release()
 	c.rd.unspill()

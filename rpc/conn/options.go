@@ -17,6 +17,7 @@ type Options struct {
 	MaxFrame    int           // longest body of a frame that is taken, bytes. Default 256 KiB
 	MaxMessage  int           // longest message that is taken, bytes. Default 64 MiB
 	MaxAssembly int           // long messages that are being taken, bytes in all. Default: MaxMessage
+	Room        *Room         // for long messages of all connections that have it too. Default: each has its own
 	MaxQueue    int           // what waits to be sent, bytes. Default 4 MiB
 	Window      int           // first window, bytes. Default 1 MiB
 	MaxWindow   int           // largest window, bytes. Default 16 MiB
@@ -92,6 +93,8 @@ func (o Options) withDefaults() (Options, error) {
 		return o, fmt.Errorf("bad option MaxFrame: %d is not within %d..%d", o.MaxFrame, frame.MinMaxFrame, frame.LimitMaxFrame)
 	case o.MaxMessage < o.MaxFrame || o.MaxAssembly < o.MaxMessage:
 		return o, fmt.Errorf("bad options: MaxFrame %d, MaxMessage %d and MaxAssembly %d must not shrink", o.MaxFrame, o.MaxMessage, o.MaxAssembly)
+	case o.Room != nil && o.Room.size < o.MaxMessage:
+		return o, fmt.Errorf("bad options: Room of %d bytes, for messages of up to %d", o.Room.size, o.MaxMessage)
 	case o.Window < frame.MessageAllowance || o.Window < o.MaxFrame+frame.HeaderLen+frame.MaxExt && o.Window != frame.MessageAllowance || o.MaxWindow < o.Window:
 		return o, fmt.Errorf("bad options: Window %d, MaxWindow %d", o.Window, o.MaxWindow)
 	case o.MaxQueue < 0 || o.Handshake < 0 || o.Write < 0 || o.Linger < 0 || o.Keepalive.Silence < 0 || o.Keepalive.Answer < 0:

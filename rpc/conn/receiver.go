@@ -21,6 +21,7 @@ type receiver struct {
 	window    uint64
 	maxWindow uint64
 	room      int         // for long messages, bytes
+	shared    *Room       // of several connections; nil: there is no such bound
 	waiting   []*assembly // for room, in order
 	probe     uint64      // nonce of the ping that measures the window; 0: none is under way
 	probed    uint64      // what had been released then
@@ -53,7 +54,7 @@ type held struct {
 func (r *receiver) init(c *Conn) {
 	o := &c.opts
 	r.c, r.window, r.maxWindow = c, uint64(o.Window), uint64(o.MaxWindow)
-	r.limit, r.room = r.window, o.MaxAssembly
+	r.limit, r.room, r.shared = r.window, o.MaxAssembly, o.Room
 }
 
 // charge counts a metered frame.
@@ -99,18 +100,20 @@ type notice struct {
 	limit  uint64         // of the connection, if not 0
 	probe  uint64         // nonce of a ping, if not 0
 	grants []frame.Header // CREDIT for messages: seq, and the limit in Ack
+	any    bool           // some message has got room
 }
 
 // free lets go of memory, and says what that allows the peer.
 func (r *receiver) free(h held, nonce uint64) (n notice) {
+	if h.room > 0 {
+		r.shared.put(h.room)
+		defer r.shared.wake() // who comes before this one, or has what it leaves
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.released += uint64(h.window)
 	r.room += h.room
-	for len(r.waiting) > 0 && r.room >= r.waiting[0].room() {
-		n.grant(r.grant(r.waiting[0]))
-		r.waiting = r.waiting[1:]
-	}
+	r.admit(&n)
 	if r.released+r.window-r.limit >= r.window/4 {
 		r.limit = r.released + r.window
 		n.limit = r.limit
@@ -120,6 +123,14 @@ func (r *receiver) free(h held, nonce uint64) (n notice) {
 		}
 	}
 	return n
+}
+
+// admit gives room to messages that wait, in their order, as long as there is some.
+func (r *receiver) admit(n *notice) {
+	for len(r.waiting) > 0 && r.room >= r.waiting[0].room() && r.shared.take(r, r.waiting[0].room()) {
+		n.grant(r.grant(r.waiting[0]))
+		r.waiting = r.waiting[1:]
+	}
 }
 
 // pong is told the answer to every ping. If it was ours, what was released
@@ -146,6 +157,7 @@ func (r *receiver) grant(a *assembly) *assembly {
 
 // grant notes that the peer is to be told, if it does not know already.
 func (n *notice) grant(a *assembly) {
+	n.any = true
 	if a.total > frame.MessageAllowance {
 		n.grants = append(n.grants, frame.Header{Seq: a.h.Seq, Ack: uint64(a.total)})
 	}
@@ -156,11 +168,8 @@ func (n *notice) grant(a *assembly) {
 func (r *receiver) reserve(a *assembly) (n notice) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if len(r.waiting) > 0 || r.room < a.room() {
-		r.waiting = append(r.waiting, a)
-	} else {
-		n.grant(r.grant(a))
-	}
+	r.waiting = append(r.waiting, a)
+	r.admit(&n)
 	return n
 }
 
@@ -187,11 +196,17 @@ func (r *receiver) grow(a *assembly, n int) []byte {
 // wait. It returns what the message holds.
 func (r *receiver) leave(a *assembly) held {
 	r.mu.Lock()
-	defer r.mu.Unlock()
-	if i := slices.Index(r.waiting, a); i >= 0 {
+	i := slices.Index(r.waiting, a)
+	if i >= 0 {
 		r.waiting = slices.Delete(r.waiting, i, i+1)
 	}
-	return a.held
+	h := a.held
+	r.mu.Unlock()
+	if i == 0 { // it was its turn that was waited for
+		r.shared.forget(r)
+		r.shared.wake()
+	}
+	return h
 }
 
 // release is [In.Release] of a message that was kept.

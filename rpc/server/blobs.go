@@ -7,6 +7,7 @@ import (
 	"slices"
 	"sync"
 	"time"
+	"unsafe"
 
 	"github.com/cespare/xxhash/v2"
 
@@ -367,6 +368,22 @@ func (j *Job) unview() {
 		_ = j.loan.extra.Close()
 		j.loan.extra = nil
 	}
+}
+
+// borrowed tells whether a panic is a fault in what the job has borrowed.
+func (j *Job) borrowed(panicked any) bool {
+	at, ok := panicked.(interface{ Addr() uintptr })
+	if !ok || j.loan == nil {
+		return false
+	}
+	return slices.ContainsFunc(j.loan.views, func(v blob.View) bool {
+		b := v.Bytes()
+		if len(b) == 0 {
+			return false
+		}
+		begin := uintptr(unsafe.Pointer(&b[0])) //nolint:gosec // compared, and not kept
+		return at.Addr() >= begin && at.Addr() < begin+uintptr(len(b))
+	})
 }
 
 // giveBack closes a job's views, and makes a long result a blob. What is part of an argument is

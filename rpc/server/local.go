@@ -141,9 +141,17 @@ func (l *Local) run(j *Job) {
 	returned = true
 }
 
+// call runs the handler. What it has borrowed may be memory that it cannot write, or that its
+// owner has cut short: touching that is an error of its call, and does not end the process.
 func (l *Local) call(j *Job) (code session.Code, reply []byte) {
+	if j.loan != nil {
+		defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	}
 	defer func() {
 		if r := recover(); r != nil {
+			if j.borrowed(r) {
+				r = fmt.Sprintf("a borrowed argument was touched as it must not be, such as written although it is only to be read: %v", r)
+			}
 			if l.Log != nil {
 				l.Log.Error("handler panicked", "method", j.Method.Name, "xid", j.XID(), "trace", wire.FormatTrace(j.Trace), "panic", r, "stack", string(debug.Stack()))
 			}

@@ -77,6 +77,9 @@ func (p *Pool) begin(i int) (*worker, error) {
 	conn.Tune(nc)
 	opts := channel.Options()
 	opts.Handshake = p.opts.Start
+	if p.opts.MaxReply > 0 {
+		opts.MaxMessage = p.opts.MaxReply
+	}
 	opts.Waiting = func() int { return int(w.waiting.Load()) }
 	ctx, cancel := context.WithCancel(p.ctx)
 	defer cancel()

@@ -28,12 +28,13 @@ type Options struct {
 	Stop        time.Duration            // for workers to end when the pool is closed. Default 2 s
 	Start       time.Duration            // for a worker to become ready. Default 30 s
 	Blobs       Blobs                    // of the core. Default: none
+	MaxReply    int                      // longest reply that is taken by message, bytes. Default 1 GiB
 	OnReady     func(took time.Duration) // is told of each worker that has become ready. It must not wait. Default: nobody is
 	Log         *slog.Logger             // default: none
 }
 
 func (o *Options) fill() error {
-	if o.Starter == nil || o.Workers < 0 || o.Concurrency < 0 || o.Grace < 0 || o.Stop < 0 || o.Start < 0 {
+	if o.Starter == nil || o.Workers < 0 || o.Concurrency < 0 || o.Grace < 0 || o.Stop < 0 || o.Start < 0 || o.MaxReply < 0 {
 		return errors.New("bad options of workers: Starter must be set, nothing but Spares may be negative")
 	}
 	or := func(v *int, d int) {

@@ -66,7 +66,7 @@ func (s *Server) openBlobs() error {
 		return nil
 	}
 	h, err := local.New(local.Options{
-		Options: shm.Options{Limits: o.Limits, HugePages: o.Huge, Logger: s.opts.Log}, Socket: o.Socket, Far: remote.ServerOptions{Mover: s.opts.devices.mover()},
+		Options: shm.Options{Limits: o.Limits, Segment: o.Limits.Memory / 8, HugePages: o.Huge, Logger: s.opts.Log}, Socket: o.Socket, Far: remote.ServerOptions{Mover: s.opts.devices.mover()},
 	})
 	if errors.Is(err, errors.ErrUnsupported) {
 		return nil

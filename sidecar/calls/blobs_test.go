@@ -12,6 +12,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"rpcpool.dev/rpc/blob/shm"
+	"rpcpool.dev/rpc/conn"
 )
 
 // TestBlobsAreCountedAndListed: in metrics, and on the page.
@@ -57,8 +58,28 @@ func TestBlobsAreCountedAndListed(t *testing.T) {
 	eventually(t, "at rest", func() bool { return list().Blobs == 0 }) // what is let go of is not waited for
 }
 
+// TestMessagesOfAllConnectionsAreBounded: what they are given is what the flag says.
+func TestMessagesOfAllConnectionsAreBounded(t *testing.T) {
+	o := serverOf(t, "--message-memory=536870912")
+	var s conn.ServerOptions
+	if o.bound(&s); s.MaxConns*s.Conn.MaxWindow != 256<<20 || s.Conn.Window != 1<<20 || s.Conn.Room == nil {
+		t.Errorf("%+v", s)
+	}
+	var free conn.ServerOptions
+	if o := serverOf(t); o.MessageMemory == 0 {
+		if o.bound(&free); free.MaxConns != 0 || free.Conn.Room != nil {
+			t.Errorf("nothing is said, and there are bounds: %+v", free)
+		}
+	}
+	r := newRig(t, Options{MessageMemory: 128 << 20})
+	text := strings.Repeat("long ", 1<<20)
+	if got, err := r.call("echo", text); err != nil || got != text {
+		t.Error(err)
+	}
+}
+
 func TestFlagsOfBlobs(t *testing.T) {
-	for _, bad := range []string{"--blob-memory=0", "--blob-client-bytes=0", "--blob-client-count=0"} {
+	for _, bad := range []string{"--blob-memory=0", "--blob-client-bytes=0", "--blob-client-count=0", "--message-memory=134217727", "--message-memory=1099511627777"} {
 		var f Flags
 		flags := flag.NewFlagSet("test", flag.ContinueOnError)
 		f.Register(flags)

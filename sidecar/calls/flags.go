@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"rpcpool.dev/internal/tcp"
+	"rpcpool.dev/rpc/conn"
 	"rpcpool.dev/rpc/rdma/keeper"
 )
 
@@ -16,6 +17,8 @@ const (
 	maxConcurrency = 1024
 	minJournal     = 16 << 10 // bytes
 	maxJournal     = 32 << 30
+	minMessages    = 2 * conn.DefaultMaxMessage // the longest one has room
+	maxMessages    = 1 << 40
 )
 
 // Flags are the command-line flags of a server of calls, the same in every program that
@@ -44,6 +47,7 @@ func (f *Flags) Register(flags *flag.FlagSet) {
 	flags.IntVar(&o.Concurrency, "concurrency", 1, "`calls` that run in a worker at once")
 	flags.StringVar(&o.Journal, "journal", "", "`FILE` that keeps the table of calls over a crash of the server; empty: clients are told that it is lost")
 	flags.Int64Var(&o.JournalSize, "journal-size", 16<<20, "`bytes` of a journal that is made; a quarter of it is for replies")
+	flags.Uint64Var(&o.MessageMemory, "message-memory", 0, "`bytes` for messages of native clients, over all connections: half for long ones, which wait for room, half for connections, of 1 MiB each; at least 128 MiB; 0: each connection has bounds of its own")
 	o.Blobs.register(flags, &f.blobs)
 	f.join.register(flags)
 	f.network.RegisterServer(flags)
@@ -95,6 +99,8 @@ func (f *Flags) check() error {
 		return fmt.Errorf("--concurrency: %d is not between 1 and %d", o.Concurrency, maxConcurrency)
 	case o.JournalSize < minJournal || o.JournalSize > maxJournal:
 		return fmt.Errorf("--journal-size: %d is not between %d and %d", o.JournalSize, minJournal, int64(maxJournal))
+	case o.MessageMemory != 0 && (o.MessageMemory < minMessages || o.MessageMemory > maxMessages):
+		return fmt.Errorf("--message-memory: %d is neither 0 nor between %d and %d", o.MessageMemory, minMessages, uint64(maxMessages))
 	case o.MaxTimeout < 0:
 		return fmt.Errorf("--max-timeout: %s is negative", o.MaxTimeout)
 	case o.KillGrace <= 0:

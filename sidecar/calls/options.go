@@ -28,11 +28,16 @@ type Options struct {
 	TCP          conn.TCP        // of clients
 	TLS          *tls.Config     // clients over TCP must speak it. Default: they cannot
 	Blobs        BlobOptions
-	Token        func([]byte) error // checks a client's credentials. Default: all are welcome
-	Allow        server.Allow       // what clients may call. Default: everything
-	NoGRPC       bool               // clients that speak gRPC are closed. Default: they are served, by the same listeners
-	Metrics      *Metrics           // of this server alone. Default: none
-	Log          *slog.Logger       // default: none
+	// MessageMemory bounds what messages of native clients take while they arrive and their
+	// calls run, over all connections, bytes: half of it is for long ones, which wait for their
+	// turn, and the other half for the windows of connections, which bounds their number. At
+	// least 128 MiB. Default: each connection has bounds of its own, and their sum has none.
+	MessageMemory uint64
+	Token         func([]byte) error // checks a client's credentials. Default: all are welcome
+	Allow         server.Allow       // what clients may call. Default: everything
+	NoGRPC        bool               // clients that speak gRPC are closed. Default: they are served, by the same listeners
+	Metrics       *Metrics           // of this server alone. Default: none
+	Log           *slog.Logger       // default: none
 
 	devices *devices // nil: no RDMA devices were promised
 }
@@ -45,4 +50,18 @@ func (o *Options) fill() error {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	return nil
+}
+
+// window is what a connection may have sent that its server has not let go of, bytes, where
+// memory for messages is bounded.
+const window = 1 << 20
+
+// bound bounds what messages take.
+func (o *Options) bound(s *conn.ServerOptions) {
+	if o.MessageMemory == 0 {
+		return
+	}
+	half := o.MessageMemory / 2
+	s.MaxConns = int(half / window)
+	s.Conn.Room, s.Conn.Window, s.Conn.MaxWindow = conn.NewRoom(int(half)), window, window
 }

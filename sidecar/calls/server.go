@@ -77,6 +77,9 @@ func (s *Server) build() (err error) {
 	pool := workers.Options{
 		Starter: o.Starter, Workers: o.Workers, Concurrency: o.Concurrency, Grace: o.KillGrace, Start: o.StartTimeout, Log: o.Log,
 	}
+	if o.MessageMemory > 0 {
+		pool.MaxReply = conn.DefaultMaxMessage // no client takes longer ones
+	}
 	if o.Metrics != nil {
 		pool.OnReady = func(took time.Duration) { o.Metrics.ready.Observe(took.Seconds()) }
 	}
@@ -104,6 +107,7 @@ func (s *Server) build() (err error) {
 	conns := conn.ServerOptions{
 		Handler: s.door, Conn: conn.Options{TCP: o.TCP}, Admit: s.admit(offer),
 	}
+	o.bound(&conns)
 	if s.blobs != nil {
 		conns.Bulk = s.blobs.Bulk
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"os"
+	"strings"
 	"testing"
 
 	"rpcpool.dev/rpc"
@@ -18,6 +19,11 @@ func work() error {
 		return err
 	}
 	rpc.Handle(s, "twice", func(_ context.Context, n int) (int, error) { return 2 * n, nil })
+	rpc.Handle(s, "scribble", func(_ context.Context, a scribble) (int, error) {
+		a.Buffer.Bytes()[0]++
+		return os.Getpid(), nil
+	})
+	rpc.Handle(s, "pid", func(context.Context, int) (int, error) { return os.Getpid(), nil })
 	rpc.HandleStream(s, "sum", func(_ context.Context, start int, st *rpc.ServerStream[int, int]) error {
 		for {
 			n, err := st.Recv()
@@ -33,6 +39,36 @@ func work() error {
 		}
 	})
 	return s.Work(context.Background())
+}
+
+// scribble is what a handler has that writes to its argument.
+type scribble struct{ Buffer rpc.BlobArg }
+
+// TestAHandlerThatWritesToWhatItMayOnlyReadFailsAlone: its call has an error, and its worker goes on.
+func TestAHandlerThatWritesToWhatItMayOnlyReadFailsAlone(t *testing.T) {
+	starter, err := direct.New(direct.Command{Path: os.Args[0], Env: append(os.Environ(), "WORKER=typed")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = starter.Close() })
+	r := newRig(t, Options{Starter: starter})
+	worker, err := rpc.Call[int](t.Context(), r.client, "pid", 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := r.client.PutBlob(t.Context(), 9, strings.NewReader("untouched"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := rpc.Call[int](t.Context(), r.client, "scribble", scribble{b.In()}); !errors.Is(err, rpc.Failed) || !strings.Contains(err.Error(), "only to be read") {
+		t.Errorf("the call: %v", err)
+	}
+	if again, err := rpc.Call[int](t.Context(), r.client, "pid", 0); again != worker || err != nil {
+		t.Errorf("worker %d has become %d, %v", worker, again, err)
+	}
+	if err := b.Free(); err != nil {
+		t.Error(err)
+	}
 }
 
 // TestWhatClientsOfAnEmbeddedServerCanDoTheyCanDoHere: streams, and results as arguments.

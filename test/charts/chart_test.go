@@ -239,6 +239,20 @@ func TestTheImageIsOneReference(t *testing.T) {
 	}
 }
 
+// TestSidecarsHaveTheResourcesThatAreAskedFor: the operator is told of them, if there are some.
+func TestSidecarsHaveTheResourcesThatAreAskedFor(t *testing.T) {
+	for set, want := range map[string]string{
+		"replicas=2": "",
+		"sidecar.resources.limits.memory=256Mi,sidecar.resources.requests.cpu=1": `--sidecar-resources={"limits":{"memory":"256Mi"},"requests":{"cpu":1}}`,
+	} {
+		args := only[appsv1.Deployment](t, Template(t, "--set", set), "Deployment").Spec.Template.Spec.Containers[0].Args
+		i := slices.IndexFunc(args, func(a string) bool { return strings.HasPrefix(a, "--sidecar-resources") })
+		if want == "" && i >= 0 || want != "" && (i < 0 || args[i] != want) {
+			t.Errorf("%s: args %q", set, args)
+		}
+	}
+}
+
 // TestHelmTestPingsAPoolOfItsOwn: the pool is a good manifest in a namespace
 // that is served, and the pod asks its tracker for its key.
 func TestHelmTestPingsAPoolOfItsOwn(t *testing.T) {

@@ -23,15 +23,16 @@ type callsPod struct {
 	t               *testing.T
 	image, run      string
 	work, drain     string
+	flags           []string // more of the sidecar's
 	user            uint32
 	device, server  *container
 	probes, address string
 }
 
-// startCallsPod runs a pod's containers as its kubelet does.
-func startCallsPod(t *testing.T, image string, user uint32, drain string) *callsPod {
+// startCallsPod runs a pod's containers as its kubelet does. The flags are the sidecar's.
+func startCallsPod(t *testing.T, image string, user uint32, drain string, flags ...string) *callsPod {
 	t.Helper()
-	p := &callsPod{t: t, image: image, run: volume(t), work: volume(t), drain: drain, user: user, address: "127.0.0.1:0"}
+	p := &callsPod{t: t, image: image, run: volume(t), work: volume(t), drain: drain, flags: flags, user: user, address: "127.0.0.1:0"}
 	install := as(sharedGroup, exec.Command(filepath.Join(image, agentName), "install", p.run, callsWorkerName))
 	if out, err := install.CombinedOutput(); err != nil {
 		t.Fatalf("install: %v: %s", err, out)
@@ -44,10 +45,11 @@ func startCallsPod(t *testing.T, image string, user uint32, drain string) *calls
 
 func (p *callsPod) startServer() {
 	p.t.Helper()
-	p.server = runContainer(p.t, sharedGroup, filepath.Join(p.image, "rpcpool-sidecar"),
+	p.server = runContainer(p.t, sharedGroup, filepath.Join(p.image, "rpcpool-sidecar"), append([]string{
 		"--protocol", "rpc", "--listen", p.address, "--metrics", "127.0.0.1:0", "--agent-socket", filepath.Join(p.run, "agent.sock"),
-		"--accumulators", "unix:"+filepath.Join(p.run, "accumulators.sock"),
-		"--journal", filepath.Join(p.run, "calls"), "--journal-size", "1048576", "--drain-timeout", p.drain, "--kill-grace", "500ms")
+		"--accumulators", "unix:" + filepath.Join(p.run, "accumulators.sock"),
+		"--journal", filepath.Join(p.run, "calls"), "--journal-size", "1048576", "--drain-timeout", p.drain, "--kill-grace", "500ms",
+	}, p.flags...)...)
 	eventually(p.t, patience, "it says where it serves", func() bool { return strings.HasSuffix(p.server.said.String(), "\n") })
 	p.address = strings.TrimSpace(strings.TrimPrefix(p.server.said.String(), "serving calls on "))
 	eventually(p.t, patience, "it says where its metrics are", func() bool { return len(p.server.log.values("serving metrics", "addr")) == 1 })

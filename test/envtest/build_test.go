@@ -130,7 +130,9 @@ func TestPodsAreAdmittedByTheirLevelOfPodSecurity(t *testing.T) {
 		"claim": {"baseline": "IPC_LOCK", "restricted": "runAsUser=0"},
 		"host":  {"baseline": "host namespaces", "restricted": "host namespaces"},
 		// The template's own container again.
-		"calls": {"restricted": "allowPrivilegeEscalation"},
+		"calls":       {"restricted": "allowPrivilegeEscalation"},
+		"calls-rdma":  {"baseline": "IPC_LOCK", "restricted": "IPC_LOCK"},
+		"calls-claim": {"baseline": "IPC_LOCK", "restricted": "IPC_LOCK"},
 	}
 	for name, objects := range built(t) {
 		wants, known := refused[name]

@@ -332,6 +332,27 @@ func TestWhatIsTrueOfTheDevices(t *testing.T) {
 			}, MemlockTooSmall,
 			"65536 KiB of memory cannot be locked although the limit is 1048576 KiB: operation not permitted",
 		},
+		"a container with less memory than is to be pinned": {
+			func(m *machine) {
+				m.write("proc/self/cgroup", "0::/\n")
+				m.write("sys/fs/cgroup/memory.max", "67104768\n")
+			}, MemlockTooSmall,
+			"65536 KiB of memory are to be pinned, and the container may have 65532 KiB in all (the memory limit of its control group)",
+		},
+		"a limit further up, of version 1": {
+			func(m *machine) {
+				m.write("proc/self/cgroup", "3:cpu,cpuacct:/pod/one\n2:memory:/pod/one\n")
+				m.write("sys/fs/cgroup/memory/pod/one/memory.limit_in_bytes", "9223372036854771712\n")
+				m.write("sys/fs/cgroup/memory/pod/memory.limit_in_bytes", "33554432\n")
+			}, MemlockTooSmall, "…the container may have 32768 KiB in all (the memory limit of its control group)",
+		},
+		"a container with as much memory as is to be pinned, and none further up": {
+			func(m *machine) {
+				m.write("proc/self/cgroup", "0::/pod\n")
+				m.write("sys/fs/cgroup/memory.max", "max\n")
+				m.write("sys/fs/cgroup/pod/memory.max", "67108864\n")
+			}, DevicesReady, name + "port 1, GID 3 10.0.0.5 on net1, MTU 1024",
+		},
 		"no verbs library": {
 			func(m *machine) { m.host.Library = func() error { return errors.New("libibverbs.so.1: not found") } }, NoLibrary, "libibverbs.so.1: not found",
 		},

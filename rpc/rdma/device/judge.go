@@ -278,13 +278,18 @@ func payload(link string, mtu int) int {
 	return min(1<<(bits.Len(uint(room))-1), largest)
 }
 
-func (l locked) enough() bool { return l.err == nil && l.refusal == nil }
+func (l locked) enough() bool { return l.err == nil && l.refusal == nil && !l.confined() }
+
+// confined tells whether the control group does not allow as much memory as is to be pinned.
+func (l locked) confined() bool { return l.group != 0 && l.group < l.wanted }
 
 // String says why it is not enough.
 func (l locked) String() string {
 	switch {
 	case l.err != nil:
 		return fmt.Sprintf("how much memory may be locked is not known: %v", l.err)
+	case l.confined():
+		return fmt.Sprintf("%d KiB of memory are to be pinned, and the container may have %d KiB in all (the memory limit of its control group)", l.wanted>>10, l.group>>10)
 	case l.capable:
 		return fmt.Sprintf("%d KiB of memory cannot be locked although IPC_LOCK is in effect: %v (in a user namespace of the pod's own the capability is of no use)", l.wanted>>10, l.refusal)
 	case l.limit >= l.wanted:

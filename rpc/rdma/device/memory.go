@@ -23,7 +23,7 @@ func Lockable(bytes uint64) error {
 
 // locked finds out how much memory this process may pin.
 func (h Host) locked(bytes uint64) (l locked) {
-	l.wanted = bytes
+	l.wanted, l.group = bytes, h.memoryMax()
 	effective, err := h.effective()
 	if err != nil {
 		return locked{err: err}

@@ -48,6 +48,7 @@ type locked struct {
 	wanted  uint64 // bytes
 	capable bool   // CAP_IPC_LOCK is in the effective set
 	limit   uint64 // RLIMIT_MEMLOCK in bytes
+	group   uint64 // memory that the control group allows, bytes; 0: any, as far as it is known
 	refusal error  // why so much cannot be locked
 	err     error  // why nothing of that is known
 }

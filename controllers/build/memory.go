@@ -1,0 +1,54 @@
+package build
+
+import (
+	"strconv"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+
+	"rpcpool.dev/api/v1alpha1"
+)
+
+// messageMemory is what a sidecar has for clients' messages, bytes: for 256 connections, and
+// four of the longest messages at a time.
+const messageMemory = 512 << 20
+
+// callsMemory is what native calls take of a sidecar's memory at most, in bytes, beside what
+// it needs itself: memory for blobs, which is no heap, and on the heap messages and the
+// replies that the table of calls keeps, which have a quarter of the journal.
+func callsMemory(c *v1alpha1.Calls) (blobs, heap int64) {
+	return c.BlobMemory.Value(), messageMemory + c.JournalSize.Value()/4
+}
+
+// sidecarResources are those of the pool's sidecars. A limit that is not there is not made. RDMA
+// pins memory for blobs, which the node must have then; else it is there as far as it is used.
+func sidecarResources(pool *v1alpha1.RPCPool, s Settings) corev1.ResourceRequirements {
+	r := s.resources()
+	if !pool.Spec.NativeCalls() {
+		return r
+	}
+	blobs, heap := callsMemory(pool.Spec.Server.Calls)
+	more(r.Limits, blobs+heap)
+	if pool.Spec.RDMA.Wanted() {
+		more(r.Requests, blobs)
+	}
+	return r
+}
+
+// more adds to the memory in a list, if that is there.
+func more(list corev1.ResourceList, bytes int64) {
+	if m, ok := list[corev1.ResourceMemory]; ok {
+		m.Add(*resource.NewQuantity(bytes, resource.BinarySI))
+		list[corev1.ResourceMemory] = m
+	}
+}
+
+// memoryEnv has the garbage of messages collected before the limit is reached.
+func memoryEnv(pool *v1alpha1.RPCPool, s Settings) []corev1.EnvVar {
+	limit, ok := s.resources().Limits[corev1.ResourceMemory]
+	if !ok || !pool.Spec.NativeCalls() {
+		return nil
+	}
+	_, heap := callsMemory(pool.Spec.Server.Calls)
+	return []corev1.EnvVar{{Name: "GOMEMLIMIT", Value: strconv.FormatInt(limit.Value()/2+heap, 10)}}
+}

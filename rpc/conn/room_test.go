@@ -1,0 +1,103 @@
+package conn
+
+import (
+	"runtime"
+	"testing"
+	"time"
+
+	"rpcpool.dev/rpc/frame"
+)
+
+// hoard keeps what arrives.
+type hoard chan *In
+
+func (h hoard) Message(_ Peer, in *In)       { h <- in.Keep() }
+func (h hoard) Closed(Peer, error, []uint64) {}
+
+// TestConnectionsShareTheRoomForLongMessages: a long message of one client waits for that of
+// another, or for its end.
+func TestConnectionsShareTheRoomForLongMessages(t *testing.T) {
+	const long = 1 << 20
+	room := NewRoom(long)
+	opts := Options{MaxMessage: long, Room: room}
+	kept := make(hoard, 3)
+	client := func() (c, s *Conn) {
+		a, b := sockets(t, "unix")
+		return join(t, a, b, newCaller(), kept, opts)
+	}
+	send := func(c *Conn) {
+		t.Helper()
+		if err := c.Send(t.Context(), &Message{Header: frame.Header{Type: frame.TypeCall, Priority: 2, Seq: 1}, Body: make([]byte, long)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	waiting := func(want int) {
+		t.Helper()
+		for until := time.Now().Add(patience); ; runtime.Gosched() {
+			room.mu.Lock()
+			n := len(room.waiting)
+			room.mu.Unlock()
+			if n == want {
+				return
+			}
+			if time.Now().After(until) {
+				t.Fatalf("%d connections wait for room, want %d", n, want)
+			}
+		}
+	}
+	first, _ := client()
+	second, server := client()
+	third, _ := client()
+	send(first)
+	one := <-kept
+	send(second)
+	waiting(1)
+	send(third)
+	waiting(2)
+	_ = second.Close()
+	<-server.Done()
+	waiting(1) // the third
+	one.Release()
+	two := <-kept
+	if len(two.Body) != long || len(kept) > 0 {
+		t.Errorf("%d bytes have come, and %d messages behind them", len(two.Body), len(kept))
+	}
+	two.Release()
+	room.mu.Lock()
+	defer room.mu.Unlock()
+	if room.free != long {
+		t.Errorf("%d of %d bytes are free at the end", room.free, long)
+	}
+}
+
+// TestRoomOfMessagesThatNeverEndIsGivenBack when their connection ends.
+func TestRoomOfMessagesThatNeverEndIsGivenBack(t *testing.T) {
+	room := NewRoom(1 << 20)
+	a, b := sockets(t, "unix")
+	_, s := join(t, a, b, newCaller(), &echo{}, Options{MaxMessage: 1 << 20, Room: room})
+	h := frame.Header{Type: frame.TypeCall, Priority: 2, Seq: 1, Flags: frame.FlagMore}
+	if _, err := a.Write(frame.Append(nil, &h, (&frame.Ext{MessageLen: 1 << 20}).Append(nil), []byte("x"))); err != nil {
+		t.Fatal(err)
+	}
+	free := func() int {
+		room.mu.Lock()
+		defer room.mu.Unlock()
+		return room.free
+	}
+	for until := time.Now().Add(patience); free() > 0; runtime.Gosched() {
+		if time.Now().After(until) {
+			t.Fatal("the message has got no room")
+		}
+	}
+	_ = a.Close()
+	<-s.Done()
+	if n := free(); n != 1<<20 {
+		t.Errorf("%d bytes are free", n)
+	}
+}
+
+func TestRoomForLessThanTheLongestMessageIsRefused(t *testing.T) {
+	if _, err := (Options{Room: NewRoom(DefaultMaxMessage - 1)}).withDefaults(); err == nil {
+		t.Error("a message could wait for ever")
+	}
+}
