@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"testing"
+	"time"
 
 	"rpcpool.dev/rpc/crash"
 )
@@ -21,6 +22,10 @@ func isolated() (*Server, error) {
 	steps(s)
 	handleTraces(s)
 	Handle(s, "OnceInWorker", func(_ context.Context, n int) (int, error) { return n, nil }, MethodOptions{Once: IsWorker()})
+	Handle(s, "WaitInWorker", func(ctx context.Context, _ int) (int, error) {
+		<-ctx.Done()
+		return 0, ctx.Err()
+	}, MethodOptions{Timeout: 100 * time.Millisecond})
 	HandleStream(s, "Sum", func(ctx context.Context, start int, st *ServerStream[int, int]) error {
 		if start < 0 {
 			os.Exit(7)
@@ -41,6 +46,21 @@ func work() {
 		os.Exit(1)
 	}
 	os.Exit(0)
+}
+
+func TestAHandlerInAWorkerThatHeedsItsDeadlineEndsAsThat(t *testing.T) {
+	s, err := isolated()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := Dial(ClientOptions{}, "unix:"+served(t, s))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.Close() })
+	if _, err := Call[int](soon(t), c, "WaitInWorker", 1); !errors.Is(err, context.DeadlineExceeded) || !errors.Is(err, Executed) {
+		t.Error(err)
+	}
 }
 
 func TestStreamsAreIsolatedToo(t *testing.T) {

@@ -109,7 +109,7 @@ func (t *typed[A, R]) run(j *server.Job) (session.Code, []byte) {
 		return err
 	})
 	if err != nil {
-		return failed(err)
+		return failed(j, err)
 	}
 	if b, raw := any(r).([]byte); raw && result.ID() == codec.IDRaw {
 		return session.OK, b
@@ -129,7 +129,7 @@ func runBytes(j *server.Job, h func(context.Context, []byte) ([]byte, error), ot
 	}
 	r, err := h(j, j.Args)
 	if err != nil {
-		return failed(err)
+		return failed(j, err)
 	}
 	return session.OK, r
 }
@@ -170,7 +170,7 @@ func decode[A any](c codec.Codec, data []byte, a *A) error {
 }
 
 // failed is what a caller is told of a handler's error.
-func failed(err error) (session.Code, []byte) {
+func failed(ctx context.Context, err error) (session.Code, []byte) {
 	var c *codedError
 	if errors.As(err, &c) {
 		return session.Code(c.code), wire.Failure(-time.Millisecond, c.Error(), nil)
@@ -179,8 +179,23 @@ func failed(err error) (session.Code, []byte) {
 	reason, detail := "", []byte(nil)
 	if errors.As(err, &f) {
 		reason, detail = string(f.reason), f.detail
+	} else if code := ending(ctx, err); code != Failed {
+		return session.Code(code), wire.Failure(0, err.Error(), nil)
 	}
 	return session.Failed, wire.Failure(0, err.Error(), appendDetail(nil, reason, detail))
+}
+
+// ending is the code of a handler's error that has no reason: if it is that of the call's own
+// context, that is what has ended the call.
+func ending(ctx context.Context, err error) Code {
+	switch why := ctx.Err(); {
+	case why == nil || !errors.Is(err, why):
+		return Failed
+	case errors.Is(why, context.DeadlineExceeded):
+		return DeadlineExceeded
+	default:
+		return Canceled
+	}
 }
 
 // appendDetail and parseDetail are the detail of a handler's error on the wire: a byte for

@@ -46,7 +46,7 @@ func (s *Server) invoke(j *server.Job, m *codec.Method) (session.Code, []byte) {
 	}
 	reply := m.NewReply()
 	if err := s.intercept(j, func(ctx context.Context) error { return m.Invoke(ctx, arg, reply) }); err != nil {
-		return failed(err)
+		return failed(j, err)
 	}
 	m.FreeArg(arg)
 	b, err := result.Append(j.Scratch(), reflect.ValueOf(reply).Elem().Interface())

@@ -64,7 +64,7 @@ func HandleStream[A, In, Out any](s *Server, name string, h func(context.Context
 		}
 		st := &ServerStream[In, Out]{j, j.Stream(), codecs[1], codecs[2]}
 		if err := s.intercept(j, func(ctx context.Context) error { st.ctx = ctx; return h(ctx, a, st) }); err != nil {
-			return failed(err)
+			return failed(j, err)
 		}
 		return session.OK, nil
 	}, immediate{}, opts)
