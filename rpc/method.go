@@ -92,6 +92,9 @@ type typed[A, R any] struct {
 }
 
 func (t *typed[A, R]) run(j *server.Job) (session.Code, []byte) {
+	if j.Stream() != nil {
+		return noStream()
+	}
 	args, result, err := t.s.codecsOf(j, t.args, t.result)
 	var a A
 	if err == nil {
@@ -121,10 +124,15 @@ func (t *typed[A, R]) run(j *server.Job) (session.Code, []byte) {
 	return session.OK, reply
 }
 
+// noStream refuses items to a handler that would not see them, and whose result nobody would.
+func noStream() (session.Code, []byte) {
+	return session.Invalid, wire.Failure(-1, "method is no stream", nil)
+}
+
 // runBytes runs a handler that takes bytes and returns bytes: nothing is marshalled, and
 // nothing needs memory.
 func runBytes(j *server.Job, h func(context.Context, []byte) ([]byte, error), otherwise server.Run) (session.Code, []byte) {
-	if j.Codec != codec.IDRaw {
+	if j.Codec != codec.IDRaw || j.Stream() != nil {
 		return otherwise(j)
 	}
 	r, err := h(j, j.Args)

@@ -33,6 +33,9 @@ func (s *Server) Register(receiver any, name string, opts ...MethodOptions) erro
 
 // invoke calls a method of a receiver.
 func (s *Server) invoke(j *server.Job, m *codec.Method) (session.Code, []byte) {
+	if j.Stream() != nil {
+		return noStream()
+	}
 	args, result, err := s.codecsOf(j, m.ArgCodec, m.ReplyCodec)
 	arg := m.NewArg()
 	if err == nil {
