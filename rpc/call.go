@@ -33,6 +33,13 @@ func ReadOnly(u *client.Call) { u.Idempotent, u.ReadOnly = true, true }
 // not [ReadOnly]. Where servers are slow one and all it makes no more calls.
 func Hedge(u *client.Call) { u.Hedge = true }
 
+// NoRetry sends a call once, as net/rpc does: never again, not even where that would be safe. If its
+// connection is lost, the server is asked whether it ran, and lets it not start any more: it ends
+// as [Lost], with the truth about that, unless it had its result before. A server that refuses it
+// is not followed by another; who none of its bytes has gone to may be. It is refused for calls that say that they
+// may run again ([Idempotent], [AtLeastOnce], [ExactlyOnce], [Hedge]).
+func NoRetry(u *client.Call) { u.NoRetry = true }
+
 // OneWay returns as soon as the call is on its way: nobody wants its result. It is still
 // made at most once. Arguments that are a []byte must never be changed.
 func OneWay(u *client.Call) { u.OneWay = true }

@@ -33,7 +33,8 @@ const (
 	Refused = Code(session.Refused)
 	// NoServer: there is no server for it.
 	NoServer = Code(session.NoServer)
-	// Lost: the server restarted while it ran, or its table is gone.
+	// Lost: the server restarted while it ran, or its table is gone; with [NoRetry], its connection
+	// broke.
 	Lost = Code(session.Lost)
 	// Expired: the session ended before an answer came.
 	Expired = Code(session.Expired)

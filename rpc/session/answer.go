@@ -43,7 +43,7 @@ func (p *Peer) heard(now time.Duration, m *Message) {
 	p.serverAt, p.clientAt = m.Time, now
 }
 
-// welcome takes the session up on a new connection: what was sent is sent again.
+// welcome takes the session up on a new connection: what was sent is sent again, or asked after.
 func (p *Peer) welcome(now time.Duration, m *Message, out []Demand) []Demand {
 	if m.Greeting.Session != p.session {
 		return out
@@ -63,6 +63,9 @@ func (p *Peer) welcome(now time.Duration, m *Message, out []Demand) []Demand {
 	p.open.all(func(_ uint64, i *Invocation) {
 		if restarted && i.exposed && i.Idempotent {
 			i.ran = true // which no journal tells
+		}
+		if i.Once && i.state == sent && i.exposed {
+			i.state, i.why = canceling, Lost // the server says whether it ran, and lets it not start
 		}
 		if i.state == canceling {
 			out = p.cancel(now, i, out)
@@ -115,7 +118,7 @@ func (p *Peer) reply(now time.Duration, m *Message, out []Demand) []Demand {
 	case i.state == sent && i.unmet(m):
 		i.alone = true
 		out = p.route(i, out)
-	case i.state == sent && m.Code == Refused && i.attempts < p.client.opt.Attempts &&
+	case i.state == sent && m.Code == Refused && !i.Once && i.attempts < p.client.opt.Attempts &&
 		(m.Execution == NotExecuted || i.Idempotent):
 		i.ran = i.ran || m.Execution != NotExecuted
 		i.Outcome = Outcome{Code: Refused, Execution: m.Execution, Reply: m.Body}
