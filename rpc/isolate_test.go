@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"testing"
 	"time"
@@ -13,13 +14,16 @@ import (
 )
 
 // isolated is a server whose handlers run in workers: this binary again.
-func isolated() (*Server, error) {
-	s, err := NewServer(ServerOptions{Isolate: &Isolate{Command: []string{os.Args[0]}, Output: io.Discard}})
+func isolated() (*Server, error) { return isolatedLogging(nil) }
+
+func isolatedLogging(log *slog.Logger) (*Server, error) {
+	s, err := NewServer(ServerOptions{Isolate: &Isolate{Command: []string{os.Args[0]}, Output: io.Discard}, Log: log})
 	if err != nil {
 		return nil, err
 	}
 	handleBlobs(s)
 	steps(s)
+	handleSecrets(s)
 	handleTraces(s)
 	Handle(s, "OnceInWorker", func(_ context.Context, n int) (int, error) { return n, nil }, MethodOptions{Once: IsWorker()})
 	Handle(s, "WaitInWorker", func(ctx context.Context, _ int) (int, error) {
