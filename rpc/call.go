@@ -6,6 +6,7 @@ import (
 	"io"
 	"reflect"
 	"sync"
+	"time"
 
 	"rpcpool.dev/rpc/client"
 	"rpcpool.dev/rpc/codec"
@@ -39,6 +40,10 @@ func Hedge(u *client.Call) { u.Hedge = true }
 // is not followed by another; who none of its bytes has gone to may be. It is refused for calls that say that they
 // may run again ([Idempotent], [AtLeastOnce], [ExactlyOnce], [Hedge]).
 func NoRetry(u *client.Call) { u.NoRetry = true }
+
+// StreamIdle ends a stream for whose caller no item has come, and from whom none has gone, for so
+// long: it is cancelled, and its error wraps [ErrIdle]. Calls that are no streams do not heed it.
+func StreamIdle(d time.Duration) CallOption { return func(u *client.Call) { u.Idle = d } }
 
 // OneWay returns as soon as the call is on its way: nobody wants its result. It is still
 // made at most once. Arguments that are a []byte must never be changed.

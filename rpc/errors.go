@@ -164,5 +164,9 @@ func (f *failure) Is(target error) bool {
 	return ok && r == f.reason
 }
 
+// ErrIdle is why a stream has ended in which no item has moved for as long as [StreamIdle] or
+// [MethodOptions].StreamIdle allow. At a client it is the reason of the handler's error, or what its own wraps.
+const ErrIdle = Reason("stream is idle")
+
 // ErrClosed is why a client or server that was closed does nothing any more.
 var ErrClosed = errors.New("rpc: closed")

@@ -23,6 +23,9 @@ type MethodOptions struct {
 	Concurrency int
 	// Timeout bounds the time of a call, from its arrival on. 0: the server's.
 	Timeout time.Duration
+	// StreamIdle ends a stream in which no item has gone to the handler or from it for so long: its
+	// context ends with [ErrIdle], and so do Recv and Send. 0: never.
+	StreamIdle time.Duration
 	// Inline says that the handler is so short, and never waits, that the reader of the
 	// connection may run it.
 	Inline bool

@@ -33,6 +33,7 @@ type Call struct {
 	// one of them may have had an effect, whether the call changes nothing, and whether it is
 	// [Client.Hedge] that makes it. Do makes one attempt. User is whatever the caller likes.
 	Each     time.Duration
+	Idle     time.Duration // of a stream
 	Tries    int
 	Doubt    bool
 	ReadOnly bool
