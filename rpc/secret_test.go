@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"net/http/httptest"
 	"strings"
 	"sync"
@@ -99,7 +100,7 @@ func TestArgumentsAreShownNowhere(t *testing.T) {
 			}
 		}
 		for _, as := range []string{"", "application/json"} {
-			w, r := httptest.NewRecorder(), httptest.NewRequest("GET", "/debug/rpc", nil)
+			w, r := httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "/debug/rpc", nil)
 			r.Header.Set("Accept", as)
 			s.Core().ServeHTTP(w, r)
 			if page := w.Body.String(); !strings.Contains(page, "Login") {
