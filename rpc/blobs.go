@@ -125,7 +125,7 @@ func (c *Client) putAndDo(ctx context.Context, u *client.Call) {
 		u.Args, u.Blobs, u.Server = args, named, pinned
 		servers += u.Attempts
 		u.Attempts = servers
-		if pinned != "" || servers >= mostTries || !elsewhere(ctx, u) {
+		if pinned != "" || u.NoRetry || servers >= mostTries || !elsewhere(ctx, u) {
 			return
 		}
 		avoid = append(avoid, server)

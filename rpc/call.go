@@ -6,6 +6,7 @@ import (
 	"io"
 	"reflect"
 	"sync"
+	"time"
 
 	"rpcpool.dev/rpc/client"
 	"rpcpool.dev/rpc/codec"
@@ -32,6 +33,17 @@ func ReadOnly(u *client.Call) { u.Idempotent, u.ReadOnly = true, true }
 // it have: the first answer counts, and the other is cancelled. It is refused for calls that are
 // not [ReadOnly]. Where servers are slow one and all it makes no more calls.
 func Hedge(u *client.Call) { u.Hedge = true }
+
+// NoRetry sends a call once, as net/rpc does: never again, not even where that would be safe. If its
+// connection is lost, the server is asked whether it ran, and lets it not start any more: it ends
+// as [Lost], with the truth about that, unless it had its result before. A server that refuses it
+// is not followed by another; who none of its bytes has gone to may be. It is refused for calls that say that they
+// may run again ([Idempotent], [AtLeastOnce], [ExactlyOnce], [Hedge]).
+func NoRetry(u *client.Call) { u.NoRetry = true }
+
+// StreamIdle ends a stream for whose caller no item has come, and from whom none has gone, for so
+// long: it is cancelled, and its error wraps [ErrIdle]. Calls that are no streams do not heed it.
+func StreamIdle(d time.Duration) CallOption { return func(u *client.Call) { u.Idle = d } }
 
 // OneWay returns as soon as the call is on its way: nobody wants its result. It is still
 // made at most once. Arguments that are a []byte must never be changed.

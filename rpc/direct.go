@@ -150,7 +150,7 @@ func (l *Local) call(ctx context.Context, u *client.Call, args, reply any) error
 	}
 	args, err = d.take(s, args) // here: the caller may have returned before its goroutine runs
 	if err != nil {
-		return direrror(u.Method, &codedError{Invalid, fmt.Errorf("arguments: %w", err)})
+		return direrror(ctx, u.Method, &codedError{Invalid, fmt.Errorf("arguments: %w", err)})
 	}
 	release, err := s.core.Acquire(ctx, d.method, u.Priority)
 	if err != nil {
@@ -158,7 +158,7 @@ func (l *Local) call(ctx context.Context, u *client.Call, args, reply any) error
 	}
 	if ctx.Done() == nil {
 		defer release()
-		return direrror(u.Method, d.run(ctx, s, args, reply))
+		return direrror(ctx, u.Method, d.run(ctx, s, args, reply))
 	}
 	own := fresh(reply)
 	err = l.wait(ctx, u.Method, func() error {
@@ -186,12 +186,12 @@ func (l *Local) wait(ctx context.Context, method string, run func() error) error
 	go func() { done <- run() }()
 	select {
 	case err := <-done:
-		return direrror(method, err)
+		return direrror(ctx, method, err)
 	case <-ctx.Done():
 	}
 	select {
 	case err := <-done: // the handler has heard of it too
-		return direrror(method, err)
+		return direrror(ctx, method, err)
 	default:
 	}
 	e := notRun(ctx, method, context.Cause(ctx))
@@ -227,7 +227,7 @@ func (d *immediate) run(ctx context.Context, s *Server, args, reply any) (err er
 }
 
 // direrror makes a handler's error what it would be between processes.
-func direrror(method string, err error) error {
+func direrror(ctx context.Context, method string, err error) error {
 	if err == nil {
 		return nil
 	}
@@ -246,7 +246,9 @@ func direrror(method string, err error) error {
 	var f *failure
 	if errors.As(err, &f) {
 		e.Reason, e.Detail = f.reason, f.detail
+		return e
 	}
+	e.Code = ending(ctx, err)
 	return e
 }
 

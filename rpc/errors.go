@@ -33,7 +33,8 @@ const (
 	Refused = Code(session.Refused)
 	// NoServer: there is no server for it.
 	NoServer = Code(session.NoServer)
-	// Lost: the server restarted while it ran, or its table is gone.
+	// Lost: the server restarted while it ran, or its table is gone; with [NoRetry], its connection
+	// broke.
 	Lost = Code(session.Lost)
 	// Expired: the session ended before an answer came.
 	Expired = Code(session.Expired)
@@ -164,6 +165,10 @@ func (f *failure) Is(target error) bool {
 	r, ok := target.(Reason)
 	return ok && r == f.reason
 }
+
+// ErrIdle is why a stream has ended in which no item has moved for as long as [StreamIdle] or
+// [MethodOptions].StreamIdle allow. At a client it is the reason of the handler's error, or what its own wraps.
+const ErrIdle = Reason("stream is idle")
 
 // ErrClosed is why a client or server that was closed does nothing any more.
 var ErrClosed = errors.New("rpc: closed")

@@ -5,22 +5,31 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"testing"
+	"time"
 
 	"rpcpool.dev/rpc/crash"
 )
 
 // isolated is a server whose handlers run in workers: this binary again.
-func isolated() (*Server, error) {
-	s, err := NewServer(ServerOptions{Isolate: &Isolate{Command: []string{os.Args[0]}, Output: io.Discard}})
+func isolated() (*Server, error) { return isolatedLogging(nil) }
+
+func isolatedLogging(log *slog.Logger) (*Server, error) {
+	s, err := NewServer(ServerOptions{Isolate: &Isolate{Command: []string{os.Args[0]}, Output: io.Discard}, Log: log})
 	if err != nil {
 		return nil, err
 	}
 	handleBlobs(s)
 	steps(s)
+	handleSecrets(s)
 	handleTraces(s)
 	Handle(s, "OnceInWorker", func(_ context.Context, n int) (int, error) { return n, nil }, MethodOptions{Once: IsWorker()})
+	Handle(s, "WaitInWorker", func(ctx context.Context, _ int) (int, error) {
+		<-ctx.Done()
+		return 0, ctx.Err()
+	}, MethodOptions{Timeout: 100 * time.Millisecond})
 	HandleStream(s, "Sum", func(ctx context.Context, start int, st *ServerStream[int, int]) error {
 		if start < 0 {
 			os.Exit(7)
@@ -41,6 +50,21 @@ func work() {
 		os.Exit(1)
 	}
 	os.Exit(0)
+}
+
+func TestAHandlerInAWorkerThatHeedsItsDeadlineEndsAsThat(t *testing.T) {
+	s, err := isolated()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := Dial(ClientOptions{}, "unix:"+served(t, s))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.Close() })
+	if _, err := Call[int](soon(t), c, "WaitInWorker", 1); !errors.Is(err, context.DeadlineExceeded) || !errors.Is(err, Executed) {
+		t.Error(err)
+	}
 }
 
 func TestStreamsAreIsolatedToo(t *testing.T) {

@@ -23,6 +23,9 @@ type MethodOptions struct {
 	Concurrency int
 	// Timeout bounds the time of a call, from its arrival on. 0: the server's.
 	Timeout time.Duration
+	// StreamIdle ends a stream in which no item has gone to the handler or from it for so long: its
+	// context ends with [ErrIdle], and so do Recv and Send. 0: never.
+	StreamIdle time.Duration
 	// Inline says that the handler is so short, and never waits, that the reader of the
 	// connection may run it.
 	Inline bool
@@ -92,6 +95,9 @@ type typed[A, R any] struct {
 }
 
 func (t *typed[A, R]) run(j *server.Job) (session.Code, []byte) {
+	if j.Stream() != nil {
+		return noStream()
+	}
 	args, result, err := t.s.codecsOf(j, t.args, t.result)
 	var a A
 	if err == nil {
@@ -109,7 +115,7 @@ func (t *typed[A, R]) run(j *server.Job) (session.Code, []byte) {
 		return err
 	})
 	if err != nil {
-		return failed(err)
+		return failed(j, err)
 	}
 	if b, raw := any(r).([]byte); raw && result.ID() == codec.IDRaw {
 		return session.OK, b
@@ -121,15 +127,20 @@ func (t *typed[A, R]) run(j *server.Job) (session.Code, []byte) {
 	return session.OK, reply
 }
 
+// noStream refuses items to a handler that would not see them, and whose result nobody would.
+func noStream() (session.Code, []byte) {
+	return session.Invalid, wire.Failure(-1, "method is no stream", nil)
+}
+
 // runBytes runs a handler that takes bytes and returns bytes: nothing is marshalled, and
 // nothing needs memory.
 func runBytes(j *server.Job, h func(context.Context, []byte) ([]byte, error), otherwise server.Run) (session.Code, []byte) {
-	if j.Codec != codec.IDRaw {
+	if j.Codec != codec.IDRaw || j.Stream() != nil {
 		return otherwise(j)
 	}
 	r, err := h(j, j.Args)
 	if err != nil {
-		return failed(err)
+		return failed(j, err)
 	}
 	return session.OK, r
 }
@@ -170,7 +181,7 @@ func decode[A any](c codec.Codec, data []byte, a *A) error {
 }
 
 // failed is what a caller is told of a handler's error.
-func failed(err error) (session.Code, []byte) {
+func failed(ctx context.Context, err error) (session.Code, []byte) {
 	var c *codedError
 	if errors.As(err, &c) {
 		return session.Code(c.code), wire.Failure(-time.Millisecond, c.Error(), nil)
@@ -179,8 +190,23 @@ func failed(err error) (session.Code, []byte) {
 	reason, detail := "", []byte(nil)
 	if errors.As(err, &f) {
 		reason, detail = string(f.reason), f.detail
+	} else if code := ending(ctx, err); code != Failed {
+		return session.Code(code), wire.Failure(0, err.Error(), nil)
 	}
 	return session.Failed, wire.Failure(0, err.Error(), appendDetail(nil, reason, detail))
+}
+
+// ending is the code of a handler's error that has no reason: if it is that of the call's own
+// context, that is what has ended the call.
+func ending(ctx context.Context, err error) Code {
+	switch why := ctx.Err(); {
+	case why == nil || !errors.Is(err, why):
+		return Failed
+	case errors.Is(why, context.DeadlineExceeded):
+		return DeadlineExceeded
+	default:
+		return Canceled
+	}
 }
 
 // appendDetail and parseDetail are the detail of a handler's error on the wire: a byte for

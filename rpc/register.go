@@ -33,6 +33,9 @@ func (s *Server) Register(receiver any, name string, opts ...MethodOptions) erro
 
 // invoke calls a method of a receiver.
 func (s *Server) invoke(j *server.Job, m *codec.Method) (session.Code, []byte) {
+	if j.Stream() != nil {
+		return noStream()
+	}
 	args, result, err := s.codecsOf(j, m.ArgCodec, m.ReplyCodec)
 	arg := m.NewArg()
 	if err == nil {
@@ -46,7 +49,7 @@ func (s *Server) invoke(j *server.Job, m *codec.Method) (session.Code, []byte) {
 	}
 	reply := m.NewReply()
 	if err := s.intercept(j, func(ctx context.Context) error { return m.Invoke(ctx, arg, reply) }); err != nil {
-		return failed(err)
+		return failed(j, err)
 	}
 	m.FreeArg(arg)
 	b, err := result.Append(j.Scratch(), reflect.ValueOf(reply).Elem().Interface())

@@ -48,6 +48,8 @@ func unsafe(u *client.Call) error {
 		why = "exactly once is neither for one-way calls nor for lanes"
 	case u.Hedge && (!u.ReadOnly || u.OneWay || u.Lane != 0):
 		why = "hedges are for calls that change nothing, have a result, and are in no lane"
+	case u.NoRetry && (u.Idempotent || u.Tries > 1):
+		why = "no retry is for calls that do not say that they may run again"
 	case u.Tries > 1 && !u.Idempotent:
 		why = "at least once is for idempotent calls"
 	default:

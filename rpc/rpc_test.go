@@ -136,6 +136,49 @@ func TestDeadlinesAndCancellationReachTheHandler(t *testing.T) {
 	})
 }
 
+// A handler that returns its context's error says no more than that, and a caller looks for what
+// ended the call: not for a word of the handler.
+func TestAHandlerThatReturnsItsContextsErrorEndsAsThat(t *testing.T) {
+	began := make(chan struct{}, 1)
+	register := func(s *Server) {
+		Handle(s, "Wait", func(ctx context.Context, how string) (int, error) {
+			if began <- struct{}{}; how == "a guess" {
+				return 0, context.DeadlineExceeded // of another context, not of this call's
+			}
+			<-ctx.Done()
+			if how == "a reason" {
+				return 0, Fail("late", nil, "it took too long: %w", ctx.Err())
+			}
+			return 0, fmt.Errorf("waited: %w", ctx.Err())
+		}, MethodOptions{Timeout: 300 * time.Millisecond})
+	}
+	both(t, ServerOptions{}, register, func(t *testing.T, c Caller) {
+		ask := func(how string) error {
+			_, err := Call[int](soon(t), c, "Wait", how)
+			<-began
+			return err
+		}
+		if _, local := c.(*Local); !local { // where nothing but the caller's context ends a call
+			if err := ask(""); !errors.Is(err, context.DeadlineExceeded) || !errors.Is(err, Executed) || !strings.Contains(err.Error(), "waited: ") {
+				t.Errorf("the method's time is over: %v", err)
+			}
+			if err := ask("a reason"); !errors.Is(err, Failed) || !errors.Is(err, Reason("late")) {
+				t.Errorf("a reason of its own: %v", err)
+			}
+		}
+		if err := ask("a guess"); !errors.Is(err, Failed) || errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("the error of another context: %v", err)
+		}
+		ctx, cancel := context.WithCancel(soon(t))
+		f := Spawn[int](ctx, c, "Wait", "")
+		<-began
+		cancel()
+		if _, err := f.Get(soon(t)); !errors.Is(err, context.Canceled) || errors.Is(err, NotExecuted) {
+			t.Errorf("its caller has gone: %v", err)
+		}
+	})
+}
+
 // Arith is net/rpc's example.
 type Arith struct{ calls atomic.Int32 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"reflect"
+	"time"
 
 	"rpcpool.dev/rpc/client"
 	"rpcpool.dev/rpc/codec"
@@ -20,13 +21,45 @@ type ServerStream[In, Out any] struct {
 	ctx     context.Context //nolint:containedctx // of the call
 	items   *items.Stream
 	in, out codec.Codec
+	idle    *idleness
+}
+
+// idleness ends a context when nothing has moved for a while. nil: it never does.
+type idleness struct {
+	after  time.Duration
+	timer  *time.Timer
+	cancel context.CancelCauseFunc
+}
+
+// watchIdle makes the context of a stream that ends so.
+func watchIdle(ctx context.Context, after time.Duration) (context.Context, *idleness) {
+	if after <= 0 {
+		return ctx, nil
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	return ctx, &idleness{after, time.AfterFunc(after, func() { cancel(ErrIdle) }), cancel}
+}
+
+// moved notes that an item has.
+func (i *idleness) moved(err error) {
+	if i != nil && err == nil {
+		i.timer.Reset(i.after)
+	}
+}
+
+// stop says that the stream is over.
+func (i *idleness) stop() {
+	if i != nil {
+		i.timer.Stop()
+		i.cancel(nil)
+	}
 }
 
 // Recv waits for the client's next item. It fails with io.EOF when there are no more.
 func (s *ServerStream[In, Out]) Recv() (In, error) {
 	var v In
 	b, err := s.items.Recv(s.ctx)
-	if err == nil {
+	if s.idle.moved(err); err == nil {
 		err = decode(s.in, b, &v)
 	}
 	return v, err //nolint:wrapcheck // io.EOF as it is
@@ -38,7 +71,9 @@ func (s *ServerStream[In, Out]) Send(v Out) error {
 	if err != nil {
 		return fmt.Errorf("item: %w", err)
 	}
-	return s.items.Send(s.ctx, b) //nolint:wrapcheck // it names the item
+	err = s.items.Send(s.ctx, b)
+	s.idle.moved(err)
+	return err //nolint:wrapcheck // it names the item
 }
 
 // HandleStream registers a handler of a stream: args is what it is started with, In what the
@@ -54,6 +89,10 @@ func HandleStream[A, In, Out any](s *Server, name string, h func(context.Context
 		}
 		codecs[i] = c
 	}
+	var idle time.Duration
+	for _, o := range opts {
+		idle = o.StreamIdle
+	}
 	s.add(name, func(j *server.Job) (session.Code, []byte) {
 		if j.Stream() == nil {
 			return session.Invalid, wire.Failure(-1, "method is a stream", nil)
@@ -62,9 +101,18 @@ func HandleStream[A, In, Out any](s *Server, name string, h func(context.Context
 		if err := decode(codecs[0], j.Args, &a); err != nil {
 			return session.Invalid, wire.Failure(-1, "arguments: "+err.Error(), nil)
 		}
-		st := &ServerStream[In, Out]{j, j.Stream(), codecs[1], codecs[2]}
-		if err := s.intercept(j, func(ctx context.Context) error { st.ctx = ctx; return h(ctx, a, st) }); err != nil {
-			return failed(err)
+		st := &ServerStream[In, Out]{j, j.Stream(), codecs[1], codecs[2], nil}
+		err := s.intercept(j, func(ctx context.Context) error {
+			st.ctx, st.idle = watchIdle(ctx, idle)
+			defer st.idle.stop()
+			err := h(st.ctx, a, st)
+			if errors.Is(err, ErrIdle) {
+				return Fail(ErrIdle, nil, "%w after %v", err, idle)
+			}
+			return err
+		})
+		if err != nil {
+			return failed(j, err)
 		}
 		return session.OK, nil
 	}, immediate{}, opts)
@@ -76,6 +124,8 @@ type Stream[In, Out any] struct {
 	codecs *codec.Codecs
 	in     codec.Codec
 	out    codec.Codec
+	ctx    context.Context //nolint:containedctx // of the call
+	idle   *idleness
 }
 
 // streamer makes streams: a [Client], or a server in this process.
@@ -133,11 +183,13 @@ func OpenStream[In, Out any](ctx context.Context, c Caller, method string, args 
 	for _, o := range opts {
 		o(u)
 	}
+	ctx, idle := watchIdle(ctx, u.Idle)
 	s, codecs, err := m.stream(ctx, u, args)
 	if err != nil {
+		idle.stop()
 		return nil, err
 	}
-	st := &Stream[In, Out]{s: s, codecs: codecs}
+	st := &Stream[In, Out]{s: s, codecs: codecs, ctx: ctx, idle: idle}
 	if st.in, err = codecs.For(reflect.TypeFor[In]()); err == nil {
 		st.out, err = codecs.For(reflect.TypeFor[Out]())
 	}
@@ -155,7 +207,9 @@ func (s *Stream[In, Out]) Send(ctx context.Context, v In) error {
 	if err != nil {
 		return fmt.Errorf("item: %w", err)
 	}
-	return s.s.Send(ctx, b) //nolint:wrapcheck // io.EOF as it is
+	err = s.s.Send(ctx, b)
+	s.idle.moved(err)
+	return err //nolint:wrapcheck // io.EOF as it is
 }
 
 // CloseSend says that no more items come.
@@ -167,6 +221,7 @@ func (s *Stream[In, Out]) CloseSend(ctx context.Context) error { return s.s.Clos
 func (s *Stream[In, Out]) Recv(ctx context.Context) (Out, error) {
 	var v Out
 	b, err := s.s.Recv(ctx)
+	s.idle.moved(err)
 	if errors.Is(err, io.EOF) {
 		if e := s.end(); e != nil {
 			return v, e
@@ -182,11 +237,19 @@ func (s *Stream[In, Out]) Recv(ctx context.Context) (Out, error) {
 // Received is how many items have arrived.
 func (s *Stream[In, Out]) Received() uint64 { return s.s.Received() }
 
-func (s *Stream[In, Out]) end() error {
-	return errorOf(s.s.Result())
+func (s *Stream[In, Out]) end() error { return s.ended(s.s.Result()) }
+
+func (s *Stream[In, Out]) ended(u *client.Call) error {
+	s.idle.stop()
+	err := errorOf(u)
+	var e *Error
+	if errors.As(err, &e) && e.Code == Canceled && errors.Is(context.Cause(s.ctx), ErrIdle) {
+		e.Message, e.cause = ErrIdle.Error(), ErrIdle
+	}
+	return err
 }
 
 // Close cancels the stream if the handler has not returned, and returns how it ended.
 func (s *Stream[In, Out]) Close() error {
-	return errorOf(s.s.Close())
+	return s.ended(s.s.Close())
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"strings"
+	"sync/atomic"
 	"testing"
 )
 
@@ -121,6 +122,32 @@ func TestAStreamsErrorIsTold(t *testing.T) {
 			t.Error(err)
 		}
 	})
+}
+
+// A method that is none runs with no stream to its handler: its result would be nobody's.
+func TestAStreamOfAMethodThatIsNoneIsRefused(t *testing.T) {
+	var ran atomic.Int32
+	both(t, ServerOptions{}, func(s *Server) {
+		Handle(s, "Echo", func(_ context.Context, n int) (int, error) { ran.Add(1); return n, nil })
+		Handle(s, "Bytes", func(_ context.Context, b []byte) ([]byte, error) { ran.Add(1); return b, nil })
+		if err := s.Register(new(Arith), ""); err != nil {
+			t.Fatal(err)
+		}
+	}, func(t *testing.T, c Caller) {
+		for method, args := range map[string]any{"Echo": 1, "Bytes": []byte("x"), "Arith.Divide": Operands{1, 1}} {
+			s, err := OpenStream[int, int](soon(t), c, method, args)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := s.Recv(soon(t)); !errors.Is(err, Invalid) || !errors.Is(err, NotExecuted) {
+				t.Errorf("%s: %v", method, err)
+			}
+			_ = s.Close()
+		}
+	})
+	if n := ran.Load(); n != 0 {
+		t.Errorf("%d have run", n)
+	}
 }
 
 func TestABigSlowStreamIsBoundedAndWhole(t *testing.T) {

@@ -10,7 +10,6 @@ import (
 	"io"
 	"math/rand/v2"
 	"os"
-	"path/filepath"
 	"syscall"
 
 	"rpcpool.dev/rpc"
@@ -36,6 +35,19 @@ func snprintf(_ context.Context, a Args) (string, error) {
 	return s, nil
 }
 
+// post says what the worker of a call that has crashed died of.
+func post(err error) string {
+	var e *rpc.Error
+	if !errors.As(err, &e) {
+		return "it is no call's error"
+	}
+	report, ok := e.Crash()
+	if !ok {
+		return "there is no report"
+	}
+	return fmt.Sprintf("%s, signal %d, status %d, it wrote %d bytes", report.Cause, report.Signal, report.Status, len(report.Output))
+}
+
 func main() {
 	calls := flag.Int("calls", 200, "how many calls are made")
 	flag.Parse()
@@ -52,23 +64,16 @@ func run(ctx context.Context, calls int, out io.Writer) error {
 	}
 	defer s.Close()
 	rpc.Handle(s, "Snprintf", snprintf)
-	if rpc.IsWorker() {
+	if rpc.IsWorker() { // all until here runs in each worker, too
 		return s.Work(ctx)
 	}
-
-	dir, err := os.MkdirTemp("", "snprintf")
-	if err != nil {
-		return err
-	}
-	defer os.RemoveAll(dir)
-	address := "unix:" + filepath.Join(dir, "socket")
-	l, err := s.Listen(ctx, address)
+	l, err := s.Listen(ctx, "127.0.0.1:0") // and all from here on in the first process alone
 	if err != nil {
 		return err
 	}
 	go func() { _ = s.Serve(l) }()
 
-	c, err := rpc.Dial(rpc.ClientOptions{}, address)
+	c, err := rpc.Dial(rpc.ClientOptions{}, l.Addr().String())
 	if err != nil {
 		return err
 	}
@@ -77,8 +82,10 @@ func run(ctx context.Context, calls int, out io.Writer) error {
 	for i := range calls {
 		text, err := rpc.Call[string](ctx, c, "Snprintf", Args{64, "The answer is %d", i})
 		switch {
-		case errors.Is(err, rpc.Crashed):
-			crashed++ // it may have had an effect, so it was not run again
+		case errors.Is(err, rpc.Crashed): // it may have had an effect, so it was not run again
+			if crashed++; crashed == 1 {
+				fmt.Fprintln(out, "worker died:", post(err))
+			}
 		case err != nil:
 			return err
 		case i == calls-1:

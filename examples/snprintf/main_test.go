@@ -29,7 +29,7 @@ func TestS2_2_TheCallerOutlivesItsCallee(t *testing.T) {
 	if err := run(ctx, 300, &out); err != nil {
 		t.Fatal(err)
 	}
-	m := regexp.MustCompile(`(\d+) of 300 calls crashed; of 300 that may be run again, (\d+) have a result`).FindStringSubmatch(out.String())
+	m := regexp.MustCompile(`worker died: crash-exit, signal 0, status 2, it wrote [1-9]\d* bytes\n(?s:.*)\n(\d+) of 300 calls crashed; of 300 that may be run again, (\d+) have a result`).FindStringSubmatch(out.String())
 	if m == nil {
 		t.Fatalf("it prints\n%s", out.String())
 	}

@@ -20,6 +20,7 @@ type Call struct {
 	Codec      uint8          // of arguments and result
 	Priority   frame.Priority // default: normal
 	Idempotent bool           // more than one run is no harm
+	NoRetry    bool           // it is sent once; not with Idempotent
 	OneWay     bool           // Do returns when the call is on its way; nobody wants its result
 	Lane       uint64         // calls of one lane start in the order in which they are made, and do not overlap; 0: none
 	Server     string         // id of the server that must take it; empty: any
@@ -32,6 +33,7 @@ type Call struct {
 	// one of them may have had an effect, whether the call changes nothing, and whether it is
 	// [Client.Hedge] that makes it. Do makes one attempt. User is whatever the caller likes.
 	Each     time.Duration
+	Idle     time.Duration // of a stream
 	Tries    int
 	Doubt    bool
 	ReadOnly bool
@@ -203,7 +205,7 @@ func (c *Client) prepare(ctx context.Context, u *Call) *call {
 		binary.LittleEndian.PutUint64(u.as[copy(u.as[:], u.As.Session[:]):], u.As.Seq)
 	}
 	k.pins.Store(1)
-	k.inv = session.Invocation{Lane: u.Lane, Args: u.Args, Idempotent: u.Idempotent, Tag: k, Needs: u.Needs}
+	k.inv = session.Invocation{Lane: u.Lane, Args: u.Args, Idempotent: u.Idempotent, Once: u.NoRetry, Tag: k, Needs: u.Needs}
 	if deadline, ok := ctx.Deadline(); ok {
 		k.inv.Deadline = c.at(deadline)
 	}

@@ -8,6 +8,9 @@ type Counts struct {
 	Silent uint64 // found dead: their peers answered no ping
 	Dials  uint64 // of a pool: attempts to connect
 	Failed uint64 // of them: those without success
+
+	Messages uint64 // that were queued to be sent
+	Batches  uint64 // in which they, or pieces of long ones, were written: each by one write, mostly
 }
 
 type counts struct{ reaped, silent, dials, failed atomic.Uint64 }
@@ -17,7 +20,21 @@ func (c *counts) told() Counts {
 }
 
 // Counts returns what has happened since the pool was made.
-func (p *Pool) Counts() Counts { return p.keeper.counts.told() }
+func (p *Pool) Counts() Counts { return p.keeper.told() }
 
 // Counts returns what has happened since the server was made.
-func (s *Server) Counts() Counts { return s.keeper.counts.told() }
+func (s *Server) Counts() Counts { return s.keeper.told() }
+
+// told adds what the connections of now have sent to what those before them had.
+func (k *keeper) told() Counts {
+	n := k.counts.told()
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	n.Messages, n.Batches = k.sent.messages, k.sent.batches
+	for c := range k.conns {
+		s := c.snd.counted()
+		n.Messages += s.messages
+		n.Batches += s.batches
+	}
+	return n
+}

@@ -34,6 +34,7 @@ type keeper struct {
 
 	mu    sync.Mutex
 	conns map[*Conn]struct{}
+	sent  sent // by those that are gone
 }
 
 // kept is what a keeper knows about a connection.
@@ -88,6 +89,9 @@ func (k *keeper) add(c *Conn) {
 func (k *keeper) remove(c *Conn) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	s := c.snd.counted()
+	k.sent.messages += s.messages
+	k.sent.batches += s.batches
 	delete(k.conns, c)
 }
 

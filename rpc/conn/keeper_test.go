@@ -161,9 +161,7 @@ func TestASilentPeerIsFoundDead(t *testing.T) {
 }
 
 func writesOf(c *Conn) uint64 {
-	c.snd.mu.Lock()
-	defer c.snd.mu.Unlock()
-	return c.snd.writes
+	return c.snd.counted().batches
 }
 
 func TestAPeerThatAnswersPingsLives(t *testing.T) {

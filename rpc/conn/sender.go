@@ -47,9 +47,19 @@ type sender struct {
 	idle   chan struct{} // closed when the queue is empty and nobody writes
 	unsent []uint64
 	gone   []*outgoing // dropped while somebody writes, who may be writing them
-	writes uint64
+	sent   sent
 
 	answers atomic.Uint64 // to calls, that were queued
+}
+
+// sent is what a sender has done.
+type sent struct{ messages, batches uint64 }
+
+// counted returns what it has done.
+func (s *sender) counted() sent {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.sent
 }
 
 // send queues a message, and writes unless somebody does or write is false.
@@ -73,6 +83,7 @@ func (s *sender) send(ctx context.Context, m *Message, write bool) error {
 	}
 	copied := s.q.push(m)
 	s.fresh++
+	s.sent.messages++
 	run := write && !s.active
 	s.active = s.active || run
 	takeOver := write && s.yields != 0 && s.fresh >= yieldMost
@@ -231,7 +242,7 @@ func (s *sender) gather(full bool) bool {
 		s.room = nil
 	}
 	if len(s.b.parts) > 0 {
-		s.writes++
+		s.sent.batches++
 		s.mu.Unlock()
 		return true
 	}

@@ -28,7 +28,7 @@ func TestWhoBringsTheLastOfEnoughWrites(t *testing.T) {
 		}
 	}
 	snd.mu.Lock()
-	waits, writes := snd.yields, snd.writes
+	waits, writes := snd.yields, snd.sent.batches
 	snd.mu.Unlock()
 	if waits != 7 || writes != 0 {
 		t.Fatalf("%d writes before there are enough", writes)
@@ -43,8 +43,8 @@ func TestWhoBringsTheLastOfEnoughWrites(t *testing.T) {
 	}
 	snd.mu.Lock()
 	defer snd.mu.Unlock()
-	if snd.yields != 0 || snd.active || snd.writes != 1 {
-		t.Errorf("taken over: %t, active: %t, %d writes", snd.yields == 0, snd.active, snd.writes)
+	if snd.yields != 0 || snd.active || snd.sent.batches != 1 {
+		t.Errorf("taken over: %t, active: %t, %d writes", snd.yields == 0, snd.active, snd.sent.batches)
 	}
 }
 

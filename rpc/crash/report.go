@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"regexp"
 	"strings"
 	"time"
 )
@@ -117,6 +118,9 @@ func (r *Report) String() string {
 	return b.String()
 }
 
+// lastWords is how a Go program begins to say why it ends, a signal that its runtime catches included.
+var lastWords = regexp.MustCompile(`(?m)^(panic|fatal error|SIG(ABRT|BUS|FPE|ILL|QUIT|SEGV|SYS|TRAP)): `) //nolint:gochecknoglobals // constant
+
 // telling returns the line of a worker's output that says most about its end: the
 // last one, unless a Go program's stacks stand between it and the reason.
 func telling(output []byte) string {
@@ -124,7 +128,7 @@ func telling(output []byte) string {
 	line, reason := "", false
 	for l := range strings.Lines(strings.ToValidUTF8(string(output), "?")) {
 		l = strings.TrimSpace(l)
-		is := strings.HasPrefix(l, "panic: ") || strings.HasPrefix(l, "fatal error: ")
+		is := lastWords.MatchString(l)
 		if l != "" && (is || !reason) {
 			line, reason = l, is
 		}
@@ -135,19 +139,15 @@ func telling(output []byte) string {
 // StackOf finds the first stack of a Go program's last words in its output; nil if
 // there is none.
 func StackOf(output []byte) []byte {
-	s := string(output)
-	start := strings.LastIndex(s, "\npanic: ")
-	if f := strings.LastIndex(s, "\nfatal error: "); f > start {
-		start = f
-	}
-	if start < 0 && !strings.HasPrefix(s, "panic: ") && !strings.HasPrefix(s, "fatal error: ") {
+	all := lastWords.FindAllIndex(output, -1)
+	if len(all) == 0 {
 		return nil
 	}
-	at := strings.Index(s[max(start, 0):], "\ngoroutine ")
-	if at < 0 {
+	_, rest, found := strings.Cut(string(output[all[len(all)-1][0]:]), "\ngoroutine ")
+	if !found {
 		return nil
 	}
-	rest := s[max(start, 0)+at+1:]
+	rest = "goroutine " + rest
 	if end := strings.Index(rest, "\n\n"); end >= 0 {
 		rest = rest[:end]
 	}

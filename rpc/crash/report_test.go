@@ -52,6 +52,22 @@ func TestTheStackOfAPanicIsFound(t *testing.T) {
 	}
 }
 
+func TestASignalOfAGoProgramIsFound(t *testing.T) {
+	const stack = "goroutine 0 gp=0xc8e5c0 m=0 [idle]:\nmain.f()\n\t/x.go:1 +0x1"
+	out := []byte("hello\nSIGSEGV: segmentation violation\nPC=0x48c921 m=0\n\n" + stack + "\n\ngoroutine 8:\nmain.g()\n\nrax    0xca\ngs     0x0\n")
+	if got := string(StackOf(out)); got != stack {
+		t.Errorf("%q", got)
+	}
+	r := Report{Cause: Exit, Status: 2, Output: out}
+	if got := r.String(); got != "worker ended: crash-exit, status 2: SIGSEGV: segmentation violation" {
+		t.Errorf("%q", got)
+	}
+	r.Output = []byte("SIGNAL: green\nthe end")
+	if got := r.String(); got != "worker ended: crash-exit, status 2: the end" {
+		t.Errorf("%q", got)
+	}
+}
+
 func FuzzParse(f *testing.F) {
 	f.Add((&Report{Cause: Exit, Output: []byte("x")}).Append(nil))
 	f.Fuzz(func(t *testing.T, b []byte) {

@@ -360,6 +360,9 @@ func (c *Core) Return(j *Job, code session.Code, reply []byte) {
 		}
 	}
 	c.finished(t.now, j, code != session.Invalid)
+	if code == session.Canceled && !j.entry.Canceled() || code == session.DeadlineExceeded && j.deadline == 0 {
+		code = session.Failed // a server that is closed has ended its context, and nobody else
+	}
 	if j.entry.Unwanted() {
 		c.counts.Unwanted++
 	}

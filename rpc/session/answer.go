@@ -50,8 +50,8 @@ func (p *Peer) heard(now time.Duration, m *Message) {
 	p.serverAt, p.clientAt = m.Time, now
 }
 
-// welcome takes the session up on a new connection: what was sent is sent again. Or it says that
-// a former session has ended.
+// welcome takes the session up on a new connection: what was sent is sent again, or asked after. Or it
+// says that a former session has ended.
 func (p *Peer) welcome(now time.Duration, m *Message, out []Demand) []Demand {
 	if m.Greeting.Session != p.session {
 		return out
@@ -84,6 +84,9 @@ func (p *Peer) resume(now time.Duration, restarted bool, out []Demand) []Demand 
 	p.open.all(func(_ uint64, i *Invocation) {
 		if restarted && i.exposed && i.Idempotent {
 			i.ran = true // which no journal tells
+		}
+		if i.Once && i.state == sent && i.exposed {
+			i.state, i.why = canceling, Lost // the server says whether it ran, and lets it not start
 		}
 		if i.state == canceling {
 			out = p.cancel(now, i, out)
@@ -137,7 +140,7 @@ func (p *Peer) reply(now time.Duration, m *Message, out []Demand) []Demand {
 	case i.state == sent && i.unmet(m):
 		i.alone = true
 		out = p.route(i, out)
-	case i.state == sent && m.Code == Refused && i.attempts < p.client.opt.Attempts &&
+	case i.state == sent && m.Code == Refused && !i.Once && i.attempts < p.client.opt.Attempts &&
 		(m.Execution == NotExecuted || i.Idempotent):
 		i.ran = i.ran || m.Execution != NotExecuted
 		i.Outcome = Outcome{Code: Refused, Execution: m.Execution, Reply: m.Body}

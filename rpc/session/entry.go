@@ -63,6 +63,9 @@ func (d *Domain) entry(s *Session, seq uint64) *Entry {
 // Unwanted tells whether nobody hears how a running entry ends.
 func (e *Entry) Unwanted() bool { return e.orphan }
 
+// Canceled tells whether the client has cancelled an entry that the server had taken.
+func (e *Entry) Canceled() bool { return e.canceled }
+
 // Last says that an entry must not be run again.
 func (e *Entry) Last() { e.most = 1 }
 

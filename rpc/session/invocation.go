@@ -26,6 +26,7 @@ type Invocation struct {
 	Sum        uint64 // checksum of Args
 	Args       []byte
 	Idempotent bool          // more than one run is no harm
+	Once       bool          // it is sent once; not with Idempotent
 	Deadline   time.Duration // on the client's clock; 0: none
 	Tag        any
 	// Needs are the results that Args want, at most MaxNeeds.
@@ -100,6 +101,9 @@ func (c *Client) NoServer(i *Invocation, out []Demand) []Demand {
 // DeadlineExceeded. If it may have reached a server, that is asked how it ended;
 // [Client.GiveUp] is to follow if no answer comes in time.
 func (c *Client) Cancel(now time.Duration, i *Invocation, why Code, out []Demand) []Demand {
+	if i.state == canceling && i.why == Lost {
+		i.why = why // the server has been asked
+	}
 	if i.state == finished || i.state == canceling {
 		return out
 	}

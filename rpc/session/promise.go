@@ -45,7 +45,7 @@ func (*Client) Refers(p *Peer, yes bool) { p.refers = yes }
 // Where returns the peer to which a call can be assigned whose arguments want results, nil if
 // there is none: then [Client.Await] is to be called.
 func (*Client) Where(i *Invocation) *Peer {
-	if i.alone || i.Needs[0].peerOf() == nil {
+	if i.alone || i.Once || i.Needs[0].peerOf() == nil {
 		return nil
 	}
 	p := i.Needs[0].peerOf()
@@ -132,7 +132,7 @@ func (i *Invocation) forgo() {
 
 // refer tells whether a call can be sent to a peer with references, and notes that it is.
 func (i *Invocation) refer(p *Peer) bool {
-	if i.alone || !p.refers {
+	if i.alone || i.Once || !p.refers {
 		return false
 	}
 	for _, pr := range i.Needs {

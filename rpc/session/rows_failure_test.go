@@ -342,6 +342,75 @@ func TestS3_25_AJournalCanBeWrittenAnew(t *testing.T) {
 	lost.want(t, Lost, Indeterminate)
 }
 
+// A call that is sent once is asked after when its connection is lost, and its error says whether
+// it ran.
+func TestS3_28_WhatIsSentOnceIsNeverSentAgain(t *testing.T) {
+	for name, c := range map[string]struct {
+		lost func(s *testServer) // what becomes of it before its connection is lost
+		code Code
+		ran  Execution
+		runs int
+	}{
+		"it did not arrive": {func(s *testServer) { s.up = nil }, Lost, NotExecuted, 0},
+		"it waits":          {func(s *testServer) { s.deliverUp() }, Lost, NotExecuted, 0},
+		"it has ended": {func(s *testServer) {
+			s.deliverUp()
+			s.finish(s.start(), "done")
+			s.down = nil
+		}, OK, Executed, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r, s := one(t, DomainOptions{})
+			i := s.call(&Invocation{Once: true})
+			c.lost(s)
+			s.disconnect(1)
+			s.connect(2)
+			if runs := s.serve(); runs != 0 {
+				t.Errorf("%d runs after the loss", runs)
+			}
+			i.want(t, c.code, c.ran)
+			if n := r.client.Counts.Resends; n != 0 {
+				t.Errorf("it was sent again %d times", n)
+			}
+		})
+	}
+	t.Run("it runs, and its caller gives up", func(t *testing.T) {
+		r, s := one(t, DomainOptions{})
+		i := s.call(&Invocation{Once: true})
+		s.deliver()
+		e := s.start()
+		s.disconnect(1)
+		s.connect(2)
+		if s.deliver(); len(s.interrupted) != 1 || e == nil {
+			t.Errorf("%d are interrupted", len(s.interrupted))
+		}
+		r.do(r.client.Cancel(r.now, i, DeadlineExceeded, nil))
+		r.do(r.client.GiveUp(r.now, i, nil))
+		i.want(t, DeadlineExceeded, Indeterminate)
+	})
+	t.Run("it is refused", func(t *testing.T) {
+		r, s := one(t, DomainOptions{})
+		i := s.call(&Invocation{Once: true})
+		s.deliverUp()
+		s.do(s.domain.Refuse(s.ready[0], Refused, nil, nil))
+		s.ready = nil
+		s.deliver()
+		if len(r.routed) != 0 {
+			t.Error("it goes to another server")
+		}
+		i.want(t, Refused, NotExecuted)
+	})
+	t.Run("no byte of it was sent", func(t *testing.T) {
+		_, s := one(t, DomainOptions{})
+		i := s.call(&Invocation{Once: true})
+		s.unsent()
+		s.disconnect(1)
+		s.connect(2)
+		s.serve()
+		i.want(t, OK, Executed)
+	})
+}
+
 func TestS3_29_OnlyWhatIsIdempotentFailsOver(t *testing.T) {
 	r := newRig(t, DomainOptions{}, 2)
 	a, b := r.servers[0], r.servers[1]

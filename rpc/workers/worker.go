@@ -122,7 +122,7 @@ func (c *call) answerEarly() (sent bool) {
 }
 
 // take makes an answer the call's own. A worker may say that a call did not run, that it
-// does not know, or that the result is lost; all else that is no result is the handler's
+// does not know, that the result is lost, or that its handler heeded the end of its context; all else that is no result is the handler's
 // error, whatever it is called.
 func (c *call) take(in *conn.In) {
 	var m session.Message
@@ -131,6 +131,7 @@ func (c *call) take(in *conn.In) {
 	if m.Code != session.OK {
 		switch c.ran = m.Execution; {
 		case c.ran == session.NotExecuted, c.code == session.Lost, c.code == session.ReplyLost:
+		case c.ran == session.Executed && (c.code == session.DeadlineExceeded || c.code == session.Canceled): // the core looks at it
 		default:
 			c.code, c.ran = session.Failed, session.Executed
 		}

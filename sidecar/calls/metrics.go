@@ -19,7 +19,7 @@ type Metrics struct {
 	calls, waited, took                                     *prometheus.Desc
 	refusals, strange, expired, dropped, unwanted, broken   *prometheus.Desc
 	running, waiting, sessions, entries, bytes, connections *prometheus.Desc
-	closed, packed, transports                              *prometheus.Desc
+	closed, packed, transports, messages, batches           *prometheus.Desc
 	workers, starts, exits, looping                         *prometheus.Desc
 
 	blobs blobMetrics
@@ -48,6 +48,8 @@ func NewMetrics(r prometheus.Registerer) (*Metrics, error) {
 		broken:      desc("journal_broken", "1 if the journal cannot be written: calls that are not idempotent are refused."),
 		connections: desc("connections", "Connections of clients, by protocol: native or grpc.", "protocol"),
 		closed:      desc("connections_closed_total", "Connections of native clients that the server has closed: idle, or silent (the client answered no ping).", "reason"),
+		messages:    desc("messages_sent_total", "Messages that were queued for native clients: results, notices and pings."),
+		batches:     desc("message_batches_total", "Batches in which they were written, mostly by one write each; a long message is several. Messages by batches is how many share a write."),
 		packed:      desc("compressed_bytes_total", "Bytes of compressed bodies, sent or received, plain and as they were on the way.", "direction", "form"),
 		looping:     desc("crash_loop", "1 while some worker ends again and again before it serves."),
 		transports:  desc("transports", "Connections of clients that speak the native protocol, by what they have come by: unix, tcp or tls.", "transport"),
@@ -71,7 +73,7 @@ func NewMetrics(r prometheus.Registerer) (*Metrics, error) {
 func (m *Metrics) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		m.calls, m.waited, m.took, m.refusals, m.strange, m.expired, m.dropped, m.unwanted, m.running, m.waiting, m.sessions,
-		m.entries, m.bytes, m.broken, m.connections, m.transports, m.closed, m.packed, m.workers, m.starts, m.exits, m.looping,
+		m.entries, m.bytes, m.broken, m.connections, m.transports, m.closed, m.messages, m.batches, m.packed, m.workers, m.starts, m.exits, m.looping,
 	} {
 		ch <- d
 	}

@@ -86,6 +86,8 @@ func (m *Metrics) collectConns(ch chan<- prometheus.Metric, n conn.Counts, packe
 	}
 	count(m.closed, n.Reaped, "idle")
 	count(m.closed, n.Silent, "silent")
+	count(m.messages, n.Messages)
+	count(m.batches, n.Batches)
 	count(m.packed, packed.Plain, "sent", "plain")
 	count(m.packed, packed.Packed, "sent", "packed")
 	count(m.packed, packed.Gave, "received", "plain")

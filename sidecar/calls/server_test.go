@@ -295,6 +295,12 @@ rpcpool_rpc_worker_starts_total 3
 			t.Errorf("not %s %v, %v", series, want, err)
 		}
 	}
+	for _, name := range []string{"rpcpool_rpc_messages_sent_total", "rpcpool_rpc_message_batches_total"} {
+		text, err := testutil.CollectAndFormat(m, expfmt.TypeTextPlain, name)
+		if err != nil || !regexp.MustCompile(`\n`+name+` [1-9]`).Match(text) {
+			t.Errorf("no %s in %s, %v", name, text, err)
+		}
+	}
 	text, err := testutil.CollectAndFormat(m, expfmt.TypeOpenMetrics, "rpcpool_rpc_run_seconds")
 	if err != nil || !regexp.MustCompile(`method="echo",le="\S+"} 2 # {xid="[0-9a-f]{32}/1"} `).Match(text) {
 		t.Errorf("no call is an example: %s, %v", text, err)

@@ -25,7 +25,7 @@ type Collector struct {
 	registerer prometheus.Registerer
 
 	calls, sent, replies, sessions, dials, ends, bytes *prometheus.Desc
-	exhausted                                          *prometheus.Desc
+	exhausted, messages, batches                       *prometheus.Desc
 	open, servers, conns                               *prometheus.Desc
 	took                                               *prometheus.Desc
 }
@@ -48,6 +48,8 @@ func Register(r prometheus.Registerer, service string, source Source) (*Collecto
 		sessions:  desc("sessions_lost_total", "Sessions that a server did not know any more."),
 		dials:     desc("dials_total", "Attempts to connect, by result: ok or failed.", "result"),
 		ends:      desc("connections_closed_total", "Connections that were closed: idle, or silent (the server answered no ping).", "reason"),
+		messages:  desc("messages_sent_total", "Messages that were queued for servers: calls, items, acks and pings."),
+		batches:   desc("message_batches_total", "Batches in which they were written, mostly by one write each; a long message is several. Messages by batches is how many share a write."),
 		bytes:     desc("compressed_bytes_total", "Bytes of compressed bodies, sent or received, plain and as they were on the way.", "direction", "form"),
 		open:      desc("open_calls", "Calls that are at servers."),
 		servers:   desc("servers", "Servers that are known."),
@@ -65,7 +67,7 @@ func (c *Collector) Unregister() { c.registerer.Unregister(c) }
 // Describe implements [prometheus.Collector].
 func (c *Collector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
-		c.calls, c.took, c.sent, c.exhausted, c.replies, c.sessions, c.dials, c.ends, c.bytes, c.open, c.servers, c.conns,
+		c.calls, c.took, c.sent, c.exhausted, c.replies, c.sessions, c.dials, c.ends, c.messages, c.batches, c.bytes, c.open, c.servers, c.conns,
 	} {
 		ch <- d
 	}
@@ -96,6 +98,8 @@ func (c *Collector) Collect(ch chan<- prometheus.Metric) {
 	count(c.dials, n.Sockets.Failed, "failed")
 	count(c.ends, n.Sockets.Reaped, "idle")
 	count(c.ends, n.Sockets.Silent, "silent")
+	count(c.messages, n.Sockets.Messages)
+	count(c.batches, n.Sockets.Batches)
 	count(c.bytes, n.Packed.Plain, "sent", "plain")
 	count(c.bytes, n.Packed.Packed, "sent", "packed")
 	count(c.bytes, n.Packed.Gave, "received", "plain")

@@ -27,7 +27,7 @@ func (f *fixed) Counts() client.Counts { return f.counts }
 func TestEveryCountIsShown(t *testing.T) {
 	n := client.Counts{
 		ClientCounts: session.ClientCounts{Resends: 1, Moves: 2, Late: 3, Lost: 4}, HedgeCounts: client.HedgeCounts{Hedged: 5}, Exhausted: 6,
-		Sockets: conn.Counts{Reaped: 7, Silent: 8, Dials: 12, Failed: 2}, Packed: compress.Counts{Plain: 100, Packed: 50, Took: 20, Gave: 30},
+		Sockets: conn.Counts{Reaped: 7, Silent: 8, Dials: 12, Failed: 2, Messages: 70, Batches: 15}, Packed: compress.Counts{Plain: 100, Packed: 50, Took: 20, Gave: 30},
 		Servers: 9, Open: 11, Conns: 13,
 	}
 	n.Ends[session.Crashed][session.Indeterminate] = 14
@@ -52,6 +52,7 @@ func TestEveryCountIsShown(t *testing.T) {
 		`rpcpool_rpc_client_dials_total{result="ok",service="library"} 10`, `rpcpool_rpc_client_dials_total{result="failed",service="library"} 2`,
 		`rpcpool_rpc_client_connections_closed_total{reason="idle",service="library"} 7`,
 		`rpcpool_rpc_client_connections_closed_total{reason="silent",service="library"} 8`,
+		`rpcpool_rpc_client_messages_sent_total{service="library"} 70`, `rpcpool_rpc_client_message_batches_total{service="library"} 15`,
 		`rpcpool_rpc_client_compressed_bytes_total{direction="sent",form="packed",service="library"} 50`,
 		`rpcpool_rpc_client_compressed_bytes_total{direction="received",form="plain",service="library"} 30`,
 		`rpcpool_rpc_client_open_calls{service="library"} 11`, `rpcpool_rpc_client_servers{service="library"} 9`,
