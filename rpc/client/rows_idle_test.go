@@ -102,22 +102,78 @@ func TestS4_02_AForgottenConnectionIsNoticed(t *testing.T) {
 	}
 }
 
+// A call and a stream last longer than a connection may be idle, at both ends: neither is cut.
 func TestS4_04_NothingIsCutInTheMiddle(t *testing.T) {
-	h := newHost(t, "a", hostOptions{methods: []server.Method{{Name: "sleep", Run: func(*server.Job) (session.Code, []byte) {
-		time.Sleep(400 * time.Millisecond)
-		return session.OK, nil
-	}}}})
+	const idle = 100 * time.Millisecond
+	g := newGate()
+	up, down := make(chan string), make(chan string)
+	its, mine := newBeats(), newBeats()
+	h := newHost(t, "a", hostOptions{
+		net: conn.ServerOptions{IdleTimeout: idle, Ticker: its.ticker},
+		methods: []server.Method{{Name: "wait", Run: g.run}, {Name: "stream", Stream: true, Run: func(j *server.Job) (session.Code, []byte) {
+			for item := range down {
+				if err := j.Stream().Send(j, []byte(item)); err != nil {
+					return session.Failed, []byte(err.Error())
+				}
+				b, err := j.Stream().Recv(j)
+				if err != nil {
+					return session.Failed, []byte(err.Error())
+				}
+				up <- string(b)
+			}
+			return session.OK, nil
+		}}},
+	})
 	proxy, e := h.behind()
 	o := quick()
-	o.Pool.IdleTimeout = 20 * time.Millisecond
+	o.Pool.IdleTimeout, o.Pool.Ticker = idle, mine.ticker
+	o.Pool.Conn.Keepalive = conn.Keepalive{Silence: time.Hour, Answer: time.Hour} // no ping is heard in place of a call
 	c := newClient(t, o, e)
-	for range 2 {
-		ask(soon(t), c, "sleep", "").is(t, session.OK, session.Executed)
+	pass := func(d time.Duration) {
+		t.Helper()
+		mine.advance(d)
+		its.advance(d)
+		if at, there := c.Counts().Sockets.Reaped, h.net.Counts().Reaped; at+there != 0 {
+			t.Fatalf("the client has reaped %d connections, the server %d", at, there)
+		}
 	}
-	if n := proxy.Taken(); n > 2 {
+	called := make(chan *Call)
+	go func() { called <- ask(soon(t), c, "wait", "x") }()
+	<-g.entered
+	pass(10 * time.Second)
+	close(g.open)
+	(<-called).is(t, session.OK, session.Executed)
+
+	ctx := soon(t)
+	s := c.Stream(ctx, &Call{Method: "stream"})
+	for range 3 {
+		select {
+		case down <- "down":
+		case <-ctx.Done():
+			t.Fatal("the stream does not start")
+		}
+		if b, err := s.Recv(ctx); err != nil || string(b) != "down" {
+			t.Fatalf("%q, %v", b, err)
+		}
+		pass(time.Second) // nothing is said in either direction
+		if err := s.Send(ctx, []byte("up")); err != nil {
+			t.Fatal(err)
+		}
+		if got := <-up; got != "up" {
+			t.Fatal(got)
+		}
+		pass(time.Second)
+	}
+	close(down)
+	s.Result().is(t, session.OK, session.Executed)
+	if n := proxy.Taken(); n != 1 {
 		t.Errorf("%d connections", n)
 	}
+	mine.advance(time.Second)
 	eventually(t, "it is reaped when it is idle", func() bool { return c.Counts().Conns == 0 })
+	if n := c.Counts().Sockets.Reaped; n != 1 {
+		t.Errorf("%d are reaped", n)
+	}
 }
 
 func TestS4_05_NoReferenceIsLeftAfterFaultyCalls(t *testing.T) {
