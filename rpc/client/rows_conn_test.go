@@ -365,32 +365,77 @@ func TestS1_31_WhatWasNotSentIsDoneByOthers(t *testing.T) {
 	}
 }
 
-func TestS1_32_WithoutAServerThereIsAnErrorAtOnce(t *testing.T) {
+// killed is a client of three servers that it was connected to, and that are dead. The clock of
+// its pool shows what at does.
+func killed(t *testing.T, o Options, at *atomic.Pointer[time.Time]) *Client {
+	t.Helper()
+	begin := time.Now()
+	at.Store(&begin)
+	o.Pool.Now = func() time.Time { return *at.Load() }
 	var hosts []*host
 	var endpoints []conn.Endpoint
 	for _, id := range []string{"a", "b", "c"} {
 		h := newHost(t, id, hostOptions{})
 		hosts, endpoints = append(hosts, h), append(endpoints, h.endpoint())
 	}
-	c := newClient(t, Options{}, endpoints...)
+	c := newClient(t, o, endpoints...)
 	for _, h := range hosts {
-		c.Do(soon(t), &Call{Method: "who", Server: h.id})
+		u := Call{Method: "who", Server: h.id}
+		c.Do(soon(t), &u)
+		u.is(t, session.OK, session.Executed)
 		h.stop()
 	}
 	eventually(t, "all connections have ended", func() bool { return c.Counts().Conns == 0 })
+	return c
+}
+
+func TestS1_32_WithoutAServerThereIsAnErrorAtOnce(t *testing.T) {
+	var at atomic.Pointer[time.Time]
+	c := killed(t, quick(), &at)
 	var took []time.Duration
-	for i := range 40 {
+	for range 40 { // every server is dialled, refuses, and nobody waits for more
+		later := at.Load().Add(time.Minute)
+		at.Store(&later)
+		eventually(t, "all may be dialled again", func() bool {
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			return !slices.ContainsFunc(c.list, func(p *peer) bool { return p.session.Resting(c.now()) })
+		})
+		before := c.Counts().Sockets.Dials
 		began := time.Now()
 		u := ask(soon(t), c, "do", "x")
 		took = append(took, time.Since(began))
-		if u.is(t, session.NoServer, session.NotExecuted); i%4 == 0 {
-			time.Sleep(30 * time.Millisecond)
+		u.is(t, session.NoServer, session.NotExecuted)
+		if n := c.Counts().Sockets.Dials - before; n != 3 {
+			t.Errorf("three servers were dialled %d times", n)
 		}
 	}
 	slices.Sort(took)
 	t.Logf("the error took %v in the middle, %v at the most", took[20], took[39])
-	if took[36] > 50*time.Millisecond { // 10 ms on a machine that does nothing else
-		t.Errorf("it takes %v", took[36:])
+	if took[20] > 10*time.Millisecond || took[39] > 2*time.Second { // a dial may take 8 s
+		t.Errorf("it takes %v", took)
+	}
+}
+
+// While dead servers are left alone, a call does not even wait for somebody to find that out.
+func TestS1_32_WhileServersAreLeftAloneNobodyIsWaitedFor(t *testing.T) {
+	o := quick()
+	o.Session.RedialLeast, o.Session.RedialMost = time.Hour, time.Hour
+	c := killed(t, o, new(atomic.Pointer[time.Time]))
+	ask(soon(t), c, "do", "x").is(t, session.NoServer, session.NotExecuted)
+	dials := c.Counts().Sockets.Dials
+	for range 40 {
+		ended := make(chan *Call, 1)
+		c.Start(soon(t), &Call{Method: "do", Args: []byte("x")}, func(u *Call) { ended <- u })
+		select {
+		case u := <-ended:
+			u.is(t, session.NoServer, session.NotExecuted)
+		default:
+			t.Fatal("it has not ended when it has begun")
+		}
+	}
+	if n := c.Counts().Sockets.Dials - dials; n != 0 {
+		t.Errorf("they were dialled %d times", n)
 	}
 }
 
