@@ -322,7 +322,92 @@ func TestS1_30_ABrokenConnectionIsEPIPE(t *testing.T) {
 	}
 }
 
+// A server of three dies that has some calls, to which some are being sent, and that more wait
+// for, as it takes no more at once. What was not sent is done by the others; what was, is not,
+// unless it may run twice.
 func TestS1_31_WhatWasNotSentIsDoneByOthers(t *testing.T) {
+	const sent, half, queued = 100, 100, 800
+	g := newGate()
+	var dead *host
+	dead = newHost(t, "dead", hostOptions{
+		core: server.Options{Domain: session.DomainOptions{Open: sent + half}},
+		admit: func(hello *frame.Hello) frame.HelloAck {
+			return frame.Answer(hello, frame.HelloAck{Codecs: 7, MaxOpen: sent + half})
+		},
+		methods: []server.Method{{Name: "work", Run: func(j *server.Job) (session.Code, []byte) {
+			dead.ran(j)
+			return g.run(j)
+		}}},
+	})
+	defer close(g.open)
+	proxy, e := dead.behind()
+	others := make([]*host, 2)
+	for i, id := range []string{"a", "b"} {
+		others[i] = newHost(t, id, hostOptions{methods: []server.Method{{Name: "work", Run: func(j *server.Job) (session.Code, []byte) { return others[i].do(j) }}}})
+	}
+	o := quick()
+	o.Session.FailoverAfter = 100 * time.Millisecond
+	c := newClient(t, o, e)
+	ends := make(chan *Call, sent+half+queued)
+	group := map[string]string{}
+	start := func(what string, n, size int) {
+		for i, name := range names(what, n) {
+			args := name + strings.Repeat(".", size)
+			group[args] = what
+			c.Start(soon(t), &Call{Method: "work", Args: []byte(args), Idempotent: i%2 == 0}, func(u *Call) { ends <- u })
+		}
+	}
+	start("sent", sent, 0)
+	for range sent {
+		<-g.entered
+	}
+	proxy.Freeze()
+	start("half", half, 32<<10) // more than what is on its way may be: some waits at the client
+	start("queued", queued, 0)
+	if err := c.Update([]conn.Endpoint{e, others[0].endpoint(), others[1].endpoint()}); err != nil {
+		t.Fatal(err)
+	}
+	for _, h := range others { // are connected already
+		c.Do(soon(t), &Call{Method: "who", Server: h.id})
+	}
+	proxy.Refuse(true)
+	proxy.Reset()
+	done, lost := map[string]int{}, map[string]int{}
+	for all, sure := 0, queued+(sent+half)/2; all < sent+half+queued; all++ {
+		u := <-ends
+		what, there, elsewhere := group[string(u.Args)], dead.count(string(u.Args)), others[0].count(string(u.Args))+others[1].count(string(u.Args))
+		if there != 0 && what != "sent" {
+			t.Errorf("%s: it is at the server that has died", what)
+		}
+		if what == "queued" || u.Idempotent {
+			sure--
+		}
+		if what != "queued" && !u.Idempotent && u.Outcome.Code == session.Lost {
+			lost[what]++
+			if u.is(t, session.Lost, session.Indeterminate); elsewhere != 0 {
+				t.Errorf("%s: it was sent, and ran elsewhere", what)
+			}
+			continue
+		}
+		done[what]++
+		if u.is(t, session.OK, session.Executed); elsewhere != 1 {
+			t.Errorf("%s: it ran %d times elsewhere", what, elsewhere)
+		}
+		if sure == 0 { // those that are left were sent, and wait for the server
+			sure--
+			if err := c.Update([]conn.Endpoint{others[0].endpoint(), others[1].endpoint()}); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	t.Logf("done %v, lost %v", done, lost)
+	if done["sent"] != sent/2 || lost["sent"] != sent/2 || done["half"] <= half/2 {
+		t.Errorf("done %v, lost %v", done, lost)
+	}
+}
+
+// The server has taken the connection, and nothing has been sent.
+func TestS1_31_WhatWaitsForAConnectionIsDoneByOthers(t *testing.T) {
 	a, b, dead := newHost(t, "a", hostOptions{}), newHost(t, "b", hostOptions{}), newHost(t, "dead", hostOptions{})
 	proxy, e := dead.behind()
 	proxy.Freeze() // it takes connections, and nothing is sent before it has answered
