@@ -285,20 +285,3 @@ func TestS3_32_ManyRoundsWithoutDelay(t *testing.T) {
 	}
 	wg.Wait()
 }
-
-func TestS3_31_AClientThatIsHeldUpHoldsUpNoOther(t *testing.T) {
-	h := newHost(t, "a", hostOptions{})
-	stuck := newClient(t, quick(), h.endpoint())
-	stuck.mu.Lock()
-	var wg sync.WaitGroup
-	for range 64 {
-		c := newClient(t, quick(), h.endpoint())
-		wg.Go(func() {
-			for range 20 {
-				ask(soon(t), c, "do!", "x").is(t, session.OK, session.Executed)
-			}
-		})
-	}
-	wg.Wait()
-	stuck.mu.Unlock()
-}
