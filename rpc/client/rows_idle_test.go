@@ -288,32 +288,67 @@ func TestS4_11_ConnectionsThatTheServerClosesAreGone(t *testing.T) {
 	}
 }
 
+// A hundred callers on threads of their own, and one that reports the status now and then: none
+// waits for the main one, whose call does not end.
 func TestS4_14_CallersOnThreadsOfTheirOwn(t *testing.T) {
-	h := newHost(t, "a", hostOptions{})
-	c := newClient(t, quick(), h.endpoint())
+	g := newGate()
+	h := newHost(t, "a", hostOptions{methods: []server.Method{{Name: "wait", Run: g.run}}})
+	proxy, e := h.behind()
+	c := newClient(t, quick(), e)
+	locked := func(f func()) func() {
+		return func() {
+			runtime.LockOSThread()
+			f()
+		}
+	}
+	blocked := make(chan *Call, 1)
+	go locked(func() { blocked <- ask(soon(t), c, "wait", "for ever") })()
+	<-g.entered
 	stop := make(chan struct{})
-	var busy, wg sync.WaitGroup
-	busy.Go(func() {
+	var callers, reporter sync.WaitGroup
+	reports := 0
+	reporter.Go(locked(func() {
+		every := time.NewTicker(time.Millisecond)
+		defer every.Stop()
 		for {
+			u := ask(soon(t), c, "do", "report")
+			if u.is(t, session.OK, session.Executed); u.Outcome.Code != session.OK {
+				return
+			}
+			reports++
 			select {
 			case <-stop:
 				return
-			default:
-				ask(soon(t), c, "who", "").is(t, session.OK, session.Executed)
+			case <-every.C:
 			}
 		}
-	})
+	}))
 	for range 100 {
-		wg.Go(func() {
-			runtime.LockOSThread()
+		callers.Go(locked(func() {
 			for range 10 {
 				ask(soon(t), c, "do", "x").is(t, session.OK, session.Executed)
 			}
-		})
+		}))
 	}
-	wg.Wait()
+	callers.Wait()
 	close(stop)
-	busy.Wait()
+	reporter.Wait()
+	if n := h.count("x"); n != 1000 {
+		t.Errorf("the callers have made %d calls", n)
+	}
+	if n := h.count("report"); reports == 0 || n != reports {
+		t.Errorf("the reporter has made %d calls, %d have run", reports, n)
+	}
+	select {
+	case u := <-blocked:
+		t.Errorf("the main caller's call has ended: %v", u.Outcome)
+	default:
+	}
+	close(g.open)
+	(<-blocked).is(t, session.OK, session.Executed)
+	if n := proxy.Taken(); n != 1 {
+		t.Errorf("they had %d connections, so they could not hold each other up", n)
+	}
 }
 
 func TestS4_15_ShortGoroutinesLeaveNothing(t *testing.T) {
