@@ -79,26 +79,53 @@ func callEndpoints(addr, servers string) error {
 	return c.Close()
 }
 
+// Something on the way forgets a connection, with a call outstanding and while it is idle. Nothing
+// but the keepalive finds it, and with its defaults within 20 s.
 func TestS4_02_AForgottenConnectionIsNoticed(t *testing.T) {
 	g := newGate()
-	h := newHost(t, "a", hostOptions{methods: []server.Method{{Name: "wait", Run: g.run}}})
+	h := newHost(t, "a", hostOptions{core: server.Options{NoticeAt: time.Hour}, methods: []server.Method{{Name: "wait", Run: g.run}}})
 	proxy, e := h.behind()
+	clock := newBeats()
 	o := quick()
-	o.Pool.Conn.Keepalive = conn.Keepalive{Silence: 300 * time.Millisecond, Answer: 150 * time.Millisecond}
+	o.Pool.Ticker = clock.ticker
 	c := newClient(t, o, e)
-	done := make(chan *Call)
-	go func() { done <- ask(soon(t), c, "wait", "x") }()
-	<-g.entered
-	close(g.open)
-	(<-done).is(t, session.OK, session.Executed)
-	proxy.Lose() // while it is idle
-	began := time.Now()
-	ask(soon(t), c, "do", "idle").is(t, session.OK, session.Executed)
-	// Nothing but the keepalive finds it: its Silence and twice its Answer are 0.6 s, on a machine
-	// that does nothing else. That it was found by that is what the connections below show.
-	t.Logf("F11: a call on a forgotten connection took %v", time.Since(began))
-	if h.count("idle") != 1 || proxy.Taken() != 2 {
-		t.Errorf("%d runs, %d connections", h.count("idle"), proxy.Taken())
+	forgotten := func(method, args string) {
+		t.Helper()
+		ended := make(chan *Call, 1)
+		found := c.Counts().Sockets.Silent
+		c.Start(soon(t), &Call{Method: method, Args: []byte(args)}, func(u *Call) { ended <- u })
+		if method == "wait" {
+			<-g.entered
+			ask(soon(t), c, "who", "").is(t, session.OK, session.Executed) // nothing is on its way to the client
+			proxy.Lose()
+			close(g.open) // the reply is lost
+			eventually(t, "it has run", func() bool { return h.core.Counts().Running == 0 })
+		}
+		taken := proxy.Taken()
+		clock.advance(10 * time.Second)
+		if n := c.Counts().Sockets.Silent; n != found || len(ended) != 0 {
+			t.Fatalf("%s: it is over before a ping was sent", method)
+		}
+		clock.advance(10 * time.Second)
+		if n := c.Counts().Sockets.Silent; n != found+1 {
+			t.Fatalf("%s: the connection is not found dead within 20 s", method)
+		}
+		(<-ended).is(t, session.OK, session.Executed)
+		if n := proxy.Taken(); n != taken+1 {
+			t.Errorf("%s: %d connections more", method, n-taken)
+		}
+	}
+	forgotten("wait", "outstanding")
+	ask(soon(t), c, "do", "next").is(t, session.OK, session.Executed)
+	proxy.Lose()
+	ctx, cancel := context.WithTimeout(soon(t), 50*time.Millisecond)
+	defer cancel()
+	ask(ctx, c, "do", "late").is(t, session.DeadlineExceeded, session.Indeterminate)
+	forgotten("do", "idle")
+	for _, name := range []string{"next", "idle"} {
+		if n := h.count(name); n != 1 {
+			t.Errorf("%q ran %d times", name, n)
+		}
 	}
 }
 
