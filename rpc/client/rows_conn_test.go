@@ -548,14 +548,63 @@ func TestS1_33_EachServerIsTriedOnce(t *testing.T) {
 	}
 }
 
+// A server that failed is left alone, longer each time, and then dialled once, however many calls
+// there are; when that succeeds it is used again, and the pauses are short once more.
 func TestS1_34_AServerThatIsBackIsUsedAgain(t *testing.T) {
 	h := newHost(t, "a", hostOptions{})
 	proxy, e := h.behind()
 	proxy.Refuse(true)
-	c := newClient(t, quick(), e)
-	ask(soon(t), c, "do", "x").is(t, session.NoServer, session.NotExecuted)
+	var at atomic.Pointer[time.Time]
+	begin := time.Now()
+	at.Store(&begin)
+	o := quick()
+	o.Session.RedialLeast, o.Session.RedialMost = time.Nanosecond, time.Nanosecond // the pool's pauses alone
+	o.Pool.Backoff = conn.Backoff{First: time.Second, Most: 4 * time.Second}
+	o.Pool.Now = func() time.Time { return *at.Load() }
+	c := newClient(t, o, e)
+	many := func(code session.Code, ran session.Execution) {
+		t.Helper()
+		var wg sync.WaitGroup
+		for range 50 {
+			wg.Go(func() { ask(soon(t), c, "do", "x").is(t, code, ran) })
+		}
+		wg.Wait()
+	}
+	dials := uint64(0)
+	dialled := func(when string) {
+		t.Helper()
+		if n := c.Counts().Sockets.Dials; n != dials {
+			t.Errorf("%s: %d dials, want %d", when, n, dials)
+		}
+	}
+	pass := func(d time.Duration) {
+		later := at.Load().Add(d)
+		at.Store(&later)
+	}
+	for i, pause := range []time.Duration{time.Second, 2 * time.Second, 4 * time.Second, 4 * time.Second} {
+		dials++
+		many(session.NoServer, session.NotExecuted)
+		dialled(fmt.Sprintf("failure %d", i+1))
+		pass(pause*8/10 - 1) // the pause is within a fifth of that
+		many(session.NoServer, session.NotExecuted)
+		dialled(fmt.Sprintf("in pause %d", i+1))
+		pass(pause*4/10 + 2)
+	}
 	proxy.Refuse(false)
-	eventually(t, "it is used again", func() bool { return ask(soon(t), c, "who", "").Outcome.Code == session.OK })
+	dials++
+	many(session.OK, session.Executed)
+	dialled("it is back")
+	proxy.Refuse(true)
+	proxy.Reset()
+	eventually(t, "the connection has ended", func() bool { return c.Counts().Conns == 0 })
+	dials++ // nothing says that a new connection fails
+	many(session.NoServer, session.NotExecuted)
+	dialled("it has failed again")
+	pass(2*time.Second*12/10 + 1) // the connection's end was the first failure
+	proxy.Refuse(false)
+	dials++
+	many(session.OK, session.Executed)
+	dialled("it is back again")
 }
 
 func TestS1_37_ReadyWaitsForServers(t *testing.T) {

@@ -22,7 +22,7 @@ func holdLocks(t *testing.T, v any, without string) (held map[string]bool) {
 		if s.Type() != reflect.TypeFor[sync.Mutex]() {
 			return s.Type().PkgPath() != without
 		}
-		mu := (*sync.Mutex)(unsafe.Pointer(s.UnsafeAddr())) //nolint:gosec // it is one
+		mu := (*sync.Mutex)(unsafe.Pointer(s.UnsafeAddr()))
 		if !locks[mu] {
 			mu.Lock()
 			locks[mu], held[path] = true, true
