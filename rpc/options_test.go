@@ -9,6 +9,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"rpcpool.dev/rpc/client"
@@ -149,10 +150,23 @@ func TestS3_10_AtLeastOnceIsForWhatMayRunAgain(t *testing.T) {
 	if !errors.As(err, &e) || e.Code != NoServer || e.Execution != NotExecuted {
 		t.Errorf("without a server: %v", err)
 	}
-	var u client.Call
-	if AtLeastOnce(0, 7)(&u); u.Each != 10*time.Second || u.Tries != 7 {
-		t.Errorf("nothing said is %v, %d times", u.Each, u.Tries)
-	}
+}
+
+// The lecture's client waits 10 s for an answer before it sends the call again.
+func TestS3_36_AnAttemptIsGivenTheLecturesTenSeconds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var u client.Call
+		if AtLeastOnce(0, 7)(&u); u.Tries != 7 {
+			t.Errorf("%d attempts", u.Tries)
+		}
+		began := time.Now()
+		ctx, cancel := attempt(t.Context(), &u)
+		defer cancel()
+		<-ctx.Done()
+		if took := time.Since(began); took != 10*time.Second {
+			t.Errorf("an attempt is given %v", took)
+		}
+	})
 }
 
 // ways are the two in which a call is made again: by who waits, and by who does not.

@@ -14,38 +14,44 @@ import (
 	"rpcpool.dev/rpc/session"
 )
 
-// times visits every time.Time that is reached from v by what is this module's.
-func times(v reflect.Value, path string, seen map[uintptr]bool, visit func(path string, t reflect.Value)) {
+// place is a pointer's value: one to a struct, and one to its first field, are two.
+type place struct {
+	at uintptr
+	of reflect.Type
+}
+
+// reach visits every struct that is reached from v by what is this module's. visit tells whether
+// to look into it.
+func reach(v reflect.Value, path string, seen map[place]bool, visit func(path string, s reflect.Value) bool) {
 	switch v.Kind() {
 	case reflect.Pointer, reflect.Map:
-		if v.IsNil() || seen[v.Pointer()] {
+		if v.IsNil() || seen[place{v.Pointer(), v.Type()}] {
 			return
 		}
-		seen[v.Pointer()] = true
+		seen[place{v.Pointer(), v.Type()}] = true
 		if v.Kind() == reflect.Pointer {
-			times(v.Elem(), path, seen, visit)
+			reach(v.Elem(), path, seen, visit)
 			return
 		}
 		for _, key := range v.MapKeys() {
-			times(key, path+"[key]", seen, visit)
-			times(v.MapIndex(key), path+"[]", seen, visit)
+			reach(key, path+"[key]", seen, visit)
+			reach(v.MapIndex(key), path+"[]", seen, visit)
 		}
 	case reflect.Interface:
-		times(v.Elem(), path, seen, visit)
+		reach(v.Elem(), path, seen, visit)
 	case reflect.Slice, reflect.Array:
 		for i := range v.Len() {
-			times(v.Index(i), path+"[]", seen, visit)
+			reach(v.Index(i), path+"[]", seen, visit)
 		}
 	case reflect.Struct:
-		if v.Type() == reflect.TypeFor[time.Time]() {
-			visit(path, v)
+		if !visit(path, v) {
 			return
 		}
 		if p := v.Type().PkgPath(); p != "" && !strings.HasPrefix(p, "rpcpool.dev/") && !strings.HasPrefix(p, "sync") {
 			return
 		}
 		for i := range v.NumField() {
-			times(v.Field(i), path+"."+v.Type().Field(i).Name, seen, visit)
+			reach(v.Field(i), path+"."+v.Type().Field(i).Name, seen, visit)
 		}
 	}
 }
@@ -68,14 +74,18 @@ func TestC27_AStepOfTheWallClockMattersToNobody(t *testing.T) {
 	<-g.entered
 	found := map[string]bool{}
 	look := func(name string, v any) {
-		times(reflect.ValueOf(v), name, map[uintptr]bool{}, func(path string, at reflect.Value) {
+		reach(reflect.ValueOf(v), name, map[place]bool{}, func(path string, at reflect.Value) bool {
+			if at.Type() != reflect.TypeFor[time.Time]() {
+				return true
+			}
 			wall, ext := at.Field(0).Uint(), at.Field(1).Int()
 			if wall == 0 && ext == 0 {
-				return
+				return false
 			}
 			if found[path] = wall>>63 == 1; !found[path] {
 				t.Errorf("%s is of the wall clock", path)
 			}
+			return false
 		})
 	}
 	look("client", c)

@@ -222,6 +222,62 @@ func TestS3_18_ATwinIsRefused(t *testing.T) {
 	}
 }
 
+// A client that is started anew is another one, however often.
+func TestS3_18_NoIdentityIsUsedTwice(t *testing.T) {
+	ids := map[session.ID]bool{}
+	options := newClient(t, Options{}).opts.Session // with what identities are made of
+	for range 100_000 {
+		s := session.NewClient(options)
+		hello := s.Connected(1, s.Add(nil), 1, nil)[0].Msg.Greeting
+		for _, id := range []session.ID{hello.Session, hello.Secret} {
+			if ids[id] {
+				t.Fatalf("%v is used again", id)
+			}
+			ids[id] = true
+		}
+	}
+	h := newHost(t, "a", hostOptions{})
+	used := map[session.XID]bool{}
+	for range 1000 { // the same, with all that belongs to a client
+		c := newClient(t, Options{}, conn.Endpoint{ID: "a", Local: h.net})
+		for range 3 {
+			u := ask(soon(t), c, "do!", "x")
+			if u.is(t, session.OK, session.Executed); used[u.XID] || ids[u.XID.Session] {
+				t.Fatalf("%v is used again", u.XID)
+			}
+			used[u.XID] = true
+		}
+		if err := c.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// A server that is started anew knows no call of before: a number that comes again would be
+// another call to it, and what is late of the first would be taken for the second.
+func TestS3_18_NoNumberIsUsedAgainAfterARestart(t *testing.T) {
+	h := newHost(t, "a", hostOptions{})
+	var now atomic.Pointer[host]
+	now.Store(h)
+	proxy := behind(t, func() string { return now.Load().addr })
+	c := newClient(t, quick(), conn.Endpoint{ID: "a", TCP: proxy.Addr()})
+	last := session.XID{}
+	for life := range 20 {
+		for call := range 3 {
+			u := Call{Method: "do", Wait: true}
+			c.Do(soon(t), &u)
+			u.is(t, session.OK, session.Executed)
+			if u.XID.Seq <= last.Seq || call == 0 && u.XID.Session == last.Session {
+				t.Fatalf("life %d: %v follows %v", life, u.XID, last)
+			}
+			last = u.XID
+		}
+		now.Load().stop()
+		eventually(t, "the connection has ended", func() bool { return c.Counts().Conns == 0 })
+		now.Store(newHost(t, "a", hostOptions{}))
+	}
+}
+
 func TestS3_21_ASerialSessionHasOneCallOpen(t *testing.T) {
 	var running, most atomic.Int32
 	h := newHost(t, "a", hostOptions{methods: []server.Method{{Name: "count", Run: func(*server.Job) (session.Code, []byte) {
@@ -284,21 +340,4 @@ func TestS3_32_ManyRoundsWithoutDelay(t *testing.T) {
 		})
 	}
 	wg.Wait()
-}
-
-func TestS3_31_AClientThatIsHeldUpHoldsUpNoOther(t *testing.T) {
-	h := newHost(t, "a", hostOptions{})
-	stuck := newClient(t, quick(), h.endpoint())
-	stuck.mu.Lock()
-	var wg sync.WaitGroup
-	for range 64 {
-		c := newClient(t, quick(), h.endpoint())
-		wg.Go(func() {
-			for range 20 {
-				ask(soon(t), c, "do!", "x").is(t, session.OK, session.Executed)
-			}
-		})
-	}
-	wg.Wait()
-	stuck.mu.Unlock()
 }

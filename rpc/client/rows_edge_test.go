@@ -419,21 +419,16 @@ func TestC27_GOAWAYCrossesACall(t *testing.T) {
 }
 
 func TestS4_17_TheServersReaperCrossesACall(t *testing.T) {
-	ticks := make(chan time.Time)
-	var every time.Duration
-	h := newHost(t, "a", hostOptions{net: conn.ServerOptions{IdleTimeout: time.Second, Grace: 10 * time.Second, Ticker: func(d time.Duration) (<-chan time.Time, func()) {
-		every = d
-		return ticks, func() {}
-	}}})
+	clock := newBeats()
+	h := newHost(t, "a", hostOptions{net: conn.ServerOptions{IdleTimeout: time.Second, Grace: 10 * time.Second, Ticker: clock.ticker}})
 	proxy, e := h.behind()
 	c := newClient(t, quick(), e)
 	ask(soon(t), c, "do", "first").is(t, session.OK, session.Executed)
+	eventually(t, "the last ack has arrived", func() bool { return h.core.Counts().Entries == 0 })
 	proxy.Delay(50 * time.Millisecond)
-	time.Sleep(250 * time.Millisecond) // the last ack has arrived
-	now := time.Now()
-	for range 14 {
-		now = now.Add(every)
-		ticks <- now
+	clock.advance(2 * time.Second)
+	if n := h.net.Counts().Reaped; n != 1 {
+		t.Fatalf("%d are sent away", n)
 	}
 	began := time.Now()
 	ask(soon(t), c, "do", "second").is(t, session.OK, session.Executed)

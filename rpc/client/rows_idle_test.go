@@ -86,45 +86,128 @@ func callEndpoints(addr, servers string) error {
 	return c.Close()
 }
 
+// Something on the way forgets a connection, with a call outstanding and while it is idle. Nothing
+// but the keepalive finds it, and with its defaults within 20 s.
 func TestS4_02_AForgottenConnectionIsNoticed(t *testing.T) {
 	g := newGate()
-	h := newHost(t, "a", hostOptions{methods: []server.Method{{Name: "wait", Run: g.run}}})
+	h := newHost(t, "a", hostOptions{core: server.Options{NoticeAt: time.Hour}, methods: []server.Method{{Name: "wait", Run: g.run}}})
 	proxy, e := h.behind()
+	clock := newBeats()
 	o := quick()
-	o.Pool.Conn.Keepalive = conn.Keepalive{Silence: 300 * time.Millisecond, Answer: 150 * time.Millisecond}
+	o.Pool.Ticker = clock.ticker
 	c := newClient(t, o, e)
-	done := make(chan *Call)
-	go func() { done <- ask(soon(t), c, "wait", "x") }()
-	<-g.entered
-	close(g.open)
-	(<-done).is(t, session.OK, session.Executed)
-	proxy.Lose() // while it is idle
-	began := time.Now()
-	ask(soon(t), c, "do", "idle").is(t, session.OK, session.Executed)
-	// Nothing but the keepalive finds it: its Silence and twice its Answer are 0.6 s, on a machine
-	// that does nothing else. That it was found by that is what the connections below show.
-	t.Logf("F11: a call on a forgotten connection took %v", time.Since(began))
-	if h.count("idle") != 1 || proxy.Taken() != 2 {
-		t.Errorf("%d runs, %d connections", h.count("idle"), proxy.Taken())
+	forgotten := func(method, args string) {
+		t.Helper()
+		ended := make(chan *Call, 1)
+		found := c.Counts().Sockets.Silent
+		c.Start(soon(t), &Call{Method: method, Args: []byte(args)}, func(u *Call) { ended <- u })
+		if method == "wait" {
+			<-g.entered
+			ask(soon(t), c, "who", "").is(t, session.OK, session.Executed) // nothing is on its way to the client
+			proxy.Lose()
+			close(g.open) // the reply is lost
+			eventually(t, "it has run", func() bool { return h.core.Counts().Running == 0 })
+		}
+		taken := proxy.Taken()
+		clock.advance(10 * time.Second)
+		if n := c.Counts().Sockets.Silent; n != found || len(ended) != 0 {
+			t.Fatalf("%s: it is over before a ping was sent", method)
+		}
+		clock.advance(10 * time.Second)
+		if n := c.Counts().Sockets.Silent; n != found+1 {
+			t.Fatalf("%s: the connection is not found dead within 20 s", method)
+		}
+		(<-ended).is(t, session.OK, session.Executed)
+		if n := proxy.Taken(); n != taken+1 {
+			t.Errorf("%s: %d connections more", method, n-taken)
+		}
+	}
+	forgotten("wait", "outstanding")
+	ask(soon(t), c, "do", "next").is(t, session.OK, session.Executed)
+	proxy.Lose()
+	ctx, cancel := context.WithTimeout(soon(t), 50*time.Millisecond)
+	defer cancel()
+	ask(ctx, c, "do", "late").is(t, session.DeadlineExceeded, session.Indeterminate)
+	forgotten("do", "idle")
+	for _, name := range []string{"next", "idle"} {
+		if n := h.count(name); n != 1 {
+			t.Errorf("%q ran %d times", name, n)
+		}
 	}
 }
 
+// A call and a stream last longer than a connection may be idle, at both ends: neither is cut.
 func TestS4_04_NothingIsCutInTheMiddle(t *testing.T) {
-	h := newHost(t, "a", hostOptions{methods: []server.Method{{Name: "sleep", Run: func(*server.Job) (session.Code, []byte) {
-		time.Sleep(400 * time.Millisecond)
-		return session.OK, nil
-	}}}})
+	const idle = 100 * time.Millisecond
+	g := newGate()
+	up, down := make(chan string), make(chan string)
+	its, mine := newBeats(), newBeats()
+	h := newHost(t, "a", hostOptions{
+		net: conn.ServerOptions{IdleTimeout: idle, Ticker: its.ticker},
+		methods: []server.Method{{Name: "wait", Run: g.run}, {Name: "stream", Stream: true, Run: func(j *server.Job) (session.Code, []byte) {
+			for item := range down {
+				if err := j.Stream().Send(j, []byte(item)); err != nil {
+					return session.Failed, []byte(err.Error())
+				}
+				b, err := j.Stream().Recv(j)
+				if err != nil {
+					return session.Failed, []byte(err.Error())
+				}
+				up <- string(b)
+			}
+			return session.OK, nil
+		}}},
+	})
 	proxy, e := h.behind()
 	o := quick()
-	o.Pool.IdleTimeout = 20 * time.Millisecond
+	o.Pool.IdleTimeout, o.Pool.Ticker = idle, mine.ticker
+	o.Pool.Conn.Keepalive = conn.Keepalive{Silence: time.Hour, Answer: time.Hour} // no ping is heard in place of a call
 	c := newClient(t, o, e)
-	for range 2 {
-		ask(soon(t), c, "sleep", "").is(t, session.OK, session.Executed)
+	pass := func(d time.Duration) {
+		t.Helper()
+		mine.advance(d)
+		its.advance(d)
+		if at, there := c.Counts().Sockets.Reaped, h.net.Counts().Reaped; at+there != 0 {
+			t.Fatalf("the client has reaped %d connections, the server %d", at, there)
+		}
 	}
-	if n := proxy.Taken(); n > 2 {
+	called := make(chan *Call)
+	go func() { called <- ask(soon(t), c, "wait", "x") }()
+	<-g.entered
+	pass(10 * time.Second)
+	close(g.open)
+	(<-called).is(t, session.OK, session.Executed)
+
+	ctx := soon(t)
+	s := c.Stream(ctx, &Call{Method: "stream"})
+	for range 3 {
+		select {
+		case down <- "down":
+		case <-ctx.Done():
+			t.Fatal("the stream does not start")
+		}
+		if b, err := s.Recv(ctx); err != nil || string(b) != "down" {
+			t.Fatalf("%q, %v", b, err)
+		}
+		pass(time.Second) // nothing is said in either direction
+		if err := s.Send(ctx, []byte("up")); err != nil {
+			t.Fatal(err)
+		}
+		if got := <-up; got != "up" {
+			t.Fatal(got)
+		}
+		pass(time.Second)
+	}
+	close(down)
+	s.Result().is(t, session.OK, session.Executed)
+	if n := proxy.Taken(); n != 1 {
 		t.Errorf("%d connections", n)
 	}
+	mine.advance(time.Second)
 	eventually(t, "it is reaped when it is idle", func() bool { return c.Counts().Conns == 0 })
+	if n := c.Counts().Sockets.Reaped; n != 1 {
+		t.Errorf("%d are reaped", n)
+	}
 }
 
 func TestS4_05_NoReferenceIsLeftAfterFaultyCalls(t *testing.T) {
@@ -239,32 +322,67 @@ func TestS4_11_ConnectionsThatTheServerClosesAreGone(t *testing.T) {
 	}
 }
 
+// A hundred callers on threads of their own, and one that reports the status now and then: none
+// waits for the main one, whose call does not end.
 func TestS4_14_CallersOnThreadsOfTheirOwn(t *testing.T) {
-	h := newHost(t, "a", hostOptions{})
-	c := newClient(t, quick(), h.endpoint())
+	g := newGate()
+	h := newHost(t, "a", hostOptions{methods: []server.Method{{Name: "wait", Run: g.run}}})
+	proxy, e := h.behind()
+	c := newClient(t, quick(), e)
+	locked := func(f func()) func() {
+		return func() {
+			runtime.LockOSThread()
+			f()
+		}
+	}
+	blocked := make(chan *Call, 1)
+	go locked(func() { blocked <- ask(soon(t), c, "wait", "for ever") })()
+	<-g.entered
 	stop := make(chan struct{})
-	var busy, wg sync.WaitGroup
-	busy.Go(func() {
+	var callers, reporter sync.WaitGroup
+	reports := 0
+	reporter.Go(locked(func() {
+		every := time.NewTicker(time.Millisecond)
+		defer every.Stop()
 		for {
+			u := ask(soon(t), c, "do", "report")
+			if u.is(t, session.OK, session.Executed); u.Outcome.Code != session.OK {
+				return
+			}
+			reports++
 			select {
 			case <-stop:
 				return
-			default:
-				ask(soon(t), c, "who", "").is(t, session.OK, session.Executed)
+			case <-every.C:
 			}
 		}
-	})
+	}))
 	for range 100 {
-		wg.Go(func() {
-			runtime.LockOSThread()
+		callers.Go(locked(func() {
 			for range 10 {
 				ask(soon(t), c, "do", "x").is(t, session.OK, session.Executed)
 			}
-		})
+		}))
 	}
-	wg.Wait()
+	callers.Wait()
 	close(stop)
-	busy.Wait()
+	reporter.Wait()
+	if n := h.count("x"); n != 1000 {
+		t.Errorf("the callers have made %d calls", n)
+	}
+	if n := h.count("report"); reports == 0 || n != reports {
+		t.Errorf("the reporter has made %d calls, %d have run", reports, n)
+	}
+	select {
+	case u := <-blocked:
+		t.Errorf("the main caller's call has ended: %v", u.Outcome)
+	default:
+	}
+	close(g.open)
+	(<-blocked).is(t, session.OK, session.Executed)
+	if n := proxy.Taken(); n != 1 {
+		t.Errorf("they had %d connections, so they could not hold each other up", n)
+	}
 }
 
 func TestS4_15_ShortGoroutinesLeaveNothing(t *testing.T) {

@@ -206,6 +206,29 @@ func (g *gate) run(j *server.Job) (session.Code, []byte) {
 	}
 }
 
+// beats is the clock of a pool's or a server's keeper, that tests move.
+type beats struct {
+	ticks chan time.Time
+	every time.Duration
+	now   time.Time
+}
+
+func newBeats() *beats { return &beats{ticks: make(chan time.Time), now: time.Now()} }
+
+func (b *beats) ticker(every time.Duration) (<-chan time.Time, func()) {
+	b.every = every
+	return b.ticks, func() {}
+}
+
+// advance lets the keeper tick, and look, for a time.
+func (b *beats) advance(d time.Duration) {
+	for end := b.now.Add(d); b.now.Add(b.every).Compare(end) <= 0; {
+		b.now = b.now.Add(b.every)
+		b.ticks <- b.now
+	}
+	b.ticks <- b.now // returns when the keeper has looked
+}
+
 func names(prefix string, n int) []string {
 	all := make([]string, n)
 	for i := range all {

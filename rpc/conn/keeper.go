@@ -23,8 +23,9 @@ func realTicker(every time.Duration) (<-chan time.Time, func()) {
 type keeper struct {
 	idle    time.Duration // 0: connections may be idle for ever
 	alive   Keepalive
-	traffic bool        // a connection over which something comes is not idle, even if nobody holds it
-	reap    func(*Conn) // ends an idle connection that nobody can hold any more
+	traffic bool             // a connection over which something comes is not idle, even if nobody holds it
+	busy    func(*Conn) bool // tells whether a connection is not idle, although nothing comes and nobody holds it; nil: it is
+	reap    func(*Conn)      // ends an idle connection that nobody can hold any more
 
 	every time.Duration
 	now   atomic.Int64 // ns since the start, at the last tick
@@ -124,7 +125,11 @@ func (k *keeper) look(c *Conn, now int64) {
 		if k.traffic {
 			since = max(since, c.kept.heard)
 		}
-		if k.idle > 0 && now-since >= int64(k.idle+k.every) && c.hold.reap() {
+		switch {
+		case k.idle == 0 || now-since < int64(k.idle+k.every):
+		case k.busy != nil && k.busy(c):
+			c.kept.heard = now // which is asked again after as long
+		case c.hold.reap():
 			k.counts.reaped.Add(1)
 			k.reap(c)
 		}

@@ -208,3 +208,33 @@ func TestIdleClientsAreSentAway(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// busyEcho is an echo for whose clients something may be under way.
+type busyEcho struct {
+	echo
+	busy atomic.Bool
+}
+
+func (e *busyEcho) Occupied(Peer) bool { return e.busy.Load() }
+
+func TestAClientForWhomSomethingIsUnderWayIsNotSentAway(t *testing.T) {
+	clock := newBeats()
+	h := &busyEcho{}
+	server := startServer(t, h, func(o *ServerOptions) { o.IdleTimeout, o.Ticker = 8*time.Second, clock.ticker })
+	c := newPoolCaller()
+	s := newService(t, newPool(t, c, nil), server.endpoint("a"))
+	if _, err := echoOnce(t.Context(), s, c, "x"); err != nil {
+		t.Fatal(err)
+	}
+	h.busy.Store(true)
+	clock.advance(time.Hour)
+	if n := server.Counts().Reaped; n != 0 {
+		t.Errorf("%d were sent away", n)
+	}
+	h.busy.Store(false)
+	clock.advance(10 * time.Second)
+	clock.advance(0) // the last look is over
+	if n := server.Counts().Reaped; n != 1 {
+		t.Errorf("%d were sent away when they were idle", n)
+	}
+}

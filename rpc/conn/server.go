@@ -19,10 +19,18 @@ type ServerOptions struct {
 	Admit       Admit   // decides about clients
 	Bulk        Bulk    // takes bulk connections. Default: they are closed. Admit says whether there are some
 	Conn        Options
-	IdleTimeout time.Duration // clients without references are sent away after it. Default 5 min; negative: never
+	IdleTimeout time.Duration // clients that say nothing for so long are sent away, see [Occupied]. Default 5 min; negative: never
 	Grace       time.Duration // for a client that is sent away. Default 1 s
 	MaxConns    int           // at the same time, handshakes included. Default 65,536
 	Ticker      Ticker        // of the idle timeout and keepalive. Default: the monotonic clock
+}
+
+// Occupied is a [Handler] of a [Server] that knows whether something is under way for a client:
+// then it is not sent away, although it says nothing.
+type Occupied interface {
+	// Occupied is asked about clients that have said nothing for the idle timeout, one after
+	// the other, and must not wait.
+	Occupied(p Peer) bool
 }
 
 // Bulk serves a bulk connection ([frame.FeatureBulk]) whose client has been admitted. It
@@ -62,6 +70,9 @@ func NewServer(opts ServerOptions) (*Server, error) {
 	s := &Server{opts: opts, listeners: map[net.Listener]struct{}{}, locals: map[*Local]struct{}{}}
 	s.ctx, s.cancel = context.WithCancelCause(context.Background())
 	s.keeper = &keeper{idle: max(opts.IdleTimeout, 0), alive: opts.Conn.Keepalive, traffic: true, reap: s.sendAway}
+	if h, knows := opts.Handler.(Occupied); knows {
+		s.keeper.busy = func(c *Conn) bool { return h.Occupied(c) }
+	}
 	s.keeper.start(opts.Ticker)
 	return s, nil
 }

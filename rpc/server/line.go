@@ -66,6 +66,13 @@ func (l *Link) Disconnect() {
 	delete(l.core.links, l.id)
 }
 
+// open tells whether the line's client waits for the end of a call.
+func (l *Link) open() bool {
+	l.core.mu.Lock()
+	defer l.core.mu.Unlock()
+	return l.session != nil && l.session.Open()
+}
+
 // Receive takes a message of the client. The job of a Call is made by [Core.Job].
 func (l *Link) Receive(m *session.Message) {
 	c := l.core

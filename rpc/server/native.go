@@ -27,7 +27,10 @@ type Door struct {
 	lines map[conn.Peer]*nativeLine
 }
 
-var _ conn.Handler = (*Door)(nil)
+var (
+	_ conn.Handler  = (*Door)(nil)
+	_ conn.Occupied = (*Door)(nil)
+)
 
 // NewDoor makes a door of a core.
 func NewDoor(c *Core) *Door {
@@ -182,6 +185,14 @@ func (d *Door) Closed(p conn.Peer, _ error, _ []uint64) {
 		l.cut()
 		l.link.Disconnect()
 	}
+}
+
+// Occupied implements [conn.Occupied]: who waits for what is called here need not say so.
+func (d *Door) Occupied(p conn.Peer) bool {
+	d.mu.Lock()
+	l := d.lines[p]
+	d.mu.Unlock()
+	return l != nil && l.link.open()
 }
 
 // Tell implements [Line]. What there is no room for waits: see wait.

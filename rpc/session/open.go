@@ -14,6 +14,13 @@ func (d *Domain) Open(visit func(e *Entry, state string)) {
 	}
 }
 
+// Open tells whether the client waits for a call that has not ended.
+func (s *Session) Open() bool {
+	open := false
+	s.window.all(func(_ uint64, e *Entry) { open = open || e.state < done })
+	return open
+}
+
 // Ended returns how an entry has ended. ok is false if it has not, or its client has
 // closed it.
 func (e *Entry) Ended() (code Code, ran Execution, ok bool) {
