@@ -63,6 +63,44 @@ func serverFields() map[string]field {
 	}
 }
 
+// protocolField makes a pool one of native calls.
+const protocolField = "Server.Protocol"
+
+// callsFields are those of such pools alone.
+func callsFields() map[string]field {
+	minute, size := duration(time.Minute), resource.MustParse("96Mi")
+	calls := func(set func(*v1alpha1.Calls)) func(manifest) {
+		return func(m manifest) {
+			if m.Server.Calls == nil {
+				m.Server.Calls = &v1alpha1.Calls{}
+			}
+			set(m.Server.Calls)
+		}
+	}
+	return map[string]field{
+		protocolField:              ofSidecar("protocol", "rpc", func(m manifest) { m.Server.Protocol = v1alpha1.ProtocolRPC }),
+		"Server.Calls.Workers":     ofSidecar("workers", "2", calls(func(c *v1alpha1.Calls) { c.Workers = 2 })),
+		"Server.Calls.Concurrency": ofSidecar("concurrency", "3", calls(func(c *v1alpha1.Calls) { c.Concurrency = 3 })),
+		"Server.Calls.MaxTimeout":  ofSidecar("max-timeout", "1m0s", calls(func(c *v1alpha1.Calls) { c.MaxTimeout = minute })),
+		"Server.Calls.JournalSize": ofSidecar("journal-size", "100663296", calls(func(c *v1alpha1.Calls) { c.JournalSize = &size })),
+		"Server.Calls.BlobMemory":  ofSidecar("blob-memory", "100663296", calls(func(c *v1alpha1.Calls) { c.BlobMemory = &size })),
+		"Server.Calls.TokenSecret": {
+			change: calls(func(c *v1alpha1.Calls) { c.TokenSecret = tokenSecret }), anew: true,
+			wrong: func(_ *space, p *corev1.Pod) error {
+				for _, v := range p.Spec.Volumes {
+					if v.Secret != nil && v.Secret.SecretName == tokenSecret {
+						return nil
+					}
+				}
+				return differ("volumes", p.Spec.Volumes, "one of "+tokenSecret)
+			},
+		},
+	}
+}
+
+// tokenSecret is a Secret with a token for clients.
+const tokenSecret = "clients"
+
 // otherFields are those of the rest, but spec.rdma.
 func otherFields() map[string]field {
 	two, all := int32(2), intstr.FromString("100%")
@@ -141,7 +179,9 @@ func rdmaFields() map[string]field {
 		Spec:       v1alpha1.RPCPoolSpec{RDMA: &v1alpha1.RDMASpec{Claim: &v1alpha1.RDMAClaim{DeviceClassName: "rpcpool.dev"}, Count: 2}},
 	})
 	return map[string]field{
-		"RDMA.Mode": ofSidecar("rdma-mode", "required", func(m manifest) { m.RDMA.Mode = v1alpha1.RDMARequired }),
+		"RDMA.TrafficClass": ofSidecar("rdma-traffic-class", "104", func(m manifest) { m.RDMA.TrafficClass = 104 }),
+		"RDMA.ServiceLevel": ofSidecar("rdma-service-level", "3", func(m manifest) { m.RDMA.ServiceLevel = 3 }),
+		"RDMA.Mode":         ofSidecar("rdma-mode", "required", func(m manifest) { m.RDMA.Mode = v1alpha1.RDMARequired }),
 		"RDMA.ResourceName": {
 			change: func(m manifest) { m.RDMA.ResourceName = another }, anew: true,
 			wrong: func(_ *space, p *corev1.Pod) error {

@@ -12,6 +12,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"rpcpool.dev/api/v1alpha1"
 )
@@ -106,11 +107,32 @@ func TestFields(t *testing.T) {
 	}
 }
 
+// TestFieldsOfCalls makes a pool one of native calls, and changes what only such pools have.
+func TestFieldsOfCalls(t *testing.T) {
+	s := the.namespace(t, restricted)
+	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: s.name, Name: tokenSecret}, StringData: map[string]string{"token": "secret"}}
+	if err := s.api.Create(t.Context(), secret); err != nil {
+		t.Fatal(err)
+	}
+	s.pool("dev", 1, quick)
+	s.awaitFree("dev", 1)
+	fields := callsFields()
+	names := slices.DeleteFunc(slices.Sorted(maps.Keys(fields)), func(name string) bool { return name == protocolField })
+	for _, name := range append([]string{protocolField}, names...) {
+		t.Run(name, func(t *testing.T) {
+			s.in(t).try(fields[name], func() { s.in(t).awaitFree("dev", 1) })
+		})
+	}
+}
+
 // TestFieldsOfRDMA changes those of a pool whose pods have no node, as none here has
 // such devices.
 func TestFieldsOfRDMA(t *testing.T) {
 	s := the.namespace(t, privileged)
-	s.pool("dev", 1, quick, func(p *v1alpha1.RPCPool) { p.Spec.RDMA = &v1alpha1.RDMASpec{ResourceName: "rpcpool.dev/no-vf"} })
+	s.pool("dev", 1, quick, func(p *v1alpha1.RPCPool) {
+		p.Spec.Server.Protocol = v1alpha1.ProtocolRPC // the only one whose servers use devices
+		p.Spec.RDMA = &v1alpha1.RDMASpec{ResourceName: "rpcpool.dev/no-vf"}
+	})
 	hasPod := func(t *testing.T) func() {
 		return func() {
 			s.in(t).await("dev", "a pod that is up to date", func(st *v1alpha1.RPCPoolStatus) bool {
@@ -120,7 +142,7 @@ func TestFieldsOfRDMA(t *testing.T) {
 	}
 	hasPod(t)()
 	fields := rdmaFields()
-	for _, name := range []string{"RDMA.Mode", "RDMA.ResourceName", "RDMA.Count", "RDMA.Networks", "RDMA.Claim.DeviceClassName", "RDMA.Claim.TemplateName"} {
+	for _, name := range []string{"RDMA.Mode", "RDMA.TrafficClass", "RDMA.ServiceLevel", "RDMA.ResourceName", "RDMA.Count", "RDMA.Networks", "RDMA.Claim.DeviceClassName", "RDMA.Claim.TemplateName"} {
 		t.Run(name, func(t *testing.T) { s.in(t).try(fields[name], hasPod(t)) })
 	}
 }
@@ -174,6 +196,7 @@ func noFieldIsForgotten(t *testing.T) {
 	t.Helper()
 	known := serverFields()
 	maps.Copy(known, otherFields())
+	maps.Copy(known, callsFields())
 	maps.Copy(known, rdmaFields())
 	var walk func(path string, of reflect.Type)
 	walk = func(path string, of reflect.Type) {
