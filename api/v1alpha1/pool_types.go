@@ -70,14 +70,14 @@ type RDMASpec struct {
 	// +optional
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=255
-	TrafficClass int32 `json:"trafficClass,omitempty"`
+	TrafficClass *int32 `json:"trafficClass,omitempty"`
 
 	// serviceLevel of the servers' packets: on InfiniBand the service level, on
 	// Ethernet the priority in a VLAN's tag. With protocol RPC. Default: 0.
 	// +optional
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=15
-	ServiceLevel int32 `json:"serviceLevel,omitempty"`
+	ServiceLevel *int32 `json:"serviceLevel,omitempty"`
 }
 
 // RDMAClaim says which devices a server claims. It needs a cluster that serves

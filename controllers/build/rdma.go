@@ -78,11 +78,11 @@ func packetFlags(rdma *v1alpha1.RDMASpec) (f []string) {
 	if !rdma.Wanted() {
 		return nil
 	}
-	if rdma.TrafficClass > 0 {
-		f = append(f, "--rdma-traffic-class", strconv.Itoa(int(rdma.TrafficClass)))
+	if rdma.TrafficClass != nil {
+		f = append(f, "--rdma-traffic-class", strconv.Itoa(int(*rdma.TrafficClass)))
 	}
-	if rdma.ServiceLevel > 0 {
-		f = append(f, "--rdma-service-level", strconv.Itoa(int(rdma.ServiceLevel)))
+	if rdma.ServiceLevel != nil {
+		f = append(f, "--rdma-service-level", strconv.Itoa(int(*rdma.ServiceLevel)))
 	}
 	return f
 }

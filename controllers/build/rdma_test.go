@@ -53,14 +53,14 @@ func TestTheSidecarHasTheDevicesAndKnowsIt(t *testing.T) {
 // of sessions, which use no device, is not.
 func TestPacketsOfCallsAreInTheirClass(t *testing.T) {
 	pool := example(t, "calls")
-	pool.Spec.RDMA = &v1alpha1.RDMASpec{ResourceName: "openshift.io/rdma_vf", TrafficClass: 104, ServiceLevel: 3}
+	pool.Spec.RDMA = &v1alpha1.RDMASpec{ResourceName: "openshift.io/rdma_vf", TrafficClass: new(int32(104)), ServiceLevel: new(int32(3))}
 	parsedCalls(t, pool)
 	command := strings.Join(container(t, podOf(t, pool), sidecarName).Command, " ")
 	if want := " --rdma-traffic-class 104 --rdma-service-level 3 "; !strings.Contains(command+" ", want) {
 		t.Errorf("%s: want%s", command, want)
 	}
 	pool = example(t, "rdma")
-	pool.Spec.RDMA.TrafficClass, pool.Spec.RDMA.ServiceLevel = 104, 3
+	pool.Spec.RDMA.TrafficClass, pool.Spec.RDMA.ServiceLevel = new(int32(104)), new(int32(3))
 	parsed(t, pool)
 }
 

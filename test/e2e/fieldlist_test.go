@@ -179,8 +179,8 @@ func rdmaFields() map[string]field {
 		Spec:       v1alpha1.RPCPoolSpec{RDMA: &v1alpha1.RDMASpec{Claim: &v1alpha1.RDMAClaim{DeviceClassName: "rpcpool.dev"}, Count: 2}},
 	})
 	return map[string]field{
-		"RDMA.TrafficClass": ofSidecar("rdma-traffic-class", "104", func(m manifest) { m.RDMA.TrafficClass = 104 }),
-		"RDMA.ServiceLevel": ofSidecar("rdma-service-level", "3", func(m manifest) { m.RDMA.ServiceLevel = 3 }),
+		"RDMA.TrafficClass": ofSidecar("rdma-traffic-class", "104", func(m manifest) { m.RDMA.TrafficClass = new(int32(104)) }),
+		"RDMA.ServiceLevel": ofSidecar("rdma-service-level", "3", func(m manifest) { m.RDMA.ServiceLevel = new(int32(3)) }),
 		"RDMA.Mode":         ofSidecar("rdma-mode", "required", func(m manifest) { m.RDMA.Mode = v1alpha1.RDMARequired }),
 		"RDMA.ResourceName": {
 			change: func(m manifest) { m.RDMA.ResourceName = another }, anew: true,
