@@ -137,6 +137,7 @@ func (k *keeper) look(c *Conn, now int64) {
 	}
 	silent := now - max(c.kept.heard, c.busySince.Load())
 	switch {
+	case c.Err() != nil: // it ends, and was counted
 	case silent >= int64(k.alive.bound()-2*k.every):
 		k.counts.silent.Add(1)
 		c.end(ErrSilentPeer)

@@ -32,29 +32,6 @@ type Executor interface {
 	Interrupt(j *Job)
 }
 
-// Options of a Core. The zero value of each field means its default.
-type Options struct {
-	Domain     session.DomainOptions // Journal is filled in
-	Journal    Journal               // nil: none, the table dies with the process
-	Sync       bool                  // what follows a record waits until the journal's disk has it
-	ID         session.ID            // of the table: the journal's, or random
-	Life       uint64                // of the table: the journal's, or random
-	Limit      int                   // calls that run at once. Default 1024; -1: none, before the executor says so with [Core.Grow]
-	Queue      int                   // calls that wait. Default 4096
-	QueueBytes int                   // of their arguments. Default 256 MiB
-	Standing   time.Duration         // how long interactive calls may wait one and all before some are refused. Default 100 ms; negative: for ever
-	MaxTimeout time.Duration         // of calls, also of those that say none. Default: none
-	NoticeAt   time.Duration         // clients are told that a call runs after it has for so long. Default 50 ms
-	Blobs      Host                  // of calls. Default: none, all bytes are in messages
-	LongBlob   uint64                // from which length on arguments and results had better be in them, bytes. Default 64 KiB
-	Apart      bool                  // calls run in other processes, which they may kill
-	Allow      Allow                 // what clients may call. Default: everything
-	Open       bool                  // methods that were not registered are given to the executor, too
-	Context    context.Context       //nolint:containedctx // handlers find its values in theirs. Default: Background
-	Log        *slog.Logger          // default: none
-	Clock      func() time.Duration  // monotonic. Default: the time since the core was made
-}
-
 // Core is a server without its doors and its executor.
 type Core struct {
 	opts    Options
@@ -134,6 +111,9 @@ func New(exec Executor, opts Options) (*Core, error) {
 	}
 	if o.NoticeAt == 0 {
 		o.NoticeAt = 50 * time.Millisecond
+	}
+	if o.QuickApart == 0 {
+		o.QuickApart = quickApart
 	}
 	if o.Context == nil {
 		o.Context = context.Background()
@@ -314,7 +294,7 @@ func (c *Core) finished(now time.Duration, j *Job, ran bool) {
 	if ran {
 		c.timed(now, j)
 		if j.local == nil {
-			j.Method.pace.took(now-j.started, quickApart)
+			j.Method.pace.took(now-j.started, c.opts.QuickApart)
 		}
 	}
 	if j.long {

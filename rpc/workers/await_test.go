@@ -8,9 +8,13 @@ import (
 	"time"
 
 	"rpcpool.dev/rpc/client"
+	"rpcpool.dev/rpc/server"
 	"rpcpool.dev/rpc/session"
 	"rpcpool.dev/rpc/workers"
 )
+
+// alwaysQuick is a server that takes every method for quick, so that slow machines do not matter.
+var alwaysQuick = server.Options{QuickApart: time.Hour}
 
 // untilAwaited calls a method that is quick until the reader of the client's connection has waited for
 // the worker, instead of the worker's.
@@ -31,7 +35,7 @@ func untilAwaited(t *testing.T, r *rig) {
 // of a method that was quick, and is not this time. Another call by the same connection is
 // taken meanwhile, to the same worker, and is answered; and the first call can be cancelled.
 func TestWhoWaitsForAWorkerKeepsNobodyWaiting(t *testing.T) {
-	r := newRig(t, setting{workers: workers.Options{Concurrency: 2, Spares: -1}})
+	r := newRig(t, setting{workers: workers.Options{Concurrency: 2, Spares: -1}, server: alwaysQuick})
 	for i := range 10 {
 		untilAwaited(t, r)
 		ctx, cancel := context.WithCancel(t.Context())
@@ -62,7 +66,7 @@ func TestWhoWaitsForAWorkerKeepsNobodyWaiting(t *testing.T) {
 
 // TestWhoWaitsForAWorkerHearsOfItsDeath, and waits for the next one as ever.
 func TestWhoWaitsForAWorkerHearsOfItsDeath(t *testing.T) {
-	r := newRig(t, setting{})
+	r := newRig(t, setting{server: alwaysQuick})
 	for i := range 10 {
 		untilAwaited(t, r)
 		u := r.call("patient", fmt.Sprint("die ", i))
