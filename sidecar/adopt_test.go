@@ -106,9 +106,9 @@ func TestASessionThatEndedWithoutASidecarIsOnRecordAndItsClientTold(t *testing.T
 	if text := c.exception(tvm.FlavourA); text != "crash-exit: exit status 3" {
 		t.Errorf("exception %q", text)
 	}
-	if n := testutil.ToFloat64(m.ends.WithLabelValues("dev", "crash-exit")); n != 1 {
-		t.Errorf("%v sessions are counted", n)
-	}
+	eventually(t, "the session is counted, once", func() bool {
+		return testutil.ToFloat64(m.ends.WithLabelValues("dev", "crash-exit")) == 1
+	})
 	eventually(t, "the end is acknowledged", func() bool { return agent.acks.Load() > 0 })
 }
 
