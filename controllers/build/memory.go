@@ -13,11 +13,14 @@ import (
 // four of the longest messages at a time.
 const messageMemory = 512 << 20
 
+// replyMemory is what it has for results on their way to clients, bytes: eight of the longest.
+const replyMemory = 512 << 20
+
 // callsMemory is what native calls take of a sidecar's memory at most, in bytes, beside what
-// it needs itself: memory for blobs, which is no heap, and on the heap messages and the
+// it needs itself: memory for blobs, which is no heap, and on the heap messages in both directions and the
 // replies that the table of calls keeps, which have a quarter of the journal.
 func callsMemory(c *v1alpha1.Calls) (blobs, heap int64) {
-	return c.BlobMemory.Value(), messageMemory + c.JournalSize.Value()/4
+	return c.BlobMemory.Value(), messageMemory + replyMemory + c.JournalSize.Value()/4
 }
 
 // sidecarResources are those of the pool's sidecars. A limit that is not there is not made. RDMA

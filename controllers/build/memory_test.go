@@ -29,10 +29,10 @@ func TestASidecarHasTheMemoryThatItsFlagsAllow(t *testing.T) {
 	}{
 		"sessions":            {"least", nil, false, Settings{}, 32, 128, 0},
 		"sessions with RDMA":  {"rdma", nil, true, Settings{}, 32, 128, 0},
-		"calls":               {"calls", nil, false, Settings{}, 32, 128 + 256 + 512 + 4, 64 + 512 + 4},
-		"much of all":         {"calls", &v1alpha1.Calls{BlobMemory: mib(4096), JournalSize: mib(1024)}, false, Settings{}, 32, 128 + 4096 + 512 + 256, 64 + 512 + 256},
-		"calls with RDMA":     {"calls", nil, true, Settings{}, 32 + 256, 128 + 256 + 512 + 4, 64 + 512 + 4},
-		"other settings":      {"calls", nil, true, memory("100Mi", "200Mi"), 100 + 256, 200 + 256 + 512 + 4, 100 + 512 + 4},
+		"calls":               {"calls", nil, false, Settings{}, 32, 128 + 256 + 1024 + 4, 64 + 1024 + 4},
+		"much of all":         {"calls", &v1alpha1.Calls{BlobMemory: mib(4096), JournalSize: mib(1024)}, false, Settings{}, 32, 128 + 4096 + 1024 + 256, 64 + 1024 + 256},
+		"calls with RDMA":     {"calls", nil, true, Settings{}, 32 + 256, 128 + 256 + 1024 + 4, 64 + 1024 + 4},
+		"other settings":      {"calls", nil, true, memory("100Mi", "200Mi"), 100 + 256, 200 + 256 + 1024 + 4, 100 + 1024 + 4},
 		"settings of no such": {"calls", nil, true, Settings{Resources: corev1.ResourceRequirements{Limits: corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("1")}}}, 0, 0, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
