@@ -2,7 +2,6 @@ package conn
 
 import (
 	"context"
-	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"io"
@@ -191,7 +190,7 @@ func (c *Conn) RemoteAddr() net.Addr { return c.nc.RemoteAddr() }
 // Certificates returns what the peer has proved itself with over TLS, its own first; none if there is
 // no TLS, or it has shown none.
 func (c *Conn) Certificates() []*x509.Certificate {
-	secure, is := c.nc.(interface{ ConnectionState() tls.ConnectionState })
+	secure, is := c.nc.(secured)
 	if !is {
 		return nil
 	}

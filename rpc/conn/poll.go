@@ -19,8 +19,8 @@ import (
 //	├─ as decided ──┼─ look ──┼─ sleep ───┼─ as decided ──────────────┤
 //
 // Who has decided as before skips the next trial, then the next three, up to 31 of them if it
-// does not look, and up to seven if it does, and who looks gives it up when it has lost twice: so a reader whose messages take long loses 3 µs a message
-// at first, and soon less than a tenth of one.
+// does not look, and up to seven if it does; and who looks gives it up when it has lost twice. So a
+// reader whose messages take long loses 3 µs a message at first, and soon less than a tenth of one.
 //
 // Where several callers are at work messages come at any time, and who sleeps between them
 // does not sleep long. There a reader looks, too, but lets goroutines run meanwhile, not processes:

@@ -75,7 +75,7 @@ func Routes(node string, e *Endpoint) []Route {
 
 // TransportOf tells by what a socket has come.
 func TransportOf(nc net.Conn) Transport {
-	if _, is := nc.(interface{ ConnectionState() tls.ConnectionState }); is {
+	if _, is := nc.(secured); is {
 		return TransportTLS
 	}
 	if a := nc.LocalAddr(); a != nil && a.Network() == "unix" {
@@ -95,3 +95,8 @@ func (s *Server) Transports() map[Transport]int {
 
 // Transport is what a connection goes by.
 func (c *Conn) Transport() Transport { return TransportOf(c.nc) }
+
+// secured is a connection with TLS, also one that is not crypto/tls's own type.
+type secured interface {
+	ConnectionState() tls.ConnectionState
+}

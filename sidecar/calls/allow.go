@@ -73,7 +73,9 @@ func (f *AllowFile) Allow() (server.Allow, error) {
 	if f.Now == nil {
 		f.Now = time.Now
 	}
-	if err := f.look(); err != nil {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if err := f.look(f.Now()); err != nil {
 		return nil, fmt.Errorf("--allow-file: %w", err)
 	}
 	return func(who server.Identity) func(string) bool {
@@ -115,7 +117,7 @@ func namesIn(c *x509.Certificate) (names []string) {
 func (f *AllowFile) allows(names []string, method string) bool {
 	f.mu.Lock()
 	if now := f.Now(); now.Sub(f.looked) >= lookEvery {
-		_ = f.lookLocked(now) // or as it was
+		_ = f.look(now) // or as it was
 	}
 	rules := f.rules
 	f.mu.Unlock()
@@ -138,14 +140,8 @@ func (r *rule) lets(method string) bool {
 	return false
 }
 
-func (f *AllowFile) look() error {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.lookLocked(f.Now())
-}
-
-// lookLocked reads the file if it has changed. It is called with the lock.
-func (f *AllowFile) lookLocked(now time.Time) error {
+// look reads the file if it has changed. It is called with the lock.
+func (f *AllowFile) look(now time.Time) error {
 	f.looked = now
 	info, err := os.Stat(f.Path)
 	if err != nil {
