@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -208,6 +209,15 @@ func (c *Conn) Queue(m *Message) error { return c.snd.send(nil, m, false) } //no
 
 // Flush writes what was queued outside of [Handler.Message].
 func (c *Conn) Flush() { c.snd.flush() }
+
+// FlushAfter has what is queued on o written at the end of the round of c's reader in which the
+// caller handles a message: one write for all that the round leads to. It is for [Handler.Message]
+// alone.
+func (c *Conn) FlushAfter(o *Conn) {
+	if o != c && !slices.Contains(c.rd.others, o) {
+		c.rd.others = append(c.rd.others, o)
+	}
+}
 
 // Drop takes a long message that is still being sent out of the queue. The peer
 // must be told by a CANCEL of the call, or an ERROR for it, if unsent is false.

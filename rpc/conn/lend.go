@@ -39,6 +39,7 @@ type lending struct {
 	role    atomic.Int32
 	used    atomic.Bool   // somebody has read since the resident looked
 	wanted  atomic.Bool   // the last who waited would have read
+	refused atomic.Uint32 // how often the resident was left to read for who waits
 	waiting func() int    // how many wait for messages, the caller that reads among them
 	wake    chan struct{} // gives the role back to the resident
 	err     error         // why the caller that gave it back could not go on; whoever reads may write it
@@ -57,7 +58,7 @@ type lending struct {
 // caller must hold the connection, or be counted by [Options].Waiting, and have no locks.
 func (c *Conn) ReadUntil(ctx context.Context, arrived func() bool) bool {
 	l := &c.lend
-	if l.role.Load() != roleFree || !l.role.CompareAndSwap(roleFree, roleLent) {
+	if !l.take() {
 		l.wanted.Store(true)
 		return false
 	}
@@ -90,10 +91,21 @@ func (c *Conn) ReadUntil(ctx context.Context, arrived func() bool) bool {
 	return true
 }
 
+// take makes a caller the one who reads, unless somebody else does. That is looked at again once
+// the resident can know that the caller relies on it: it may be about to leave.
+func (l *lending) take() bool {
+	if l.role.Load() == roleFree && l.role.CompareAndSwap(roleFree, roleLent) {
+		return true
+	}
+	l.refused.Add(1)
+	return l.role.CompareAndSwap(roleFree, roleLent)
+}
+
 // Reside makes the connection's own goroutine read, if nobody does: somebody waits who will not
 // read. Who is counted among those who wait may be sure that somebody does until it is not.
 func (c *Conn) Reside() {
 	c.lend.wanted.Store(false)
+	c.lend.refused.Add(1)
 	c.giveBack(roleFree)
 }
 
@@ -183,14 +195,16 @@ func (c *Conn) serve() error {
 	}
 }
 
-// offer leaves the role to callers, if the only call that is outstanding has
-// just been answered.
+// offer leaves the role to callers, if the only call that is outstanding has just been
+// answered, and nobody who has begun to wait since relies on the resident.
 func (c *Conn) offer() bool {
-	if n := c.lend.waiting(); n > 1 || n == 0 && !c.lend.wanted.Load() {
+	l := &c.lend
+	mayLeave := func() bool { return l.waiting() <= 1 && l.refused.Load() == c.rd.refused }
+	if !mayLeave() || l.waiting() == 0 && !l.wanted.Load() {
 		return false
 	}
-	c.lend.role.Store(roleFree)
-	return c.lend.waiting() <= 1 || !c.lend.role.CompareAndSwap(roleFree, roleResident)
+	l.role.Store(roleFree)
+	return mayLeave() || !l.role.CompareAndSwap(roleFree, roleResident)
 }
 
 // offDuty waits until the resident must read again.

@@ -217,17 +217,21 @@ func TestAConnectionThatEndsUnderACallerIsKnown(t *testing.T) {
 func TestWhoDoesNotReadHasTheResidentDoIt(t *testing.T) {
 	a, b := sockets(t, "unix")
 	var waiting atomic.Int32
+	var reads atomic.Bool // who waits is there until it has seen its answer, as a caller that reads is
 	arrived := make(chan uint64, 1)
 	c, _ := join(t, a, b, handlerFunc(func(_ Peer, in *In) {
 		if in.Type == frame.TypeReply {
-			waiting.Add(-1) // before whoever reads asks
+			if !reads.Load() {
+				waiting.Add(-1)
+			}
 			arrived <- in.Seq
 		}
 	}), &echo{}, Options{Waiting: func() int { return int(waiting.Load()) }})
 	seq := uint64(0)
-	ask := func() {
+	ask := func(read bool) {
 		t.Helper()
 		seq++
+		reads.Store(read)
 		waiting.Add(1)
 		if err := c.TrySend(testCall(seq, 1, 8)); err != nil {
 			t.Fatal(err)
@@ -247,19 +251,75 @@ func TestWhoDoesNotReadHasTheResidentDoIt(t *testing.T) {
 			if i == 100_000 {
 				t.Fatal("whoever wants to read may not")
 			}
-			waiting.Add(1)
-			ask()
+			ask(true)
 			read = c.ReadUntil(t.Context(), func() bool { return len(arrived) > 0 })
 			got()
 			waiting.Add(-1)
 		}
 		for range 3 { // nobody reads now, or the resident does for good
-			ask()
+			ask(false)
 			c.Reside()
 			if role := c.lend.role.Load(); role != roleResident {
 				t.Fatalf("role %d of who waits and does not read", role)
 			}
 			got()
 		}
+	}
+}
+
+// TestTheResidentLeavesToWhoWillRead, and stays for who relies on it: else nobody would read
+// until it looks again.
+func TestTheResidentLeavesToWhoWillRead(t *testing.T) {
+	const (
+		answered = iota // the only call has its answer
+		begins          // a call
+		ends            // the answered call's caller has gone
+		reads           // a caller asks to read, before the resident can leave
+		resides         // one waits who will not read
+	)
+	for _, test := range []struct {
+		name   string
+		steps  []int
+		leaves bool
+	}{
+		{"nobody waits, and nobody wanted to read", []int{begins, answered, ends}, false},
+		{"nobody waits, the last would have read", []int{begins, reads, answered, ends}, true},
+		{"the last would have read, and is about to go", []int{begins, reads, answered}, true},
+		{"another call has begun, and may read", []int{begins, reads, answered, ends, begins}, true},
+		{"another call has begun, and was told not to read", []int{begins, reads, answered, ends, begins, reads}, false},
+		{"another call has begun that will not read", []int{begins, reads, answered, ends, begins, resides}, false},
+		{"the last would not have read", []int{begins, resides, answered, ends}, false},
+		{"another call waits, and was told not to read", []int{begins, begins, reads, answered, ends}, false},
+		{"two calls wait", []int{begins, reads, answered, begins}, false},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			var c Conn
+			n := 0
+			c.lend.waiting = func() int { return n }
+			c.h = handlerFunc(func(Peer, *In) {})
+			c.rd.c = &c
+			for _, step := range test.steps {
+				switch step {
+				case answered:
+					c.rd.got = 0
+					if err := c.rd.deliver(&In{Header: frame.Header{Type: frame.TypeReply}, kept: true}); err != nil {
+						t.Fatal(err)
+					}
+				case begins:
+					n++
+				case ends:
+					n--
+				case reads:
+					if c.ReadUntil(t.Context(), nil) {
+						t.Fatal("a caller reads, and so does the resident")
+					}
+				case resides:
+					c.Reside()
+				}
+			}
+			if leaves := c.rd.sole && c.offer(); leaves != test.leaves {
+				t.Errorf("it leaves: %v", leaves)
+			}
+		})
 	}
 }

@@ -34,11 +34,16 @@ type reader struct {
 	ahead ahead
 	rest  bool  // what is unread in buf is looked at next, before more is read
 	last  lasts // to be run at the end of the round
-	crowd crowd
-	sole  bool // the last round brought the answer to one call, and nothing else
-	alone bool // the last round brought one message, and so did those before
-	poll  poll
-	seq   uint64 // of the last message
+	// others have something queued that is written at the end of the round.
+	others []*Conn
+	crowd  crowd
+	sole   bool // the last round brought the answer to the only call, and nothing else
+	alone  bool // the last round brought one message, and so did those before
+	poll   poll
+	seq    uint64 // of the last message
+	// refused is lending's count at that answer: who had been told not to read by then was among
+	// those who waited.
+	refused uint32
 }
 
 // round reads what there is, waiting for it, and handles it.
@@ -74,6 +79,11 @@ func (rd *reader) settle() {
 		rd.got = 0
 	}
 	rd.c.snd.flush()
+	for _, o := range rd.others {
+		o.snd.flush()
+	}
+	clear(rd.others)
+	rd.others = rd.others[:0]
 }
 
 // fill reads what there is.
@@ -361,7 +371,10 @@ func (rd *reader) deliver(in *In) error {
 	}
 	rd.seq = in.Seq
 	rd.got++
-	rd.sole = rd.got == 1 && answers(&in.Header)
+	if rd.sole = rd.got == 1 && answers(&in.Header); rd.sole {
+		rd.refused = rd.c.lend.refused.Load() // before it is seen who waits
+		rd.sole = rd.c.lend.waiting() <= 1
+	}
 	rd.c.h.Message(rd.c, in)
 	if !in.kept {
 		rd.drop(in)

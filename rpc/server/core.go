@@ -331,7 +331,7 @@ func (c *Core) Return(j *Job, code session.Code, reply []byte) {
 	code, reply, blobs := j.returned(code, reply)
 	memory := j.let(reply)
 	t := c.begin(j.reader)
-	if j.behind {
+	if t.round = j.ending; j.behind {
 		t.behind = j.from
 	}
 	if j.entry.Memory = memory; blobs > 0 {
@@ -367,6 +367,7 @@ func (c *Core) Decline(j *Job, code session.Code, reply []byte) {
 	memory := j.let(reply)
 	t := c.begin(nil)
 	j.entry.Memory = memory
+	t.round = j.ending
 	c.finished(t.now, j, false)
 	c.ended(j, code, session.NotExecuted)
 	t.fx = c.domain.Decline(j.entry, code, reply, t.fx)

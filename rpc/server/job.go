@@ -57,6 +57,8 @@ type Job struct {
 	slot     *schedule.Call // in the queue, and while it runs; nil: it is in neither
 	stream   *items.Stream  // nil: it is none
 	unstream func()         // the line forgets the stream
+	round    *conn.Conn     // see Round
+	ending   *conn.Conn     // see EndsIn
 	link     *Link          // that has brought it; nil: a call within the process, or in a worker
 	loan     *loan          // its blobs; nil: it has none
 	account  *account       // at whose cost long results are made; nil: they go in messages

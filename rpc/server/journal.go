@@ -298,7 +298,7 @@ func (c *Core) sync() {
 			if !c.saved(ctx, t) {
 				return
 			}
-			t.reader, t.behind = nil, nil
+			t.reader, t.behind, t.round = nil, nil, nil
 			t.perform(c)
 			c.mu.Lock()
 			c.behind = c.behind[1:]

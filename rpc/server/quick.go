@@ -34,6 +34,14 @@ func (j *Job) Await(r conn.Last) bool {
 	return j.last != nil && j.Method.pace.trusted() && j.last.LastAlone(r)
 }
 
+// Round is the connection whose reader brings the job to [Executor.Execute], while that runs: what
+// is queued on others then can be written at the end of its round. nil: none does.
+func (j *Job) Round() *conn.Conn { return j.round }
+
+// EndsIn says that the reader of a connection, which is no client's, is about to say how the job has
+// ended: what clients are told then is written at the end of its round.
+func (j *Job) EndsIn(round *conn.Conn) { j.ending = round }
+
 // pace is how quick a method has been lately.
 type pace struct {
 	quick atomic.Int32 // how many runs were, since it was trusted for the last time, or negative

@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"rpcpool.dev/rpc/conn"
 	"rpcpool.dev/rpc/frame"
 	"rpcpool.dev/rpc/session"
 )
@@ -11,8 +12,9 @@ import (
 // turn is one event, and what it leads to.
 type turn struct {
 	now    time.Duration
-	reader *Link // whose reader brought the event; nil: none did
-	behind *Link // whose reader runs, behind all that has come, what brought the event
+	reader *Link      // whose reader brought the event; nil: none did
+	behind *Link      // whose reader runs, behind all that has come, what brought the event
+	round  *conn.Conn // whose reader brought the event: a worker's; nil: none did
 	fx     []session.Effect
 	sends  []send
 	runs   []*Job
@@ -143,9 +145,13 @@ func jobOf(e *session.Entry) *Job {
 
 // perform carries out the rest, without the lock.
 func (t *turn) perform(c *Core) {
+	round := t.round
+	if t.reader != nil {
+		round = t.reader.carrier()
+	}
 	for i := range t.sends {
 		s := &t.sends[i]
-		s.to.line.Tell(&s.msg, s.job, s.to == t.reader || s.to == t.behind)
+		s.to.line.Tell(&s.msg, s.job, s.to == t.reader || s.to == t.behind || s.to.follow(round))
 		if s.msg.Memory != nil {
 			s.msg.Memory.Release()
 		}
@@ -161,6 +167,27 @@ func (t *turn) perform(c *Core) {
 			j.last, _ = t.reader.line.(laster)
 			j.from = t.reader
 		}
+		j.round = round
 		c.exec.Execute(j)
 	}
+}
+
+// carrier is the connection of a link, nil if it is of another kind.
+func (l *Link) carrier() *conn.Conn {
+	n, ok := l.line.(*nativeLine)
+	if !ok {
+		return nil
+	}
+	c, _ := n.peer.(*conn.Conn)
+	return c
+}
+
+// follow has what is told to a link written at the end of a round, if that can be.
+func (l *Link) follow(round *conn.Conn) bool {
+	c := l.carrier()
+	if c == nil || round == nil {
+		return false
+	}
+	round.FlushAfter(c)
+	return true
 }

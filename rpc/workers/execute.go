@@ -31,6 +31,7 @@ type call struct {
 	view     blob.View // of arguments that are in a blob, of which the worker knows nothing; mostly nil
 
 	over     atomic.Bool // it is nobody's any more: who reads for it may stop
+	claimed  atomic.Bool // it is known who counts it out of those who wait: who reads for it, or its end
 	answered bool        // what follows is there
 	code     session.Code
 	ran      session.Execution
@@ -57,7 +58,14 @@ func (p *Pool) Execute(j *server.Job) {
 	if c.relay == nil && j.Await((*awaited)(c)) {
 		return
 	}
-	w.send(c)
+	round := j.Round()
+	if round == nil {
+		w.send(c)
+		return
+	}
+	round.FlushAfter(w.conn)
+	w.write(c, true)
+	w.conn.Reside()
 }
 
 // awaited is a call whose caller's reader sends it and reads the channel until it is answered,
@@ -67,9 +75,10 @@ type awaited call
 // Run implements [conn.Last].
 func (a *awaited) Run() {
 	c := (*call)(a)
-	c.w.waiting.Add(1)
-	defer c.w.waiting.Add(-1)
-	c.w.write(c)
+	if c.claimed.CompareAndSwap(false, true) {
+		defer c.w.waiting.Add(-1)
+	}
+	c.w.write(c, false)
 	if c.w.conn.ReadUntil(c.w.pool.ctx, c.over.Load) {
 		c.w.pool.awaited.Add(1)
 	}
@@ -130,12 +139,13 @@ func (w *worker) bind(m *server.Method) uint32 {
 
 // send writes a call, and sees to it that somebody reads its answer.
 func (w *worker) send(c *call) {
-	w.write(c)
+	w.write(c, false)
 	w.conn.Reside()
 }
 
-// write writes a call from the memory that its arguments have come to.
-func (w *worker) write(c *call) {
+// write gives a call to the channel, from the memory that its arguments have come to. It is
+// written at once, unless it is only queued.
+func (w *worker) write(c *call, queue bool) {
 	defer w.sends.Done()
 	j := c.job
 	m := conn.Message{Header: frame.Header{Type: frame.TypeCall, Priority: frame.PriorityNormal, Codec: j.Codec, Seq: c.seq}, Body: j.Args}
@@ -170,7 +180,11 @@ func (w *worker) write(c *call) {
 		}
 		return
 	}
-	switch err := w.conn.TrySend(&m); {
+	send := w.conn.TrySend
+	if queue {
+		send = w.conn.Queue
+	}
+	switch err := send(&m); {
 	case errors.Is(err, conn.ErrTooLong):
 		if w.drop(c) {
 			if c.relay != nil {
@@ -203,7 +217,9 @@ func (w *worker) drop(c *call) bool {
 // done says that a call is the worker's no more.
 func (c *call) done() {
 	c.over.Store(true)
-	c.w.waiting.Add(-1)
+	if c.claimed.CompareAndSwap(false, true) {
+		c.w.waiting.Add(-1)
+	}
 }
 
 // Release implements [conn.Releaser]: the arguments are written.

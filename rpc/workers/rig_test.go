@@ -26,6 +26,7 @@ type rig struct {
 	core   *server.Core
 	pool   *workers.Pool
 	client *client.Client
+	door   *conn.Server
 	path   string // of the server's socket
 	runs   string // file of what has run
 }
@@ -74,6 +75,7 @@ func newRig(t testing.TB, s setting) *rig {
 	if err != nil {
 		t.Fatal(err)
 	}
+	r.door = ns
 	l, err := net.Listen("unix", r.path)
 	if err != nil {
 		t.Fatal(err)

@@ -107,6 +107,9 @@ func (w *worker) answer(in *conn.In) {
 		sent = c.answerEarly()
 	}
 	if sent {
+		if c.relay == nil {
+			c.job.EndsIn(w.conn)
+		}
 		c.end()
 	}
 }

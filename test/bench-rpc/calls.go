@@ -30,6 +30,33 @@ func serveCalls(inline, journalled bool) func(net.Listener) error {
 	}
 }
 
+// serveIsolated serves the same calls from a worker, another process of this program.
+func serveIsolated(l net.Listener) error {
+	s, err := isolated()
+	if err != nil {
+		return err
+	}
+	return s.Serve(l)
+}
+
+func isolated() (*rpc.Server, error) {
+	// As many at once as there are callers: one worker, as the others have one server.
+	s, err := rpc.NewServer(rpc.ServerOptions{Isolate: &rpc.Isolate{Concurrency: places}})
+	if err == nil {
+		rpc.Handle(s, "Echo", func(_ context.Context, in []byte) ([]byte, error) { return in, nil })
+	}
+	return s, err
+}
+
+// work is the main of that worker.
+func work() error {
+	s, err := isolated()
+	if err != nil {
+		return err
+	}
+	return s.Work(context.Background())
+}
+
 // callsClient has memory for each caller's result.
 type callsClient struct {
 	c   *rpc.Client

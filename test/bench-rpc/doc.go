@@ -16,8 +16,10 @@
 //
 // calls are package rpc's: at most once, in a table; calls-inline say that the connection's
 // reader may always run them, which it does with others as long as they are quick and come
-// one by one; calls-journal have a journal. frames are package conn's alone, which only
-// matches replies to calls: what is between it and calls is the price of at-most-once.
+// one by one; calls-journal have a journal; calls-isolated run in a worker, a process behind
+// the server's, whose processor time and allocations are not counted. frames are package
+// conn's alone, which only matches replies to calls: what is between it and calls is the price
+// of at-most-once.
 //
 // Behind the table, small calls beside bulk over the same client, and calls at a fixed rate,
 // each counted from when it was due.

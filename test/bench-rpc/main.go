@@ -9,6 +9,8 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
+
+	"rpcpool.dev/rpc"
 )
 
 var (
@@ -21,6 +23,9 @@ var (
 )
 
 func main() {
+	if rpc.IsWorker() {
+		exit(work())
+	}
 	if len(os.Args) == 5 && os.Args[1] == "serve" {
 		exit(serve(os.Args[2], os.Args[3], os.Args[4]))
 	}

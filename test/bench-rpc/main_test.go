@@ -5,10 +5,15 @@ import (
 	"path/filepath"
 	"testing"
 	"time"
+
+	"rpcpool.dev/rpc"
 )
 
-// TestMain lets the test's program be a server, as the benchmark's is.
+// TestMain lets the test's program be a server, or its worker, as the benchmark's is.
 func TestMain(m *testing.M) {
+	if rpc.IsWorker() {
+		exit(work())
+	}
 	if len(os.Args) == 5 && os.Args[1] == "serve" {
 		exit(serve(os.Args[2], os.Args[3], os.Args[4]))
 	}

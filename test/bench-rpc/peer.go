@@ -29,6 +29,7 @@ var peers = []peer{
 	{"calls", serveCalls(false, false), dialCalls},
 	{"calls-inline", serveCalls(true, false), dialCalls},
 	{"calls-journal", serveCalls(false, true), dialCalls},
+	{"calls-isolated", serveIsolated, dialCalls},
 	{"frames", serveNative(false), dialNative},
 	{"net/rpc", serveNetRPC, dialNetRPC},
 	{"drpc", serveDRPC, dialDRPC},
