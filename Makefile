@@ -252,8 +252,8 @@ cluster-down: ## End the cluster of this machine, and remove every trace of it.
 	@$(E2E_OUT)/cluster --dir $(CLUSTER) down
 
 .PHONY: e2e
-e2e: $(if $(E2E_OWN),cluster previous,images) $(HELM) ## Run the end-to-end tests on this machine's cluster, or on that of KUBECONFIG=FILE.
-	@$(E2E_RUN)
+e2e: $(if $(E2E_OWN),cluster previous,images) $(HELM) ## Run the end-to-end tests (RUN=REGEXP: those only) on this machine's cluster, or on that of KUBECONFIG=FILE.
+	@$(E2E_RUN) $(if $(RUN),-run '$(RUN)')
 
 .PHONY: e2e-smoke
 e2e-smoke: $(if $(E2E_OWN),cluster,images) $(HELM) ## Run the shortest of them: install, tune, kill, recover.

@@ -3,6 +3,7 @@ package e2e_test
 import (
 	"context"
 	"fmt"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -80,5 +81,31 @@ func TestSmokeCalls(t *testing.T) {
 	}
 	s.await("text", "one server", func(st *v1alpha1.RPCPoolStatus) bool {
 		return st.Replicas != nil && *st.Replicas == 1 && st.Free != nil && *st.Free == 1
+	})
+}
+
+// TestBlobsBetweenPods: arguments and results that are too long for messages go by blobs
+// from a pod to another, and nothing of them stays at the servers.
+func TestBlobsBetweenPods(t *testing.T) {
+	const size, times = 40 << 20, 8
+	s := the.namespace(t, restricted)
+	s.applySample("rpcpool-calls.yaml")
+	s.awaitFree("text", 2)
+	client := s.jobPod("client", s.testImage, "echo", "--tracker", "rpcpool-tracker."+s.name+".svc:9190", "--service", "text",
+		"--bytes", strconv.Itoa(size), "--calls", strconv.Itoa(times))
+	if err := s.api.Create(t.Context(), client); err != nil {
+		t.Fatal(err)
+	}
+	if text, ok := s.answer("client"); !ok || strings.Count(text, `"bytes":`+strconv.Itoa(size)) != times {
+		t.Fatalf("the client says %q", text)
+	}
+	if moved := s.sum("text", "rpcpool_rpc_blob_transfer_bytes_total", "way"); moved["connection"] != 2*size*times {
+		t.Errorf("bytes of blobs that servers have moved: %v, want %d", moved, 2*size*times)
+	}
+	eventually(t, patience, "nobody has blobs", func(context.Context) error {
+		if blobs := s.sum("text", "rpcpool_rpc_blobs", "")[""]; blobs != 0 {
+			return fmt.Errorf("%v", blobs)
+		}
+		return nil
 	})
 }

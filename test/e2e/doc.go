@@ -3,6 +3,7 @@
 //
 //	make e2e                     on a cluster of this machine's own (hack/cluster)
 //	make e2e KUBECONFIG=…        on any other; whoever runs it loads the images there
+//	make e2e RUN=REGEXP          only the tests with such names
 //	make e2e-smoke               the tests named TestSmoke…, in a minute or two
 //
 // What a fault costs is taken from clocks of those whom it hits, not from the

@@ -21,7 +21,8 @@ func (s *space) pods(pool string) []corev1.Pod {
 	return pods.Items
 }
 
-// sum adds up a counter, or a gauge, of the sidecars of a pool, by the value of a label. A sidecar
+// sum adds up a counter, or a gauge, of the sidecars of a pool, by the value of a label; without
+// a label, all of it, at "". A sidecar
 // that does not answer yet is waited for.
 func (s *space) sum(pool, metric, label string) map[string]float64 {
 	s.t.Helper()
@@ -52,9 +53,13 @@ func (s *space) scrape(ctx context.Context, pod, metric, label string) (map[stri
 	}
 	values := map[string]float64{}
 	for _, m := range families[metric].GetMetric() {
+		value := m.GetCounter().GetValue() + m.GetGauge().GetValue() // it is one of them
+		if label == "" {
+			values[""] += value
+		}
 		for _, l := range m.GetLabel() {
 			if l.GetName() == label {
-				values[l.GetValue()] += m.GetCounter().GetValue() + m.GetGauge().GetValue() // it is one of them
+				values[l.GetValue()] += value
 			}
 		}
 	}

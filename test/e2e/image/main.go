@@ -36,6 +36,7 @@ Usage:
   rpcpool-e2e deviceplugin set-port ADDRESS active|down --fake-sysfs DIR [--ip IP]...
   rpcpool-e2e deviceplugin clean --dev DIR --state DIR
   rpcpool-e2e visit --tracker HOST:PORT --key KEY [flags]
+  rpcpool-e2e echo --tracker HOST:PORT --service NAME [flags]
 
 Examples:
   rpcpool-e2e visit --tracker rpcpool-tracker.tuning.svc:9190 --key cpu --hold 10m,0s
@@ -89,6 +90,12 @@ visit
   --repeat                 go on with the last of these for ever
   --call NAME              the function that holds a session (test.sleep)
   --timeout D              how long the server is asked to let a session last
+
+echo
+  Sends random bytes to servers of native calls, and compares what comes back.
+  --bytes N                of each argument (1 MiB)
+  --calls N                one after another (1)
+  --timeout D              of all (1m)
 `
 
 func main() {
@@ -132,6 +139,8 @@ func command(ctx context.Context, args []string, stdout, stderr io.Writer) error
 		return devicePluginCommand(ctx, rest, stdout, stderr)
 	case "visit":
 		return visitCommand(ctx, rest, stdout)
+	case "echo":
+		return echoCommand(ctx, rest, stdout)
 	case "":
 		return parse(newFlags("rpcpool-e2e"), rest, 0)
 	}
