@@ -63,10 +63,7 @@ func serverFields() map[string]field {
 	}
 }
 
-// protocolField makes a pool one of native calls.
-const protocolField = "Server.Protocol"
-
-// callsFields are those of such pools alone.
+// callsFields are those of pools of native calls alone.
 func callsFields() map[string]field {
 	minute, size := duration(time.Minute), resource.MustParse("96Mi")
 	calls := func(set func(*v1alpha1.Calls)) func(manifest) {
@@ -78,7 +75,6 @@ func callsFields() map[string]field {
 		}
 	}
 	return map[string]field{
-		protocolField:              ofSidecar("protocol", "rpc", func(m manifest) { m.Server.Protocol = v1alpha1.ProtocolRPC }),
 		"Server.Calls.Workers":     ofSidecar("workers", "2", calls(func(c *v1alpha1.Calls) { c.Workers = 2 })),
 		"Server.Calls.Concurrency": ofSidecar("concurrency", "3", calls(func(c *v1alpha1.Calls) { c.Concurrency = 3 })),
 		"Server.Calls.MaxTimeout":  ofSidecar("max-timeout", "1m0s", calls(func(c *v1alpha1.Calls) { c.MaxTimeout = minute })),
@@ -109,6 +105,10 @@ func otherFields() map[string]field {
 		"Key": {
 			change:  func(m manifest) { m.Key = "other" },
 			refused: "spec.key: Forbidden: is immutable: clients and the tracker know the servers by it",
+		},
+		"Server.Protocol": {
+			change:  func(m manifest) { m.Server.Protocol = v1alpha1.ProtocolRPC },
+			refused: "spec.server.protocol: Forbidden: is immutable: clients would find servers that speak another one",
 		},
 		"Tracker.Name": {
 			change:  func(m manifest) { m.Tracker.Name = "other" },

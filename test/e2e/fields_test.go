@@ -107,18 +107,20 @@ func TestFields(t *testing.T) {
 	}
 }
 
-// TestFieldsOfCalls makes a pool one of native calls, and changes what only such pools have.
+// TestFieldsOfCalls changes those that only pools of native calls have.
 func TestFieldsOfCalls(t *testing.T) {
 	s := the.namespace(t, restricted)
 	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: s.name, Name: tokenSecret}, StringData: map[string]string{"token": "secret"}}
 	if err := s.api.Create(t.Context(), secret); err != nil {
 		t.Fatal(err)
 	}
-	s.pool("dev", 1, quick)
+	s.pool("dev", 1, quick, func(p *v1alpha1.RPCPool) { p.Spec.Server.Protocol = v1alpha1.ProtocolRPC })
 	s.awaitFree("dev", 1)
+	if err := sidecarIs(s.theOnly("dev"), "protocol", "rpc"); err != nil {
+		t.Error(err)
+	}
 	fields := callsFields()
-	names := slices.DeleteFunc(slices.Sorted(maps.Keys(fields)), func(name string) bool { return name == protocolField })
-	for _, name := range append([]string{protocolField}, names...) {
+	for _, name := range slices.Sorted(maps.Keys(fields)) {
 		t.Run(name, func(t *testing.T) {
 			s.in(t).try(fields[name], func() { s.in(t).awaitFree("dev", 1) })
 		})
