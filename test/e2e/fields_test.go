@@ -114,7 +114,9 @@ func TestFieldsOfCalls(t *testing.T) {
 	if err := s.api.Create(t.Context(), secret); err != nil {
 		t.Fatal(err)
 	}
-	s.pool("dev", 1, quick, func(p *v1alpha1.RPCPool) { p.Spec.Server.Protocol = v1alpha1.ProtocolRPC })
+	s.pool("dev", 1, quick, func(p *v1alpha1.RPCPool) {
+		p.Spec.Server.Protocol, p.Spec.Server.Command = v1alpha1.ProtocolRPC, []string{"rpcpool-calls-worker"}
+	})
 	s.awaitFree("dev", 1)
 	if err := sidecarIs(s.theOnly("dev"), "protocol", "rpc"); err != nil {
 		t.Error(err)
