@@ -76,6 +76,9 @@ func (l *link) toServer(d *session.Demand) {
 		l.unsent = append(l.unsent, *d)
 		return
 	}
+	if d.Call != nil {
+		l.client.r.truth.sent(l.client.r.truth.of(d.Call))
+	}
 	m := d.Msg
 	l.server.when(l.arrival(&l.up), func() {
 		if l.accepted && l.life == l.server.life && l.server.running {

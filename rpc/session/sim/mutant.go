@@ -266,7 +266,7 @@ func clientMutants() []Mutant {
 		},
 		{
 			Name: "replies by a connection that is given up are taken", Breaks: "ran",
-			Needs:   []Fault{Refusal, Second, Crash, Point},
+			Needs:   []Fault{Refusal, Second, Drain, Crash, Long},
 			anyConn: true,
 		},
 		{
@@ -274,6 +274,14 @@ func clientMutants() []Mutant {
 			onTransmit: func(_ *program, d *session.Demand) {
 				if d.Call != nil {
 					d.Call.Idempotent = true
+				}
+			},
+		},
+		{
+			Name: "what is to be sent once is sent again", Breaks: "sent for the second time",
+			onTransmit: func(_ *program, d *session.Demand) {
+				if d.Call != nil {
+					d.Call.Once = false
 				}
 			},
 		},

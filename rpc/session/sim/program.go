@@ -125,6 +125,7 @@ func (p *program) cancel(client *session.Client, c *call, why session.Code) {
 		return
 	}
 	p.w.logf("program %d: call %d: %s", p.name, c.id, why)
+	c.unwanted = true
 	p.perform(client.Cancel(p.clock.now(), &c.inv, why, nil))
 	grace := p.w.between(0, graceMost)
 	if p.w.one(2) {
@@ -158,6 +159,7 @@ func (p *program) lost(l *link) {
 	for i := range l.unsent {
 		if l.unsent[i].Call != nil {
 			p.r.cover.events[takenBack]++
+			p.r.truth.of(l.unsent[i].Call).unsent++
 			p.client.Unsent(l.unsent[i].Peer, l.id, l.unsent[i].Msg.Seq)
 		}
 	}
@@ -179,6 +181,7 @@ func (p *program) perform(out []session.Demand) {
 		switch d.Want {
 		case session.Transmit:
 			p.r.mutant.transmit(p, d)
+			p.asks(d)
 			if l := p.links[d.Conn]; l != nil {
 				p.w.logMessage("program %d → %d: %s", p.name, l.id, &d.Msg)
 				l.toServer(d)
@@ -198,6 +201,18 @@ func (p *program) perform(out []session.Demand) {
 		}
 	}
 	p.rest()
+}
+
+// asks notes that a client cancels a call that is to be sent once, although nobody has told it to:
+// its connection is lost.
+func (p *program) asks(d *session.Demand) {
+	if d.Msg.Kind != session.Cancel {
+		return
+	}
+	if i := d.Peer.Call(d.Msg.Seq); i != nil {
+		c := p.r.truth.of(i)
+		c.asked = c.asked || c.noRetry && !c.unwanted
+	}
 }
 
 // dial connects to a server, if that runs and can be reached.

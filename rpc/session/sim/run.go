@@ -34,14 +34,14 @@ type run struct {
 
 // mix is what the calls of a schedule are like: one in so many.
 type mix struct {
-	idempotent, lane, deadline, cancel, needs int
+	idempotent, lane, deadline, cancel, needs, noRetry int
 }
 
 func (w *world) mix() mix {
 	pick := func(n ...int) int { return n[w.rng.IntN(len(n))] }
 	return mix{
 		idempotent: pick(1, 3, 3, 10), lane: pick(1, 2, 2, 8), deadline: pick(1, 4, 4, 20), cancel: pick(2, 6, 6, 30),
-		needs: pick(2, 4, 4, 20),
+		needs: pick(2, 4, 4, 20), noRetry: pick(1, 4, 4, 20),
 	}
 }
 
@@ -176,6 +176,8 @@ func (r *run) newCall(p *program) *call {
 	c.inv = session.Invocation{Method: 1, Sum: uint64(c.id) + 1000, Args: encode(c.id)}
 	r.app.call(r, c)
 	c.inv.Idempotent = !c.once
+	c.noRetry = w.one(r.mix.noRetry) && c.once
+	c.inv.Once = c.noRetry
 	if c.poison {
 		c.inv.Sum = 1
 	}

@@ -26,11 +26,12 @@ const (
 	Poison                   // a call kills every worker
 	Refusal                  // a server does not want a call
 	Leave                    // a server leaves the list, for a while or several times in a row
+	Long                     // a handler runs for about a lease, or for longer
 	faults
 )
 
 var faultNames = [faults]string{
-	"cut", "stall", "delay", "second", "part", "pause", "point", "crash", "drain", "replacement", "reboot", "worker", "poison", "refusal", "leave",
+	"cut", "stall", "delay", "second", "part", "pause", "point", "crash", "drain", "replacement", "reboot", "worker", "poison", "refusal", "leave", "long",
 }
 
 // String is the name, as flags have it.

@@ -327,6 +327,9 @@ func (s *server) execute(e *session.Entry) {
 	if s.w.one(s.pace) {
 		takes = s.w.between(0, 60*time.Millisecond)
 	}
+	if s.w.fault(Long, 60) {
+		takes = s.w.between(lease/2, 2*lease)
+	}
 	s.when(takes/2, func() {
 		s.current(j, func() {
 			if j.call.poison || s.w.fault(Worker, 25) {

@@ -14,6 +14,7 @@ type call struct {
 	client  *session.Client
 	inv     session.Invocation
 	once    bool // it is not idempotent
+	noRetry bool // it is to be sent once
 	poison  bool // kills every worker
 	routes  int
 	at      *seat   // where it was last
@@ -21,6 +22,10 @@ type call struct {
 	depth   int     // of the chain that it ends
 	promise *session.Promise
 
+	sendings         int    // by how many connections it has left its program
+	unsent           int    // by how many it has not, which have taken it
+	unwanted         bool   // its caller does not want it any more
+	asked            bool   // its client asks of its own accord what has become of it
 	issued, finished uint64 // when, by the order of events
 	done             bool
 	orphan           bool // its program is gone: nobody was told how it ended
@@ -31,6 +36,9 @@ func (c *call) String() string {
 	s := fmt.Sprintf("call %d", c.id)
 	if !c.once {
 		s += ", idempotent"
+	}
+	if c.noRetry {
+		s += ", to be sent once"
 	}
 	if c.inv.Lane != 0 {
 		s += fmt.Sprintf(", lane %d", c.inv.Lane)
@@ -87,6 +95,13 @@ func (t *truth) broke(format string, args ...any) {
 	t.broken = append(t.broken, what)
 }
 
+// sent notes that a call has left its program.
+func (t *truth) sent(c *call) {
+	if c.sendings++; c.noRetry && c.sendings > 1 {
+		t.broke("call %d is sent for the second time", c.id)
+	}
+}
+
 // received notes that a server has read a call.
 func (t *truth) received(c *call, s *server) {
 	at := relation{c.client, s}
@@ -139,6 +154,7 @@ func (t *truth) ended(c *call) {
 		t.broke("call %d runs although its server is dead", c.id)
 	}
 	t.r.cover.outcomes[o.Execution]++
+	t.r.cover.once(c)
 	if o.Code == session.Unmet {
 		t.unmet(c)
 	} else {
