@@ -105,6 +105,8 @@ const (
 	onceDoubtful
 	onceAnswered
 	onceGone
+	lanesBehind
+	lanesBeside
 	seen
 )
 
@@ -122,6 +124,7 @@ func (s sight) String() string {
 		"those whose session had ended", "answers of sessions that were given up",
 		"calls that were to be sent once", "taken back from a connection, and sent by another", "asked for after the loss of theirs",
 		"which had not run", "of which nobody knew", "which had ended", "those whose session was lost",
+		"calls in lanes that came while one of a session that was left ran on", "while one of a session beside theirs ran",
 	}[s]
 }
 

@@ -124,8 +124,10 @@ type seat struct {
 	life    uint64
 	before  *seat // that the server had before
 	peer    *session.Peer
-	link    *link // the newest; nil: it is lost, or there was none yet
-	retired bool  // it has left the list
+	link    *link      // the newest; nil: it is lost, or there was none yet
+	greets  session.ID // the session that its client has asked for last
+	session session.ID // that it was welcomed in last
+	retired bool       // it has left the list
 	dead    bool
 }
 
@@ -217,6 +219,13 @@ func (p *program) retire(at *seat) {
 	if at.link == nil {
 		p.bury(at)
 	}
+}
+
+// beside tells whether there is another session with the server of a seat, which goes on.
+func (p *program) beside(at *seat) bool {
+	return slices.ContainsFunc(slices.Concat(p.seats, p.retired), func(other *seat) bool {
+		return other != at && other.server == at.server && !other.dead && other.session != session.ID{} && !p.named[other.session]
+	})
 }
 
 // rest buries servers that have left the list, and where nothing is open any more.

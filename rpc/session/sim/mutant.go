@@ -137,6 +137,18 @@ func serverMutants() []Mutant {
 			onReceive: func(_ *server, _ *link, m *session.Message) { m.Lane = 0 },
 		},
 		{
+			Name: "lanes do not wait for sessions that were left", Breaks: "in a session that was left",
+			onHello: func(s *server, now time.Duration, l *link, m *session.Message) (*session.Session, []session.Effect) {
+				alone, rest := *m.Greeting, *m.Greeting
+				alone.Session, alone.Resume = session.ID{}, true // which ends the one before it, and is not there
+				_, fx := s.domain.Hello(now, 0, &session.Message{Kind: session.Hello, Greeting: &alone}, nil)
+				rest.Former = session.ID{}
+				m.Greeting = &rest
+				bound, more := s.domain.Hello(now, l.accept, m, nil)
+				return bound, append(fx, more...)
+			},
+		},
+		{
 			Name: "every call is taken for idempotent", Breaks: "second time",
 			onReceive: func(_ *server, _ *link, m *session.Message) { m.Idempotent = true },
 		},

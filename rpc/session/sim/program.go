@@ -22,7 +22,8 @@ type program struct {
 	version int   // of the list
 	conns   session.Conn
 	links   map[session.Conn]*link
-	left    int // calls that it has not made yet
+	named   map[session.ID]bool // sessions that it has said to have left
+	left    int                 // calls that it has not made yet
 	ended   bool
 }
 
@@ -45,7 +46,7 @@ func (p *program) boot() {
 	})
 	p.links = map[session.Conn]*link{}
 	p.seats, p.retired, p.eager = nil, nil, nil
-	p.had = map[*server]*seat{}
+	p.had, p.named = map[*server]*seat{}, map[session.ID]bool{}
 	p.version = len(p.r.lists) - 1
 	for _, l := range p.r.latest().servers {
 		p.sit(l)
@@ -150,6 +151,9 @@ func (p *program) receive(l *link, m *session.Message) {
 	if m.Kind == session.Reply && m.Code == session.Unmet {
 		p.r.cover.events[unmetThere]++
 	}
+	if at := of(l.peer); m.Kind == session.Welcome && at.link == l && m.Greeting.Session == at.greets {
+		at.session = at.greets
+	}
 	p.w.logMessage("program %d ← %d: %s", p.name, l.id, m)
 	p.perform(p.client.Receive(p.clock.now(), l.peer, conn, m, nil))
 }
@@ -182,6 +186,7 @@ func (p *program) perform(out []session.Demand) {
 		case session.Transmit:
 			p.r.mutant.transmit(p, d)
 			p.asks(d)
+			p.transmits(d)
 			if l := p.links[d.Conn]; l != nil {
 				p.w.logMessage("program %d → %d: %s", p.name, l.id, &d.Msg)
 				l.toServer(d)
@@ -212,6 +217,18 @@ func (p *program) asks(d *session.Demand) {
 	if i := d.Peer.Call(d.Msg.Seq); i != nil {
 		c := p.r.truth.of(i)
 		c.asked = c.asked || c.noRetry && !c.unwanted
+	}
+}
+
+// transmits notes which sessions a program has, and which it has when it calls in a lane.
+func (p *program) transmits(d *session.Demand) {
+	switch at := of(d.Peer); {
+	case d.Msg.Kind == session.Hello:
+		at.greets, p.named[d.Msg.Greeting.Former] = d.Msg.Greeting.Session, true
+	case d.Call != nil && d.Call.Lane != 0:
+		if first, xid := p.r.truth.first, d.Call.XID(); first[xid].at == 0 {
+			first[xid] = sending{p.w.n, p.beside(at)}
+		}
 	}
 }
 

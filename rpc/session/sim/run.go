@@ -215,6 +215,9 @@ func (r *run) play() {
 	for r.w.step(stormy + calm + 2*lease) {
 	}
 	for _, s := range r.servers {
+		if n := s.domain.Left(); n != 0 {
+			r.truth.broke("server %d keeps %d sessions that have ended", s.name, n)
+		}
 		if n := s.domain.Sessions(); n != 0 {
 			r.truth.broke("server %d keeps %d sessions of programs that are gone", s.name, n)
 		}
