@@ -313,3 +313,26 @@ func TestC27_SessionsThatAreLeftAreLimited(t *testing.T) {
 		t.Errorf("%d are kept afterwards, of %d sessions", left, all)
 	}
 }
+
+// A name leads to another server, and back by another name. That one knows nothing of the session, so
+// it has not ended it.
+func TestC8_AnotherServerEndsNoSessionOfBefore(t *testing.T) {
+	r := newRig(t, DomainOptions{}, 2)
+	before, other := r.servers[0], r.servers[1]
+	before.connect(1)
+	put10 := before.call(&Invocation{})
+	before.deliver() // and waits for a worker
+	before.disconnect(1)
+	moved := *other
+	moved.peer = before.peer
+	before.peer.Tag = &moved
+	moved.connect(2)
+	put10.want(t, Expired, Indeterminate)
+	now := before.again()
+	now.connect(3)
+	put20 := now.call(&Invocation{})
+	now.deliver()
+	before.wantNoStart()
+	now.serve()
+	put20.want(t, OK, Executed)
+}

@@ -269,7 +269,7 @@ func clientMutants() []Mutant {
 		},
 		{
 			Name: "a session that is found beside the new one is not ended", Breaks: "before a later call was made",
-			Needs: []Fault{Leave, Delay},
+			Needs: []Fault{Leave, Long},
 			onTransmit: func(_ *program, d *session.Demand) {
 				if d.Msg.Kind == session.Hello && d.Msg.Greeting.Resume {
 					d.Msg.Greeting.Former = session.ID{}
