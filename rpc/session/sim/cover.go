@@ -107,6 +107,7 @@ const (
 	onceGone
 	lanesBehind
 	lanesBeside
+	astrayConns
 	seen
 )
 
@@ -125,6 +126,7 @@ func (s sight) String() string {
 		"calls that were to be sent once", "taken back from a connection, and sent by another", "asked for after the loss of theirs",
 		"which had not run", "of which nobody knew", "which had ended", "those whose session was lost",
 		"calls in lanes that came while one of a session that was left ran on", "while one of a session beside theirs ran",
+		"connections to another server than the one that was meant",
 	}[s]
 }
 

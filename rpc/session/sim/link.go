@@ -28,8 +28,7 @@ type link struct {
 }
 
 // connect makes a link, both ends of which think it is good.
-func (w *world) connect(p *program, at *seat) *link {
-	s := at.server
+func (w *world) connect(p *program, at *seat, s *server) *link {
 	p.conns++
 	s.conns++
 	l := &link{

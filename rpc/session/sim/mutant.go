@@ -277,8 +277,8 @@ func clientMutants() []Mutant {
 			},
 		},
 		{
-			Name: "replies by a connection that is given up are taken", Breaks: "ran",
-			Needs:   []Fault{Refusal, Second, Drain, Crash, Long},
+			Name: "replies by a connection that is given up are taken", Breaks: "second time",
+			Needs:   []Fault{Drain, Second, Long},
 			anyConn: true,
 		},
 		{

@@ -152,7 +152,7 @@ func (p *program) receive(l *link, m *session.Message) {
 		p.r.cover.events[unmetThere]++
 	}
 	if at := of(l.peer); m.Kind == session.Welcome && at.link == l && m.Greeting.Session == at.greets {
-		at.session = at.greets
+		at.session, at.with = at.greets, l.server
 	}
 	p.w.logMessage("program %d ← %d: %s", p.name, l.id, m)
 	p.perform(p.client.Receive(p.clock.now(), l.peer, conn, m, nil))
@@ -186,8 +186,8 @@ func (p *program) perform(out []session.Demand) {
 		case session.Transmit:
 			p.r.mutant.transmit(p, d)
 			p.asks(d)
-			p.transmits(d)
 			if l := p.links[d.Conn]; l != nil {
+				p.transmits(d, l.server)
 				p.w.logMessage("program %d → %d: %s", p.name, l.id, &d.Msg)
 				l.toServer(d)
 			}
@@ -221,13 +221,13 @@ func (p *program) asks(d *session.Demand) {
 }
 
 // transmits notes which sessions a program has, and which it has when it calls in a lane.
-func (p *program) transmits(d *session.Demand) {
+func (p *program) transmits(d *session.Demand, s *server) {
 	switch at := of(d.Peer); {
 	case d.Msg.Kind == session.Hello:
 		at.greets, p.named[d.Msg.Greeting.Former] = d.Msg.Greeting.Session, true
 	case d.Call != nil && d.Call.Lane != 0:
 		if first, xid := p.r.truth.first, d.Call.XID(); first[xid].at == 0 {
-			first[xid] = sending{p.w.n, p.beside(at)}
+			first[xid] = sending{p.w.n, p.beside(at, s)}
 		}
 	}
 }
@@ -239,21 +239,25 @@ func (p *program) dial(at *seat) {
 		if p.client != client || p.ended {
 			return
 		}
-		if s := at.server; at.retired || !s.running || s.apart[p] > p.w.now {
+		s := at.leads()
+		if at.retired || !s.running || s.apart[p] > p.w.now {
 			p.perform(client.Unreachable(p.clock.now(), at.peer, nil))
 			return
 		}
-		p.connect(at, "connection")
+		p.connect(at, s, "connection")
 		if p.w.fault(Second, 5) { // it does not trust that one, and makes another beside it
 			p.again(p.w.between(0, 20*time.Millisecond), at)
 		}
 	})
 }
 
-func (p *program) connect(at *seat, what string) {
-	l := p.w.connect(p, at)
-	p.client.Refers(at.peer, at.server.refers)
-	p.w.logf("program %d: %s %d to server %d", p.name, what, l.id, at.server.name)
+func (p *program) connect(at *seat, s *server, what string) {
+	l := p.w.connect(p, at, s)
+	if s != at.server {
+		p.r.cover.events[astrayConns]++
+	}
+	p.client.Refers(at.peer, s.refers)
+	p.w.logf("program %d: %s %d to server %d", p.name, what, l.id, s.name)
 	p.perform(p.client.Connected(p.clock.now(), at.peer, l.id, nil))
 }
 
@@ -261,7 +265,7 @@ func (p *program) connect(at *seat, what string) {
 func (p *program) again(d time.Duration, at *seat) {
 	client := p.client
 	p.when(d, func() {
-		s := at.server
+		s := at.leads()
 		if p.client != client || s.apart[p] > p.w.now || !slices.Contains(p.seats, at) {
 			return
 		}
@@ -271,7 +275,7 @@ func (p *program) again(d time.Duration, at *seat) {
 			}
 			return
 		}
-		p.connect(at, "another connection")
+		p.connect(at, s, "another connection")
 	})
 }
 

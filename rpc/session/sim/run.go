@@ -126,6 +126,10 @@ func (r *run) disturb() {
 		}
 		return func() { n.stopped = max(n.stopped, w.now+w.between(0, lease*5/4)) }
 	})
+	sometime(Astray, 2, func() func() {
+		s, other := server(), server()
+		return func() { r.stray(s, other) }
+	})
 	if w.one(5) {
 		sometime(Reboot, 1, func() func() { return program().crash })
 	}
@@ -148,6 +152,27 @@ func (r *run) part(s *server, p *program, d time.Duration) {
 			r.w.after(r.w.between(0, d+300*time.Millisecond), func() { l.accepted = false })
 		}
 	}
+}
+
+// stray lets a server's name lead to another one for a while. Programs lose connections when that
+// begins, and when it ends.
+func (r *run) stray(s, other *server) {
+	r.w.logf("server %d's name leads to server %d", s.name, other.name)
+	s.astray = other
+	lose := func() {
+		for _, p := range r.programs {
+			for _, at := range slices.Concat(p.seats, p.retired) {
+				if at.server == s && at.link != nil && r.w.one(2) {
+					at.link.closed(r.w.between(0, 20*time.Millisecond))
+				}
+			}
+		}
+	}
+	lose()
+	r.w.after(r.w.between(0, lease), func() {
+		s.astray = nil
+		lose()
+	})
 }
 
 // replace ends a server for good, and starts another one in its place.
@@ -229,6 +254,7 @@ func (r *run) settle() {
 	r.w.calm = true
 	for _, s := range r.servers {
 		clear(s.apart)
+		s.astray = nil
 		for _, l := range s.links {
 			l.slow = min(l.slow, slowMost)
 		}

@@ -191,7 +191,7 @@ func (t *truth) ordered(c *call, x *start) {
 // beside tells whether two calls of different sessions were sent while both went on.
 func (t *truth) beside(one, other session.XID) bool {
 	a, b := t.first[one], t.first[other]
-	return a.beside && a.at > b.at || b.beside && b.at > a.at
+	return a.beside && a.at >= b.at || b.beside && b.at >= a.at
 }
 
 // ended notes that a program was told how a call has ended.
