@@ -60,7 +60,8 @@ func Interactive(u *client.Call) { u.Priority = frame.PriorityInteractive }
 func Bulk(u *client.Call) { u.Priority = frame.PriorityBulk }
 
 // Lane puts a call into a lane, which any number but 0 names: calls that this client makes
-// in one lane at one server start in the order in which they were made, and do not overlap.
+// in one lane at one server start in the order in which they were made, and do not overlap. A server
+// that was listed anew while calls were open there is another one until these have ended.
 func Lane(key uint64) CallOption { return func(u *client.Call) { u.Lane = key } }
 
 // At sends a call to the server with this id, and to no other.

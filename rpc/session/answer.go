@@ -57,7 +57,7 @@ func (p *Peer) welcome(now time.Duration, m *Message, out []Demand) []Demand {
 		return out
 	}
 	h := m.Greeting
-	p.ended()
+	p.ended(h.Domain)
 	if p.welcomed && (!h.Resume || h.Domain != p.domain) {
 		return p.hello(now, p.lose(now, Lost, out))
 	}

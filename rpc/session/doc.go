@@ -30,9 +30,10 @@
 //     clock. One whose outcome is Canceled and Indeterminate may, until its deadline,
 //     or until promise 2 holds for it.
 //  4. Calls of a session in the same lane run one after the other, by sequence
-//     number, at any one server: also if one of them was abandoned while it ran. A
-//     session that takes another's place, or begins beside it, does not wait for what
-//     still runs of that.
+//     number, at any one server: also if one of them was abandoned while it ran. The Domain
+//     keeps it. A session that takes another's place waits for what still runs of that, in
+//     the same lane, and of those before that. One that begins beside another does not,
+//     until that has ended: see below.
 //  5. The crash of a worker is an outcome, but of a call that is idempotent or whose
 //     handler keeps records. The same call (method and arguments) that
 //     has killed several is not run for a while.
@@ -55,7 +56,9 @@
 // was welcomed. A session that takes another's place names it, and that one ends
 // first: each that the client has left, and whose domain is the one that welcomes it. So
 // a server is known that has left the list of servers and is there again, by whatever
-// name. [Handshake.Life] tells a restart of the same table, after which idempotent
+// name. Its lanes run on in those of the session that has named it. What goes on beside that one is not
+// named, and its lanes are its own: the Domain cannot know that both are of one client, and that does
+// not hear when what it has given up has ended. [Handshake.Life] tells a restart of the same table, after which idempotent
 // calls may have run although nothing is known of them.
 //
 // # A call at its client

@@ -58,10 +58,13 @@ type Domain struct {
 	opt      DomainOptions
 	sessions map[ID]*Session
 	order    []*Session // the same, in an order that a replay finds again
-	held     int        // bytes of replies
-	poison   poison
-	free     []*Entry
-	Counts   DomainCounts
+	// left are sessions that have ended while calls in their lanes, or in those of sessions before
+	// them, run on. Their clients may name them yet. There are no more than there may be sessions.
+	left   map[ID]*Session
+	held   int // bytes of replies
+	poison poison
+	free   []*Entry
+	Counts DomainCounts
 }
 
 // DomainCounts are what has happened since the domain was made.
@@ -81,7 +84,7 @@ type DomainCounts struct {
 func NewDomain(id ID, life uint64, opt DomainOptions) *Domain {
 	opt = opt.withDefaults()
 	return &Domain{
-		id: id, life: life, opt: opt, sessions: map[ID]*Session{},
+		id: id, life: life, opt: opt, sessions: map[ID]*Session{}, left: map[ID]*Session{},
 		poison: poison{most: opt.Strikes, window: opt.StrikeWindow},
 	}
 }
@@ -102,6 +105,9 @@ type Session struct {
 	held       int     // bytes of replies
 	place      int     // in Domain.order
 	needy      needy   // calls that wait for results of others
+
+	before []*Session // that have ended, and whose calls in lanes run on: the lanes here wait for them
+	after  []*Session // whose lanes wait for what runs on here, where all has ended
 }
 
 // proves tells whether that is the secret of who opened the session.
@@ -121,9 +127,7 @@ func (d *Domain) Hello(now time.Duration, conn Conn, m *Message, fx []Effect) (*
 		return nil, append(fx, Effect{Do: Close, Conn: conn})
 	}
 	h := m.Greeting
-	if f := d.sessions[h.Former]; f != nil && f.proves(h.Proof) {
-		fx = d.end(f, fx)
-	}
+	former, fx := d.former(h, fx)
 	s := d.sessions[h.Session]
 	known := s != nil
 	switch {
@@ -142,11 +146,25 @@ func (d *Domain) Hello(now time.Duration, conn Conn, m *Message, fx []Effect) (*
 		}
 	}
 	s.heard = now
+	if former != nil {
+		s.succeed(former)
+	}
 	fx = d.supply(s, d.close(s, m, fx))
 	return s, append(fx, s.tell(conn, Message{
 		Kind: Welcome, Time: now,
 		Greeting: &Handshake{Session: s.id, Resume: known, Domain: d.id, Life: d.life},
 	}))
+}
+
+// former ends the session that a Hello names as its client's before. It may have ended, and be left.
+func (d *Domain) former(h *Handshake, fx []Effect) (*Session, []Effect) {
+	if s := d.sessions[h.Former]; s != nil && s.proves(h.Proof) {
+		return s, d.end(s, fx)
+	}
+	if s := d.left[h.Former]; s != nil && s.proves(h.Proof) {
+		return s, fx
+	}
+	return nil, fx
 }
 
 // farewell says that a session is not known, or not the client's.
@@ -189,6 +207,10 @@ func (d *Domain) end(s *Session, fx []Effect) []Effect {
 	s.ended = true
 	fx = d.sweep(s, fx)
 	d.remove(s)
+	s.window, s.fence = window[Entry]{}, Fence{}
+	if len(s.lanes)+len(s.before) > 0 && len(d.left) < d.opt.Sessions {
+		d.left[s.id] = s
+	}
 	if d.opt.Journal {
 		fx = append(fx, Effect{Do: Append, kind: RecordClose, session: s})
 	}
@@ -200,6 +222,9 @@ func (d *Domain) MostOpen() int { return d.opt.Open }
 
 // Sessions returns how many there are.
 func (d *Domain) Sessions() int { return len(d.sessions) }
+
+// Left returns how many are kept although they have ended, because calls in lanes run on.
+func (d *Domain) Left() int { return len(d.left) }
 
 // Entries returns how many calls are kept, and how many bytes of replies.
 func (d *Domain) Entries() (entries, bytes int) {

@@ -274,9 +274,11 @@ func (e *Entry) release() {
 
 // bury ends a run that nobody waits for.
 func (d *Domain) bury(e *Entry, fx []Effect) []Effect {
-	s := e.session
+	s, l := e.session, e.lane
 	s.orphans--
-	fx = s.leave(e, fx)
+	if fx = s.leave(e, fx); s.ended && l != nil {
+		fx = d.pass(s, l.key, fx)
+	}
 	e.release()
 	*e = Entry{}
 	d.free = append(d.free, e)

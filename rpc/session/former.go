@@ -63,10 +63,13 @@ func (p *Peer) name(now time.Duration, out []Demand) []Demand {
 	return out
 }
 
-// ended notes that the server has read the name of a former session.
-func (p *Peer) ended() {
+// ended notes that a server has read the name of a former session. It may be another one than
+// the session was with, which cannot end it.
+func (p *Peer) ended(domain ID) {
 	if p.naming != (ID{}) {
-		p.client.formers = slices.DeleteFunc(p.client.formers, func(f former) bool { return f.session == p.naming })
+		p.client.formers = slices.DeleteFunc(p.client.formers, func(f former) bool {
+			return f.session == p.naming && f.domain == domain
+		})
 		p.naming = ID{}
 	}
 }

@@ -10,7 +10,8 @@ import "slices"
 //
 // The first of calls is let in when none is busy, and when every lower sequence
 // number of the session has come or is closed: one that has not come might belong
-// to this lane.
+// to this lane. Nor may anything of this lane run on that was called in a session of
+// before: one that has ended, and that this one has named as the client's.
 type lane struct {
 	key   uint64
 	calls []*Entry // that wait, ascending
@@ -45,7 +46,7 @@ func (s *Session) join(key uint64, e *Entry, fx []Effect) []Effect {
 
 // admit lets the first call of a lane start, if it may.
 func (s *Session) admit(l *lane, fx []Effect) []Effect {
-	if l.busy != nil || len(l.calls) == 0 {
+	if l.busy != nil || len(l.calls) == 0 || s.behind(l.key) {
 		return fx
 	}
 	e := l.calls[0]
@@ -80,4 +81,47 @@ func (s *Session) leave(e *Entry, fx []Effect) []Effect {
 		s.spare = l
 	}
 	return s.admit(l, fx)
+}
+
+// behind tells whether a call of a lane still runs that was made in a session of before.
+func (s *Session) behind(key uint64) bool {
+	return slices.ContainsFunc(s.before, func(b *Session) bool { return b.lanes[key] != nil })
+}
+
+// succeed lets the lanes of a session wait for what runs on of one that has ended, and of those
+// which that has waited for.
+func (s *Session) succeed(ended *Session) {
+	for _, b := range append(slices.Clip(ended.before), ended) {
+		if len(b.lanes) > 0 && !slices.Contains(s.before, b) {
+			s.before, b.after = append(s.before, b), append(b.after, s)
+		}
+	}
+}
+
+// pass lets the next call of a lane start, in whichever session that is, when the one of an ended
+// session has ended, too.
+func (d *Domain) pass(ended *Session, key uint64, fx []Effect) []Effect {
+	over := len(ended.lanes) == 0
+	for _, s := range ended.after {
+		if over {
+			s.before = slices.DeleteFunc(s.before, func(b *Session) bool { return b == ended })
+			d.unleave(s)
+		}
+		if l := s.lanes[key]; l != nil {
+			fx = d.supply(s, s.admit(l, fx))
+		}
+	}
+	if over {
+		ended.after = nil
+		d.unleave(ended)
+	}
+	return fx
+}
+
+// unleave forgets a session that has ended, if the lanes of others need not wait for it, or for one
+// before it.
+func (d *Domain) unleave(s *Session) {
+	if len(s.lanes) == 0 && len(s.before) == 0 && d.left[s.id] == s {
+		delete(d.left, s.id)
+	}
 }

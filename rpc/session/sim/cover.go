@@ -98,6 +98,16 @@ const (
 	lateCalls
 	lateGone
 	lateAnswers
+	onceCalls
+	onceTakenBack
+	onceAsked
+	onceNotRun
+	onceDoubtful
+	onceAnswered
+	onceGone
+	lanesBehind
+	lanesBeside
+	astrayConns
 	seen
 )
 
@@ -113,6 +123,10 @@ func (s sight) String() string {
 		"servers that came back to the list", "with a new epoch", "by a new life", "for the second time",
 		"while calls were open there", "calls that were given up then", "messages that came after those of a later session", "calls among them",
 		"those whose session had ended", "answers of sessions that were given up",
+		"calls that were to be sent once", "taken back from a connection, and sent by another", "asked for after the loss of theirs",
+		"which had not run", "of which nobody knew", "which had ended", "those whose session was lost",
+		"calls in lanes that came while one of a session that was left ran on", "while one of a session beside theirs ran",
+		"connections to another server than the one that was meant",
 	}[s]
 }
 
@@ -141,6 +155,33 @@ func (c *Coverage) late(m *session.Message, fx []session.Effect) {
 	}
 	if len(fx) > 0 && fx[0].Msg.Kind == session.Gone {
 		c.events[lateGone]++
+	}
+}
+
+// once counts how a call has ended that was to be sent once, if it was sent.
+func (c *Coverage) once(k *call) {
+	if !k.noRetry {
+		return
+	}
+	c.events[onceCalls]++
+	if k.unsent > 0 && k.sendings > 0 {
+		c.events[onceTakenBack]++
+	}
+	o := k.inv.Outcome
+	if o.Code == session.Expired || o.Code == session.Lost && !k.asked {
+		c.events[onceGone]++
+	}
+	if !k.asked {
+		return
+	}
+	c.events[onceAsked]++
+	switch {
+	case o.Code == session.Lost && o.Execution == session.NotExecuted:
+		c.events[onceNotRun]++
+	case o.Code == session.Lost:
+		c.events[onceDoubtful]++
+	case o.Execution == session.Executed:
+		c.events[onceAnswered]++
 	}
 }
 

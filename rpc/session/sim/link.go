@@ -28,8 +28,7 @@ type link struct {
 }
 
 // connect makes a link, both ends of which think it is good.
-func (w *world) connect(p *program, at *seat) *link {
-	s := at.server
+func (w *world) connect(p *program, at *seat, s *server) *link {
 	p.conns++
 	s.conns++
 	l := &link{
@@ -75,6 +74,9 @@ func (l *link) toServer(d *session.Demand) {
 	if l.stalled {
 		l.unsent = append(l.unsent, *d)
 		return
+	}
+	if d.Call != nil {
+		l.client.r.truth.sent(l.client.r.truth.of(d.Call))
 	}
 	m := d.Msg
 	l.server.when(l.arrival(&l.up), func() {

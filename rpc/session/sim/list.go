@@ -124,8 +124,12 @@ type seat struct {
 	life    uint64
 	before  *seat // that the server had before
 	peer    *session.Peer
-	link    *link // the newest; nil: it is lost, or there was none yet
-	retired bool  // it has left the list
+	link    *link      // the newest; nil: it is lost, or there was none yet
+	greets  session.ID // the session that its client has asked for last
+	session session.ID // that it was welcomed in last
+	with    *server    // by this one
+	strayed bool       // its name has led to another server
+	retired bool       // it has left the list
 	dead    bool
 }
 
@@ -159,7 +163,7 @@ func (p *program) update(version int) {
 	for _, at := range slices.Concat(p.seats, p.retired) {
 		if slices.Contains(now.fenced, at.server) {
 			at.dead = true
-			p.perform(p.client.Dead(p.clock.now(), at.peer, true, nil))
+			p.perform(p.client.Dead(p.clock.now(), at.peer, !at.strayed, nil))
 		}
 	}
 	was := p.seats
@@ -217,6 +221,22 @@ func (p *program) retire(at *seat) {
 	if at.link == nil {
 		p.bury(at)
 	}
+}
+
+// leads is the server that a seat's name leads to.
+func (at *seat) leads() *server {
+	if at.server.astray != nil {
+		at.strayed = true
+		return at.server.astray
+	}
+	return at.server
+}
+
+// beside tells whether there is a session with a server, besides a seat's, which goes on.
+func (p *program) beside(at *seat, s *server) bool {
+	return slices.ContainsFunc(slices.Concat(p.seats, p.retired), func(other *seat) bool {
+		return other != at && other.with == s && !other.dead && !p.named[other.session]
+	})
 }
 
 // rest buries servers that have left the list, and where nothing is open any more.

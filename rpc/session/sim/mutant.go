@@ -137,6 +137,18 @@ func serverMutants() []Mutant {
 			onReceive: func(_ *server, _ *link, m *session.Message) { m.Lane = 0 },
 		},
 		{
+			Name: "lanes do not wait for sessions that were left", Breaks: "in a session that was left",
+			onHello: func(s *server, now time.Duration, l *link, m *session.Message) (*session.Session, []session.Effect) {
+				alone, rest := *m.Greeting, *m.Greeting
+				alone.Session, alone.Resume = session.ID{}, true // which ends the one before it, and is not there
+				_, fx := s.domain.Hello(now, 0, &session.Message{Kind: session.Hello, Greeting: &alone}, nil)
+				rest.Former = session.ID{}
+				m.Greeting = &rest
+				bound, more := s.domain.Hello(now, l.accept, m, nil)
+				return bound, append(fx, more...)
+			},
+		},
+		{
 			Name: "every call is taken for idempotent", Breaks: "second time",
 			onReceive: func(_ *server, _ *link, m *session.Message) { m.Idempotent = true },
 		},
@@ -257,7 +269,7 @@ func clientMutants() []Mutant {
 		},
 		{
 			Name: "a session that is found beside the new one is not ended", Breaks: "before a later call was made",
-			Needs: []Fault{Leave, Delay},
+			Needs: []Fault{Leave, Long},
 			onTransmit: func(_ *program, d *session.Demand) {
 				if d.Msg.Kind == session.Hello && d.Msg.Greeting.Resume {
 					d.Msg.Greeting.Former = session.ID{}
@@ -265,8 +277,8 @@ func clientMutants() []Mutant {
 			},
 		},
 		{
-			Name: "replies by a connection that is given up are taken", Breaks: "ran",
-			Needs:   []Fault{Refusal, Second, Crash, Point},
+			Name: "replies by a connection that is given up are taken", Breaks: "second time",
+			Needs:   []Fault{Drain, Second, Long},
 			anyConn: true,
 		},
 		{
@@ -274,6 +286,14 @@ func clientMutants() []Mutant {
 			onTransmit: func(_ *program, d *session.Demand) {
 				if d.Call != nil {
 					d.Call.Idempotent = true
+				}
+			},
+		},
+		{
+			Name: "what is to be sent once is sent again", Breaks: "sent for the second time",
+			onTransmit: func(_ *program, d *session.Demand) {
+				if d.Call != nil {
+					d.Call.Once = false
 				}
 			},
 		},

@@ -22,7 +22,8 @@ type program struct {
 	version int   // of the list
 	conns   session.Conn
 	links   map[session.Conn]*link
-	left    int // calls that it has not made yet
+	named   map[session.ID]bool // sessions that it has said to have left
+	left    int                 // calls that it has not made yet
 	ended   bool
 }
 
@@ -45,7 +46,7 @@ func (p *program) boot() {
 	})
 	p.links = map[session.Conn]*link{}
 	p.seats, p.retired, p.eager = nil, nil, nil
-	p.had = map[*server]*seat{}
+	p.had, p.named = map[*server]*seat{}, map[session.ID]bool{}
 	p.version = len(p.r.lists) - 1
 	for _, l := range p.r.latest().servers {
 		p.sit(l)
@@ -125,6 +126,7 @@ func (p *program) cancel(client *session.Client, c *call, why session.Code) {
 		return
 	}
 	p.w.logf("program %d: call %d: %s", p.name, c.id, why)
+	c.unwanted = true
 	p.perform(client.Cancel(p.clock.now(), &c.inv, why, nil))
 	grace := p.w.between(0, graceMost)
 	if p.w.one(2) {
@@ -149,6 +151,9 @@ func (p *program) receive(l *link, m *session.Message) {
 	if m.Kind == session.Reply && m.Code == session.Unmet {
 		p.r.cover.events[unmetThere]++
 	}
+	if at := of(l.peer); m.Kind == session.Welcome && at.link == l && m.Greeting.Session == at.greets {
+		at.session, at.with = at.greets, l.server
+	}
 	p.w.logMessage("program %d ← %d: %s", p.name, l.id, m)
 	p.perform(p.client.Receive(p.clock.now(), l.peer, conn, m, nil))
 }
@@ -158,6 +163,7 @@ func (p *program) lost(l *link) {
 	for i := range l.unsent {
 		if l.unsent[i].Call != nil {
 			p.r.cover.events[takenBack]++
+			p.r.truth.of(l.unsent[i].Call).unsent++
 			p.client.Unsent(l.unsent[i].Peer, l.id, l.unsent[i].Msg.Seq)
 		}
 	}
@@ -179,7 +185,9 @@ func (p *program) perform(out []session.Demand) {
 		switch d.Want {
 		case session.Transmit:
 			p.r.mutant.transmit(p, d)
+			p.asks(d)
 			if l := p.links[d.Conn]; l != nil {
+				p.transmits(d, l.server)
 				p.w.logMessage("program %d → %d: %s", p.name, l.id, &d.Msg)
 				l.toServer(d)
 			}
@@ -200,6 +208,30 @@ func (p *program) perform(out []session.Demand) {
 	p.rest()
 }
 
+// asks notes that a client cancels a call that is to be sent once, although nobody has told it to:
+// its connection is lost.
+func (p *program) asks(d *session.Demand) {
+	if d.Msg.Kind != session.Cancel {
+		return
+	}
+	if i := d.Peer.Call(d.Msg.Seq); i != nil {
+		c := p.r.truth.of(i)
+		c.asked = c.asked || c.noRetry && !c.unwanted
+	}
+}
+
+// transmits notes which sessions a program has, and which it has when it calls in a lane.
+func (p *program) transmits(d *session.Demand, s *server) {
+	switch at := of(d.Peer); {
+	case d.Msg.Kind == session.Hello:
+		at.greets, p.named[d.Msg.Greeting.Former] = d.Msg.Greeting.Session, true
+	case d.Call != nil && d.Call.Lane != 0:
+		if first, xid := p.r.truth.first, d.Call.XID(); first[xid].at == 0 {
+			first[xid] = sending{p.w.n, p.beside(at, s)}
+		}
+	}
+}
+
 // dial connects to a server, if that runs and can be reached.
 func (p *program) dial(at *seat) {
 	client := p.client
@@ -207,21 +239,25 @@ func (p *program) dial(at *seat) {
 		if p.client != client || p.ended {
 			return
 		}
-		if s := at.server; at.retired || !s.running || s.apart[p] > p.w.now {
+		s := at.leads()
+		if at.retired || !s.running || s.apart[p] > p.w.now {
 			p.perform(client.Unreachable(p.clock.now(), at.peer, nil))
 			return
 		}
-		p.connect(at, "connection")
+		p.connect(at, s, "connection")
 		if p.w.fault(Second, 5) { // it does not trust that one, and makes another beside it
 			p.again(p.w.between(0, 20*time.Millisecond), at)
 		}
 	})
 }
 
-func (p *program) connect(at *seat, what string) {
-	l := p.w.connect(p, at)
-	p.client.Refers(at.peer, at.server.refers)
-	p.w.logf("program %d: %s %d to server %d", p.name, what, l.id, at.server.name)
+func (p *program) connect(at *seat, s *server, what string) {
+	l := p.w.connect(p, at, s)
+	if s != at.server {
+		p.r.cover.events[astrayConns]++
+	}
+	p.client.Refers(at.peer, s.refers)
+	p.w.logf("program %d: %s %d to server %d", p.name, what, l.id, s.name)
 	p.perform(p.client.Connected(p.clock.now(), at.peer, l.id, nil))
 }
 
@@ -229,7 +265,7 @@ func (p *program) connect(at *seat, what string) {
 func (p *program) again(d time.Duration, at *seat) {
 	client := p.client
 	p.when(d, func() {
-		s := at.server
+		s := at.leads()
 		if p.client != client || s.apart[p] > p.w.now || !slices.Contains(p.seats, at) {
 			return
 		}
@@ -239,7 +275,7 @@ func (p *program) again(d time.Duration, at *seat) {
 			}
 			return
 		}
-		p.connect(at, "another connection")
+		p.connect(at, s, "another connection")
 	})
 }
 

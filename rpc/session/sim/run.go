@@ -34,14 +34,14 @@ type run struct {
 
 // mix is what the calls of a schedule are like: one in so many.
 type mix struct {
-	idempotent, lane, deadline, cancel, needs int
+	idempotent, lane, deadline, cancel, needs, noRetry int
 }
 
 func (w *world) mix() mix {
 	pick := func(n ...int) int { return n[w.rng.IntN(len(n))] }
 	return mix{
 		idempotent: pick(1, 3, 3, 10), lane: pick(1, 2, 2, 8), deadline: pick(1, 4, 4, 20), cancel: pick(2, 6, 6, 30),
-		needs: pick(2, 4, 4, 20),
+		needs: pick(2, 4, 4, 20), noRetry: pick(1, 4, 4, 20),
 	}
 }
 
@@ -126,6 +126,10 @@ func (r *run) disturb() {
 		}
 		return func() { n.stopped = max(n.stopped, w.now+w.between(0, lease*5/4)) }
 	})
+	sometime(Astray, 2, func() func() {
+		s, other := server(), server()
+		return func() { r.stray(s, other) }
+	})
 	if w.one(5) {
 		sometime(Reboot, 1, func() func() { return program().crash })
 	}
@@ -148,6 +152,27 @@ func (r *run) part(s *server, p *program, d time.Duration) {
 			r.w.after(r.w.between(0, d+300*time.Millisecond), func() { l.accepted = false })
 		}
 	}
+}
+
+// stray lets a server's name lead to another one for a while. Programs lose connections when that
+// begins, and when it ends.
+func (r *run) stray(s, other *server) {
+	r.w.logf("server %d's name leads to server %d", s.name, other.name)
+	s.astray = other
+	lose := func() {
+		for _, p := range r.programs {
+			for _, at := range slices.Concat(p.seats, p.retired) {
+				if at.server == s && at.link != nil && r.w.one(2) {
+					at.link.closed(r.w.between(0, 20*time.Millisecond))
+				}
+			}
+		}
+	}
+	lose()
+	r.w.after(r.w.between(0, lease), func() {
+		s.astray = nil
+		lose()
+	})
 }
 
 // replace ends a server for good, and starts another one in its place.
@@ -176,6 +201,8 @@ func (r *run) newCall(p *program) *call {
 	c.inv = session.Invocation{Method: 1, Sum: uint64(c.id) + 1000, Args: encode(c.id)}
 	r.app.call(r, c)
 	c.inv.Idempotent = !c.once
+	c.noRetry = w.one(r.mix.noRetry) && c.once
+	c.inv.Once = c.noRetry
 	if c.poison {
 		c.inv.Sum = 1
 	}
@@ -213,6 +240,9 @@ func (r *run) play() {
 	for r.w.step(stormy + calm + 2*lease) {
 	}
 	for _, s := range r.servers {
+		if n := s.domain.Left(); n != 0 {
+			r.truth.broke("server %d keeps %d sessions that have ended", s.name, n)
+		}
 		if n := s.domain.Sessions(); n != 0 {
 			r.truth.broke("server %d keeps %d sessions of programs that are gone", s.name, n)
 		}
@@ -224,6 +254,7 @@ func (r *run) settle() {
 	r.w.calm = true
 	for _, s := range r.servers {
 		clear(s.apart)
+		s.astray = nil
 		for _, l := range s.links {
 			l.slow = min(l.slow, slowMost)
 		}

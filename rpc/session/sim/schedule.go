@@ -26,11 +26,13 @@ const (
 	Poison                   // a call kills every worker
 	Refusal                  // a server does not want a call
 	Leave                    // a server leaves the list, for a while or several times in a row
+	Long                     // a handler runs for about a lease, or for longer
+	Astray                   // a server's name leads to another one for a while
 	faults
 )
 
 var faultNames = [faults]string{
-	"cut", "stall", "delay", "second", "part", "pause", "point", "crash", "drain", "replacement", "reboot", "worker", "poison", "refusal", "leave",
+	"cut", "stall", "delay", "second", "part", "pause", "point", "crash", "drain", "replacement", "reboot", "worker", "poison", "refusal", "leave", "long", "astray",
 }
 
 // String is the name, as flags have it.

@@ -30,6 +30,7 @@ type server struct {
 	links   map[session.Conn]*link
 	apart   map[*program]time.Duration // until when a client cannot reach it
 	epoch   int                        // as the list has it
+	astray  *server                    // that answers by its name; nil: it does itself
 	seats   map[*session.Client]int    // the newest that it has heard of
 
 	ready []*session.Entry
@@ -106,7 +107,7 @@ func (s *server) drain() {
 	s.w.logf("server %d: drains", s.name)
 	for n := session.Conn(1); n <= s.conns; n++ {
 		if l := s.links[n]; l != nil && s.w.one(2) {
-			l.slow += s.w.between(0, 300*time.Millisecond)
+			l.slow += s.w.between(0, lease)
 		}
 	}
 	life := s.life
@@ -326,6 +327,9 @@ func (s *server) execute(e *session.Entry) {
 	takes := s.w.between(10*time.Microsecond, 2*time.Millisecond)
 	if s.w.one(s.pace) {
 		takes = s.w.between(0, 60*time.Millisecond)
+	}
+	if s.w.fault(Long, 60) {
+		takes = s.w.between(lease/2, 2*lease)
 	}
 	s.when(takes/2, func() {
 		s.current(j, func() {
