@@ -218,17 +218,20 @@ func TestEveryProgramIsBuiltStatically(t *testing.T) {
 	}
 }
 
-// TestReadmeIsTrue: the commands and files that README names are there.
+// TestReadmeIsTrue: the commands that README names are there, and the targets of make that
+// any page names. Links are TestLinksOfPagesLeadSomewhere's.
 func TestReadmeIsTrue(t *testing.T) {
 	readme, makefile, ci := read(t, "README.md"), read(t, "Makefile"), read(t, ".ci/run")
-	for _, m := range regexp.MustCompile(`(?m)^make (\S+)$`).FindAllStringSubmatch(readme, -1) {
-		if !regexp.MustCompile(`(?m)^` + regexp.QuoteMeta(m[1]) + `:`).MatchString(makefile) {
-			t.Errorf("README says make %s; the Makefile has no such target", m[1])
-		}
+	pages, err := filepath.Glob("../docs/*.md")
+	if err != nil || len(pages) == 0 {
+		t.Fatalf("no pages: %v", err)
 	}
-	for _, link := range regexp.MustCompile(`\]\(([^)#:]+)\)`).FindAllStringSubmatch(readme, -1) {
-		if _, err := os.Stat(filepath.Join("..", link[1])); err != nil {
-			t.Errorf("README links to %s: %v", link[1], err)
+	for _, name := range append(pages, "../README.md", "../charts/rpcpool/README.md") {
+		text := read(t, strings.TrimPrefix(name, "../"))
+		for _, m := range regexp.MustCompile("(?m)(?:^|`)make ([a-z][\\w-]*)").FindAllStringSubmatch(text, -1) {
+			if !regexp.MustCompile(`(?m)^` + regexp.QuoteMeta(m[1]) + `:`).MatchString(makefile) {
+				t.Errorf("%s says make %s; the Makefile has no such target", name, m[1])
+			}
 		}
 	}
 	for _, command := range []string{"make test", "make demo"} {
