@@ -241,6 +241,50 @@ func TestReadmeIsTrue(t *testing.T) {
 	}
 }
 
+// TestReadmesFiguresAreThoseOfTheBenchmarks: each row of README is one of docs/benchmarks.md.
+func TestReadmesFiguresAreThoseOfTheBenchmarks(t *testing.T) {
+	cells := func(line string) []string {
+		all := strings.Split(strings.Trim(line, "| \n"), " | ")
+		for i := range all {
+			all[i] = strings.TrimSpace(all[i])
+		}
+		return all
+	}
+	measured := map[string][]string{} // by scenario and figure: p50, p99, p99.9, floor
+	for line := range strings.Lines(read(t, "docs/benchmarks.md")) {
+		if c := cells(line); len(c) >= 6 {
+			measured[c[0]+": "+c[1]] = c[2:6]
+		}
+	}
+	_, table, _ := strings.Cut(read(t, "README.md"), "| figure | p50 | floor |\n|---|---|---|\n")
+	table, _, _ = strings.Cut(table, "\n\n")
+	sources := []string{
+		"grant: REQUEST → grant, device free",
+		"stock: tracker, REQUEST → grant, stock client",
+		"cycles: cycles, 200 servers, 64 clients",
+		"idle: memory of the tracker for each of 10,000 servers",
+		"session: grant → first call answered, warm spare",
+		"isolation: crashing call sent → next client's first call answered, warm",
+		"isolation: killed and told after the deadline, endless loop, every core busy, warm",
+	}
+	rows := strings.Split(table, "\n")
+	if len(rows) != len(sources) {
+		t.Fatalf("README has %d figures, want %d:\n%s", len(rows), len(sources), table)
+	}
+	for i, source := range sources {
+		row, m := cells(rows[i]), measured[source]
+		if len(m) != 4 || len(row) != 3 {
+			t.Errorf("%q is %q in README, %q in docs/benchmarks.md", source, row, m)
+			continue
+		}
+		value, p99, tail := strings.Cut(row[1], " (p99 ")
+		floor, _, _ := strings.Cut(row[2], " (")
+		if value != m[0] || floor != m[3] || tail && p99 != m[1]+")" {
+			t.Errorf("README: %q; docs/benchmarks.md: %q", row, m)
+		}
+	}
+}
+
 // TestEveryKindOfTestHasToPass: each of the Makefile's is in .ci/run.
 func TestEveryKindOfTestHasToPass(t *testing.T) {
 	ci := read(t, ".ci/run")
