@@ -234,6 +234,9 @@ func TestReadmeIsTrue(t *testing.T) {
 			}
 		}
 	}
+	if module := regexp.MustCompile(`(?m)^go (\d+\.\d+)`).FindStringSubmatch(read(t, "go.mod")); module == nil || !strings.Contains(readme, "Go ("+module[1]+" or later)") {
+		t.Errorf("README does not say that it takes the Go of go.mod (%v)", module)
+	}
 	for _, command := range []string{"make test", "make demo"} {
 		if !strings.Contains(readme, "\n"+command+"\n") || !strings.Contains(ci, command) {
 			t.Errorf("%q is not in README and .ci/run alike", command)
