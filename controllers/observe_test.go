@@ -2,6 +2,7 @@ package controllers
 
 import (
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -78,6 +79,27 @@ func TestReasonsOfDevicesAreConditions(t *testing.T) {
 	for _, reason := range api {
 		if !strings.Contains(section, "\n| `"+string(reason)+"` | ") {
 			t.Errorf("docs/kubernetes.md does not explain %s", reason)
+		}
+	}
+}
+
+// TestEveryReasonIsInTheDocuments: those of conditions and of events.
+func TestEveryReasonIsInTheDocuments(t *testing.T) {
+	names, err := os.ReadFile("../api/v1alpha1/names.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	page, err := os.ReadFile("../docs/kubernetes.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	reasons := regexp.MustCompile(`(?m)^\tReason\w+ += "(\w+)"$`).FindAllStringSubmatch(string(names), -1)
+	if len(reasons) < 30 {
+		t.Errorf("only %d reasons in names.go", len(reasons))
+	}
+	for _, reason := range reasons {
+		if !strings.Contains(string(page), "`"+reason[1]+"`") {
+			t.Errorf("docs/kubernetes.md does not name %s", reason[1])
 		}
 	}
 }

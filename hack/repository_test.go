@@ -218,22 +218,72 @@ func TestEveryProgramIsBuiltStatically(t *testing.T) {
 	}
 }
 
-// TestReadmeIsTrue: the commands and files that README names are there.
+// TestReadmeIsTrue: the commands that README names are there, and the targets of make that
+// any page names. Links are TestLinksOfPagesLeadSomewhere's.
 func TestReadmeIsTrue(t *testing.T) {
 	readme, makefile, ci := read(t, "README.md"), read(t, "Makefile"), read(t, ".ci/run")
-	for _, m := range regexp.MustCompile(`(?m)^make (\S+)$`).FindAllStringSubmatch(readme, -1) {
-		if !regexp.MustCompile(`(?m)^` + regexp.QuoteMeta(m[1]) + `:`).MatchString(makefile) {
-			t.Errorf("README says make %s; the Makefile has no such target", m[1])
+	pages, err := filepath.Glob("../docs/*.md")
+	if err != nil || len(pages) == 0 {
+		t.Fatalf("no pages: %v", err)
+	}
+	for _, name := range append(pages, "../README.md", "../charts/rpcpool/README.md") {
+		text := read(t, strings.TrimPrefix(name, "../"))
+		for _, m := range regexp.MustCompile("(?m)(?:^|`)make ([a-z][\\w-]*)").FindAllStringSubmatch(text, -1) {
+			if !regexp.MustCompile(`(?m)^` + regexp.QuoteMeta(m[1]) + `:`).MatchString(makefile) {
+				t.Errorf("%s says make %s; the Makefile has no such target", name, m[1])
+			}
 		}
 	}
-	for _, link := range regexp.MustCompile(`\]\(([^)#:]+)\)`).FindAllStringSubmatch(readme, -1) {
-		if _, err := os.Stat(filepath.Join("..", link[1])); err != nil {
-			t.Errorf("README links to %s: %v", link[1], err)
-		}
+	if module := regexp.MustCompile(`(?m)^go (\d+\.\d+)`).FindStringSubmatch(read(t, "go.mod")); module == nil || !strings.Contains(readme, "Go ("+module[1]+" or later)") {
+		t.Errorf("README does not say that it takes the Go of go.mod (%v)", module)
 	}
 	for _, command := range []string{"make test", "make demo"} {
 		if !strings.Contains(readme, "\n"+command+"\n") || !strings.Contains(ci, command) {
 			t.Errorf("%q is not in README and .ci/run alike", command)
+		}
+	}
+}
+
+// TestReadmesFiguresAreThoseOfTheBenchmarks: each row of README is one of docs/benchmarks.md.
+func TestReadmesFiguresAreThoseOfTheBenchmarks(t *testing.T) {
+	cells := func(line string) []string {
+		all := strings.Split(strings.Trim(line, "| \n"), " | ")
+		for i := range all {
+			all[i] = strings.TrimSpace(all[i])
+		}
+		return all
+	}
+	measured := map[string][]string{} // by scenario and figure: p50, p99, p99.9, floor
+	for line := range strings.Lines(read(t, "docs/benchmarks.md")) {
+		if c := cells(line); len(c) >= 6 {
+			measured[c[0]+": "+c[1]] = c[2:6]
+		}
+	}
+	_, table, _ := strings.Cut(read(t, "README.md"), "| figure | p50 | floor |\n|---|---|---|\n")
+	table, _, _ = strings.Cut(table, "\n\n")
+	sources := []string{
+		"grant: REQUEST → grant, device free",
+		"stock: tracker, REQUEST → grant, stock client",
+		"cycles: cycles, 200 servers, 64 clients",
+		"idle: memory of the tracker for each of 10,000 servers",
+		"session: grant → first call answered, warm spare",
+		"isolation: crashing call sent → next client's first call answered, warm",
+		"isolation: killed and told after the deadline, endless loop, every core busy, warm",
+	}
+	rows := strings.Split(table, "\n")
+	if len(rows) != len(sources) {
+		t.Fatalf("README has %d figures, want %d:\n%s", len(rows), len(sources), table)
+	}
+	for i, source := range sources {
+		row, m := cells(rows[i]), measured[source]
+		if len(m) != 4 || len(row) != 3 {
+			t.Errorf("%q is %q in README, %q in docs/benchmarks.md", source, row, m)
+			continue
+		}
+		value, p99, tail := strings.Cut(row[1], " (p99 ")
+		floor, _, _ := strings.Cut(row[2], " (")
+		if value != m[0] || floor != m[3] || tail && p99 != m[1]+")" {
+			t.Errorf("README: %q; docs/benchmarks.md: %q", row, m)
 		}
 	}
 }

@@ -67,6 +67,9 @@ func (s ServerInfo) State() string { return infoString(s.Info, FieldState) }
 // Age returns how long the server has been in its state, 0 if nobody says.
 func (s ServerInfo) Age() time.Duration { return infoSeconds(s.Info, FieldAge) }
 
+// Reason returns why the server is not free, empty if it says nothing.
+func (s ServerInfo) Reason() string { return infoString(s.Info, FieldReason) }
+
 // MarshalJSON returns the object of the fields, key and addr first. It fails if
 // a field is not JSON.
 func (s ServerInfo) MarshalJSON() ([]byte, error) {

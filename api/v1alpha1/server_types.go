@@ -197,7 +197,7 @@ type ServerSpec struct {
 // SessionTimeout bounds the length of a session. At the deadline the worker is
 // killed and the client gets an RPCSessionTimeoutError.
 //
-// +kubebuilder:validation:XValidation:rule=`!has(self.max) || !has(self.default) || ['^([0-9]{1,5}([.][0-9]{1,9})?(h|m|s|ms|us|µs|ns)){1,4}$'].exists(p, !self.max.matches(p) || !self.default.matches(p)) || duration(self.max) >= duration(self.default)`,message="must be at least sessionTimeout.default",fieldPath=".max"
+// +kubebuilder:validation:XValidation:rule=`!has(self.max) || !has(self.default) || ['^([0-9]{1,5}([.][0-9]{1,9})?(h|m|s|ms|us|µs|ns)){1,4}$'].exists(p, !self.max.matches(p) || !self.default.matches(p)) || duration(self.max) >= duration(self.default)`,message="must be at least sessionTimeout.default, which is 10m unless it is said",fieldPath=".max"
 type SessionTimeout struct {
 	// default is used where the client asks for no timeout. A duration above 0,
 	// such as 10m; at most max.

@@ -35,6 +35,7 @@ type callServer struct {
 	process *os.Process
 	addr    string
 	metrics string
+	log     string // a file
 	ended   chan error
 }
 
@@ -56,7 +57,7 @@ func startCallServer(t *testing.T, flags ...string) *callServer {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	s := &callServer{t: t, process: cmd.Process, ended: make(chan error, 1)}
+	s := &callServer{t: t, process: cmd.Process, log: log, ended: make(chan error, 1)}
 	go func() { s.ended <- cmd.Wait() }()
 	t.Cleanup(func() {
 		_ = s.process.Kill()

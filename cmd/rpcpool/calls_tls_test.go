@@ -57,6 +57,7 @@ func TestRulesSayWhoMayCallWhat(t *testing.T) {
 	if status, _, errs := as("guest", "sleep", "1"); status != exitOK {
 		t.Errorf("what all may: status %d, %q", status, errs)
 	}
+	s.find(s.log, `msg="connections of clients" (tls=true certificates=true token=false rules=true) `)
 	const denied = "Denied (NotExecuted)"
 	if status, out, errs := as("guest", "echo", "1"); status != exitFailed || out != "" || !strings.Contains(errs, denied) {
 		t.Errorf("who may not: status %d, %q, %q", status, out, errs)

@@ -1,15 +1,19 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
+	"strings"
 	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"rpcpool.dev/tracker"
 	"rpcpool.dev/tvm"
 	"rpcpool.dev/workers/go/client"
 )
@@ -125,7 +129,7 @@ func (f *pingFlags) ping(ctx context.Context, addr string) (pingResult, error) {
 }
 
 // session opens a session and returns how long the attempt took that succeeded.
-// It tries until ctx ends, and then tells why the last attempt failed.
+// It tries until ctx ends, and then tells why the last attempt failed, and what the tracker has.
 func (f *pingFlags) session(ctx context.Context, addr string) (*client.Session, time.Duration, error) {
 	for {
 		began := time.Now()
@@ -135,10 +139,39 @@ func (f *pingFlags) session(ctx context.Context, addr string) (*client.Session, 
 		}
 		select {
 		case <-ctx.Done():
-			return nil, 0, fmt.Errorf("tracker %s: no session after %s: %w", addr, f.timeout, err)
+			return nil, 0, fmt.Errorf("tracker %s: no session after %s%s: %w", addr, f.timeout, f.there(context.WithoutCancel(ctx), addr), err)
 		case <-time.After(pingPause):
 		}
 	}
+}
+
+// there says how many servers of the key the tracker has, by state; nothing if it does not answer.
+func (f *pingFlags) there(ctx context.Context, addr string) string {
+	ctx, cancel := context.WithTimeout(ctx, pingPause)
+	defer cancel()
+	c, err := tracker.Dial(ctx, addr)
+	if err != nil {
+		return ""
+	}
+	defer func() { _ = c.Close() }()
+	s, err := c.Summary(ctx)
+	if err != nil {
+		return ""
+	}
+	states := map[string]int{}
+	for _, server := range s.Servers {
+		if server.Key() == tvm.ServerKeyPrefix+f.key {
+			states[cmp.Or(server.State(), "unknown")]++
+		}
+	}
+	if len(states) == 0 {
+		return fmt.Sprintf(" (no server has the key %q)", f.key)
+	}
+	var counts []string
+	for _, state := range slices.Sorted(maps.Keys(states)) {
+		counts = append(counts, fmt.Sprintf("%d %s", states[state], plain(state)))
+	}
+	return fmt.Sprintf(" (servers of the key: %s)", strings.Join(counts, ", "))
 }
 
 func (r pingResult) writeTable(w io.Writer) error {

@@ -51,7 +51,7 @@ func TestPingSaysWhyThereIsNoSession(t *testing.T) {
 
 	tracker, _ := startTracker(t)
 	status, _, stderr = execute(t, "ping", "--tracker", tracker, "--key", "cpu", "--timeout", "100ms")
-	if status != exitFailed || !strings.Contains(stderr, "deadline exceeded") {
+	if status != exitFailed || !strings.Contains(stderr, `no session after 100ms (no server has the key "cpu"): `) || !strings.Contains(stderr, "deadline exceeded") {
 		t.Errorf("no server: status %d, stderr %q", status, stderr)
 	}
 
@@ -68,6 +68,10 @@ func TestPingSaysWhyThereIsNoSession(t *testing.T) {
 	status, _, stderr = execute(t, "ping", "--tracker", tracker, "--key", "dead", "--timeout", "300ms")
 	if status != exitFailed || !strings.Contains(stderr, fmt.Sprintf("127.0.0.1:%d: connect: connection refused", dead)) {
 		t.Errorf("dead server: status %d, stderr %q", status, stderr)
+	}
+	status, _, stderr = execute(t, "ping", "--tracker", tracker, "--key", "dead", "--timeout", "100ms")
+	if status != exitFailed || !strings.Contains(stderr, "no session after 100ms (servers of the key: 1 granted): ") {
+		t.Errorf("server that is granted: status %d, stderr %q", status, stderr)
 	}
 }
 

@@ -41,8 +41,8 @@ func newQueryCommand() *cobra.Command {
 		Short: "Show a tracker's servers and queues",
 		Long: `Query prints the two tables of TVM's query_rpc_tracker, and then what TVM's tool
 does not know: the state of each server, for how long it has been in it and who
-was given it, and who waits for which key. Of a tracker that is not ours, states
-are not known.
+was given it, why servers are not offered, and who waits for which key. Of a
+tracker that is not ours, states are not known.
 
 With -o json or yaml it prints the tracker's answer itself: queue_info by key,
 and server_info, each server with all fields that it told.`,
@@ -124,6 +124,7 @@ func writeSummary(w io.Writer, s tvm.SummaryReply) error {
 	}
 	table := tabwriter.NewWriter(w, 0, 0, 3, ' ', 0)
 	writeStates(table, s)
+	writeReasons(table, s)
 	writeWaiting(table, s)
 	return table.Flush()
 }
@@ -144,6 +145,21 @@ func writeStates(w io.Writer, s tvm.SummaryReply) {
 		}
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", plain(strings.TrimPrefix(server.Key(), tvm.ServerKeyPrefix)),
 			plain(net.JoinHostPort(host, port)), plain(state), since, plain(clientOf(server)))
+	}
+}
+
+// writeReasons lists the servers that say why nobody is given them.
+func writeReasons(w io.Writer, s tvm.SummaryReply) {
+	listed := 0
+	for _, server := range s.Servers {
+		if server.Reason() == "" {
+			continue
+		}
+		if listed++; listed == 1 {
+			fmt.Fprintln(w, "\nNOT OFFERED\tWHY")
+		}
+		host, port := server.Addr()
+		fmt.Fprintf(w, "%s\t%s\n", plain(net.JoinHostPort(host, port)), plain(server.Reason()))
 	}
 }
 

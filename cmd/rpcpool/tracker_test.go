@@ -202,15 +202,23 @@ func TestSummaryTables(t *testing.T) {
 				"key": json.RawMessage(`"server:k"`), "addr": json.RawMessage(`["::1", 2]`), "state": json.RawMessage(`"busy"`), "age_s": json.RawMessage(`3725.9`),
 				"session": json.RawMessage(`{"id": "s", "client": "10.0.0.9:4"}`),
 			}},
+			{Info: map[string]json.RawMessage{
+				"key": json.RawMessage(`"server:k"`), "addr": json.RawMessage(`["h", 3]`), "state": json.RawMessage(`"quarantined"`), "age_s": json.RawMessage(`1`),
+				"reason": json.RawMessage(`"quarantined: exit status 2:\u001b[2J no worker.py"`),
+			}},
 		},
 	}
 	if err := writeSummary(&out, s); err != nil {
 		t.Fatal(err)
 	}
 	_, got, _ := strings.Cut(out.String(), "KEY ")
-	const want = `    ADDRESS   STATE     FOR      CLIENT
-k       [::1]:2   busy      1h2m6s   10.0.0.9:4
-stock   h:1       unknown   -        
+	const want = `    ADDRESS   STATE         FOR      CLIENT
+k       [::1]:2   busy          1h2m6s   10.0.0.9:4
+k       h:3       quarantined   1s       
+stock   h:1       unknown       -        
+
+NOT OFFERED   WHY
+h:3           "quarantined: exit status 2:\x1b[2J no worker.py"
 
 WAITING FOR   CLIENT       PRIORITY   FOR     USER
 k             10.0.0.9:1   -1         1m15s   "\x1b[2Jme"

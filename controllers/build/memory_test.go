@@ -1,7 +1,10 @@
 package build
 
 import (
+	"fmt"
+	"os"
 	"slices"
+	"strings"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
@@ -61,5 +64,31 @@ func TestASidecarHasTheMemoryThatItsFlagsAllow(t *testing.T) {
 				t.Errorf("the agent's installation may have %s", agent.Resources.Limits.Memory())
 			}
 		})
+	}
+}
+
+// TestPagesSayWhatIsAddedToTheSidecarsMemory: the sum with nothing said, and what of it is not the
+// sidecar's own.
+func TestPagesSayWhatIsAddedToTheSidecarsMemory(t *testing.T) {
+	pool := example(t, "calls")
+	pool.Spec.Server.Calls = nil
+	pod, err := Pod(pool, Settings{Image: "x"}, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	own := resource.MustParse("128Mi")
+	limit := container(t, pod, sidecarName).Resources.Limits.Memory().DeepCopy()
+	sum := fmt.Sprintf("%dMi", limit.Value()>>20)
+	limit.Sub(own)
+	added := fmt.Sprintf("%dMi", limit.Value()>>20)
+	for page, want := range map[string]string{
+		"docs/kubernetes.md":         "| the sum | " + sum + " |",
+		"docs/upgrading.md":          sum + ": quotas of a namespace must allow that",
+		"charts/rpcpool/README.md":   ", " + added + " where its manifest says nothing",
+		"charts/rpcpool/values.yaml": ": " + added + " where it says nothing",
+	} {
+		if text, err := os.ReadFile("../../" + page); err != nil || !strings.Contains(string(text), want) {
+			t.Errorf("%s lacks %q (%v)", page, want, err)
+		}
 	}
 }

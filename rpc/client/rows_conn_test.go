@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"runtime"
 	"slices"
 	"strings"
@@ -545,6 +546,23 @@ func TestS1_33_EachServerIsTriedOnce(t *testing.T) {
 	}
 	if want := len(proxies); u.Attempts != want || taken != want {
 		t.Errorf("%d attempts, %d dials, want %d", u.Attempts, taken, want)
+	}
+}
+
+// A port that takes connections and says nothing is no server of calls, or one that hangs.
+func TestAServerThatSaysNothingIsNamed(t *testing.T) {
+	var lc net.ListenConfig
+	l, err := lc.Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	o := quick()
+	o.Session.FailoverAfter = 50 * time.Millisecond
+	u := ask(soon(t), newClient(t, o, conn.Endpoint{ID: "a", TCP: l.Addr().String()}), "do", "x")
+	u.is(t, session.NoServer, session.NotExecuted)
+	if want := `server "a" does not answer`; u.Text != want {
+		t.Errorf("%q, want %q", u.Text, want)
 	}
 }
 

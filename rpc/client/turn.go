@@ -402,8 +402,11 @@ func (c *Client) unpark(t *turn) {
 // whyNone says why there is no server for a call, for people.
 func (c *Client) whyNone(k *call) string {
 	if n := len(k.tried); n > 0 {
-		if p := k.tried[n-1]; p.why != nil {
+		switch p := k.tried[n-1]; {
+		case p.why != nil:
 			return p.why.Error()
+		case p.line == nil: // it has been dialled, and is not connected yet
+			return fmt.Sprintf("server %q does not answer", p.endpoint.ID)
 		}
 		return fmt.Sprintf("%d servers were tried, there is no other", n)
 	}

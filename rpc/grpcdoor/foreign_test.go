@@ -80,7 +80,7 @@ func TestForeignGrpcurl(t *testing.T) {
 	script, want := "grpcurl() { command \"$GRPCURL\" \"$@\" 2>&1 || true; }\n", ""
 	for line := range strings.Lines(block(t, "console")) {
 		if command, ok := strings.CutPrefix(line, "$ "); ok {
-			script += strings.ReplaceAll(command, "localhost:9190", r.addr)
+			script += strings.ReplaceAll(command, "localhost:9090", r.addr)
 		} else {
 			want += line
 		}

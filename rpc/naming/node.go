@@ -183,7 +183,11 @@ func (n *Node) note() {
 	if c.Phase == registry.PhaseFenced && n.opts.Lasting {
 		what = "node has no lease, and goes on"
 	}
-	n.opts.Log.Log(n.ctx, level, what, "rank", c.Claim.Rank, "epoch", c.Claim.Epoch, "err", c.Cause)
+	fields := []any{"rank", c.Claim.Rank, "epoch", c.Claim.Epoch}
+	if failing {
+		fields = append(fields, "err", c.Cause)
+	}
+	n.opts.Log.Log(n.ctx, level, what, fields...)
 }
 
 // fence ends what the lost epoch had, and begins anew.

@@ -43,6 +43,9 @@ func TestS1_5_ANodeWaitsForARegistryThatIsNotThere(t *testing.T) {
 	if said := strings.Count(log.String(), "level=WARN msg=\"node is registering\""); said != 1 {
 		t.Errorf("it was said %d times that there is no registry:\n%s", said, log.String())
 	}
+	if strings.Contains(log.String(), "err=<nil>") {
+		t.Errorf("an error is said that is none:\n%s", log.String())
+	}
 }
 
 func TestS1_13_JoinReturnsWhenTheRegistryHasAccepted(t *testing.T) {

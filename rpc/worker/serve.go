@@ -23,7 +23,8 @@ const (
 )
 
 // ErrNoChannel means that nobody has started this process as a worker of calls.
-var ErrNoChannel = errors.New("no call channel: " + Variable + " is not " + Calls)
+var ErrNoChannel = errors.New("no call channel: " + Variable + " is not " + Calls +
+	": a worker is started by a server, as by 'rpcpool serve --protocol rpc -- PROGRAM'")
 
 // Options are a call channel's, on both sides. Its peer is as close as can be and has
 // its own watchdog, so nothing is given up for want of time, and nothing waits for

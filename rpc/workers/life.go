@@ -30,6 +30,9 @@ const (
 
 const sigkill = 9
 
+// errNoWorker is what a program did that is started as a worker and does something else.
+var errNoWorker = errors.New("it has not said that it is ready for calls")
+
 // live is a position: one worker after the other.
 func (p *Pool) live(i int) {
 	var r restart
@@ -37,10 +40,12 @@ func (p *Pool) live(i int) {
 		p.to(i, Starting)
 		w, err := p.begin(i)
 		var pause time.Duration
-		if err != nil {
+		switch {
+		case err != nil && p.ctx.Err() != nil: // it was ended as the pool is
+		case err != nil:
 			pause = r.ended(false, 0, rand.Float64()) //nolint:gosec // spreads starts, keeps no secret
 			p.opts.Log.Warn("worker did not become ready", "worker", i, "again_in", pause, "err", err)
-		} else {
+		default:
 			p.enter(w)
 			w.wait()
 			served := w.finish()
@@ -111,6 +116,9 @@ func (p *Pool) begin(i int) (*worker, error) {
 	r := proc.Report()
 	r.Cause = crash.StartFailed
 	p.count(r.Cause)
+	if r.Signal != sigkill { // it has ended by itself: what became of its channel follows from that
+		err = errNoWorker
+	}
 	return nil, fmt.Errorf("%v: %w", &r, err)
 }
 

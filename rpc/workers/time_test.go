@@ -232,7 +232,8 @@ func TestAWorkerThatCannotStartIsACrashLoop(t *testing.T) {
 	r := newRig(t, setting{command: direct.Command{Env: []string{"START=fails"}}, workers: workers.Options{Spares: -1}})
 	eventually(t, "crash loop", func() bool { return r.pool.Status().CrashLoop })
 	s := r.pool.Status()
-	if s.Starts != 5 || s.Ends[crash.StartFailed] != 5 || s.Err == nil || !strings.Contains(s.Err.Error(), "no device") {
+	if s.Starts != 5 || s.Ends[crash.StartFailed] != 5 || s.Err == nil || !strings.Contains(s.Err.Error(), "no device") ||
+		!strings.HasSuffix(s.Err.Error(), ": it has not said that it is ready for calls") {
 		t.Errorf("%+v", s)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)

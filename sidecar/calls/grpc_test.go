@@ -123,7 +123,7 @@ func TestDrainOfGRPC(t *testing.T) {
 	if _, err := c.Cancel(soon(t), &pb.CancelRequest{Session: runs.GetSession(), Seq: 1}); err != nil {
 		t.Errorf("Cancel: %v", err)
 	}
-	if _, f := failureOf(<-ended); f.GetCode() != pb.Code_CODE_FAILED || f.GetExecution() != pb.Execution_EXECUTION_EXECUTED {
+	if _, f := failureOf(<-ended); f.GetCode() != pb.Code_CODE_CANCELED || f.GetExecution() != pb.Execution_EXECUTION_EXECUTED {
 		t.Errorf("what runs, woken up: %v", f)
 	}
 	if err := r.end(); err != nil {

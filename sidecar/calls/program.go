@@ -98,7 +98,8 @@ func (p *Program) Open(starter workers.Starter) (err error) {
 		return errors.Join(err, p.Close())
 	}
 	o := &p.opts
-	o.Log.Info("connections of clients", "tls", o.TLS != nil, "token", o.Token != nil, "grpc", !o.NoGRPC,
+	o.Log.Info("connections of clients", "tls", o.TLS != nil, "certificates", o.TLS != nil && o.TLS.ClientCAs != nil,
+		"token", o.Token != nil, "rules", o.Allow != nil, "grpc", !o.NoGRPC,
 		"keepalive_time", o.TCP.KeepAlive, "keepalive_interval", o.TCP.Interval, "keepalive_probes", o.TCP.Probes)
 	return nil
 }

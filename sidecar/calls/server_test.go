@@ -228,7 +228,7 @@ func TestAReplyThatIsTooLongToBeKeptArrives(t *testing.T) {
 func TestACallHasNoMoreTimeThanTheServerGives(t *testing.T) {
 	r := newRig(t, Options{MaxTimeout: 100 * time.Millisecond})
 	_, err := r.call("sleep", 3600)
-	if !errors.Is(err, rpc.DeadlineExceeded) && !errors.Is(err, rpc.Failed) {
+	if !errors.Is(err, rpc.DeadlineExceeded) { // mostly Executed: the built-in worker heeds it
 		t.Errorf("got %v", err)
 	}
 }

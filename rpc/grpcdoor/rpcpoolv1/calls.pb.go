@@ -427,7 +427,7 @@ type InvokeRequest struct {
 	Fence  *Fence `protobuf:"bytes,4,opt,name=fence,proto3" json:"fence,omitempty"`   // unset unless something above ack is closed
 	Method string `protobuf:"bytes,5,opt,name=method,proto3" json:"method,omitempty"` // name of the method: 1 to 512 bytes
 	Args   []byte `protobuf:"bytes,6,opt,name=args,proto3" json:"args,omitempty"`     // as the method wants them
-	Codec  uint32 `protobuf:"varint,7,opt,name=codec,proto3" json:"codec,omitempty"`  // how args are encoded, for the handler: 0 raw, 1 protobuf, 2 CBOR; up to 255. The result is likewise
+	Codec  uint32 `protobuf:"varint,7,opt,name=codec,proto3" json:"codec,omitempty"`  // how args are encoded, for the handler: 0 raw, 1 protobuf, 2 CBOR; up to 255. With 2 the result is CBOR, too
 	// More than one run is no harm: the server may run the call again if its worker dies
 	// or it restarts.
 	Idempotent bool `protobuf:"varint,8,opt,name=idempotent,proto3" json:"idempotent,omitempty"`

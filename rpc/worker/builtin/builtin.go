@@ -3,13 +3,14 @@
 //
 //	echo      its arguments, in any codec
 //	snprintf  [size, format, value…]: the text, cut to size bytes, with Go's verbs
-//	sleep     seconds: null, later; or Failed, if nobody waits any more
+//	sleep     seconds: null, later; it heeds its deadline, and who gives it up
 //	crash     how the worker is to end: "panic" (also null), "exit" or "kill"
 //
 // It owns nothing. A crash loses the calls that run.
 package builtin
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -55,6 +56,10 @@ func (b *builtin) handle(f func(j *server.Job, args any) (any, error)) server.Ru
 		switch {
 		case errors.Is(err, errArgs):
 			return session.Invalid, wire.Failure(-1, err.Error(), nil)
+		case errors.Is(err, context.DeadlineExceeded):
+			return session.DeadlineExceeded, wire.Failure(-1, err.Error(), nil)
+		case errors.Is(err, context.Canceled):
+			return session.Canceled, wire.Failure(-1, err.Error(), nil)
 		case err != nil:
 			return session.Failed, wire.Failure(-1, err.Error(), nil)
 		}
@@ -110,7 +115,7 @@ func sleep(j *server.Job, args any) (any, error) {
 	case <-timer.C:
 		return nil, nil
 	case <-j.Done():
-		return nil, errors.New("woken up: nobody waits any more")
+		return nil, fmt.Errorf("woken up: %w", j.Err())
 	}
 }
 
