@@ -288,8 +288,12 @@ func (c *Client) transmit(ctx context.Context, t *turn, s *send, own *call) {
 		wire.Time(s.pack, f)
 	}
 	st := k.stream // k may be another call's when the frame has been sent
-	if n, socket := p.(*conn.Conn); st != nil && socket && long {
+	n, socket := p.(*conn.Conn)
+	if st != nil && socket && long {
 		f.Owner, st = &start{stream: st, conn: n, rest: f.Owner}, nil
+	}
+	if socket && (k != own || k.async != nil) { // its caller will not read
+		n.Reside()
 	}
 	var err error
 	switch {

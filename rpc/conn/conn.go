@@ -67,7 +67,7 @@ func newConn(nc net.Conn, opts Options, h Handler, o owner) *Conn {
 	c.lender, _ = h.(Lender)
 	c.rx.init(c)
 	if c.lend.waiting = opts.Waiting; c.lend.waiting == nil {
-		c.lend.waiting = c.Held
+		c.lend.waiting, c.lend.done = c.Held, 1
 	}
 	c.lend.wake = make(chan struct{}, 1)
 	c.rd = reader{c: c, buf: make([]byte, bufferSize)}

@@ -40,6 +40,7 @@ type lending struct {
 	used    atomic.Bool   // somebody has read since the resident looked
 	wanted  atomic.Bool   // the last who waited would have read
 	waiting func() int    // how many wait for messages, the caller that reads among them
+	done    int           // of them, when the only call has been answered: its caller, if that still holds the connection
 	wake    chan struct{} // gives the role back to the resident
 	err     error         // why the caller that gave it back could not go on; whoever reads may write it
 
@@ -184,13 +185,15 @@ func (c *Conn) serve() error {
 }
 
 // offer leaves the role to callers, if the only call that is outstanding has
-// just been answered.
+// just been answered, and none has come meanwhile whose caller will not read.
 func (c *Conn) offer() bool {
-	if n := c.lend.waiting(); n > 1 || n == 0 && !c.lend.wanted.Load() {
+	l := &c.lend
+	none := func() bool { return l.waiting() <= l.done && l.wanted.Load() }
+	if !none() {
 		return false
 	}
-	c.lend.role.Store(roleFree)
-	return c.lend.waiting() <= 1 || !c.lend.role.CompareAndSwap(roleFree, roleResident)
+	l.role.Store(roleFree)
+	return none() || !l.role.CompareAndSwap(roleFree, roleResident)
 }
 
 // offDuty waits until the resident must read again.
