@@ -282,9 +282,10 @@ func (c *Core) whyNot() string {
 	return "the journal takes no more"
 }
 
-// run counts a job among those that run.
+// run counts a job among those that run. It may have run before, when a reader had brought it.
 func (c *Core) run(t *turn, j *Job) {
 	j.started = t.now
+	j.reader, j.last, j.from = nil, nil, nil
 	c.running.PushBack(&j.place)
 	c.active++
 }

@@ -104,3 +104,21 @@ func TestCallsThatWaitForAWorkerFollowOneAnother(t *testing.T) {
 		t.Errorf("%d calls of %d callers take %v", calls*callers, callers, quick)
 	}
 }
+
+// TestACallThatRunsAgainWaitsForNoReader: what a reader has brought may run again when its worker has died. That is no
+// turn of that reader, which sleeps until something comes, a ping at the latest.
+func TestACallThatRunsAgainWaitsForNoReader(t *testing.T) {
+	const ping = 10 * time.Second // after so long
+	r := newRig(t, setting{server: alwaysQuick})
+	quick := time.Hour
+	for i := 0; i < 3 && quick > ping/2; i++ {
+		untilAwaited(t, r)
+		start := time.Now()
+		u := r.call("patient", fmt.Sprint("die ", i), idempotent)
+		quick = min(quick, time.Since(start))
+		report(t, &u)
+	}
+	if quick > ping/2 {
+		t.Errorf("three runs take %v", quick)
+	}
+}
