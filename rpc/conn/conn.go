@@ -55,6 +55,7 @@ type Conn struct {
 type owner struct {
 	clock *atomic.Int64      // ns, coarse
 	ended func(*Conn, error) // at once; may be nil
+	idle  func()             // nobody holds it any more; must not wait. May be nil
 	over  func(*Conn)        // when nothing runs any more but the handler's Closed; may be nil
 }
 
@@ -227,6 +228,9 @@ func (c *Conn) Release() {
 	last, shut := c.hold.release()
 	if last {
 		c.idleSince.Store(c.owner.clock.Load())
+		if c.owner.idle != nil {
+			c.owner.idle()
+		}
 	}
 	if shut {
 		go c.finish()
