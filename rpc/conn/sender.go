@@ -243,11 +243,21 @@ func (s *sender) gather(full bool) bool {
 	}
 	if len(s.b.parts) > 0 {
 		s.sent.batches++
+		gone := s.gone // the batch before is written
+		s.gone = nil
 		s.mu.Unlock()
+		free(gone)
 		return true
 	}
 	s.leave()
 	return false
+}
+
+// free lets go of messages that were dropped. It is called without the lock.
+func free(gone []*outgoing) {
+	for _, o := range gone {
+		o.done()
+	}
 }
 
 // tighten keeps what the kernel has been given and not delivered small for a while, if
@@ -275,9 +285,7 @@ func (s *sender) leave() {
 		s.idle = nil
 	}
 	s.mu.Unlock()
-	for _, o := range gone {
-		o.done()
-	}
+	free(gone)
 }
 
 // credit raises a limit, for whatever waits for it. Whoever calls it flushes.
