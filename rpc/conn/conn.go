@@ -210,9 +210,10 @@ func (c *Conn) Queue(m *Message) error { return c.snd.send(nil, m, false) } //no
 // Flush writes what was queued outside of [Handler.Message].
 func (c *Conn) Flush() { c.snd.flush() }
 
-// Drop takes a long message that is still being sent out of the queue. The peer
-// must be told by a CANCEL of the call, or an ERROR for it, if unsent is false.
-func (c *Conn) Drop(seq uint64) (unsent bool) { return c.snd.drop(seq) }
+// Drop takes a long message that is still being sent out of the queue: nothing of it was
+// sent, or it is cut; then the peer must be told by a CANCEL of the call, or an ERROR for it. If it is
+// not there, all of it is sent, or about to be.
+func (c *Conn) Drop(seq uint64) (unsent, cut bool) { return c.snd.drop(seq) }
 
 // Hold implements [Peer].
 func (c *Conn) Hold() bool {

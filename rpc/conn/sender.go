@@ -354,9 +354,10 @@ func (s *sender) drained() <-chan struct{} {
 }
 
 // drop takes a long message off the queue.
-func (s *sender) drop(seq uint64) (unsent bool) {
+func (s *sender) drop(seq uint64) (unsent, cut bool) {
 	s.mu.Lock()
 	o, unsent := s.q.drop(seq)
+	cut = o != nil && !unsent
 	if o != nil && s.active && !unsent {
 		s.gone = append(s.gone, o)
 		o = nil
@@ -365,5 +366,5 @@ func (s *sender) drop(seq uint64) (unsent bool) {
 	if o != nil {
 		o.done()
 	}
-	return unsent
+	return unsent, cut
 }

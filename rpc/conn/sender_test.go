@@ -62,8 +62,8 @@ func TestWhatIsDroppedIsLetGoOfAlthoughTheWriterGoesOn(t *testing.T) {
 	snd.mu.Lock()
 	snd.active = true
 	snd.mu.Unlock()
-	if c.Drop(1) {
-		t.Fatal("nothing of it was sent")
+	if unsent, cut := c.Drop(1); unsent || !cut {
+		t.Fatal("it is not cut")
 	}
 	if err := c.TrySend(testCall(2, frame.PriorityNormal, 8)); err != nil {
 		t.Fatal(err)

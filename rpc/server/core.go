@@ -327,7 +327,7 @@ func (c *Core) Return(j *Job, code session.Code, reply []byte) {
 		reply = nil
 	}
 	if j.stream != nil {
-		reply = j.closeStream(reply, code == session.OK)
+		code, reply = j.closeStream(code, reply)
 	}
 	code, reply, blobs := j.returned(code, reply)
 	memory := j.let(reply)
@@ -340,6 +340,7 @@ func (c *Core) Return(j *Job, code session.Code, reply []byte) {
 			defer j.discard(reply, blobs)
 		}
 	}
+	c.cutShort(t, j)
 	c.finished(t.now, j, code != session.Invalid)
 	if code == session.Canceled && !j.entry.Canceled() || code == session.DeadlineExceeded && j.deadline == 0 {
 		code = session.Failed // a server that is closed has ended its context, and nobody else
@@ -397,6 +398,7 @@ func (c *Core) Crash(j *Job, guilty bool, report []byte) {
 	if dirty {
 		j.entry.Last()
 	}
+	c.cutShort(t, j)
 	c.finished(t.now, j, true)
 	c.ended(j, session.Crashed, session.Indeterminate)
 	t.fx = c.domain.Crash(t.now, j.entry, guilty, report, t.fx)
