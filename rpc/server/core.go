@@ -172,21 +172,26 @@ func (c *Core) Methods() []string {
 }
 
 // Method returns what a name stands for, nil if there is no such method.
-func (c *Core) Method(name string) *Method {
+func (c *Core) Method(name string) *Method { return c.method(name, (*methods).named) }
+
+func (c *Core) method(name string, of func(*methods, string) *Method) *Method {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.methods.named(name)
+	return of(&c.methods, name)
 }
 
 // Call makes a message of a call that has come, for [Link.Receive]. method may be
 // nil: there is no such method. It fails if its blobs are malformed.
 func (l *Link) Call(in *conn.In, m *session.Message, method *Method) error {
 	c := l.core
+	if method != nil && method.stray {
+		method = l.Method(method.Name) // it may be called by now
+	}
 	j := &Job{Method: method, Codec: in.Codec, Priority: in.Priority, OneWay: in.Flags&frame.FlagOneWay != 0, core: c, link: l, Idempotent: m.Idempotent}
 	j.place.Value = j
 	j.take(in, m.Lane != 0 || m.Needs != nil)
 	j.as = parseXID(in.Ext.XID)
-	j.denied = l.may != nil && method != nil && !l.may(method.Name)
+	j.denied = method != nil && (method.stray || !l.mayCall(method.Name))
 	m.Method = 0
 	most := c.opts.MaxTimeout
 	if method != nil {
