@@ -7,6 +7,9 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
+
+	"rpcpool.dev/rpc/conn"
 )
 
 // sum adds what it is sent to what it is started with, and says the sum after each item.
@@ -209,5 +212,105 @@ func TestAStreamThatIsClosedInterruptsItsHandler(t *testing.T) {
 		if _, err := Call[int](ctx, c, "Endless", 0); !errors.Is(err, Invalid) || !strings.Contains(err.Error(), "stream") {
 			t.Error(err)
 		}
+	})
+}
+
+// TestAnItemThatIsNotTakenHoldsNobodyPastItsContext: the receiver has no room for a long item, as it has not read another.
+// Its sender waits until its context ends, and leaves a connection that is in order.
+func TestAnItemThatIsNotTakenHoldsNobodyPastItsContext(t *testing.T) {
+	const most, long = 1 << 20, 900 << 10
+	narrow := conn.Options{MaxMessage: most, MaxAssembly: most}
+	sent := make(chan error, 2)
+	serving := func(t *testing.T, o ServerOptions) string {
+		s, err := NewServer(o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		HandleStream(s, "Big", func(ctx context.Context, _ int, st *ServerStream[int, []byte]) error {
+			sent <- st.Send(make([]byte, long))
+			<-ctx.Done()
+			return nil
+		})
+		HandleStream(s, "Deaf", func(ctx context.Context, _ int, _ *ServerStream[[]byte, int]) error {
+			<-ctx.Done()
+			return ctx.Err()
+		})
+		Handle(s, "Echo", func(_ context.Context, s string) (string, error) { return s, nil })
+		return "unix:" + served(t, s)
+	}
+	inOrder := func(t *testing.T, c *Client) {
+		t.Helper()
+		if got, err := Call[string](soon(t), c, "Echo", "x"); got != "x" || err != nil {
+			t.Errorf("%q, %v", got, err)
+		}
+		if n := c.Counts().Sockets.Dials; n != 1 {
+			t.Errorf("%d connections", n)
+		}
+	}
+	t.Run("a server", func(t *testing.T) {
+		c := dial(t, ClientOptions{Conn: narrow}, serving(t, ServerOptions{}))
+		first, err := OpenStream[int, []byte](soon(t), c, "Big", 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := <-sent; err != nil {
+			t.Fatal(err)
+		}
+		for first.Received() == 0 {
+			time.Sleep(time.Millisecond)
+		}
+		ctx, cancel := context.WithTimeout(soon(t), 200*time.Millisecond)
+		defer cancel()
+		second, err := OpenStream[int, []byte](ctx, c, "Big", 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		select {
+		case err := <-sent:
+			if err == nil {
+				t.Error("sent")
+			}
+		case <-time.After(20 * time.Second):
+			t.Error("the handler waits on")
+		}
+		if err := second.Close(); err == nil { // its handler says nothing
+			t.Error("the call has a result")
+		}
+		if b, err := first.Recv(soon(t)); len(b) != long || err != nil {
+			t.Errorf("the first item: %d bytes, %v", len(b), err)
+		}
+		_ = first.Close()
+		inOrder(t, c)
+	})
+	t.Run("a client", func(t *testing.T) {
+		c := dial(t, ClientOptions{}, serving(t, ServerOptions{Conn: narrow}))
+		open := func() *Stream[[]byte, int] {
+			s, err := OpenStream[[]byte, int](soon(t), c, "Deaf", 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return s
+		}
+		first, second := open(), open()
+		if err := first.Send(soon(t), make([]byte, long)); err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithTimeout(soon(t), 200*time.Millisecond)
+		defer cancel()
+		ended := make(chan error, 1)
+		go func() { ended <- second.Send(ctx, make([]byte, long)) }()
+		select {
+		case err := <-ended:
+			if !errors.Is(err, context.DeadlineExceeded) {
+				t.Errorf("sent: %v", err)
+			}
+		case <-time.After(15 * time.Second):
+			t.Error("the caller waits on")
+		}
+		if _, err := second.Recv(soon(t)); !errors.Is(err, Canceled) {
+			t.Errorf("the call: %v", err)
+		}
+		_ = first.Close()
+		inOrder(t, c)
 	})
 }

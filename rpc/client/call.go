@@ -162,9 +162,11 @@ func (k *call) settle() {
 		if stop := k.late.Load(); stop != nil {
 			(*stop)()
 		}
-		if l, ok := k.sent.(*conn.Conn); ok && !l.Drop(k.seq) {
-			cancel := conn.Message{Header: frame.Header{Type: frame.TypeCancel, Seq: k.seq}}
-			_ = l.TrySend(&cancel) // the server keeps what it has of it, otherwise
+		if l, ok := k.sent.(*conn.Conn); ok {
+			if unsent, _ := l.Drop(k.seq); !unsent {
+				cancel := conn.Message{Header: frame.Header{Type: frame.TypeCancel, Seq: k.seq}}
+				_ = l.TrySend(&cancel) // the server keeps what it has of it, otherwise
+			}
 		}
 		<-k.free
 	}

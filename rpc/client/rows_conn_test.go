@@ -728,3 +728,32 @@ func TestS1_31_NoCallWaitsForAServerThatDoesNotAnswer(t *testing.T) {
 		return string(u.Reply) == "stopped"
 	})
 }
+
+// TestACallThatTheEndOfAnotherStartsIsAnsweredAtOnce has each call of a chain started by the end of the one before.
+func TestACallThatTheEndOfAnotherStartsIsAnsweredAtOnce(t *testing.T) {
+	const chain = 50
+	r := newRig(t, server.Options{})
+	c := r.client(Options{})
+	for range 100 { // callers who read by themselves
+		c.Do(soon(t), &Call{Method: "echo"})
+	}
+	quick := time.Hour
+	for i := 0; i < 100 && quick > chain*time.Millisecond/2; i++ {
+		left, ended := chain, make(chan struct{})
+		var next func(*Call)
+		next = func(*Call) {
+			if left--; left == 0 {
+				close(ended)
+				return
+			}
+			c.Start(soon(t), &Call{Method: "echo"}, next)
+		}
+		start := time.Now()
+		c.Start(soon(t), &Call{Method: "echo"}, next)
+		<-ended
+		quick = min(quick, time.Since(start))
+	}
+	if quick > chain*time.Millisecond/2 {
+		t.Errorf("%d calls, one after the other, take %v", chain, quick)
+	}
+}

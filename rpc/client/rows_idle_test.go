@@ -88,6 +88,28 @@ func callEndpoints(addr, servers string) error {
 
 // Something on the way forgets a connection, with a call outstanding and while it is idle. Nothing
 // but the keepalive finds it, and with its defaults within 20 s.
+// TestAConnectionThatIsIdleMakesRoomForWhoWaits: all connections that there may be are in use when one more is
+// wanted; it is made when the call of another has ended, and not when something has been given up.
+func TestAConnectionThatIsIdleMakesRoomForWhoWaits(t *testing.T) {
+	g := newGate()
+	a, b := newHost(t, "a", hostOptions{methods: []server.Method{{Name: "wait", Run: g.run}}}), newHost(t, "b", hostOptions{})
+	c := newClient(t, Options{
+		Pool:    conn.PoolOptions{MaxConns: 1, IdleTimeout: never, ConnectTimeout: never},
+		Session: session.ClientOptions{FailoverAfter: never},
+	}, a.endpoint(), b.endpoint())
+	ends := make(chan *Call, 1)
+	c.Start(soon(t), &Call{Method: "wait", Server: "a"}, func(*Call) {})
+	<-g.entered
+	c.Start(soon(t), &Call{Method: "do", Server: "b"}, func(u *Call) { ends <- u })
+	for c.Counts().Sockets.Dials < 2 {
+		time.Sleep(time.Millisecond)
+	}
+	close(g.open)
+	if u := <-ends; u.Outcome.Code != session.OK {
+		t.Errorf("%+v: %s", u.Outcome, u.Text)
+	}
+}
+
 func TestS4_02_AForgottenConnectionIsNoticed(t *testing.T) {
 	g := newGate()
 	h := newHost(t, "a", hostOptions{core: server.Options{NoticeAt: time.Hour}, methods: []server.Method{{Name: "wait", Run: g.run}}})

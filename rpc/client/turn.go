@@ -291,6 +291,7 @@ func (c *Client) transmit(ctx context.Context, t *turn, s *send, own *call) {
 	if n, socket := p.(*conn.Conn); st != nil && socket && long {
 		f.Owner, st = &start{stream: st, conn: n, rest: f.Owner}, nil
 	}
+	k.isReadFor(p, own)
 	var err error
 	switch {
 	case k == own && ctx != nil:
@@ -305,6 +306,13 @@ func (c *Client) transmit(ctx context.Context, t *turn, s *send, own *call) {
 		return
 	}
 	c.sent(s.line, f, k, st, err)
+}
+
+// isReadFor has a connection read by itself for a call whose caller will not. own is the call of who is here.
+func (k *call) isReadFor(p conn.Peer, own *call) {
+	if n, socket := p.(*conn.Conn); socket && (k != own || k.async != nil) {
+		n.Reside()
+	}
 }
 
 // transmitLate waits for room for a CALL, as long as the call is open.

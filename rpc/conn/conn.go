@@ -56,6 +56,7 @@ type Conn struct {
 type owner struct {
 	clock *atomic.Int64      // ns, coarse
 	ended func(*Conn, error) // at once; may be nil
+	idle  func()             // nobody holds it any more; must not wait. May be nil
 	over  func(*Conn)        // when nothing runs any more but the handler's Closed; may be nil
 }
 
@@ -219,9 +220,10 @@ func (c *Conn) FlushAfter(o *Conn) {
 	}
 }
 
-// Drop takes a long message that is still being sent out of the queue. The peer
-// must be told by a CANCEL of the call, or an ERROR for it, if unsent is false.
-func (c *Conn) Drop(seq uint64) (unsent bool) { return c.snd.drop(seq) }
+// Drop takes a long message that is still being sent out of the queue: nothing of it was
+// sent, or it is cut; then the peer must be told by a CANCEL of the call, or an ERROR for it. If it is
+// not there, all of it is sent, or about to be.
+func (c *Conn) Drop(seq uint64) (unsent, cut bool) { return c.snd.drop(seq) }
 
 // Hold implements [Peer].
 func (c *Conn) Hold() bool {
@@ -237,6 +239,9 @@ func (c *Conn) Release() {
 	last, shut := c.hold.release()
 	if last {
 		c.idleSince.Store(c.owner.clock.Load())
+		if c.owner.idle != nil {
+			c.owner.idle()
+		}
 	}
 	if shut {
 		go c.finish()

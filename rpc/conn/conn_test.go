@@ -368,7 +368,7 @@ func TestADroppedMessageLeavesNothing(t *testing.T) {
 			<-server.got // and it keeps all the room
 		}
 	}
-	if unsent := c.Drop(2); !unsent { // unless the writer has not come so far
+	if unsent, _ := c.Drop(2); !unsent { // unless the writer has not come so far
 		if err := c.TrySend(&Message{Header: frame.Header{Type: frame.TypeCancel, Seq: 2}}); err != nil {
 			t.Fatal(err)
 		}

@@ -69,9 +69,6 @@ type Ref struct {
 func (r Ref) Release() {
 	r.From.refs.Add(-1)
 	r.Peer.Release()
-	if r.From.pool.hungry.Load() > 0 {
-		r.From.pool.evict()
-	}
 }
 
 // Endpoint returns where the server is.
@@ -286,6 +283,7 @@ func (p *Pool) connect(ctx context.Context, f *FrontEnd) (*Conn, Route, error) {
 	c, err := connect(ctx, nc, hello, p.opts.Handler, opts, owner{
 		clock: &p.keeper.now,
 		ended: f.lost,
+		idle:  p.idle,
 		over: func(c *Conn) {
 			<-kept
 			p.keeper.remove(c)

@@ -65,15 +65,18 @@ func (k *keeper) start(ticker Ticker) {
 	}()
 }
 
+// run ticks. Between two ticks no more time passes than two ticks take: if this process was stopped for longer,
+// it was that which was silent.
 func (k *keeper) run(ticks <-chan time.Time, quit <-chan struct{}) {
-	var start time.Time
+	now, last := k.every, time.Time{}
 	for {
 		select {
 		case t := <-ticks:
-			if start.IsZero() {
-				start = t.Add(-k.every)
+			if !last.IsZero() {
+				now += min(t.Sub(last), 2*k.every)
 			}
-			k.tick(t.Sub(start))
+			last = t
+			k.tick(now)
 		case <-quit:
 			return
 		}

@@ -185,6 +185,31 @@ func TestAPeerThatAnswersPingsLives(t *testing.T) {
 	}
 }
 
+// TestWhoWasStoppedDoesNotTakeItsPeersForDead: a process that was stopped for longer than the bound asks, as ever,
+// before it gives a peer up.
+func TestWhoWasStoppedDoesNotTakeItsPeersForDead(t *testing.T) {
+	server := startServer(t, &keeping{closed: make(chan error, 1)}, nil)
+	clock := newBeats()
+	s := newService(t, newPool(t, newPoolCaller(), func(o *PoolOptions) { o.Ticker = clock.ticker }), server.endpoint("a"))
+	r, err := s.Acquire(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Release()
+	conn := r.Peer.(*Conn)
+	clock.advance(clock.every)
+	for range 20 {
+		clock.now = clock.now.Add(time.Hour)
+		clock.advance(0)
+		if err := conn.Err(); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := conn.Ping(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 func TestIdleClientsAreSentAway(t *testing.T) {
 	clock := newBeats()
 	server := startServer(t, &echo{}, func(o *ServerOptions) { o.IdleTimeout, o.Ticker = 8*time.Second, clock.ticker })

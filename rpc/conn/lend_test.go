@@ -323,3 +323,52 @@ func TestTheResidentLeavesToWhoWillRead(t *testing.T) {
 		})
 	}
 }
+
+// TestAnAnswerIsNotWaitedForByNobody: a call that is sent from within the handler, when the only one has
+// been answered, and whose caller does not read, is read for at once, and not when lendTime is over.
+func TestAnAnswerIsNotWaitedForByNobody(t *testing.T) {
+	const chain = 50
+	for _, counted := range []bool{false, true} {
+		a, b := sockets(t, "unix")
+		var waiting atomic.Int32
+		var opts Options
+		hold, release := func(c *Conn) { c.Hold() }, func(c *Conn) { c.Release() }
+		if counted {
+			opts.Waiting = func() int { return int(waiting.Load()) }
+			hold, release = func(*Conn) { waiting.Add(1) }, func(*Conn) { waiting.Add(-1) }
+		}
+		var c *Conn
+		left := 0
+		ended := make(chan struct{}, 1)
+		next := func(seq uint64) {
+			hold(c)
+			if err := c.TrySend(testCall(seq, 1, 8)); err != nil {
+				t.Error(err)
+			}
+			c.Reside()
+		}
+		c, _ = join(t, a, b, handlerFunc(func(_ Peer, in *In) {
+			if in.Type != frame.TypeReply {
+				return
+			}
+			if release(c); left == 0 {
+				ended <- struct{}{}
+				return
+			}
+			left--
+			next(in.Seq + 1)
+		}), &echo{}, opts)
+		quick := time.Hour
+		for i := 0; i < 100 && quick > chain*lendTime/2; i++ {
+			c.lend.wanted.Store(true) // somebody has read by himself
+			left = chain
+			start := time.Now()
+			next(uint64(i)*2*chain + 1)
+			<-ended
+			quick = min(quick, time.Since(start))
+		}
+		if quick > chain*lendTime/2 {
+			t.Errorf("counted %v: %d calls take %v", counted, chain, quick)
+		}
+	}
+}

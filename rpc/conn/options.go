@@ -27,7 +27,8 @@ type Options struct {
 	Linger      time.Duration // for the last words of a broken connection. Default 1 s
 	Keepalive   Keepalive
 	TCP         TCP
-	// Waiting is how many wait for messages, for [Conn.ReadUntil]. Default: as many as hold the connection.
+	// Waiting is how many wait for messages, for [Conn.ReadUntil]: callers until they have seen their
+	// answer, and calls that nobody reads for until that has come. Default: as many as hold the connection.
 	Waiting func() int
 }
 

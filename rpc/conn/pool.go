@@ -139,6 +139,13 @@ func (p *Pool) slot(ctx context.Context) error {
 
 func (p *Pool) free() { <-p.slots }
 
+// idle is told that nobody holds a connection any more.
+func (p *Pool) idle() {
+	if p.hungry.Load() > 0 {
+		p.evict()
+	}
+}
+
 // evict closes the connection that has been idle for the longest time.
 func (p *Pool) evict() {
 	if c := p.keeper.oldest(); c != nil {

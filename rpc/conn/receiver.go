@@ -204,6 +204,7 @@ func (r *receiver) leave(a *assembly) held {
 	r.mu.Unlock()
 	if i == 0 { // it was its turn that was waited for
 		r.shared.forget(r)
+		r.retry() // it is the next one's
 		r.shared.wake()
 	}
 	return h

@@ -2,6 +2,7 @@ package conn
 
 import (
 	"runtime"
+	"slices"
 	"testing"
 	"time"
 
@@ -93,6 +94,46 @@ func TestRoomOfMessagesThatNeverEndIsGivenBack(t *testing.T) {
 	<-s.Done()
 	if n := free(); n != 1<<20 {
 		t.Errorf("%d bytes are free", n)
+	}
+}
+
+// TestWhoIsBehindOneThatNeedsNoRoomWaitsOn: a message that is complete before there is room for it leaves its turn to
+// the next of its connection.
+func TestWhoIsBehindOneThatNeedsNoRoomWaitsOn(t *testing.T) {
+	const long, short = 1 << 20, 64 << 10
+	room := NewRoom(long)
+	opts := Options{MaxMessage: long, Room: room}
+	kept := make(hoard, 2)
+	c1, s1 := sockets(t, "unix")
+	first, _ := join(t, c1, s1, newCaller(), kept, opts)
+	if err := first.Send(t.Context(), &Message{Header: frame.Header{Type: frame.TypeCall, Priority: 2, Seq: 1}, Body: make([]byte, long)}); err != nil {
+		t.Fatal(err)
+	}
+	one := <-kept
+	raw, s2 := sockets(t, "unix")
+	join(t, raw, s2, newCaller(), kept, opts)
+	begin := func(seq, total uint64) []byte {
+		h := frame.Header{Type: frame.TypeCall, Priority: 2, Seq: seq, Flags: frame.FlagMore}
+		return frame.Append(nil, &h, (&frame.Ext{MessageLen: total}).Append(nil), make([]byte, short/2))
+	}
+	rest := frame.Append(nil, &frame.Header{Type: frame.TypeChunk, Priority: 2, Seq: 1}, nil, make([]byte, short/2))
+	if _, err := raw.Write(slices.Concat(begin(1, short), begin(2, long), rest)); err != nil {
+		t.Fatal(err)
+	}
+	if in := <-kept; len(in.Body) != short { // which its handler has for long
+		t.Fatalf("%d bytes have come", len(in.Body))
+	}
+	one.Release()
+	for until := time.Now().Add(patience); ; runtime.Gosched() {
+		room.mu.Lock()
+		free := room.free
+		room.mu.Unlock()
+		if free == 0 {
+			return
+		}
+		if time.Now().After(until) {
+			t.Fatal("all the room is free, and a message waits for it")
+		}
 	}
 }
 

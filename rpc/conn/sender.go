@@ -243,11 +243,21 @@ func (s *sender) gather(full bool) bool {
 	}
 	if len(s.b.parts) > 0 {
 		s.sent.batches++
+		gone := s.gone // the batch before is written
+		s.gone = nil
 		s.mu.Unlock()
+		free(gone)
 		return true
 	}
 	s.leave()
 	return false
+}
+
+// free lets go of messages that were dropped. It is called without the lock.
+func free(gone []*outgoing) {
+	for _, o := range gone {
+		o.done()
+	}
 }
 
 // tighten keeps what the kernel has been given and not delivered small for a while, if
@@ -275,9 +285,7 @@ func (s *sender) leave() {
 		s.idle = nil
 	}
 	s.mu.Unlock()
-	for _, o := range gone {
-		o.done()
-	}
+	free(gone)
 }
 
 // credit raises a limit, for whatever waits for it. Whoever calls it flushes.
@@ -346,9 +354,10 @@ func (s *sender) drained() <-chan struct{} {
 }
 
 // drop takes a long message off the queue.
-func (s *sender) drop(seq uint64) (unsent bool) {
+func (s *sender) drop(seq uint64) (unsent, cut bool) {
 	s.mu.Lock()
 	o, unsent := s.q.drop(seq)
+	cut = o != nil && !unsent
 	if o != nil && s.active && !unsent {
 		s.gone = append(s.gone, o)
 		o = nil
@@ -357,5 +366,5 @@ func (s *sender) drop(seq uint64) (unsent bool) {
 	if o != nil {
 		o.done()
 	}
-	return unsent
+	return unsent, cut
 }

@@ -48,6 +48,38 @@ func TestWhoBringsTheLastOfEnoughWrites(t *testing.T) {
 	}
 }
 
+// TestWhatIsDroppedIsLetGoOfAlthoughTheWriterGoesOn: its caller waits for its memory, and others may have enough to send
+// to keep the writer at work for long.
+func TestWhatIsDroppedIsLetGoOfAlthoughTheWriterGoesOn(t *testing.T) {
+	c, _ := quietSender(t)
+	snd, memory := &c.snd, make(releases, 1)
+	long := testCall(1, frame.PriorityNormal, 2*frame.MessageAllowance)
+	long.Owner = memory
+	if err := c.TrySend(long); err != nil {
+		t.Fatal(err)
+	}
+	<-snd.drained() // the rest waits for the peer
+	snd.mu.Lock()
+	snd.active = true
+	snd.mu.Unlock()
+	if unsent, cut := c.Drop(1); unsent || !cut {
+		t.Fatal("it is not cut")
+	}
+	if err := c.TrySend(testCall(2, frame.PriorityNormal, 8)); err != nil {
+		t.Fatal(err)
+	}
+	more := snd.gather(false)
+	if !more || len(memory) != 1 {
+		t.Errorf("the writer goes on: %t; %d messages are let go of", more, len(memory))
+	}
+	snd.write(false, false)
+}
+
+// releases counts those of memory.
+type releases chan struct{}
+
+func (r releases) Release() { r <- struct{}{} }
+
 // TestAWriterKnowsThatItWasRelieved although the next one lets others run by then.
 func TestAWriterKnowsThatItWasRelieved(t *testing.T) {
 	for name, c := range map[string]struct {

@@ -112,7 +112,7 @@ func (l *line) call(ctx context.Context, in *pb.InvokeRequest) {
 		Header: frame.Header{Codec: uint8(in.GetCodec()), Priority: frame.PriorityNormal},
 		Ext:    frame.Ext{Trace: traceOf(ctx)},
 		Body:   in.GetArgs(), // the message's own memory, which stays as it is
-	}, m, d.core.Method(in.GetMethod()))
+	}, m, l.link.Method(in.GetMethod()))
 	l.link.Receive(m)
 }
 

@@ -64,6 +64,7 @@ type Stream struct {
 	arrived  uint64 // bytes
 	read     uint64 // bytes
 	credited uint64 // that the peer was told
+	cut      bool   // a part of an item was sent, and the rest never will
 }
 
 type item struct {
@@ -173,7 +174,8 @@ func (s *Stream) Recv(ctx context.Context) ([]byte, error) {
 }
 
 // Send sends an item, and waits while the receiver is slow. It returns when b is the
-// caller's again.
+// caller's again. If ctx ends when a part of it has left, nothing more is sent: a client's call
+// is cancelled then, and a server's must end with an error, see [Stream.Cut].
 func (s *Stream) Send(ctx context.Context, b []byte) error {
 	return s.send(ctx, b, 0)
 }
@@ -186,27 +188,72 @@ func (s *Stream) CloseSend(ctx context.Context) error {
 func (s *Stream) send(ctx context.Context, b []byte, flags frame.Flags) error {
 	s.sending.Lock()
 	defer s.sending.Unlock()
-	if err := s.take(ctx, uint64(Overhead+len(b)), flags); err != nil {
+	number, err := s.take(ctx, uint64(Overhead+len(b)), flags)
+	if err != nil {
 		return err
+	}
+	given := func(err error) error {
+		if err != nil {
+			return fmt.Errorf("item %d: %w", number, err)
+		}
+		return nil
 	}
 	m := conn.Message{Header: frame.Header{Type: frame.TypeCall, Flags: frame.FlagStream | flags, Priority: s.lane, Seq: s.seq}, Body: b}
 	if s.side == Server {
 		m.Type = frame.TypeReply
 	}
-	if _, socket := s.peer.(*conn.Conn); !socket {
+	c, socket := s.peer.(*conn.Conn)
+	if !socket {
 		m.Body = append([]byte(nil), b...) // it goes as it is
-		return s.given(s.peer.Send(ctx, &m))
+		return given(s.peer.Send(ctx, &m))
 	}
 	if len(b) < conn.LongBody {
-		return s.given(s.peer.Send(ctx, &m))
+		return given(c.Send(ctx, &m))
 	}
 	r := make(released)
 	m.Owner = r
-	if err := s.peer.Send(ctx, &m); err != nil {
-		return s.given(err)
+	if err := c.Send(ctx, &m); err != nil {
+		return given(err)
 	}
-	<-r // the connection lets go of it when it ends, too
-	return s.given(nil)
+	select {
+	case <-r: // the connection lets go of it when it ends, too
+		return nil
+	case <-ctx.Done():
+	}
+	if !s.giveUp(c, uint64(Overhead+len(b)), r) {
+		return nil
+	}
+	return given(context.Cause(ctx))
+}
+
+// giveUp takes an item back, or what is left of it. It returns false if nothing is.
+func (s *Stream) giveUp(c *conn.Conn, n uint64, r released) bool {
+	unsent, cut := c.Drop(s.seq)
+	<-r
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case unsent:
+		s.used, s.sent = s.used-n, s.sent-1
+		return true
+	case !cut:
+		return false
+	}
+	s.cut = true
+	if s.broken == nil {
+		s.broken = errors.New("an item was given up")
+	}
+	if s.side == Client {
+		_ = c.TrySend(&conn.Message{Header: frame.Header{Type: frame.TypeCancel, Seq: s.seq}})
+	}
+	return true
+}
+
+// Cut tells whether a part of an item was sent, and the rest never will be: its receiver is to be told.
+func (s *Stream) Cut() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.cut
 }
 
 // released is closed when memory is let go of.
@@ -215,21 +262,14 @@ type released chan struct{}
 // Release implements [conn.Releaser].
 func (r released) Release() { close(r) }
 
-func (s *Stream) given(err error) error {
-	if err != nil {
-		return fmt.Errorf("item %d: %w", s.sent+1, err)
-	}
-	return nil
-}
-
 // take waits for credit. The last item may go beyond it: else a long one would wait for the
-// credit of short ones, which is not worth a word until more of them are read.
-func (s *Stream) take(ctx context.Context, n uint64, flags frame.Flags) error {
+// credit of short ones, which is not worth a word until more of them are read. It returns the item's number.
+func (s *Stream) take(ctx context.Context, n uint64, flags frame.Flags) (number uint64, err error) {
 	for {
 		s.mu.Lock()
 		if s.broken != nil {
 			defer s.mu.Unlock()
-			return s.broken
+			return 0, s.broken
 		}
 		if s.used < s.limit {
 			s.used += n
@@ -238,15 +278,16 @@ func (s *Stream) take(ctx context.Context, n uint64, flags frame.Flags) error {
 			} else {
 				s.sent++
 			}
+			number = s.sent
 			s.mu.Unlock()
-			return nil
+			return number, nil
 		}
 		changed := s.changed
 		s.mu.Unlock()
 		select {
 		case <-changed:
 		case <-ctx.Done():
-			return context.Cause(ctx) //nolint:wrapcheck // the caller's own reason
+			return 0, context.Cause(ctx) //nolint:wrapcheck // the caller's own reason
 		}
 	}
 }

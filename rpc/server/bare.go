@@ -182,7 +182,7 @@ func (b *Bare) answer(j *Job, ran bool, code session.Code, reply []byte) {
 		reply = nil
 	}
 	if j.stream != nil {
-		reply = j.closeStream(reply, code == session.OK)
+		code, reply = j.closeStream(code, reply)
 	}
 	var owner conn.Releaser
 	if j.kept != nil && overlap(j.Args, reply) {

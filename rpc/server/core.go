@@ -172,21 +172,26 @@ func (c *Core) Methods() []string {
 }
 
 // Method returns what a name stands for, nil if there is no such method.
-func (c *Core) Method(name string) *Method {
+func (c *Core) Method(name string) *Method { return c.method(name, (*methods).named) }
+
+func (c *Core) method(name string, of func(*methods, string) *Method) *Method {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.methods.named(name)
+	return of(&c.methods, name)
 }
 
 // Call makes a message of a call that has come, for [Link.Receive]. method may be
 // nil: there is no such method. It fails if its blobs are malformed.
 func (l *Link) Call(in *conn.In, m *session.Message, method *Method) error {
 	c := l.core
+	if method != nil && method.stray {
+		method = l.Method(method.Name) // it may be called by now
+	}
 	j := &Job{Method: method, Codec: in.Codec, Priority: in.Priority, OneWay: in.Flags&frame.FlagOneWay != 0, core: c, link: l, Idempotent: m.Idempotent}
 	j.place.Value = j
 	j.take(in, m.Lane != 0 || m.Needs != nil)
 	j.as = parseXID(in.Ext.XID)
-	j.denied = l.may != nil && method != nil && !l.may(method.Name)
+	j.denied = method != nil && (method.stray || !l.mayCall(method.Name))
 	m.Method = 0
 	most := c.opts.MaxTimeout
 	if method != nil {
@@ -282,9 +287,10 @@ func (c *Core) whyNot() string {
 	return "the journal takes no more"
 }
 
-// run counts a job among those that run.
+// run counts a job among those that run. It may have run before, when a reader had brought it.
 func (c *Core) run(t *turn, j *Job) {
 	j.started = t.now
+	j.reader, j.last, j.from = nil, nil, nil
 	c.running.PushBack(&j.place)
 	c.active++
 }
@@ -326,7 +332,7 @@ func (c *Core) Return(j *Job, code session.Code, reply []byte) {
 		reply = nil
 	}
 	if j.stream != nil {
-		reply = j.closeStream(reply, code == session.OK)
+		code, reply = j.closeStream(code, reply)
 	}
 	code, reply, blobs := j.returned(code, reply)
 	memory := j.let(reply)
@@ -339,6 +345,7 @@ func (c *Core) Return(j *Job, code session.Code, reply []byte) {
 			defer j.discard(reply, blobs)
 		}
 	}
+	c.cutShort(t, j)
 	c.finished(t.now, j, code != session.Invalid)
 	if code == session.Canceled && !j.entry.Canceled() || code == session.DeadlineExceeded && j.deadline == 0 {
 		code = session.Failed // a server that is closed has ended its context, and nobody else
@@ -397,6 +404,7 @@ func (c *Core) Crash(j *Job, guilty bool, report []byte) {
 	if dirty {
 		j.entry.Last()
 	}
+	c.cutShort(t, j)
 	c.finished(t.now, j, true)
 	c.ended(j, session.Crashed, session.Indeterminate)
 	t.fx = c.domain.Crash(t.now, j.entry, guilty, report, t.fx)

@@ -66,6 +66,18 @@ func (l *Link) Disconnect() {
 	delete(l.core.links, l.id)
 }
 
+// Method returns what a name stands for, nil if there is no such method. What its client may not call the
+// server does not get to know by that.
+func (l *Link) Method(name string) *Method {
+	if l.mayCall(name) {
+		return l.core.Method(name)
+	}
+	return l.core.method(name, (*methods).stray)
+}
+
+// mayCall tells whether the client may call a method.
+func (l *Link) mayCall(method string) bool { return l.may == nil || l.may(method) }
+
 // open tells whether the line's client waits for the end of a call.
 func (l *Link) open() bool {
 	l.core.mu.Lock()

@@ -43,6 +43,7 @@ type Method struct {
 	// deadline, or the one who wants it.
 	Unkillable bool
 
+	stray  bool // the server does not know it: it is a name that a client has for what it may not call
 	number uint32
 	pace   *pace
 	tally  *tally // nil: it is counted with others
@@ -96,4 +97,16 @@ func (s *methods) named(name string) *Method {
 	m = &Method{Name: name, number: n, pace: new(pace)}
 	s.byNumber[n] = m
 	return m
+}
+
+// stray is named, but remembers nothing.
+func (s *methods) stray(name string) *Method {
+	n := numberOf(name)
+	switch m := s.byNumber[n]; {
+	case m != nil && m.Name == name:
+		return m
+	case !s.open:
+		return nil
+	}
+	return &Method{Name: name, stray: true, number: n, pace: new(pace)}
 }

@@ -51,6 +51,7 @@ type nativeLine struct {
 
 	mu      sync.Mutex
 	bound   map[uint32]*Method // by the client's number
+	strays  int                // of them, or of those that were
 	streams map[uint64]*Job    // by the call's number
 	account *account           // at whose cost results are made; the reader's
 	revoke  func()             // of its ticket to the host of blobs; the reader's
@@ -83,7 +84,7 @@ func (d *Door) Message(p conn.Peer, in *conn.In) {
 		m = new(session.Message)
 	}
 	if in.Type == frame.TypeBind {
-		l.bind(d.core, uint32(in.Seq), string(in.Body))
+		l.bind(uint32(in.Seq), string(in.Body))
 		return
 	}
 	if l.item(in) {
@@ -157,14 +158,22 @@ func ofStream(in *conn.In) bool {
 	return in.Type == frame.TypeItems || in.Type == frame.TypeCall && in.Flags&frame.FlagStream != 0 && in.Ext.Method == 0
 }
 
-// boundMost is how many methods a connection may bind.
-const boundMost = 1 << 16
+const (
+	// boundMost is how many methods a connection may bind.
+	boundMost = 1 << 16
+	// straysMost is how many of them may be none that the server knows, as its client may not call them.
+	straysMost = 1 << 10
+)
 
-func (l *nativeLine) bind(c *Core, number uint32, name string) {
+func (l *nativeLine) bind(number uint32, name string) {
+	m := l.link.Method(name)
 	l.mu.Lock()
-	full := len(l.bound) >= boundMost
+	if m != nil && m.stray {
+		l.strays++
+	}
+	full := len(l.bound) >= boundMost || l.strays > straysMost
 	if !full {
-		l.bound[number] = c.Method(name)
+		l.bound[number] = m
 	}
 	l.mu.Unlock()
 	if full {

@@ -7,6 +7,8 @@ import (
 
 	"rpcpool.dev/rpc/conn"
 	"rpcpool.dev/rpc/items"
+	"rpcpool.dev/rpc/session"
+	"rpcpool.dev/rpc/wire"
 )
 
 // Stream returns the items of a call that was started as a stream, nil if it was not.
@@ -52,12 +54,27 @@ func (l *nativeLine) cut() {
 	}
 }
 
-// closeStream ends a job's stream, and puts the number of its items before the result.
-func (j *Job) closeStream(reply []byte, ok bool) []byte {
+// closeStream ends a job's stream, and puts the number of its items before the result. Of one that
+// is cut there is no result.
+func (j *Job) closeStream(code session.Code, reply []byte) (session.Code, []byte) {
 	j.stream.Break(io.EOF)
-	if !ok {
-		return reply
+	switch {
+	case code != session.OK:
+		return code, reply
+	case j.stream.Cut():
+		return session.Failed, wire.Failure(0, "an item was given up", nil)
 	}
 	head := binary.LittleEndian.AppendUint64(make([]byte, 0, 8+len(reply)), j.stream.Sent())
-	return append(head, reply...)
+	return code, append(head, reply...)
+}
+
+// cutShort tells a client that has closed a call of an item that does not go on. Others hear that the
+// call has failed.
+func (c *Core) cutShort(t *turn, j *Job) {
+	if j.stream == nil || !j.entry.Unwanted() || !j.stream.Cut() || c.links[j.link.id] == nil {
+		return
+	}
+	t.sends = append(t.sends, send{to: j.link, job: j, msg: session.Message{
+		Kind: session.Reply, Seq: j.xid.Seq, Code: session.Canceled, Body: wire.Failure(0, "an item was given up", nil),
+	}})
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -74,5 +75,50 @@ func TestWhoWaitsForAWorkerHearsOfItsDeath(t *testing.T) {
 		if rep.Signal == 0 || rep.Calls != 1 {
 			t.Errorf("death %d: %+v", i, rep)
 		}
+	}
+}
+
+// TestCallsThatWaitForAWorkerFollowOneAnother: a call that was in the queue is sent when the one before has been
+// answered, by whoever reads that, and somebody reads its answer at once.
+func TestCallsThatWaitForAWorkerFollowOneAnother(t *testing.T) {
+	const calls, callers = 25, 4
+	r := newRig(t, setting{workers: workers.Options{Spares: -1}, server: alwaysQuick})
+	untilAwaited(t, r)
+	quick := time.Hour
+	for i := 0; i < 50 && quick > calls*callers*time.Millisecond/2; i++ {
+		start := time.Now()
+		var all sync.WaitGroup
+		for range callers {
+			all.Go(func() {
+				for range calls {
+					if u := r.call("echo", "x"); u.Outcome.Code != session.OK {
+						t.Errorf("%+v: %s", u.Outcome, u.Text)
+					}
+				}
+			})
+		}
+		all.Wait()
+		quick = min(quick, time.Since(start))
+	}
+	if quick > calls*callers*time.Millisecond/2 {
+		t.Errorf("%d calls of %d callers take %v", calls*callers, callers, quick)
+	}
+}
+
+// TestACallThatRunsAgainWaitsForNoReader: what a reader has brought may run again when its worker has died. That is no
+// turn of that reader, which sleeps until something comes, a ping at the latest.
+func TestACallThatRunsAgainWaitsForNoReader(t *testing.T) {
+	const ping = 10 * time.Second // after so long
+	r := newRig(t, setting{server: alwaysQuick})
+	quick := time.Hour
+	for i := 0; i < 3 && quick > ping/2; i++ {
+		untilAwaited(t, r)
+		start := time.Now()
+		u := r.call("patient", fmt.Sprint("die ", i), idempotent)
+		quick = min(quick, time.Since(start))
+		report(t, &u)
+	}
+	if quick > ping/2 {
+		t.Errorf("three runs take %v", quick)
 	}
 }

@@ -22,21 +22,24 @@ import (
 // It takes the next item when the last one has gone on, and who sent that is given credit
 // when it is taken: so a slow reader at one end slows the sender at the other.
 type relay struct {
-	c      *call
-	worker *items.Stream   // the channel's side
-	upward context.Context //nolint:containedctx // ends when nothing is to go to the worker any more
-	stop   context.CancelFunc
-	over   bool          // nothing is to go up any more. The pool's lock
-	upped  chan struct{} // closed when nothing goes up any more; nil: nothing ever did. The pool's lock
-	downed chan struct{} // closed when all that came from the worker has been given to the client
-	taken  bool          // an item of the client may have gone. Upped's
-	lost   error         // why one did not reach the client. Downed's
+	c        *call
+	worker   *items.Stream   // the channel's side
+	upward   context.Context //nolint:containedctx // ends when nothing is to go to the worker any more
+	stop     context.CancelFunc
+	downward context.Context //nolint:containedctx // ends when nothing is to go to the client any more
+	cut      context.CancelFunc
+	over     bool          // nothing is to go up any more. The pool's lock
+	upped    chan struct{} // closed when nothing goes up any more; nil: nothing ever did. The pool's lock
+	downed   chan struct{} // closed when all that came from the worker has been given to the client
+	taken    bool          // an item of the client may have gone. Upped's
+	lost     error         // why one did not reach the client. Downed's
 }
 
 // newRelay makes the relay of a call that is about to be sent.
 func newRelay(c *call) *relay {
 	r := &relay{c: c, worker: items.New(c.w.conn, items.Client, c.seq, frame.PriorityNormal), downed: make(chan struct{})}
 	r.upward, r.stop = context.WithCancel(c.job)
+	r.downward, r.cut = context.WithCancel(c.job)
 	c.w.pool.lives.Go(r.down)
 	return r
 }
@@ -82,7 +85,7 @@ func (r *relay) down() {
 			return
 		}
 		if r.lost == nil {
-			r.lost = to.Send(r.c.job, b)
+			r.lost = to.Send(r.downward, b)
 		}
 	}
 }
@@ -94,6 +97,7 @@ func (r *relay) end() {
 	r.worker.Break(io.EOF)
 	r.stop()
 	<-r.downed
+	r.cut()
 	if c.code != session.OK {
 		return
 	}
@@ -117,6 +121,8 @@ func (r *relay) end() {
 func (r *relay) broke() bool {
 	r.worker.Break(conn.ErrCut)
 	r.stop()
+	r.cut()
+	<-r.downed // an item must not go on behind the end of its call
 	p := r.c.w.pool
 	p.mu.Lock()
 	r.over = true

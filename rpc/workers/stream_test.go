@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -221,6 +222,78 @@ func TestASlowReaderSlowsTheOtherEndAcrossTheServer(t *testing.T) {
 		r.works() // it holds up nobody else
 		cancel()
 	})
+}
+
+// TestNothingOfAnItemComesBehindTheEndOfItsCall: a worker dies when a part of its item has gone to the client, who would
+// take the rest for a broken rule, and reads nothing for now, which nobody waits for.
+func TestNothingOfAnItemComesBehindTheEndOfItsCall(t *testing.T) {
+	for name, end := range map[string]func(r *rig, die chan struct{}){
+		"its worker dies":  func(_ *rig, die chan struct{}) { close(die) },
+		"the server stops": func(r *rig, die chan struct{}) { _ = r.pool.Close(); close(die) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			const long = 1 << 20
+			begin, die := make(chan struct{}), make(chan struct{})
+			var calls atomic.Int32
+			r := newRig(t, setting{workers: workers.Options{Concurrency: 2}, starter: &liars{features: frame.FeatureStreams, say: func(p conn.Peer, seq uint64) {
+				if calls.Add(1) > 1 {
+					say(p, frame.TypeReply, seq, nil)
+					return
+				}
+				go func() {
+					<-begin
+					_ = p.TrySend(&conn.Message{Header: frame.Header{Type: frame.TypeReply, Flags: frame.FlagStream, Priority: frame.PriorityNormal, Seq: seq}, Body: make([]byte, long)})
+					<-die
+					if c, ok := p.(*conn.Conn); ok {
+						_ = c.Close()
+					}
+				}()
+			}}})
+			var socket *net.UnixConn
+			c := r.another(client.Options{Pool: conn.PoolOptions{Dial: func(ctx context.Context, network, address string) (net.Conn, error) {
+				nc, err := (&net.Dialer{}).DialContext(ctx, network, address)
+				socket, _ = nc.(*net.UnixConn)
+				return nc, err
+			}}})
+			s := c.Stream(soon(t), &client.Call{Method: "any"})
+			eventually(t, "the worker has the stream", func() bool { return calls.Load() == 1 })
+			reads, blocked := make(chan struct{}), make(chan struct{})
+			c.Start(soon(t), &client.Call{Method: "any"}, func(*client.Call) { // by who reads, who does nothing else then
+				close(blocked)
+				<-reads
+			})
+			<-blocked
+			close(begin)
+			eventually(t, "a part has come", func() bool { return unread(t, socket) >= frame.MessageAllowance })
+			end(r, die)
+			eventually(t, "the call is over", func() bool { return r.core.Counts().Running == 0 })
+			close(reads)
+			if u := s.Close(); u.Outcome.Code != session.Crashed {
+				t.Errorf("%+v: %s", u.Outcome, u.Text)
+			}
+			for i := range 10 { // the server says something to each, though there may be no worker any more
+				ctx, cancel := context.WithTimeout(soon(t), 20*time.Millisecond)
+				c.Do(ctx, &client.Call{Method: "any", Args: []byte{byte(i)}})
+				cancel()
+			}
+			if n := c.Counts().Sockets.Dials; n != 1 {
+				t.Errorf("%d connections, want one", n)
+			}
+		})
+	}
+}
+
+// unread returns how many bytes wait in a socket.
+func unread(t *testing.T, c *net.UnixConn) (n int) {
+	t.Helper()
+	raw, err := c.SyscallConn()
+	if err == nil {
+		err = raw.Control(func(fd uintptr) { n, err = unix.IoctlGetInt(int(fd), unix.TIOCINQ) })
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
 }
 
 func TestALyingWorkersStreamIsNotBelieved(t *testing.T) {

@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"strings"
 	"sync"
@@ -40,7 +41,7 @@ type AllowFile struct {
 
 	mu     sync.Mutex
 	rules  []rule
-	read   time.Time // when the file had last been changed
+	read   fs.FileInfo // the file, as it was read; nil: it was not
 	looked time.Time
 }
 
@@ -147,7 +148,7 @@ func (f *AllowFile) look(now time.Time) error {
 	if err != nil {
 		return err //nolint:wrapcheck // it names the file
 	}
-	if info.ModTime().Equal(f.read) {
+	if f.read != nil && same(info, f.read) {
 		return nil
 	}
 	text, err := os.ReadFile(f.Path)
@@ -158,7 +159,7 @@ func (f *AllowFile) look(now time.Time) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", f.Path, err)
 	}
-	f.rules, f.read = rules, info.ModTime()
+	f.rules, f.read = rules, info
 	return nil
 }
 

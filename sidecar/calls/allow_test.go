@@ -110,10 +110,18 @@ func TestRulesAreReadAgain(t *testing.T) {
 			t.Errorf("%s: may call %s: %t, %s: %t", step.name, step.may, may(step.may), step.not, may(step.not))
 		}
 	}
+	other := path + ".new"
+	rules(t, other, "x B\n* D", now)
+	if err := os.Rename(other, path); err != nil {
+		t.Fatal(err)
+	}
+	if now = now.Add(lookEvery); !may("D") || may("C") {
+		t.Error("another file in its place, of the same time and length, is not read")
+	}
 	if err := os.Remove(path); err != nil {
 		t.Fatal(err)
 	}
-	if now = now.Add(time.Hour); !may("C") || may("A") {
+	if now = now.Add(time.Hour); !may("D") || may("A") {
 		t.Error("a file that is gone does not count as it was")
 	}
 	if _, err := (&AllowFile{Path: path}).Allow(); err == nil || !strings.Contains(err.Error(), "--allow-file: ") {

@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"os"
 	"sync"
-	"time"
 )
 
 // TLSFiles are the files of one side, in PEM; those that are not said are empty.
@@ -93,7 +92,7 @@ type ownCertificate struct {
 
 	mu      sync.Mutex
 	current *tls.Certificate
-	read    [2]time.Time // when the files had last been changed
+	read    [2]fs.FileInfo // the files, as they were read
 }
 
 // get returns the certificate as it is in the files now, or as it was before they became
@@ -101,8 +100,8 @@ type ownCertificate struct {
 func (o *ownCertificate) get() (*tls.Certificate, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	now, err := changed(o.Cert, o.Key)
-	if err == nil && o.current != nil && now == o.read {
+	now, err := stat(o.Cert, o.Key)
+	if err == nil && o.current != nil && same(now[0], o.read[0]) && same(now[1], o.read[1]) {
 		return o.current, nil
 	}
 	if err == nil {
@@ -117,13 +116,16 @@ func (o *ownCertificate) get() (*tls.Certificate, error) {
 	return o.current, nil
 }
 
-func changed(files ...string) (at [2]time.Time, err error) {
+func stat(files ...string) (all [2]fs.FileInfo, err error) {
 	for i, f := range files {
-		var info fs.FileInfo
-		if info, err = os.Stat(f); err != nil {
-			return at, err //nolint:wrapcheck // it names the file
+		if all[i], err = os.Stat(f); err != nil {
+			return all, err //nolint:wrapcheck // it names the file
 		}
-		at[i] = info.ModTime()
 	}
-	return at, nil
+	return all, nil
+}
+
+// same tells whether a file is as it was. One that has come in its place may have the same time, if that was kept.
+func same(now, was fs.FileInfo) bool {
+	return os.SameFile(now, was) && now.Size() == was.Size() && now.ModTime().Equal(was.ModTime())
 }

@@ -6,9 +6,9 @@ import (
 	"crypto/subtle"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"sync"
-	"time"
 )
 
 // maxToken bounds a token: it has to fit into the handshake.
@@ -27,7 +27,7 @@ type TokenFile struct {
 
 	mu     sync.Mutex
 	tokens [][]byte
-	read   time.Time // when the file had last been changed
+	read   fs.FileInfo // the file, as it was read
 }
 
 // check fails if there is a file, and no token in it.
@@ -45,13 +45,13 @@ func (f *TokenFile) get() ([][]byte, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	info, err := os.Stat(f.Path)
-	if err == nil && f.tokens != nil && info.ModTime().Equal(f.read) {
+	if err == nil && f.tokens != nil && same(info, f.read) {
 		return f.tokens, nil
 	}
 	if err == nil {
 		var tokens [][]byte
 		if tokens, err = readTokens(f.Path); err == nil {
-			f.tokens, f.read = tokens, info.ModTime()
+			f.tokens, f.read = tokens, info
 		}
 	}
 	if f.tokens == nil {
