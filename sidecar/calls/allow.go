@@ -5,11 +5,10 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"os"
 	"strings"
-	"sync"
 	"time"
 
+	"rpcpool.dev/internal/reread"
 	"rpcpool.dev/rpc/frame"
 	"rpcpool.dev/rpc/server"
 )
@@ -38,10 +37,7 @@ type AllowFile struct {
 	Path string
 	Now  func() time.Time // default: time.Now
 
-	mu     sync.Mutex
-	rules  []rule
-	read   time.Time // when the file had last been changed
-	looked time.Time
+	file reread.Files[[]rule]
 }
 
 // rule lets a client call methods.
@@ -70,18 +66,18 @@ func (f *AllowFile) Allow() (server.Allow, error) {
 	if f.Path == "" {
 		return nil, nil
 	}
-	if f.Now == nil {
-		f.Now = time.Now
-	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if err := f.look(f.Now()); err != nil {
+	f.file.Every, f.file.Now = lookEvery, f.Now
+	if _, err := f.rules(); err != nil {
 		return nil, fmt.Errorf("--allow-file: %w", err)
 	}
 	return func(who server.Identity) func(string) bool {
 		names := namesOf(who)
 		return func(method string) bool { return f.allows(names, method) }
 	}, nil
+}
+
+func (f *AllowFile) rules() ([]rule, error) {
+	return f.file.Get(func(texts [][]byte) ([]rule, error) { return parseRules(texts[0]) }, f.Path)
 }
 
 // namesOf returns who a client is.
@@ -115,12 +111,7 @@ func namesIn(c *x509.Certificate) (names []string) {
 
 // allows tells whether one of the rules lets one of the names call a method.
 func (f *AllowFile) allows(names []string, method string) bool {
-	f.mu.Lock()
-	if now := f.Now(); now.Sub(f.looked) >= lookEvery {
-		_ = f.look(now) // or as it was
-	}
-	rules := f.rules
-	f.mu.Unlock()
+	rules, _ := f.rules() // there are some: it was looked at before
 	for i := range rules {
 		for _, name := range names {
 			if rules[i].client.is(name) && rules[i].lets(method) {
@@ -138,28 +129,6 @@ func (r *rule) lets(method string) bool {
 		}
 	}
 	return false
-}
-
-// look reads the file if it has changed. It is called with the lock.
-func (f *AllowFile) look(now time.Time) error {
-	f.looked = now
-	info, err := os.Stat(f.Path)
-	if err != nil {
-		return err //nolint:wrapcheck // it names the file
-	}
-	if info.ModTime().Equal(f.read) {
-		return nil
-	}
-	text, err := os.ReadFile(f.Path)
-	if err != nil {
-		return err //nolint:wrapcheck // it names the file
-	}
-	rules, err := parseRules(text)
-	if err != nil {
-		return fmt.Errorf("%s: %w", f.Path, err)
-	}
-	f.rules, f.read = rules, info.ModTime()
-	return nil
 }
 
 // parseRules reads rules. A file without any is a mistake.

@@ -4,10 +4,9 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
-	"io/fs"
 	"os"
-	"sync"
-	"time"
+
+	"rpcpool.dev/internal/reread"
 )
 
 // TLSFiles are the files of one side, in PEM; those that are not said are empty.
@@ -91,39 +90,21 @@ func (n *TLSFiles) authorities() (*x509.CertPool, error) {
 type ownCertificate struct {
 	TLSFiles
 
-	mu      sync.Mutex
-	current *tls.Certificate
-	read    [2]time.Time // when the files had last been changed
+	files reread.Files[*tls.Certificate]
 }
 
 // get returns the certificate as it is in the files now, or as it was before they became
 // unusable.
 func (o *ownCertificate) get() (*tls.Certificate, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	now, err := changed(o.Cert, o.Key)
-	if err == nil && o.current != nil && now == o.read {
-		return o.current, nil
-	}
-	if err == nil {
-		var c tls.Certificate
-		if c, err = tls.LoadX509KeyPair(o.Cert, o.Key); err == nil {
-			o.current, o.read = &c, now
-		}
-	}
-	if o.current == nil {
+	c, err := o.files.Get(parsePair, o.Cert, o.Key)
+	if err != nil {
 		return nil, fmt.Errorf("%s-cert, %s-key: %w", o.Flags, o.Flags, err)
 	}
-	return o.current, nil
+	return c, nil
 }
 
-func changed(files ...string) (at [2]time.Time, err error) {
-	for i, f := range files {
-		var info fs.FileInfo
-		if info, err = os.Stat(f); err != nil {
-			return at, err //nolint:wrapcheck // it names the file
-		}
-		at[i] = info.ModTime()
-	}
-	return at, nil
+// parsePair reads a certificate and its key.
+func parsePair(texts [][]byte) (*tls.Certificate, error) {
+	c, err := tls.X509KeyPair(texts[0], texts[1])
+	return &c, err //nolint:wrapcheck // it says all
 }
