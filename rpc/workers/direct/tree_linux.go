@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"os"
 	"strconv"
-	"strings"
 	"sync"
 	"time"
 
@@ -169,10 +168,6 @@ func findOOM() oom {
 
 func (o oom) read() (n uint64) {
 	b, _ := os.ReadFile(o.path)
-	for line := range strings.Lines(string(b)) {
-		if v, ok := strings.CutPrefix(line, "oom_kill "); ok {
-			n, _ = strconv.ParseUint(strings.TrimSpace(v), 10, 64)
-		}
-	}
+	n, _ = cgroup.Counter(string(b), "oom_kill")
 	return n
 }
