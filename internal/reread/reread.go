@@ -32,6 +32,7 @@ import (
 type Files[T any] struct {
 	Every time.Duration    // files that are known are not looked at more often. Default: whenever they are asked for
 	Now   func() time.Time // for Every. Default: time.Now
+	Fails func(error)      // is told why files count as they were, once for each reason. Default: nobody is
 
 	mu     sync.Mutex
 	known  bool
@@ -39,6 +40,7 @@ type Files[T any] struct {
 	looked time.Time
 	texts  [][]byte // that were read last, nil: none were
 	reason error    // why they are of no use
+	told   string   // of the last look: why the files were of no use; empty: they were
 }
 
 // Get returns what the files say. It fails, and names them, if they were never of use. Parser and
@@ -51,10 +53,23 @@ func (f *Files[T]) Get(parse func(texts [][]byte) (T, error), names ...string) (
 		return f.value, nil
 	}
 	err := f.look(parse, names)
-	if f.known {
-		err = nil
+	if !f.known {
+		return f.value, err
 	}
-	return f.value, err
+	f.tell(err)
+	return f.value, nil
+}
+
+// tell tells of an error, unless it is that of the look before.
+func (f *Files[T]) tell(err error) {
+	why := ""
+	if err != nil {
+		why = err.Error()
+	}
+	if err != nil && why != f.told && f.Fails != nil {
+		f.Fails(err)
+	}
+	f.told = why
 }
 
 func (f *Files[T]) due() bool {

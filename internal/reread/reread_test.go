@@ -149,6 +149,39 @@ func TestFilesThatWereNeverOfUseAreLookedAtEachTime(t *testing.T) {
 	}
 }
 
+func TestWhyFilesCountAsTheyWereIsToldOnce(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "file")
+	var told []string
+	f := Files[string]{Fails: func(err error) { told = append(told, err.Error()) }}
+	if _, err := f.Get(words, path); err == nil || told != nil {
+		t.Errorf("who asks is told: %v, %q", err, told)
+	}
+	write(t, path, "a.")
+	for _, step := range []struct{ name, text, want string }{
+		{"of use", "a.", ""},
+		{"of no use", "a", path + ": there is no end"},
+		{"for the same reason", "b", ""},
+		{"not there", "", "stat " + path + ": no such file or directory"},
+		{"for another reason again", "a", path + ": there is no end"},
+		{"of use again", "a.", ""},
+		{"of no use again", "a", path + ": there is no end"},
+	} {
+		if told = nil; step.text == "" {
+			rename(t, path, path+"'")
+		} else {
+			write(t, path, step.text)
+		}
+		for range 2 {
+			if _, err := f.Get(words, path); err != nil {
+				t.Error(err)
+			}
+		}
+		if got := strings.Join(told, ", "); got != step.want {
+			t.Errorf("%s: told %q, want %q", step.name, got, step.want)
+		}
+	}
+}
+
 func TestFilesAreNotLookedAtMoreOftenThanIsSaid(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "file")
 	now := time.Unix(1_000_000, 0)

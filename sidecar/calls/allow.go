@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
 	"time"
 
@@ -36,6 +37,7 @@ const (
 type AllowFile struct {
 	Path string
 	Now  func() time.Time // default: time.Now
+	Log  *slog.Logger     // is told, once, that the file cannot be used any more. Default: nobody is
 
 	file reread.Files[[]rule]
 }
@@ -66,7 +68,7 @@ func (f *AllowFile) Allow() (server.Allow, error) {
 	if f.Path == "" {
 		return nil, nil
 	}
-	f.file.Every, f.file.Now = lookEvery, f.Now
+	f.file.Every, f.file.Now, f.file.Fails = lookEvery, f.Now, warn(f.Log, "--allow-file")
 	if _, err := f.rules(); err != nil {
 		return nil, fmt.Errorf("--allow-file: %w", err)
 	}

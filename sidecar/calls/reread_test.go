@@ -1,11 +1,18 @@
 package calls
 
 import (
+	"bytes"
 	"crypto/x509"
+	"errors"
+	"flag"
+	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
 
 	"rpcpool.dev/internal/certs"
 	"rpcpool.dev/rpc/server"
@@ -82,4 +89,53 @@ func read(t *testing.T, path string) string {
 		t.Fatal(err)
 	}
 	return string(text)
+}
+
+// TestFilesThatCannotBeUsedAreLogged, each once, although what they had last counts.
+func TestFilesThatCannotBeUsedAreLogged(t *testing.T) {
+	dir := t.TempDir()
+	token, rules := filepath.Join(dir, "token"), filepath.Join(dir, "rules")
+	tokens(t, token, "secret", 0)
+	tokens(t, rules, "* A", 0)
+	cert, key := certs.NewAuthority(t).Issue("server")
+	var f Flags
+	set := flag.NewFlagSet("test", flag.ContinueOnError)
+	f.Register(set)
+	if err := set.Parse([]string{"--listen=127.0.0.1:0", "--token-file=" + token, "--allow-file=" + rules, "--tls-cert=" + cert, "--tls-key=" + key}); err != nil {
+		t.Fatal(err)
+	}
+	now := time.Now()
+	f.network.Allow.Now = func() time.Time { return now }
+	var log bytes.Buffer
+	p, err := f.Program(prometheus.NewRegistry(), slog.New(slog.NewTextHandler(&log, nil)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	log.Reset()
+	tokens(t, token, "", 0)
+	tokens(t, rules, "*", 0)
+	tokens(t, cert, "nonsense", 0)
+	may := p.Options().Allow(server.Identity{})
+	for range 3 {
+		now = now.Add(lookEvery)
+		_, err := p.Options().TLS.GetCertificate(nil)
+		if err = errors.Join(err, p.Options().Token([]byte("secret"))); err != nil || !may("A") {
+			t.Errorf("they do not count as they were: %v", err)
+		}
+	}
+	for flag, why := range map[string]string{"--token-file": "there is no token", "--allow-file": "may call nothing", "--tls-cert": "PEM"} {
+		lines := 0
+		for line := range strings.Lines(log.String()) {
+			if strings.Contains(line, "flag="+flag) && strings.Contains(line, why) {
+				lines++
+			}
+		}
+		if lines != 1 {
+			t.Errorf("%s is said %d times in\n%s", flag, lines, log.String())
+		}
+	}
+	if n := strings.Count(log.String(), "\n"); n != 3 || strings.Contains(log.String(), "secret") {
+		t.Errorf("%d lines:\n%s", n, log.String())
+	}
 }

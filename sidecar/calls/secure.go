@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
+	"log/slog"
 	"os"
 
 	"rpcpool.dev/internal/reread"
@@ -11,10 +12,11 @@ import (
 
 // TLSFiles are the files of one side, in PEM; those that are not said are empty.
 type TLSFiles struct {
-	Flags string // how the flags of the files begin, for errors: --tls
-	CA    string // certificates of those who vouch for the peer
-	Cert  string // the own certificate
-	Key   string // and its key
+	Flags string       // how the flags of the files begin, for errors: --tls
+	CA    string       // certificates of those who vouch for the peer
+	Cert  string       // the own certificate
+	Key   string       // and its key
+	Log   *slog.Logger // is told, once, that these two cannot be used any more. Default: nobody is
 }
 
 // check fails if there is a certificate without a key, or the other way round.
@@ -36,7 +38,7 @@ func (n *TLSFiles) Server() (*tls.Config, error) {
 		}
 		return nil, nil //nolint:nilnil // none
 	}
-	own := &ownCertificate{TLSFiles: *n}
+	own := n.own()
 	if _, err := own.get(); err != nil {
 		return nil, err
 	}
@@ -65,7 +67,7 @@ func (n *TLSFiles) client(serverName string) (*tls.Config, error) {
 		}
 	}
 	if n.Cert != "" {
-		own := &ownCertificate{TLSFiles: *n}
+		own := n.own()
 		if _, err := own.get(); err != nil {
 			return nil, err
 		}
@@ -91,6 +93,18 @@ type ownCertificate struct {
 	TLSFiles
 
 	files reread.Files[*tls.Certificate]
+}
+
+func (n *TLSFiles) own() *ownCertificate {
+	return &ownCertificate{TLSFiles: *n, files: reread.Files[*tls.Certificate]{Fails: warn(n.Log, n.Flags+"-cert")}}
+}
+
+// warn is how a log is told of a file that is named by a flag, nil if there is none.
+func warn(log *slog.Logger, flag string) func(error) {
+	if log == nil {
+		return nil
+	}
+	return func(err error) { log.Warn("a file cannot be used, and counts as it was", "flag", flag, "err", err) }
 }
 
 // get returns the certificate as it is in the files now, or as it was before they became

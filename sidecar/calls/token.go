@@ -6,6 +6,7 @@ import (
 	"crypto/subtle"
 	"errors"
 	"fmt"
+	"log/slog"
 
 	"rpcpool.dev/internal/reread"
 )
@@ -23,12 +24,14 @@ var errToken = errors.New("wrong or no token")
 type TokenFile struct {
 	Flag string // that names the file, for errors: --token-file
 	Path string
+	Log  *slog.Logger // is told, once, that the file cannot be used any more. Default: nobody is
 
 	file reread.Files[[][]byte]
 }
 
-// check fails if there is a file, and no token in it.
+// check fails if there is a file, and no token in it. It is called before anything is asked.
 func (f *TokenFile) check() error {
+	f.file.Fails = warn(f.Log, f.Flag)
 	_, err := f.get()
 	return err
 }
