@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"time"
 
+	"rpcpool.dev/internal/sleep"
 	"rpcpool.dev/rpc/client"
 	"rpcpool.dev/rpc/session"
 )
@@ -135,7 +136,7 @@ func (c *Client) repeat(ctx context.Context, u *client.Call) {
 		servers += u.Attempts
 		u.Attempts = servers
 		pause, yes := again(ctx, u, try)
-		if !yes || !sleep(ctx, pause) {
+		if !yes || !sleep.For(pause, ctx.Done()) {
 			return
 		}
 		u.Text, u.Detail = "", nil
@@ -198,7 +199,7 @@ func (c *Client) repeatAsync(ctx context.Context, u *client.Call, try int, done 
 			return
 		}
 		go func() { // whoever brings the end of a call must not wait
-			if !sleep(ctx, pause) {
+			if !sleep.For(pause, ctx.Done()) {
 				settled(u)
 				done(u)
 				return
@@ -207,19 +208,4 @@ func (c *Client) repeatAsync(ctx context.Context, u *client.Call, try int, done 
 			c.repeatAsync(ctx, u, try+1, done)
 		}()
 	})
-}
-
-// sleep waits, and tells whether ctx has not ended meanwhile.
-func sleep(ctx context.Context, d time.Duration) bool {
-	if d <= 0 {
-		return ctx.Err() == nil
-	}
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
 }

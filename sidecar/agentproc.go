@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"syscall"
 	"time"
+
+	"rpcpool.dev/internal/sleep"
 )
 
 // AgentProgram is the file name of the agent.
@@ -91,7 +93,7 @@ func RunAgent(ctx context.Context, o AgentOptions) error {
 			return err
 		}
 		o.Logger.Error("agent ended; starting it again", "error", err, "in", wait)
-		pause(ctx, wait)
+		sleep.For(wait, ctx.Done())
 		wait = min(2*wait, agentRestartMax)
 	}
 }

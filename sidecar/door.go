@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"rpcpool.dev/internal/sleep"
 	"rpcpool.dev/internal/tcp"
 	"rpcpool.dev/tvm"
 )
@@ -75,7 +76,7 @@ func (d *door) serve(ctx context.Context) error {
 			return fmt.Errorf("accept: %w", err)
 		case err != nil:
 			d.log.Warn("cannot accept", "error", err)
-			pause(ctx, acceptPause)
+			sleep.For(acceptPause, ctx.Done())
 			continue
 		}
 		handshakes.Go(func() { d.handle(ctx, c) })
@@ -226,15 +227,5 @@ func (d *door) closeAll() {
 	defer d.mu.Unlock()
 	for e := d.open.Front(); e != nil; e = e.Next() {
 		_ = e.Value.(net.Conn).Close() //nolint:forcetypeassert // enter is the only one to push
-	}
-}
-
-// pause waits for d or until ctx ends.
-func pause(ctx context.Context, d time.Duration) {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-	case <-ctx.Done():
 	}
 }

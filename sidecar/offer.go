@@ -13,6 +13,7 @@ import (
 	"sync"
 	"time"
 
+	"rpcpool.dev/internal/sleep"
 	"rpcpool.dev/tvm"
 )
 
@@ -127,7 +128,7 @@ func (o *offer) run(ctx context.Context) {
 			wait = reconnectMin
 		}
 		o.log.Warn("not registered with the tracker", "error", err, "retry_in", wait)
-		pause(ctx, wait/2+mathrand.N(wait/2+1)) //nolint:gosec // jitter needs no secret
+		sleep.For(wait/2+mathrand.N(wait/2+1), ctx.Done()) //nolint:gosec // jitter needs no secret
 		wait = min(wait*reconnectBase, reconnectMax)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"rpcpool.dev/internal/sleep"
 	"rpcpool.dev/sidecar/supervise"
 	"rpcpool.dev/tracker"
 )
@@ -138,7 +139,7 @@ func (s *Server) connectAgent(ctx context.Context) {
 				s.options.Logger.Warn("waiting for the agent", "error", err)
 				said = true
 			}
-			pause(ctx, wait)
+			sleep.For(wait, ctx.Done())
 			wait = min(wait*2, agentRetryMax)
 			continue
 		}

@@ -1,7 +1,5 @@
 package tracker
 
-import "time"
-
 // unlock ends a change of the registry, and wakes who tells of it.
 func (s *Server) unlock() {
 	news := len(s.registry.touched) > 0
@@ -46,16 +44,4 @@ func (s *Server) settle() {
 	s.unlock()
 	_ = s.deliver(nil, out, now)
 	s.options.Logger.Info("tracker has settled", "after", s.options.Settle)
-}
-
-// waitFor waits for d, and returns false if stop is closed before.
-func waitFor(d time.Duration, stop <-chan struct{}) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-stop:
-		return false
-	}
 }

@@ -148,14 +148,3 @@ func TestATrackerThatDoesNotSettleIsSettled(t *testing.T) {
 		t.Error("not settled")
 	}
 }
-
-func TestWaitFor(t *testing.T) {
-	stop := make(chan struct{})
-	if !waitFor(time.Nanosecond, stop) {
-		t.Error("stopped")
-	}
-	close(stop)
-	if waitFor(time.Hour, stop) {
-		t.Error("an hour has passed")
-	}
-}

@@ -10,6 +10,7 @@ import (
 	"syscall"
 	"time"
 
+	"rpcpool.dev/internal/sleep"
 	"rpcpool.dev/tvm"
 )
 
@@ -61,7 +62,7 @@ func NewServer(o Options) *Server {
 		conns:       map[*conn]struct{}{},
 		stopped:     make(chan struct{}),
 		news:        make(chan struct{}, 1),
-		wait:        waitFor,
+		wait:        sleep.For,
 	}
 	s.registry.settling = o.Settle > 0
 	s.registry.watched = o.Changed != nil
@@ -122,9 +123,7 @@ func (s *Server) acceptAll(l net.Listener) error {
 			return nil
 		case exhausted(err):
 			s.options.Logger.Warn("cannot accept, trying again", "error", err, "pause", pause)
-			select {
-			case <-time.After(pause):
-			case <-s.stopped:
+			if !sleep.For(pause, s.stopped) {
 				return nil
 			}
 			pause = min(2*pause, acceptPauseMax)

@@ -78,6 +78,8 @@ func addFirstFlag(cmd *cobra.Command, first *bool, is bool) {
 }
 
 func (f *trackerFlags) run(cmd *cobra.Command) error {
+	log := logger(cmd)
+	f.tls.Log, f.token.Log = log, log
 	o, err := f.options()
 	if err != nil {
 		return err
@@ -86,7 +88,7 @@ func (f *trackerFlags) run(cmd *cobra.Command) error {
 	if o.Metrics, err = tracker.NewMetrics(metered); err != nil {
 		return err
 	}
-	o.Logger = logger(cmd)
+	o.Logger = log
 	token, err := f.token.Demand()
 	if err != nil {
 		return usageError{err}

@@ -7,14 +7,15 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 
 	"rpcpool.dev/api/v1alpha1"
+	"rpcpool.dev/rpc/conn"
 )
 
-// messageMemory is what a sidecar has for clients' messages, bytes: for 256 connections, and
-// four of the longest messages at a time.
-const messageMemory = 512 << 20
+// messageMemory is what a sidecar has for clients' messages, bytes: a half for 256 connections,
+// and as much for four of the longest messages at a time.
+const messageMemory = 2 * max(256*conn.DefaultWindow, 4*conn.DefaultMaxMessage)
 
 // replyMemory is what it has for results on their way to clients, bytes: eight of the longest.
-const replyMemory = 512 << 20
+const replyMemory = 8 * conn.DefaultMaxMessage
 
 // callsMemory is what native calls take of a sidecar's memory at most, in bytes, beside what
 // it needs itself: memory for blobs, which is no heap, and on the heap messages in both directions and the

@@ -11,6 +11,8 @@ import (
 
 	"github.com/schollz/progressbar/v3"
 	"golang.org/x/term"
+
+	"rpcpool.dev/internal/sleep"
 )
 
 // How often a display is renewed.
@@ -54,7 +56,7 @@ func NewDisplay(w io.Writer, trials int) Display {
 
 // Show updates d with what current returns until ctx ends, and then finishes.
 func Show(ctx context.Context, d Display, current func() Progress) {
-	for pause(ctx, d.Interval()) {
+	for sleep.For(d.Interval(), ctx.Done()) {
 		d.Update(current())
 	}
 	d.Finish(current())

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"rpcpool.dev/internal/sleep"
 	"rpcpool.dev/tracker"
 	"rpcpool.dev/tvm"
 )
@@ -178,7 +179,7 @@ func await(t *testing.T, what string, happens func() bool) {
 		if time.Now().After(deadline) {
 			t.Fatalf("no %s", what)
 		}
-		pause(t.Context(), time.Millisecond)
+		sleep.For(time.Millisecond, t.Context().Done())
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"rpcpool.dev/internal/sleep"
 	"rpcpool.dev/tracker"
 	"rpcpool.dev/tvm"
 )
@@ -105,7 +106,7 @@ func (m *Monitor) Await(ctx context.Context, patience time.Duration, waiting fun
 		if try == 0 {
 			waiting(err)
 		}
-		if !pause(ctx, min(m.interval, max(time.Until(deadline), time.Millisecond))) {
+		if !sleep.For(min(m.interval, max(time.Until(deadline), time.Millisecond)), ctx.Done()) {
 			return state, ctx.Err()
 		}
 	}
@@ -118,7 +119,7 @@ func (m *Monitor) Run(ctx context.Context, patience time.Duration) error {
 	p := poller{addr: m.tracker, key: m.key}
 	defer p.close()
 	last := time.Now()
-	for pause(ctx, m.interval) {
+	for sleep.For(m.interval, ctx.Done()) {
 		state, err := p.ask(ctx)
 		if ctx.Err() != nil {
 			return nil
@@ -162,17 +163,5 @@ func (p *poller) close() {
 	if p.client != nil {
 		_ = p.client.Close()
 		p.client = nil
-	}
-}
-
-// pause waits; false if ctx ended first.
-func pause(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-t.C:
-		return true
 	}
 }

@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"rpcpool.dev/internal/sleep"
 	"rpcpool.dev/workers/go/matmul"
 )
 
@@ -184,7 +185,7 @@ func (t *Tuner) open(ctx context.Context) (Session, error) {
 		if t.o.Now().After(deadline) {
 			return nil, fmt.Errorf("no session for %s: %w", t.o.Patience, err)
 		}
-		if !pause(ctx, wait) {
+		if !sleep.For(wait, ctx.Done()) {
 			return nil, ctx.Err()
 		}
 	}

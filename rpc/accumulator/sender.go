@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"rpcpool.dev/internal/sleep"
 )
 
 // run pushes: one flush at a time, each of what was written until it began.
@@ -95,7 +97,7 @@ func (c *Client) deliver(ctx context.Context, b *batch) {
 		case first && notExecuted(err):
 			since = time.Time{}
 		}
-		if !wait(ctx, pause) {
+		if !sleep.For(pause, ctx.Done()) {
 			c.report(fmt.Errorf("%w: batch %d of client %x was given up: %w", ErrClosed, b.number(), c.opts.ID, err))
 			return
 		}
@@ -106,18 +108,6 @@ func (c *Client) push(ctx context.Context, batch []byte) error {
 	ctx, cancel := context.WithTimeout(ctx, c.opts.PushTimeout)
 	defer cancel()
 	return c.pusher.Push(ctx, batch)
-}
-
-// wait returns false if ctx ends first.
-func wait(ctx context.Context, pause time.Duration) bool {
-	t := time.NewTimer(pause)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
 }
 
 func notExecuted(err error) bool {

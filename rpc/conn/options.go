@@ -12,6 +12,9 @@ import (
 // DefaultMaxMessage is [Options].MaxMessage where nothing else is said, bytes.
 const DefaultMaxMessage = 64 << 20
 
+// DefaultWindow is [Options].Window where nothing else is said, bytes.
+const DefaultWindow = 4 * frame.MessageAllowance
+
 // Options of a connection. The zero value of each field means its default.
 type Options struct {
 	MaxFrame    int           // longest body of a frame that is taken, bytes. Default 256 KiB
@@ -79,7 +82,7 @@ func (o Options) withDefaults() (Options, error) {
 	setInt(&o.MaxMessage, DefaultMaxMessage)
 	setInt(&o.MaxAssembly, o.MaxMessage)
 	setInt(&o.MaxQueue, 4<<20)
-	setInt(&o.Window, 4*frame.MessageAllowance)
+	setInt(&o.Window, DefaultWindow)
 	setInt(&o.MaxWindow, max(16<<20, o.Window))
 	setTime(&o.Handshake, 5*time.Second)
 	setTime(&o.Write, 20*time.Second)

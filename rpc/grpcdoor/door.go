@@ -17,6 +17,7 @@ import (
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/reflection"
 
+	"rpcpool.dev/rpc/conn"
 	pb "rpcpool.dev/rpc/grpcdoor/rpcpoolv1"
 	"rpcpool.dev/rpc/server"
 )
@@ -35,7 +36,7 @@ type Options struct {
 func (o *Options) setDefaults() {
 	set(&o.Lease, 5*time.Minute)
 	set(&o.MaxOpen, 512)
-	set(&o.MaxMessage, 64<<20+64<<10)
+	set(&o.MaxMessage, conn.DefaultMaxMessage+64<<10)
 	set(&o.MaxStreams, 1024)
 	set(&o.MaxConns, 1<<14)
 	set(&o.IdleAfter, 5*time.Minute)

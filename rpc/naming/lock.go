@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"rpcpool.dev/internal/sleep"
 	"rpcpool.dev/rpc/registry"
 )
 
@@ -79,7 +80,7 @@ func (n *Node) Lock(ctx context.Context, name string) (*Lock, error) {
 			if l, err := n.hold(q, o); l != nil || err != nil {
 				return l, err
 			}
-			sleep(ctx, pace) // another registry has granted it than the node knows of
+			sleep.For(pace, ctx.Done()) // another registry has granted it than the node knows of
 		case registry.Over: // by a registry that knew nothing of it
 			q = n.request(name, 0)
 		default:
@@ -171,7 +172,7 @@ func (n *Node) question(ctx context.Context, method string, q *registry.Request)
 	defer cancel()
 	o, err := ask[registry.Request, registry.Outcome](ctx, n.registry, method, q)
 	if err == nil && o.Progress == registry.Waiting {
-		sleep(ctx, time.Until(least))
+		sleep.For(time.Until(least), ctx.Done())
 	}
 	return o, err
 }

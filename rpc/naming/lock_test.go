@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"rpcpool.dev/internal/sleep"
 	"rpcpool.dev/rpc/registry"
 )
 
@@ -66,7 +67,7 @@ func TestS1_48_TheDeathOfAHolderFreesItsLockAndItsBarrier(t *testing.T) {
 		s.host.mu.Lock()
 		arrived = len(s.host.waiting)
 		s.host.mu.Unlock()
-		sleep(ctx, time.Millisecond)
+		sleep.For(time.Millisecond, ctx.Done())
 	}
 	holder.die()
 	heirs, err := heir.Lock(ctx, "door")

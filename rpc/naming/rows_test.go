@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"rpcpool.dev/internal/sleep"
 	"rpcpool.dev/rpc"
 	"rpcpool.dev/rpc/registry"
 )
@@ -122,7 +123,7 @@ func TestS1_15_AllAreToldOfWhatChanges(t *testing.T) {
 		t.Fatal(err)
 	}
 	for ctx := soon(t); !errors.Is(a.Condition().Refusal, registry.Duplicate); { // S1.36
-		if !sleep(ctx, 5*time.Millisecond) {
+		if !sleep.For(5*time.Millisecond, ctx.Done()) {
 			t.Fatalf("the id of another: %+v", a.Condition())
 		}
 	}
@@ -367,7 +368,7 @@ func TestALastingNodeGoesOnWithoutTheRegistry(t *testing.T) {
 	await(t, "it runs", n.hangs)
 	s.stop()
 	for n.Condition().Claim.Epoch != 0 {
-		sleep(ctx, time.Millisecond)
+		sleep.For(time.Millisecond, ctx.Done())
 	}
 	s.next()
 	until(t, f.View(), "the next registry has settled", func() bool {
@@ -404,7 +405,7 @@ func TestAWatcherGetsManyChangesAtOnceAndOnlyWhatIsNew(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer w.Close()
-	for watching := false; !watching; sleep(ctx, time.Millisecond) {
+	for watching := false; !watching; sleep.For(time.Millisecond, ctx.Done()) {
 		s.host.do(func(time.Duration) { watching = s.host.guests > 0 })
 	}
 	for i := range n {
@@ -413,7 +414,7 @@ func TestAWatcherGetsManyChangesAtOnceAndOnlyWhatIsNew(t *testing.T) {
 				t.Error(err)
 			}
 		})
-		sleep(ctx, time.Millisecond) // who does not wait sees each by itself
+		sleep.For(time.Millisecond, ctx.Done()) // who does not wait sees each by itself
 	}
 	updates := 0
 	for nodes := 0; nodes < n; updates++ {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"rpcpool.dev/internal/sleep"
 	"rpcpool.dev/rpc"
 	"rpcpool.dev/rpc/registry"
 )
@@ -40,7 +41,7 @@ func (s *Server) watch(ctx context.Context, version uint64, to *rpc.ServerStream
 		case <-ctx.Done():
 			return context.Cause(ctx) //nolint:wrapcheck // the caller's own reason
 		}
-		sleep(ctx, s.opts.Coalesce)
+		sleep.For(s.opts.Coalesce, ctx.Done())
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"time"
 
+	"rpcpool.dev/internal/sleep"
 	"rpcpool.dev/rpc"
 	"rpcpool.dev/rpc/registry"
 )
@@ -94,17 +95,5 @@ type pauses struct{ next, most time.Duration }
 func (p *pauses) wait(ctx context.Context) bool {
 	d := p.next/2 + rand.N(p.next/2+1) //nolint:gosec // spreads load, hides nothing
 	p.next = min(2*p.next, p.most)
-	return sleep(ctx, d)
-}
-
-// sleep is false if ctx ended.
-func sleep(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
+	return sleep.For(d, ctx.Done())
 }

@@ -36,10 +36,11 @@ func look(c net.Conn) (net.Conn, frame.Protocol, error) {
 
 // replay returns a connection from which first is read before the rest.
 func replay(c net.Conn, first []byte) net.Conn {
+	r := &replayed{c, first}
 	if t, ok := c.(*tls.Conn); ok {
-		return &secured{t, first}
+		return &secured{t, r}
 	}
-	return &replayed{c, first}
+	return r
 }
 
 type replayed struct {
@@ -62,15 +63,8 @@ func (c *replayed) Read(b []byte) (int, error) {
 type secured struct {
 	*tls.Conn
 
-	first []byte
+	all *replayed
 }
 
 // Read implements [net.Conn].
-func (c *secured) Read(b []byte) (int, error) {
-	if len(c.first) > 0 {
-		n := copy(b, c.first)
-		c.first = c.first[n:]
-		return n, nil
-	}
-	return c.Conn.Read(b) //nolint:wrapcheck // a net.Conn's own
-}
+func (c *secured) Read(b []byte) (int, error) { return c.all.Read(b) }

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"rpcpool.dev/internal/fifo"
+	"rpcpool.dev/internal/sleep"
 	"rpcpool.dev/rpc/frame"
 )
 
@@ -100,9 +101,7 @@ func (p *Port) Serve() error {
 		}
 		pause = min(max(2*pause, 5*time.Millisecond), time.Second)
 		p.opts.Log.Warn("cannot accept", "err", err, "pause", pause)
-		select {
-		case <-time.After(pause):
-		case <-p.ctx.Done():
+		if !sleep.For(pause, p.ctx.Done()) {
 			return ErrClosed
 		}
 	}

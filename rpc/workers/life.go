@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"time"
 
+	"rpcpool.dev/internal/sleep"
 	"rpcpool.dev/rpc/conn"
 	"rpcpool.dev/rpc/crash"
 	"rpcpool.dev/rpc/frame"
@@ -56,10 +57,7 @@ func (p *Pool) live(i int) {
 		p.mu.Unlock()
 		if pause > 0 {
 			p.to(i, Backoff)
-			select {
-			case <-time.After(pause):
-			case <-p.ctx.Done():
-			}
+			sleep.For(pause, p.ctx.Done())
 		}
 	}
 	p.to(i, Stopped)

@@ -5,12 +5,11 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"io/fs"
-	"os"
+	"log/slog"
 	"strings"
-	"sync"
 	"time"
 
+	"rpcpool.dev/internal/reread"
 	"rpcpool.dev/rpc/frame"
 	"rpcpool.dev/rpc/server"
 )
@@ -38,11 +37,9 @@ const (
 type AllowFile struct {
 	Path string
 	Now  func() time.Time // default: time.Now
+	Log  *slog.Logger     // is told, once, that the file cannot be used any more. Default: nobody is
 
-	mu     sync.Mutex
-	rules  []rule
-	read   fs.FileInfo // the file, as it was read; nil: it was not
-	looked time.Time
+	file reread.Files[[]rule]
 }
 
 // rule lets a client call methods.
@@ -71,18 +68,18 @@ func (f *AllowFile) Allow() (server.Allow, error) {
 	if f.Path == "" {
 		return nil, nil
 	}
-	if f.Now == nil {
-		f.Now = time.Now
-	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if err := f.look(f.Now()); err != nil {
+	f.file.Every, f.file.Now, f.file.Fails = lookEvery, f.Now, warn(f.Log, "--allow-file")
+	if _, err := f.rules(); err != nil {
 		return nil, fmt.Errorf("--allow-file: %w", err)
 	}
 	return func(who server.Identity) func(string) bool {
 		names := namesOf(who)
 		return func(method string) bool { return f.allows(names, method) }
 	}, nil
+}
+
+func (f *AllowFile) rules() ([]rule, error) {
+	return f.file.Get(func(texts [][]byte) ([]rule, error) { return parseRules(texts[0]) }, f.Path)
 }
 
 // namesOf returns who a client is.
@@ -116,12 +113,7 @@ func namesIn(c *x509.Certificate) (names []string) {
 
 // allows tells whether one of the rules lets one of the names call a method.
 func (f *AllowFile) allows(names []string, method string) bool {
-	f.mu.Lock()
-	if now := f.Now(); now.Sub(f.looked) >= lookEvery {
-		_ = f.look(now) // or as it was
-	}
-	rules := f.rules
-	f.mu.Unlock()
+	rules, _ := f.rules() // there are some: it was looked at before
 	for i := range rules {
 		for _, name := range names {
 			if rules[i].client.is(name) && rules[i].lets(method) {
@@ -139,28 +131,6 @@ func (r *rule) lets(method string) bool {
 		}
 	}
 	return false
-}
-
-// look reads the file if it has changed. It is called with the lock.
-func (f *AllowFile) look(now time.Time) error {
-	f.looked = now
-	info, err := os.Stat(f.Path)
-	if err != nil {
-		return err //nolint:wrapcheck // it names the file
-	}
-	if f.read != nil && same(info, f.read) {
-		return nil
-	}
-	text, err := os.ReadFile(f.Path)
-	if err != nil {
-		return err //nolint:wrapcheck // it names the file
-	}
-	rules, err := parseRules(text)
-	if err != nil {
-		return fmt.Errorf("%s: %w", f.Path, err)
-	}
-	f.rules, f.read = rules, info
-	return nil
 }
 
 // parseRules reads rules. A file without any is a mistake.

@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"rpcpool.dev/internal/sleep"
 	"rpcpool.dev/rpc"
 	"rpcpool.dev/rpc/naming"
 	"rpcpool.dev/rpc/registry"
@@ -189,8 +190,8 @@ func (m *Member) serve(ctx context.Context, node *naming.Node, at registry.Endpo
 		if ctx.Err() == nil || errors.Is(context.Cause(ctx), errFenced) {
 			return nil
 		}
-		defer s.await(farewell)
-		return node.Update(at, nil) //nolint:wrapcheck // it names what is wrong
+		defer sleep.For(farewell, s.calm.Done()) // or until the server is hurried
+		return node.Update(at, nil)              //nolint:wrapcheck // it names what is wrong
 	})
 	return group.Wait() //nolint:wrapcheck // they name what has failed
 }
@@ -227,16 +228,6 @@ func (m *Member) report(ctx context.Context, node *naming.Node, s *Server, at re
 		case <-ctx.Done():
 			return
 		}
-	}
-}
-
-// await waits, unless the server is hurried.
-func (s *Server) await(d time.Duration) {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-	case <-s.calm.Done():
 	}
 }
 

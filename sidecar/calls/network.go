@@ -5,6 +5,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/netip"
 	"os"
@@ -37,6 +38,8 @@ type Network struct {
 	TrackerToken TokenFile // of those to a tracker's registry
 
 	Allow AllowFile // of a server
+
+	Log *slog.Logger // for all files. Default: none
 
 	set *flag.FlagSet
 }
@@ -149,6 +152,7 @@ func (n *Network) check() error {
 	if _, err := netip.ParseAddr(n.Bind); n.Bind != "" && err != nil {
 		return fmt.Errorf("--bind: %q is not an address", n.Bind)
 	}
+	n.Files.Log, n.Tracker.Log, n.Token.Log, n.TrackerToken.Log, n.Allow.Log = n.Log, n.Log, n.Log, n.Log, n.Log
 	return errors.Join(n.Files.check(), n.Tracker.check(), n.Token.check(), n.TrackerToken.check())
 }
 

@@ -54,7 +54,7 @@ func (o *Options) fill() error {
 
 // window is what a connection may have sent that its server has not let go of, bytes, where
 // memory for messages is bounded.
-const window = 1 << 20
+const window = conn.DefaultWindow
 
 // bound bounds what messages take.
 func (o *Options) bound(s *conn.ServerOptions) {

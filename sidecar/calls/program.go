@@ -36,6 +36,7 @@ type serving interface {
 
 // Program checks the flags, and opens all listeners. An error names the flag that is wrong.
 func (f *Flags) Program(metrics prometheus.Registerer, log *slog.Logger) (*Program, error) {
+	f.network.Log = log
 	join, err := f.Join()
 	if err != nil {
 		return nil, err

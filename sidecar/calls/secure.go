@@ -4,17 +4,19 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
-	"io/fs"
+	"log/slog"
 	"os"
-	"sync"
+
+	"rpcpool.dev/internal/reread"
 )
 
 // TLSFiles are the files of one side, in PEM; those that are not said are empty.
 type TLSFiles struct {
-	Flags string // how the flags of the files begin, for errors: --tls
-	CA    string // certificates of those who vouch for the peer
-	Cert  string // the own certificate
-	Key   string // and its key
+	Flags string       // how the flags of the files begin, for errors: --tls
+	CA    string       // certificates of those who vouch for the peer
+	Cert  string       // the own certificate
+	Key   string       // and its key
+	Log   *slog.Logger // is told, once, that these two cannot be used any more. Default: nobody is
 }
 
 // check fails if there is a certificate without a key, or the other way round.
@@ -36,7 +38,7 @@ func (n *TLSFiles) Server() (*tls.Config, error) {
 		}
 		return nil, nil //nolint:nilnil // none
 	}
-	own := &ownCertificate{TLSFiles: *n}
+	own := n.own()
 	if _, err := own.get(); err != nil {
 		return nil, err
 	}
@@ -65,7 +67,7 @@ func (n *TLSFiles) client(serverName string) (*tls.Config, error) {
 		}
 	}
 	if n.Cert != "" {
-		own := &ownCertificate{TLSFiles: *n}
+		own := n.own()
 		if _, err := own.get(); err != nil {
 			return nil, err
 		}
@@ -90,42 +92,33 @@ func (n *TLSFiles) authorities() (*x509.CertPool, error) {
 type ownCertificate struct {
 	TLSFiles
 
-	mu      sync.Mutex
-	current *tls.Certificate
-	read    [2]fs.FileInfo // the files, as they were read
+	files reread.Files[*tls.Certificate]
+}
+
+func (n *TLSFiles) own() *ownCertificate {
+	return &ownCertificate{TLSFiles: *n, files: reread.Files[*tls.Certificate]{Fails: warn(n.Log, n.Flags+"-cert")}}
+}
+
+// warn is how a log is told of a file that is named by a flag, nil if there is none.
+func warn(log *slog.Logger, flag string) func(error) {
+	if log == nil {
+		return nil
+	}
+	return func(err error) { log.Warn("a file cannot be used, and counts as it was", "flag", flag, "err", err) }
 }
 
 // get returns the certificate as it is in the files now, or as it was before they became
 // unusable.
 func (o *ownCertificate) get() (*tls.Certificate, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	now, err := stat(o.Cert, o.Key)
-	if err == nil && o.current != nil && same(now[0], o.read[0]) && same(now[1], o.read[1]) {
-		return o.current, nil
-	}
-	if err == nil {
-		var c tls.Certificate
-		if c, err = tls.LoadX509KeyPair(o.Cert, o.Key); err == nil {
-			o.current, o.read = &c, now
-		}
-	}
-	if o.current == nil {
+	c, err := o.files.Get(parsePair, o.Cert, o.Key)
+	if err != nil {
 		return nil, fmt.Errorf("%s-cert, %s-key: %w", o.Flags, o.Flags, err)
 	}
-	return o.current, nil
+	return c, nil
 }
 
-func stat(files ...string) (all [2]fs.FileInfo, err error) {
-	for i, f := range files {
-		if all[i], err = os.Stat(f); err != nil {
-			return all, err //nolint:wrapcheck // it names the file
-		}
-	}
-	return all, nil
-}
-
-// same tells whether a file is as it was. One that has come in its place may have the same time, if that was kept.
-func same(now, was fs.FileInfo) bool {
-	return os.SameFile(now, was) && now.Size() == was.Size() && now.ModTime().Equal(was.ModTime())
+// parsePair reads a certificate and its key.
+func parsePair(texts [][]byte) (*tls.Certificate, error) {
+	c, err := tls.X509KeyPair(texts[0], texts[1])
+	return &c, err //nolint:wrapcheck // it says all
 }

@@ -6,9 +6,9 @@ import (
 	"crypto/subtle"
 	"errors"
 	"fmt"
-	"io/fs"
-	"os"
-	"sync"
+	"log/slog"
+
+	"rpcpool.dev/internal/reread"
 )
 
 // maxToken bounds a token: it has to fit into the handshake.
@@ -24,14 +24,14 @@ var errToken = errors.New("wrong or no token")
 type TokenFile struct {
 	Flag string // that names the file, for errors: --token-file
 	Path string
+	Log  *slog.Logger // is told, once, that the file cannot be used any more. Default: nobody is
 
-	mu     sync.Mutex
-	tokens [][]byte
-	read   fs.FileInfo // the file, as it was read
+	file reread.Files[[][]byte]
 }
 
-// check fails if there is a file, and no token in it.
+// check fails if there is a file, and no token in it. It is called before anything is asked.
 func (f *TokenFile) check() error {
+	f.file.Fails = warn(f.Log, f.Flag)
 	_, err := f.get()
 	return err
 }
@@ -42,39 +42,24 @@ func (f *TokenFile) get() ([][]byte, error) {
 	if f.Path == "" {
 		return nil, nil
 	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	info, err := os.Stat(f.Path)
-	if err == nil && f.tokens != nil && same(info, f.read) {
-		return f.tokens, nil
-	}
-	if err == nil {
-		var tokens [][]byte
-		if tokens, err = readTokens(f.Path); err == nil {
-			f.tokens, f.read = tokens, info
-		}
-	}
-	if f.tokens == nil {
+	tokens, err := f.file.Get(parseTokens, f.Path)
+	if err != nil {
 		return nil, fmt.Errorf("%s: %w", f.Flag, err)
 	}
-	return f.tokens, nil
+	return tokens, nil
 }
 
-func readTokens(path string) (tokens [][]byte, err error) {
-	text, err := os.ReadFile(path)
-	if err != nil {
-		return nil, err //nolint:wrapcheck // it names the file
-	}
-	for line := range bytes.Lines(text) {
+func parseTokens(texts [][]byte) (tokens [][]byte, err error) {
+	for line := range bytes.Lines(texts[0]) {
 		switch line = bytes.TrimSpace(line); {
 		case len(line) > maxToken:
-			return nil, fmt.Errorf("%s: a token is longer than %d bytes", path, maxToken)
+			return nil, fmt.Errorf("a token is longer than %d bytes", maxToken)
 		case len(line) > 0:
 			tokens = append(tokens, line)
 		}
 	}
 	if tokens == nil {
-		return nil, fmt.Errorf("%s: there is no token", path)
+		return nil, errors.New("there is no token")
 	}
 	return tokens, nil
 }

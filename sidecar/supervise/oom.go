@@ -2,8 +2,8 @@ package supervise
 
 import (
 	"os"
-	"strconv"
-	"strings"
+
+	"rpcpool.dev/internal/cgroup"
 )
 
 // OOMKills returns how many processes the kernel of this machine has killed for
@@ -14,18 +14,5 @@ func OOMKills() (n uint64, ok bool) {
 	if err != nil {
 		return 0, false
 	}
-	return ParseCounter(string(b), "oom_kill")
-}
-
-// ParseCounter finds a line "key number", as /proc/vmstat and the counters of
-// control groups have them.
-func ParseCounter(text, key string) (n uint64, ok bool) {
-	for line := range strings.Lines(text) {
-		fields := strings.Fields(line)
-		if len(fields) == 2 && fields[0] == key {
-			n, err := strconv.ParseUint(fields[1], 10, 64)
-			return n, err == nil
-		}
-	}
-	return 0, false
+	return cgroup.Counter(string(b), "oom_kill")
 }

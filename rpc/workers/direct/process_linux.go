@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"rpcpool.dev/internal/tail"
 	"rpcpool.dev/rpc/crash"
 )
 
@@ -20,7 +21,7 @@ type process struct {
 	pidfd     *os.File // nil: the kernel has none (before 5.4)
 	mark      string   // in its environment
 	channel   net.Conn
-	output    *output
+	output    *tail.Pipe
 	born      time.Time
 	oomBefore uint64
 	exited    chan struct{}
@@ -78,7 +79,7 @@ func (p *process) watch() {
 	}
 	p.report = p.describe(status, &used, err)
 	close(p.exited)
-	p.output.stop()
+	p.output.Stop(0)
 }
 
 // poll waits for the end without a thread. It fails where the kernel has no pidfds.
@@ -99,7 +100,7 @@ func (p *process) poll() bool {
 }
 
 func (p *process) describe(status unix.WaitStatus, used *unix.Rusage, err error) crash.Report {
-	out := p.output.tail()
+	out := p.output.Tail()
 	r := crash.Report{
 		PID: p.pid, Status: -1, Core: status.CoreDump(), Output: out, Stack: crash.StackOf(out),
 		User: time.Duration(used.Utime.Nano()), System: time.Duration(used.Stime.Nano()), MaxRSS: used.Maxrss << 10,

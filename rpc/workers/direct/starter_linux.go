@@ -18,6 +18,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"rpcpool.dev/internal/tail"
 	"rpcpool.dev/rpc/worker"
 	"rpcpool.dev/rpc/workers"
 )
@@ -141,14 +142,14 @@ func (s *Starter) start() (_ *process, err error) {
 	})
 	if err != nil {
 		_ = p.channel.Close()
-		_ = p.output.pipe.Close()
+		_ = p.output.Close()
 		return nil, err //nolint:wrapcheck // Start does
 	}
 	if pidfd >= 0 {
 		_ = unix.SetNonblock(pidfd, true)
 		p.pidfd = os.NewFile(uintptr(pidfd), "worker")
 	}
-	go p.output.collect()
+	go p.output.Collect()
 	for _, l := range s.cmd.Limits {
 		err = errors.Join(err, unix.Prlimit(p.pid, l.Resource, &unix.Rlimit{Cur: l.Value, Max: l.Value}, nil))
 	}
@@ -184,7 +185,7 @@ func (p *process) plumb(cmd Command) (theirs [2]int, err error) {
 	}
 	_ = unix.SetNonblock(pipe[0], true)
 	p.channel = nc
-	p.output = &output{pipe: os.NewFile(uintptr(pipe[0]), "output of a worker"), copy: cmd.Output, most: cmd.Tail, done: make(chan struct{})}
+	p.output = tail.New(os.NewFile(uintptr(pipe[0]), "output of a worker"), cmd.Tail, cmd.Output)
 	return [2]int{pair[1], pipe[1]}, nil
 }
 

@@ -4,11 +4,12 @@ import (
 	"bytes"
 	"os"
 	"strconv"
-	"strings"
 	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"rpcpool.dev/internal/cgroup"
 )
 
 // stat is what /proc/PID/stat says of a process.
@@ -155,25 +156,18 @@ func marked(pid int, marks map[string]bool) bool {
 type oom struct{ path string }
 
 func findOOM() oom {
-	if b, err := os.ReadFile("/proc/self/cgroup"); err == nil {
-		for line := range strings.Lines(string(b)) {
-			if dir, ok := strings.CutPrefix(strings.TrimSpace(line), "0::"); ok {
-				path := "/sys/fs/cgroup" + dir + "/memory.events"
-				if _, err := os.Stat(path); err == nil {
-					return oom{path}
-				}
-			}
+	for file := range cgroup.Files(os.DirFS("/proc"), map[string]string{"": "memory.events"}) {
+		path := "/sys/" + file
+		if _, err := os.Stat(path); err == nil {
+			return oom{path}
 		}
+		break // those above count what others did
 	}
 	return oom{"/proc/vmstat"}
 }
 
 func (o oom) read() (n uint64) {
 	b, _ := os.ReadFile(o.path)
-	for line := range strings.Lines(string(b)) {
-		if v, ok := strings.CutPrefix(line, "oom_kill "); ok {
-			n, _ = strconv.ParseUint(strings.TrimSpace(v), 10, 64)
-		}
-	}
+	n, _ = cgroup.Counter(string(b), "oom_kill")
 	return n
 }

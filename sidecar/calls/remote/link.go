@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"rpcpool.dev/internal/sleep"
 	"rpcpool.dev/sidecar/supervise"
 )
 
@@ -22,10 +23,7 @@ func (s *Starter) run() {
 		} else {
 			s.opts.Log.Debug("no agent", "err", err, "again_in", pause)
 		}
-		select {
-		case <-time.After(pause):
-		case <-s.ctx.Done():
-		}
+		sleep.For(pause, s.ctx.Done())
 		pause = min(2*pause, pauseMax)
 	}
 }

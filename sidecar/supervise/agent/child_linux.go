@@ -6,11 +6,11 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
 
+	"rpcpool.dev/internal/tail"
 	"rpcpool.dev/sidecar/supervise"
 )
 
@@ -18,10 +18,10 @@ import (
 type child struct {
 	pid     int
 	dir     *workDir
-	output  *output
-	status  *os.File // the trampoline's last words; EOF: the worker's program runs
-	control *os.File // warm and long-lived: our end of the worker's socket
-	exited  *os.File // the process itself (pidfd): readable when it has ended; nil where the kernel has none
+	output  *tail.Pipe // of stdout and stderr
+	status  *os.File   // the trampoline's last words; EOF: the worker's program runs
+	control *os.File   // warm and long-lived: our end of the worker's socket
+	exited  *os.File   // the process itself (pidfd): readable when it has ended; nil where the kernel has none
 	notify  *notifier
 	group   *group
 	quota   *quota
@@ -129,95 +129,8 @@ func (c *child) closeSockets() {
 
 // close lets go of everything, whatever state the process is in.
 func (c *child) close() {
-	c.output.stop(0)
+	c.output.Stop(0)
 	_ = c.status.Close()
 	c.closeSockets()
 	c.group.started()
-}
-
-// output collects the last of what a worker writes to stdout and stderr.
-type output struct {
-	pipe *os.File
-	mu   sync.Mutex
-	ring *ring
-	buf  [8 << 10]byte
-	done chan struct{}
-}
-
-func newOutput(pipe *os.File) *output {
-	return &output{pipe: pipe, ring: newRing(supervise.StderrTail), done: make(chan struct{})}
-}
-
-// collect reads until every writer has gone, or [output.stop].
-func (o *output) collect() {
-	defer close(o.done)
-	raw, err := o.pipe.SyscallConn()
-	if err != nil {
-		return
-	}
-	for more := true; more; {
-		if raw.Read(func(fd uintptr) (done bool) {
-			more, done = o.read(fd)
-			return done
-		}) != nil {
-			return
-		}
-	}
-}
-
-// read moves what the pipe holds, at most a buffer full, to the ring: both under
-// the lock, so that who has it finds all that was written so far in one of the
-// two. more is false at the end; done is false if there was nothing to read.
-func (o *output) read(fd uintptr) (more, done bool) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	n, err := unix.Read(int(fd), o.buf[:])
-	for errors.Is(err, unix.EINTR) {
-		n, err = unix.Read(int(fd), o.buf[:])
-	}
-	if errors.Is(err, unix.EAGAIN) {
-		return true, false
-	}
-	o.ring.write(o.buf[:max(n, 0)])
-	return n > 0, true
-}
-
-// drain moves what the pipe holds now to the ring. Who writes without end does
-// not keep it.
-func (o *output) drain() {
-	raw, err := o.pipe.SyscallConn()
-	if err != nil {
-		return
-	}
-	_ = raw.Control(func(fd uintptr) {
-		for range supervise.StderrTail / len(o.buf) {
-			if more, done := o.read(fd); !more || !done {
-				return
-			}
-		}
-	})
-}
-
-// forget drops what was written so far.
-func (o *output) forget() {
-	o.drain()
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	o.ring = newRing(supervise.StderrTail)
-}
-
-// tail returns the last of what was written so far.
-func (o *output) tail() []byte {
-	o.drain()
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.ring.bytes()
-}
-
-// stop ends the collection, after at most wait: when the worker's tree is gone
-// so are the pipe's writers, unless a descriptor was given to a stranger.
-func (o *output) stop(wait time.Duration) {
-	_ = o.pipe.SetReadDeadline(time.Now().Add(wait))
-	<-o.done
-	_ = o.pipe.Close()
 }

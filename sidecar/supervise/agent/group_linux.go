@@ -10,7 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"rpcpool.dev/sidecar/supervise"
+	"rpcpool.dev/internal/cgroup"
 )
 
 // group is the control groups of one worker: the same processes in every
@@ -76,7 +76,7 @@ func (g *group) populated() bool {
 			continue
 		}
 		b, err := os.ReadFile(filepath.Join(dir, "cgroup.events"))
-		n, ok := supervise.ParseCounter(string(b), "populated")
+		n, ok := cgroup.Counter(string(b), "populated")
 		if err == nil && ok && n > 0 {
 			return true
 		}

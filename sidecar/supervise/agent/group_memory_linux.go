@@ -4,7 +4,7 @@ import (
 	"os"
 	"path/filepath"
 
-	"rpcpool.dev/sidecar/supervise"
+	"rpcpool.dev/internal/cgroup"
 )
 
 // oomKills counts the processes of the group that the kernel killed for lack of
@@ -20,7 +20,7 @@ func (g *group) oomKills() (n uint64, ok bool) {
 		if err != nil {
 			continue
 		}
-		if n, ok := supervise.ParseCounter(string(text), source.key); ok {
+		if n, ok := cgroup.Counter(string(text), source.key); ok {
 			return n, true
 		}
 	}

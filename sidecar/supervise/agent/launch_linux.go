@@ -9,6 +9,9 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"rpcpool.dev/internal/tail"
+	"rpcpool.dev/sidecar/supervise"
 )
 
 // launcher starts workers, one after another, on an OS thread of its own. The
@@ -119,7 +122,7 @@ func (c *child) plumb(session int, theirs []int) ([]int, error) {
 		return theirs, fmt.Errorf("make output pipe: %w", err)
 	}
 	theirs = append(theirs, out[1])
-	c.output = newOutput(pollable(out[0], "worker output"))
+	c.output = tail.New(pollable(out[0], "worker output"), supervise.StderrTail, nil)
 	if err := unix.Pipe2(status[:], unix.O_CLOEXEC); err != nil {
 		return theirs, fmt.Errorf("make status pipe: %w", err)
 	}
@@ -162,7 +165,7 @@ func (l *launcher) fork(c *child, argv []string, attr *syscall.ProcAttr) (err er
 // abandon closes what a launch that failed had made.
 func (c *child) abandon() {
 	if c.output != nil {
-		_ = c.output.pipe.Close()
+		_ = c.output.Close()
 	}
 	if c.status != nil {
 		_ = c.status.Close()

@@ -6,7 +6,7 @@ import (
 	"strconv"
 	"strings"
 
-	"rpcpool.dev/sidecar/supervise"
+	"rpcpool.dev/internal/cgroup"
 )
 
 // oomCounter reads how often the kernel killed a process for lack of memory in
@@ -71,7 +71,7 @@ func (c oomCounter) read() (n uint64, ok bool) {
 	if err != nil {
 		return 0, false
 	}
-	return supervise.ParseCounter(string(b), c.key)
+	return cgroup.Counter(string(b), c.key)
 }
 
 // readNumber reads a file that holds one number.

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"rpcpool.dev/internal/sleep"
 )
 
 // How often and how much a work directory is measured.
@@ -105,7 +107,7 @@ func (q *quota) stop() {
 // A session that has ended meanwhile is not to blame the next one for.
 func (q *quota) watch(exceeded func(why string, serial int)) {
 	pause := quotaEvery
-	for q.sleep(pause) {
+	for sleep.For(pause, q.done) {
 		serial := q.now()
 		why, worked, ok := q.measure()
 		switch {
@@ -128,7 +130,7 @@ func (q *quota) measure() (why string, worked time.Duration, ok bool) {
 		if worked < quotaBatch {
 			return true
 		}
-		ok := q.sleep(quotaShare * worked)
+		ok := sleep.For(quotaShare*worked, q.done)
 		began = time.Now()
 		return ok
 	}}
@@ -161,16 +163,4 @@ func (q *quota) dirs() (fds []int) {
 		}
 	}
 	return fds
-}
-
-// sleep is false if stop came before the time was over.
-func (q *quota) sleep(d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-q.done:
-		return false
-	}
 }

@@ -42,7 +42,7 @@ func (s *supervisor) launched(w *worker, c *child, err error) {
 		return
 	}
 	w.child = c
-	s.wait(c.output.collect)
+	s.wait(c.output.Collect)
 	s.wait(func() {
 		failure := c.execFailure()
 		s.post(func() { s.act(w, w.life.ExecResult(time.Now(), failure)) })
@@ -155,7 +155,7 @@ func (s *supervisor) prepare(w *worker) (err error) {
 	}
 	w.sessions++
 	w.usage, _ = s.proc.usage(w.child.pid)
-	w.child.output.forget()
+	w.child.output.Forget()
 	if w.dir, err = s.root.make(sessionDir(w.id, w.sessions)); err == nil {
 		w.child.quota.watchSession(w.dir)
 	}
@@ -164,7 +164,7 @@ func (s *supervisor) prepare(w *worker) (err error) {
 
 // sessionEnded reports the end of a session that its worker survives.
 func (s *supervisor) sessionEnded(w *worker) {
-	report := w.life.Report(time.Now(), w.child.output.tail())
+	report := w.life.Report(time.Now(), w.child.output.Tail())
 	if now, err := s.proc.usage(w.child.pid); err == nil {
 		report.UserTime, report.SysTime = now.user-w.usage.user, now.system-w.usage.system
 		report.MaxRSS = now.maxRSS
@@ -196,14 +196,14 @@ func (s *supervisor) clean(w *worker) {
 	})
 	s.wait(func() {
 		defer late.Stop()
-		c.output.stop(outputWait)
+		c.output.Stop(outputWait)
 		c.closeSockets()
 		core, coreErr := s.cores.keep(w.id, c, w.life.Core())
 		err := errors.Join(coreErr, c.group.remove(), c.dir.remove())
 		if w.dir != nil {
 			err = errors.Join(err, w.dir.remove())
 		}
-		output := c.output.tail()
+		output := c.output.Tail()
 		s.post(func() {
 			if err != nil {
 				s.log.Error("worker leaves something behind", "worker", w.id, "error", err)
@@ -247,7 +247,7 @@ func (s *supervisor) logEnd(w *worker, r *supervise.Report) {
 func (s *supervisor) unkillable(w *worker) supervise.Event {
 	e := supervise.Event{
 		Kind: supervise.EventUnkillable, Worker: w.id, Session: w.life.Session(),
-		Report: w.life.Report(time.Now(), w.child.output.tail()),
+		Report: w.life.Report(time.Now(), w.child.output.Tail()),
 	}
 	if w.told {
 		e.Session = nil

@@ -7,6 +7,7 @@ import (
 	"net"
 	"time"
 
+	"rpcpool.dev/internal/sleep"
 	"rpcpool.dev/tracker"
 	"rpcpool.dev/tvm"
 )
@@ -26,8 +27,8 @@ func Request(ctx context.Context, trackerAddr, key string, o Options) (*Session,
 	var last error
 	for try := range o.MaxRetry {
 		if try > 0 && r.tracker == nil {
-			if err := pause(ctx, firstPause<<(try-1)); err != nil {
-				return nil, fmt.Errorf("request %q: %w", key, err)
+			if !sleep.For(firstPause<<(try-1), ctx.Done()) {
+				return nil, fmt.Errorf("request %q: %w", key, context.Cause(ctx))
 			}
 		}
 		s, err := r.attempt(ctx)
@@ -82,16 +83,5 @@ func (r *requester) drop() {
 	if r.tracker != nil {
 		_ = r.tracker.Close()
 		r.tracker = nil
-	}
-}
-
-func pause(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
 	}
 }

@@ -1,7 +1,9 @@
-package agent
+// Package tail keeps the last of what processes write into a pipe: what they said before they
+// died.
+package tail
 
 // ring keeps the last bytes of what is written to it. It grows as needed, so a
-// worker that says little costs little.
+// process that says little costs little.
 type ring struct {
 	buf   []byte
 	next  int // where the next byte goes once buf has its full size

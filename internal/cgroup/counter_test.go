@@ -1,8 +1,8 @@
-package supervise
+package cgroup
 
 import "testing"
 
-func TestParseCounter(t *testing.T) {
+func TestACounterIsALineOfItsOwn(t *testing.T) {
 	cases := map[string]struct {
 		text string
 		want uint64
@@ -17,7 +17,7 @@ func TestParseCounter(t *testing.T) {
 		"empty":           {"", 0, false},
 	}
 	for name, c := range cases {
-		if n, ok := ParseCounter(c.text, "oom_kill"); n != c.want || ok != c.ok {
+		if n, ok := Counter(c.text, "oom_kill"); n != c.want || ok != c.ok {
 			t.Errorf("%s: %d, %v; want %d, %v", name, n, ok, c.want, c.ok)
 		}
 	}
