@@ -106,9 +106,13 @@ func (k *keeper) all() []*Conn {
 	return all
 }
 
+// tick looks at all connections. If it is very late, this process stood still: nobody could be heard, or was asked.
 func (k *keeper) tick(now time.Duration) {
-	k.now.Store(int64(now))
+	was := time.Duration(k.now.Swap(int64(now)))
 	for _, c := range k.all() {
+		if now-was > k.every+stillMost {
+			c.kept.heard = int64(now)
+		}
 		k.look(c, int64(now))
 	}
 }

@@ -185,6 +185,29 @@ func TestAPeerThatAnswersPingsLives(t *testing.T) {
 	}
 }
 
+// A peer was not silent while this process stood still: it was not even asked.
+func TestAPeerIsNotDeadBecauseThisProcessStoodStill(t *testing.T) {
+	server := startServer(t, &keeping{closed: make(chan error, 1)}, nil)
+	clock := newBeats()
+	s := newService(t, newPool(t, newPoolCaller(), func(o *PoolOptions) { o.Ticker, o.IdleTimeout = clock.ticker, -1 }), server.endpoint("a"))
+	clock.advance(time.Hour)
+	r, err := s.Acquire(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Release()
+	conn := r.Peer.(*Conn)
+	clock.now = clock.now.Add(time.Minute)
+	clock.advance(0)
+	clock.advance(0) // the first look is over
+	if err := conn.Err(); err != nil {
+		t.Fatalf("after a minute in which nobody looked: %v", err)
+	}
+	if clock.advance(9 * time.Second); writesOf(conn) != 0 {
+		t.Error("it is asked before it has been silent")
+	}
+}
+
 func TestIdleClientsAreSentAway(t *testing.T) {
 	clock := newBeats()
 	server := startServer(t, &echo{}, func(o *ServerOptions) { o.IdleTimeout, o.Ticker = 8*time.Second, clock.ticker })
