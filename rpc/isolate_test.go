@@ -25,6 +25,7 @@ func isolatedLogging(log *slog.Logger) (*Server, error) {
 	steps(s)
 	handleSecrets(s)
 	handleTraces(s)
+	handleEveryWay(s)
 	Handle(s, "OnceInWorker", func(_ context.Context, n int) (int, error) { return n, nil }, MethodOptions{Once: IsWorker()})
 	Handle(s, "WaitInWorker", func(ctx context.Context, _ int) (int, error) {
 		<-ctx.Done()
