@@ -68,6 +68,21 @@ func TestAHandlerInAWorkerThatHeedsItsDeadlineEndsAsThat(t *testing.T) {
 	}
 }
 
+// TestACallWithinTheProcessIsIsolatedToo: what crashes is the worker, also where nobody serves.
+func TestACallWithinTheProcessIsIsolatedToo(t *testing.T) {
+	s, err := isolated()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if _, err := Call[string](soon(t), s.Local(), "Run", "x?Run"); !errors.Is(err, Crashed) {
+		t.Error(err)
+	}
+	if got, err := Call[string](soon(t), s.Local(), "Run", "x"); got != "x Run" || err != nil {
+		t.Errorf("%q, %v", got, err)
+	}
+}
+
 func TestStreamsAreIsolatedToo(t *testing.T) {
 	s, err := isolated()
 	if err != nil {
