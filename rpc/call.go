@@ -112,11 +112,13 @@ func (c *Client) CallBytes(ctx context.Context, method string, args, reply []byt
 	}
 	kept := u.Args
 	u.Args, u.Reply = args, reply
-	var err error
-	if len(c.opts.Interceptors) == 0 && u.Tries <= 1 && !u.Hedge {
+	err := unsafe(u)
+	switch {
+	case err != nil:
+	case len(c.opts.Interceptors) == 0 && u.Tries <= 1 && !u.Hedge:
 		c.attemptOnce(ctx, u)
 		err = errorOf(u)
-	} else if err = unsafe(u); err == nil {
+	default:
 		err = chain(c.opts.Interceptors, ctx, method, func(ctx context.Context) error {
 			c.repeat(ctx, u)
 			return errorOf(u)
@@ -250,6 +252,9 @@ const cborNull = 0xf6
 func (c *Client) decode(u *client.Call, reply any) error {
 	if err := errorOf(u); err != nil {
 		return err
+	}
+	if u.OneWay { // there is none
+		return nil
 	}
 	switch r := reply.(type) {
 	case nil:

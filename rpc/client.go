@@ -46,7 +46,7 @@ type ClientOptions struct {
 	FarBlobs       remote.Options
 	FarThreshold   int                            // BlobThreshold of such servers, if that is not longer. Default: [FarBlob], or [FarWorkerBlob] if the server has workers; [LongBlob] while bytes go past the connection
 	NoSharedMemory bool                           // treat servers of this machine as if they were of another
-	OneWayEnd      func(method string, err error) // is told how one-way calls end
+	OneWayEnd      func(method string, err error) // is told how one-way calls end; not of those that are spawned, whose futures say it
 	Log            *slog.Logger                   // default: none
 }
 

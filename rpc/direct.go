@@ -22,12 +22,13 @@ type Movable interface{ Movable() }
 
 // Local makes calls to a server in this process: nothing is marshalled, and movable
 // arguments and results are not copied. Deadlines, cancellation, limits, interceptors and
-// panics are as they are for others.
+// panics are as they are for others. Streams, and calls of which only a client knows how, such as those
+// in a lane, go over a connection within the process, and so do all where handlers run in workers.
 type Local struct {
 	s *Server
 
 	mu sync.Mutex
-	c  *Client // of streams: their items are frames, but no socket has them
+	c  *Client // of streams, and of calls that a handler alone does not do: these are frames, but no socket has them
 }
 
 var _ Caller = (*Local)(nil)
@@ -125,6 +126,13 @@ func movable(t reflect.Type) bool {
 
 // call implements [Caller].
 func (l *Local) call(ctx context.Context, u *client.Call, args, reply any) error {
+	if l.connects(u) {
+		c, err := l.client(u.Method)
+		if err != nil {
+			return err
+		}
+		return c.call(ctx, u, args, reply)
+	}
 	s := l.s
 	s.mu.Lock()
 	d, ok := s.direct[u.Method]
@@ -134,6 +142,9 @@ func (l *Local) call(ctx context.Context, u *client.Call, args, reply any) error
 	}
 	if d.call == nil {
 		return &Error{Method: u.Method, Code: Invalid, Execution: NotExecuted, Message: "method is a stream"}
+	}
+	if err := unsafe(u); err != nil {
+		return err
 	}
 	if u.Idempotent && d.method.Once {
 		return &Error{Method: u.Method, Code: Invalid, Execution: NotExecuted, Message: "the method is not declared idempotent"}
@@ -152,19 +163,26 @@ func (l *Local) call(ctx context.Context, u *client.Call, args, reply any) error
 	if err != nil {
 		return direrror(ctx, u.Method, &codedError{Invalid, fmt.Errorf("arguments: %w", err)})
 	}
-	release, err := s.core.Acquire(ctx, d.method, u.Priority)
+	limited := ctx // by the server; who calls waits for the handler, as others do
+	if most := s.core.Longest(d.method); most > 0 {
+		var cancel context.CancelFunc
+		limited, cancel = context.WithTimeout(ctx, most)
+		defer cancel()
+	}
+	release, err := s.core.Acquire(limited, d.method, u.Priority)
 	if err != nil {
-		return notRun(ctx, u.Method, err)
+		return notRun(limited, u.Method, err)
+	}
+	method := u.Method // u is another call's when the caller has returned
+	run := func(reply any) error {
+		defer release()
+		return direrror(limited, method, d.run(limited, s, args, reply))
 	}
 	if ctx.Done() == nil {
-		defer release()
-		return direrror(ctx, u.Method, d.run(ctx, s, args, reply))
+		return run(reply)
 	}
 	own := fresh(reply)
-	err = l.wait(ctx, u.Method, func() error {
-		defer release()
-		return d.run(ctx, s, args, own)
-	})
+	err = l.wait(ctx, method, func() error { return run(own) })
 	if err == nil && own != nil && own != reply {
 		reflect.ValueOf(reply).Elem().Set(reflect.ValueOf(own).Elem())
 	}
@@ -186,12 +204,12 @@ func (l *Local) wait(ctx context.Context, method string, run func() error) error
 	go func() { done <- run() }()
 	select {
 	case err := <-done:
-		return direrror(ctx, method, err)
+		return err
 	case <-ctx.Done():
 	}
 	select {
 	case err := <-done: // the handler has heard of it too
-		return direrror(ctx, method, err)
+		return err
 	default:
 	}
 	e := notRun(ctx, method, context.Cause(ctx))
@@ -252,26 +270,44 @@ func direrror(ctx context.Context, method string, err error) error {
 	return e
 }
 
+// connects tells whether a call goes over a connection within the process: its handler is in a worker, or it asks for
+// what a client does, such as order, another attempt, or that nobody waits.
+func (l *Local) connects(u *client.Call) bool {
+	again := u.Tries > 1 && u.As == (XID{})
+	return l.s.apart != nil || u.Lane != 0 || u.OneWay || u.Server != "" || again
+}
+
+// client is the client at the other end of that connection.
+func (l *Local) client(method string) (*Client, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.c != nil {
+		return l.c, nil
+	}
+	if l.s.apart != nil {
+		l.s.apart.start(l.s.core)
+	}
+	c, err := NewClient(ClientOptions{Service: "local", Codecs: l.s.opts.Codecs})
+	if err == nil {
+		err = c.Update([]conn.Endpoint{{ID: "local", Local: l.s.conns}})
+	}
+	if err != nil {
+		return nil, &Error{Method: method, Code: Refused, Execution: NotExecuted, Message: err.Error(), cause: err}
+	}
+	l.c = c
+	return c, nil
+}
+
 // stream makes a stream.
 func (l *Local) stream(ctx context.Context, u *client.Call, args any) (*client.Stream, *codec.Codecs, error) {
-	l.mu.Lock()
-	if l.c == nil {
-		c, err := NewClient(ClientOptions{Service: "local", Codecs: l.s.opts.Codecs})
-		if err == nil {
-			err = c.Update([]conn.Endpoint{{ID: "local", Local: l.s.conns}})
-		}
-		if err != nil {
-			l.mu.Unlock()
-			return nil, nil, &Error{Method: u.Method, Code: Refused, Execution: NotExecuted, Message: err.Error(), cause: err}
-		}
-		l.c = c
+	c, err := l.client(u.Method)
+	if err != nil {
+		return nil, nil, err
 	}
-	c := l.c
-	l.mu.Unlock()
 	return c.stream(ctx, u, args)
 }
 
-// close ends the streams.
+// close ends what goes over the connection.
 func (l *Local) close() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -283,6 +319,15 @@ func (l *Local) close() error {
 
 // start implements [Caller].
 func (l *Local) start(ctx context.Context, u *client.Call, args, reply any, done func(error)) {
+	if l.connects(u) {
+		c, err := l.client(u.Method)
+		if err != nil {
+			done(err)
+			return
+		}
+		c.start(ctx, u, args, reply, done)
+		return
+	}
 	own := *u
 	go func() { done(l.call(ctx, &own, args, reply)) }()
 }

@@ -25,6 +25,7 @@ func isolatedLogging(log *slog.Logger) (*Server, error) {
 	steps(s)
 	handleSecrets(s)
 	handleTraces(s)
+	handleEveryWay(s)
 	Handle(s, "OnceInWorker", func(_ context.Context, n int) (int, error) { return n, nil }, MethodOptions{Once: IsWorker()})
 	Handle(s, "WaitInWorker", func(ctx context.Context, _ int) (int, error) {
 		<-ctx.Done()
@@ -64,6 +65,21 @@ func TestAHandlerInAWorkerThatHeedsItsDeadlineEndsAsThat(t *testing.T) {
 	t.Cleanup(func() { _ = c.Close() })
 	if _, err := Call[int](soon(t), c, "WaitInWorker", 1); !errors.Is(err, context.DeadlineExceeded) || !errors.Is(err, Executed) {
 		t.Error(err)
+	}
+}
+
+// TestACallWithinTheProcessIsIsolatedToo: what crashes is the worker, also where nobody serves.
+func TestACallWithinTheProcessIsIsolatedToo(t *testing.T) {
+	s, err := isolated()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if _, err := Call[string](soon(t), s.Local(), "Run", "x?Run"); !errors.Is(err, Crashed) {
+		t.Error(err)
+	}
+	if got, err := Call[string](soon(t), s.Local(), "Run", "x"); got != "x Run" || err != nil {
+		t.Errorf("%q, %v", got, err)
 	}
 }
 

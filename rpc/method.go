@@ -24,13 +24,14 @@ type MethodOptions struct {
 	// Timeout bounds the time of a call, from its arrival on. 0: the server's.
 	Timeout time.Duration
 	// StreamIdle ends a stream in which no item has gone to the handler or from it for so long: its
-	// context ends with [ErrIdle], and so do Recv and Send. 0: never.
+	// context ends with [ErrIdle], and so do Recv and Send. 0: never. It is for streams alone.
 	StreamIdle time.Duration
 	// Inline says that the handler is so short, and never waits, that the reader of the
-	// connection may run it.
+	// connection may run it. It is not for streams, which wait.
 	Inline bool
 	// Runs is how often a call is run, if its workers crash and it is [Idempotent] or keeps
-	// records. 0: [ServerOptions].Domain.Runs, which is 3; 1: once, so that the crash is told.
+	// records. 0: [ServerOptions].Domain.Runs, which is 3; 1: once, so that the crash is told. Streams
+	// are never run again.
 	Runs int
 	// Idempotent says that more than one run of a call is no harm. A call that says so of itself
 	// ([Idempotent], [ReadOnly], [AtLeastOnce], [Hedge]) needs it where [ServerOptions].Declared is
@@ -67,6 +68,10 @@ func Handle[A, R any](s *Server, name string, h func(context.Context, A) (R, err
 		return
 	}
 	for _, o := range opts {
+		if o.StreamIdle != 0 {
+			s.reject(name, errors.New("stream idle: it is no stream"))
+			return
+		}
 		if o.Lookup != nil {
 			h = once(s, o.Lookup, h)
 		}

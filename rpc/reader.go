@@ -339,7 +339,7 @@ func (s *source) free() {
 const pieceLen = 4 << 20
 
 // more is how many times as large the next blob is, where one has no room for what a reader has. Its memory is not
-// there before it is written, but what there was has to be moved.
+// there before it is written, but what there was has to be copied.
 const more = 4
 
 // pouring makes a blob of what a reader has, which nobody needs to know the length of: where there is more than room
@@ -379,8 +379,18 @@ func (p *pouring) pour(ctx context.Context, room uint64) error {
 	return err
 }
 
-// grow makes a blob with more room, and moves there what is in the one before.
+// grow makes a blob with more room, which begins with what is in the one before: that is copied where it is, or
+// moved.
 func (p *pouring) grow(ctx context.Context, room uint64) error {
+	if p.blob != nil {
+		b, err := p.longer(ctx, room)
+		if err == nil {
+			p.swap(&pouring{party: p.party, blob: b, room: room, n: p.n, piece: p.piece})
+		}
+		if !errors.Is(err, errors.ErrUnsupported) {
+			return err
+		}
+	}
 	b, err := p.party.Put(ctx, room, blob.Read, nil)
 	if err != nil {
 		return err //nolint:wrapcheck // it says all
@@ -402,10 +412,26 @@ func (p *pouring) grow(ctx context.Context, room uint64) error {
 		}
 		return fmt.Errorf("move %d bytes to a longer blob: %w", p.n, err)
 	}
+	p.swap(next)
+	return nil
+}
+
+// longer is grow where bytes that are elsewhere can be copied there; else it fails with [errors.ErrUnsupported].
+func (p *pouring) longer(ctx context.Context, room uint64) (client.Blob, error) {
+	at, can := p.party.(interface {
+		Longer(ctx context.Context, of client.Blob, n, size uint64, lend blob.Rights) (client.Blob, error)
+	})
+	if !can {
+		return nil, errors.ErrUnsupported
+	}
+	return at.Longer(ctx, p.blob, p.n, room, blob.Read) //nolint:wrapcheck // it says all
+}
+
+// swap goes on with another blob that has all that there was.
+func (p *pouring) swap(next *pouring) {
 	next.r = io.MultiReader(bytes.NewReader(p.ahead), p.r)
 	p.free()
 	*p = *next
-	return nil
 }
 
 // fill reads into the blob until there is nothing more (over), or no more room.

@@ -3,10 +3,12 @@ package rpc
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
 	"math"
+	"net"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -190,6 +192,81 @@ func TestALongReaderNeedsNoMemoryOfItsOwn(t *testing.T) {
 		if used := after.TotalAlloc - before.TotalAlloc; err != nil || got != n || used > 24<<20 {
 			t.Errorf("%s: %d bytes took %d bytes of the heap, %v", name, got, used, err)
 		}
+	}
+}
+
+// crossing counts what goes over sockets, both ways.
+type crossing struct{ out, in atomic.Int64 }
+
+// crosser is a socket of it.
+type crosser struct {
+	net.Conn
+	w *crossing
+}
+
+func (w *crossing) dial(ctx context.Context, network, address string) (net.Conn, error) {
+	nc, err := new(net.Dialer).DialContext(ctx, network, address)
+	return crosser{nc, w}, err
+}
+
+func (c crosser) Write(b []byte) (int, error) {
+	n, err := c.Conn.Write(b)
+	c.w.out.Add(int64(n))
+	return n, err
+}
+
+func (c crosser) Read(b []byte) (int, error) {
+	n, err := c.Conn.Read(b)
+	c.w.in.Add(int64(n))
+	return n, err
+}
+
+// TestEachByteOfAReaderCrossesTheWireOnce, also if the reader does not say how many there are: what there was is copied
+// where it is when a longer blob takes its place.
+func TestEachByteOfAReaderCrossesTheWireOnce(t *testing.T) {
+	const n = 100 << 20
+	want := sha256.New()
+	_, _ = io.Copy(want, &stream{n: n})
+	for _, first := range []int{FarBlob, FarWorkerBlob} {
+		var w crossing
+		r := newFarRig(t, ServerOptions{}, ClientOptions{Dial: w.dial, FarThreshold: first})
+		Handle(r.server, "digest", func(_ context.Context, b []byte) ([]byte, error) {
+			s := sha256.Sum256(b)
+			return s[:], nil
+		})
+		if got, err := Call[[]byte](soon(t), r, "digest", &stream{n: n}); err != nil || !bytes.Equal(got, want.Sum(nil)) {
+			t.Fatalf("%x, %v", got, err)
+		}
+		t.Logf("of %d bytes, from %d on in a blob, %d went, and %d came", n, first, w.out.Load(), w.in.Load())
+		if w.out.Load() > n+n/50 || w.in.Load() > n/50 {
+			t.Errorf("%d bytes went, and %d came", w.out.Load(), w.in.Load())
+		}
+	}
+}
+
+// plainly is a party's view of a server that does not copy.
+type plainly struct{ client.Blobs }
+
+// TestAReaderComesWholeToAServerThatDoesNotCopy: what there was comes back, and goes there again.
+func TestAReaderComesWholeToAServerThatDoesNotCopy(t *testing.T) {
+	const n = 5 << 20
+	r := newFarRig(t, ServerOptions{}, ClientOptions{})
+	_, party, err := r.c.Blobs(soon(t), &client.Call{}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := make([]byte, n)
+	_, _ = io.ReadFull(&stream{n: n}, want)
+	for name, at := range map[string]client.Blobs{"it does": party, "it does not": plainly{party}} {
+		p := &pouring{party: at, r: &stream{n: n}}
+		if err := p.pour(soon(t), 1<<20); err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		got, err := readAll(p.blob, nil)
+		if err != nil || p.n != n || p.room != 16<<20 || !bytes.Equal(got[:n], want) {
+			t.Errorf("%s: %d bytes of %d, %v", name, p.n, p.room, err)
+		}
+		p.free()
 	}
 }
 

@@ -143,7 +143,7 @@ func (s *Server) admit(h *frame.Hello) frame.HelloAck {
 	}
 	features := frame.FeatureStreams | frame.FeatureCompression | frame.FeaturePipelining
 	if s.blobs != nil {
-		features |= frame.FeatureBlobs | frame.FeatureSharedMemory | frame.FeatureBulk
+		features |= frame.FeatureBlobs | frame.FeatureSharedMemory | frame.FeatureBulk | frame.FeatureBulkCopy
 	}
 	return frame.Answer(h, frame.HelloAck{
 		Codecs: s.codecs.Mask(), Features: features, Compressors: s.door.Compressors(),

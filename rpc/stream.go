@@ -91,6 +91,10 @@ func HandleStream[A, In, Out any](s *Server, name string, h func(context.Context
 	}
 	var idle time.Duration
 	for _, o := range opts {
+		if o.Inline || o.Runs > 1 || o.StreamIdle < 0 {
+			s.reject(name, fmt.Errorf("inline %t, %d runs, idle %v: a stream waits, is run once, and for no negative time", o.Inline, o.Runs, o.StreamIdle))
+			return
+		}
 		idle = o.StreamIdle
 	}
 	s.add(name, func(j *server.Job) (session.Code, []byte) {
@@ -134,8 +138,8 @@ type streamer interface {
 }
 
 func (c *Client) stream(ctx context.Context, u *client.Call, args any) (*client.Stream, *codec.Codecs, error) {
-	if u.Tries > 1 || u.Hedge {
-		return nil, nil, &Error{Method: u.Method, Code: Invalid, Execution: NotExecuted, Message: "a stream is started once"}
+	if u.Tries > 1 || u.Hedge || u.OneWay {
+		return nil, nil, &Error{Method: u.Method, Code: Invalid, Execution: NotExecuted, Message: "a stream is started once, and somebody waits for its end"}
 	}
 	if err := c.encodeNow(u, args, nil); err != nil {
 		return nil, nil, err

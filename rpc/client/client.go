@@ -132,6 +132,7 @@ func New(opts Options) (*Client, error) {
 		return nil, fmt.Errorf("client of service %q: %w", opts.Service, err)
 	}
 	c.service = c.pool.Service(opts.Service)
+	c.session.Tick(c.now(), nil) // nothing is due; what passes from now on is seen
 	c.background.Go(c.tick)
 	return c, nil
 }

@@ -21,6 +21,8 @@ func runAsChild() {
 	switch {
 	case args[0] == "endpoints" && len(args) == 3:
 		err = callEndpoints(args[1], args[2])
+	case args[0] == "stopped" && len(args) == 2:
+		err = callWhileStopped(args[1])
 	case args[0] == "serve" && len(args) == 4:
 		err = serveJournal(args[1], args[2], args[3])
 	}

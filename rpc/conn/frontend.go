@@ -174,18 +174,16 @@ func (f *FrontEnd) attach() (*dial, *Local, error) {
 	return nil, f.local, nil
 }
 
-// connect is an attempt. Nobody's lock is held meanwhile.
+// connect is an attempt, and another one if this process stood still during the first. Nobody's lock is held meanwhile.
 func (f *FrontEnd) connect(d *dial) {
-	ctx, cancel := context.WithTimeout(f.pool.ctx, f.pool.opts.ConnectTimeout)
-	defer cancel()
 	var route Route
-	n := &f.pool.keeper.counts
-	n.dials.Add(1)
-	d.conn, route, d.err = f.pool.connect(ctx, f)
+	var still bool
+	if d.conn, route, still, d.err = f.try(); still && d.err != nil && f.pool.ctx.Err() == nil {
+		d.conn, route, _, d.err = f.try()
+	}
 	f.mu.Lock()
 	f.dial, f.broke = nil, false
 	if d.err != nil {
-		n.failed.Add(1)
 		f.failed(d.err)
 	} else {
 		f.route, f.failures = route, 0
@@ -196,6 +194,21 @@ func (f *FrontEnd) connect(d *dial) {
 	}
 	f.mu.Unlock()
 	close(d.done)
+}
+
+// try dials the server once, and tells whether this process has stood still meanwhile: then the server had no
+// chance, or has given the client up.
+func (f *FrontEnd) try() (c *Conn, route Route, still bool, err error) {
+	ctx, cancel := context.WithTimeout(f.pool.ctx, f.pool.opts.ConnectTimeout)
+	defer cancel()
+	n := &f.pool.keeper.counts
+	n.dials.Add(1)
+	alive := startPulse(f.pool.opts.Elapsed)
+	c, route, err = f.pool.connect(ctx, f)
+	if still = alive.stop(); err != nil {
+		n.failed.Add(1)
+	}
+	return c, route, still, err
 }
 
 // failed leaves the server alone for a while.

@@ -28,6 +28,8 @@ type PoolOptions struct {
 	Dial           Dial             // default: net.Dialer
 	Ticker         Ticker           // of the idle timeout and keepalive. Default: the monotonic clock
 	Now            func() time.Time // of the backoff. Default: time.Now
+	// Elapsed tells whether this process stands still while it connects. Default: the machine's clock, which goes on while that sleeps.
+	Elapsed func() time.Duration
 }
 
 func (o PoolOptions) withDefaults() (PoolOptions, error) {
@@ -54,6 +56,9 @@ func (o PoolOptions) withDefaults() (PoolOptions, error) {
 	}
 	if o.Now == nil {
 		o.Now = time.Now
+	}
+	if o.Elapsed == nil {
+		o.Elapsed = elapsedHere
 	}
 	return o, nil
 }

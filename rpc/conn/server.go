@@ -33,8 +33,8 @@ type Occupied interface {
 	Occupied(p Peer) bool
 }
 
-// Bulk serves a bulk connection ([frame.FeatureBulk]) whose client has been admitted. It
-// returns when the connection has ended; it is closed when ctx ends, or Bulk returns.
+// Bulk serves a bulk connection ([frame.FeatureBulk]) whose client has been admitted; from has the
+// features that both have. It returns when the connection has ended; it is closed when ctx ends, or Bulk returns.
 type Bulk func(ctx context.Context, nc net.Conn, from frame.Hello)
 
 // Server accepts connections.
@@ -150,6 +150,7 @@ func (s *Server) ServeConn(nc net.Conn) (*Conn, error) {
 		return nil, fmt.Errorf("client %v: %w", nc.RemoteAddr(), err)
 	case from.Required&frame.FeatureBulk != 0:
 		defer s.count.Add(-1)
+		from.Features = ack.Features
 		return nil, s.bulk(nc, from)
 	}
 	kept := make(chan struct{})

@@ -40,6 +40,8 @@ const (
 	FeatureBulk
 	// FeaturePipelining: calls may need results of others: [Ext].Needs.
 	FeaturePipelining
+	// FeatureBulkCopy: on bulk connections, bytes that are at the server may be copied there.
+	FeatureBulkCopy
 )
 
 // Limits is what a peer takes from the other.

@@ -193,14 +193,10 @@ func (l *Link) Call(in *conn.In, m *session.Message, method *Method) error {
 	j.as = parseXID(in.Ext.XID)
 	j.denied = method != nil && (method.stray || !l.mayCall(method.Name))
 	m.Method = 0
-	most := c.opts.MaxTimeout
 	if method != nil {
 		m.Method, m.Recorded, m.Runs = method.number, method.Recorded, method.Runs
-		if method.Timeout > 0 && (most == 0 || method.Timeout < most) {
-			most = method.Timeout
-		}
 	}
-	if most > 0 {
+	if most := c.Longest(method); most > 0 {
 		if until := c.now() + most; m.Time == 0 || m.Time > until {
 			m.Time = until
 		}
@@ -216,6 +212,15 @@ func (l *Link) Call(in *conn.In, m *session.Message, method *Method) error {
 	}
 	m.Body, m.Tag = j.Args, j
 	return nil
+}
+
+// Longest is how long a call of a method may take from its arrival on; 0: as long as it takes. method may be nil.
+func (c *Core) Longest(method *Method) time.Duration {
+	most := c.opts.MaxTimeout
+	if method != nil && method.Timeout > 0 && (most == 0 || method.Timeout < most) {
+		most = method.Timeout
+	}
+	return most
 }
 
 // enqueue puts a call into the queue, or refuses it.

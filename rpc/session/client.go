@@ -37,6 +37,9 @@ func (o ClientOptions) withDefaults() ClientOptions {
 // heldMost is how many calls may be closed above the watermark until a fence says so.
 const heldMost = 64
 
+// tickLate is how long after the one before a tick may come on a busy machine.
+const tickLate = time.Second
+
 // Client is all calls of one program to the servers of a service. It is not safe
 // for concurrent use. now is the time on the program's monotonic clock, since an
 // origin that does not change in the client's life.
@@ -44,6 +47,7 @@ type Client struct {
 	opt     ClientOptions
 	peers   []*Peer
 	formers []former
+	ticked  time.Duration // when Tick was called last
 	Counts  ClientCounts
 }
 
@@ -141,8 +145,15 @@ func (c *Client) Bye(now time.Duration, out []Demand) []Demand {
 }
 
 // Tick does what is due: failover, redials, acks, renewal of leases. It is to be
-// called some ten times a second.
+// called some ten times a second: if it is not, the program stood still, and no server
+// was out of its reach meanwhile.
 func (c *Client) Tick(now time.Duration, out []Demand) []Demand {
+	if gap := now - c.ticked; c.ticked != 0 && gap > tickLate {
+		for _, p := range c.peers {
+			p.since = min(p.since+gap, now)
+		}
+	}
+	c.ticked = now
 	for _, p := range c.peers {
 		out = p.tick(now, out)
 	}

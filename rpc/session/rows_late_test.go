@@ -247,3 +247,36 @@ func TestC27_AStrangerEndsNoSession(t *testing.T) {
 	s.serve()
 	i.want(t, OK, Executed)
 }
+
+// A program that was stopped while it connected has not waited for its server: what is not sent there
+// stays, where there is no other, and goes on waiting for as long as the program runs.
+func TestC27_TimeInWhichTheProgramStoodStillIsNotTheServers(t *testing.T) {
+	tests := map[string]struct {
+		still, lived time.Duration
+		gone         bool
+	}{
+		"it stood still":              {still: time.Hour},
+		"and then waited for a while": {still: time.Hour, lived: 2800 * time.Millisecond},
+		"and then for too long":       {still: time.Hour, lived: 3 * time.Second, gone: true},
+		"it was busy":                 {still: time.Second, lived: 2 * time.Second, gone: true},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t, DomainOptions{}, 1)
+			r.tick(100 * time.Millisecond)
+			i := r.servers[0].call(&Invocation{})
+			r.tick(test.still)
+			for range test.lived / (100 * time.Millisecond) {
+				r.tick(100 * time.Millisecond)
+			}
+			if gone := len(r.routed) > 0; gone != test.gone {
+				t.Fatalf("it is taken away: %v", gone)
+			}
+			if !test.gone {
+				r.servers[0].connect(1)
+				r.servers[0].serve()
+				i.want(t, OK, Executed)
+			}
+		})
+	}
+}

@@ -65,7 +65,9 @@ func (r *relay) up() {
 			_ = r.worker.CloseSend(r.upward) // or the call has ended
 			return
 		case err != nil:
-			r.c.w.pool.Interrupt(r.c.job) // the client is gone, if the call has not ended
+			if !errors.Is(r.c.job.Err(), context.DeadlineExceeded) { // which the worker sees for itself
+				r.c.w.pool.Interrupt(r.c.job) // the client is gone, if the call has not ended
+			}
 			return
 		}
 		r.taken = true

@@ -102,7 +102,7 @@ func (s *Server) build() (err error) {
 		Features: frame.FeatureStreams | frame.FeatureCompression | frame.FeaturePipelining,
 	}
 	if s.blobs != nil {
-		offer.Features |= frame.FeatureBlobs | frame.FeatureSharedMemory | frame.FeatureBulk
+		offer.Features |= frame.FeatureBlobs | frame.FeatureSharedMemory | frame.FeatureBulk | frame.FeatureBulkCopy
 	}
 	conns := conn.ServerOptions{
 		Handler: s.door, Conn: conn.Options{TCP: o.TCP}, Admit: s.admit(offer),

@@ -29,6 +29,25 @@ func (c *Client) Allocate(ctx context.Context, size uint64, lend blob.Rights) (_
 	return c.Adopt(a.Handle), nil
 }
 
+// Longer makes a blob of size bytes that begins with the first n of one that is there: they are copied where they are. It fails
+// with [errors.ErrUnsupported] if the server does not do that.
+func (c *Client) Longer(ctx context.Context, b *Blob, n, size uint64, lend blob.Rights) (_ *Blob, err error) {
+	c.mu.Lock()
+	copies := c.copies
+	c.mu.Unlock()
+	if !copies {
+		return nil, fmt.Errorf("copy at the server: %w", errors.ErrUnsupported)
+	}
+	number := c.begin()
+	defer func() { c.done(number, err) }()
+	m := message{Op: opCopy, Number: number, Handle: b.handle, Offset: n, Length: size, Rights: lend, Time: c.retire()}
+	a, err := c.ask(ctx, "copy", &m)
+	if err != nil {
+		return nil, err
+	}
+	return c.Adopt(a.Handle), nil
+}
+
 // Put makes a blob of bytes.
 func (c *Client) Put(ctx context.Context, b []byte, lend blob.Rights) (*Blob, error) {
 	if c.opts.Streams > 1 && len(b) >= 2*leastPart {

@@ -53,6 +53,7 @@ type Client struct {
 	mu       sync.Mutex
 	err      error // why it is of no use any more
 	known    bool  // the server has welcomed it
+	copies   bool  // and copies what is there
 	free     []*end
 	open     map[*end]struct{}
 	held     int                 // blobs, views, transfers, holds

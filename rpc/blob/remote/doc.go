@@ -43,6 +43,12 @@
 // or written twice. What has ended is remembered until the client says that it knows
 // (ack in the header). The checksum (CRC-32C) is over the whole, as both sides have it.
 //
+// # Copying
+//
+// A blob that begins with bytes of another one (COPY) is a transfer, too, whose bytes are
+// there: the server copies them, with pauses for small calls, and none comes to the
+// client and goes back. A server from before that is not asked ([frame.FeatureBulkCopy]).
+//
 // # Getting
 //
 // The bytes stay where they are, and nobody writes them, until the client has said that

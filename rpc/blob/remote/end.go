@@ -154,13 +154,14 @@ func (c *Client) dial(ctx context.Context) (*end, error) {
 	}
 	ack, err := conn.Shake(ctx, nc, frame.Hello{
 		Limits:   frame.Limits{MaxFrame: mostChunk, MaxMessage: mostChunk, Window: frame.MessageAllowance},
-		Features: frame.FeatureBulk, Required: frame.FeatureBulk, Token: c.opts.Token, Target: c.opts.Target,
+		Features: frame.FeatureBulk | frame.FeatureBulkCopy, Required: frame.FeatureBulk, Token: c.opts.Token, Target: c.opts.Target,
 	}, dialPatience)
 	if err != nil {
 		return nil, err
 	}
 	e := &end{link: newLink(nc, ack.Limits), client: c}
 	c.mu.Lock()
+	c.copies = ack.Features&frame.FeatureBulkCopy != 0
 	if c.err != nil {
 		defer c.mu.Unlock()
 		return nil, errors.Join(c.err, nc.Close())

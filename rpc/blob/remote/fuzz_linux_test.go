@@ -21,6 +21,7 @@ func FuzzServer(f *testing.F) {
 	data := frame.Append(ask(joined, 2, message{Op: opPut, Number: 1, Length: 3, Rights: blob.Read}), &frame.Header{Type: frame.TypeBulkData, Seq: 2}, nil, []byte("abc"))
 	f.Add(frame.Append(data, &frame.Header{Type: frame.TypeBulkReady, Seq: 2}, nil, (&ready{Length: 3, Sum: sum(0, []byte("abc"))}).append(nil)))
 	f.Add(ask(joined, 2, message{Op: opAllocate, Number: 1, Length: 100, Rights: blob.Read}))
+	f.Add(ask(ask(joined, 2, message{Op: opAllocate, Number: 1, Length: 100, Rights: blob.Read}), 3, message{Op: opCopy, Number: 2, Handle: full.Handle, Offset: 3, Length: 200, Rights: blob.Read}))
 	f.Add(ask(ask(joined, 2, message{Op: opRenew}), 3, message{Op: opLeave}))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		h := shm.NewHost(shm.Options{Limits: blob.Limits{Memory: 16 << 20, PartyBytes: 4 << 20}})
@@ -34,7 +35,7 @@ func FuzzServer(f *testing.F) {
 			}()
 			_, _ = discard(here)
 		}()
-		s.Serve(context.Background(), there, frame.Hello{Limits: frame.Limits{MaxFrame: mostChunk}})
+		s.Serve(context.Background(), there, frame.Hello{Limits: frame.Limits{MaxFrame: mostChunk}, Features: frame.FeatureBulk | frame.FeatureBulkCopy})
 		_ = s.Close()
 		if n := h.Snapshot(); n.Blobs != 0 || n.Parties != 0 {
 			t.Errorf("left: %+v", n)

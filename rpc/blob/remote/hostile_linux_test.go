@@ -28,6 +28,12 @@ type stranger struct {
 
 func (r *rig) stranger(t testing.TB) *stranger {
 	t.Helper()
+	return r.strangerOf(t, frame.FeatureBulk|frame.FeatureBulkCopy)
+}
+
+// strangerOf is one that says what it has.
+func (r *rig) strangerOf(t testing.TB, has frame.Features) *stranger {
+	t.Helper()
 	nc, err := r.dial(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -35,7 +41,7 @@ func (r *rig) stranger(t testing.TB) *stranger {
 	t.Cleanup(func() { _ = nc.Close() })
 	ack, err := conn.Shake(t.Context(), nc, frame.Hello{
 		Limits:   frame.Limits{MaxFrame: mostChunk, MaxMessage: mostChunk, Window: frame.MessageAllowance},
-		Features: frame.FeatureBulk, Required: frame.FeatureBulk, Token: []byte(token),
+		Features: has, Required: frame.FeatureBulk, Token: []byte(token),
 	}, soon)
 	if err != nil {
 		t.Fatal(err)
@@ -100,6 +106,35 @@ func TestHostileClients(t *testing.T) {
 		{"joins again", frame.ReasonProtocol, func(s *stranger) { _, _ = s.ask(message{Op: opJoin}) }},
 		{"bytes that nobody wants", frame.ReasonProtocol, func(s *stranger) { _ = s.data(9, []byte("surprise")) }},
 		{"a transfer without a number", frame.ReasonProtocol, func(s *stranger) { _, _ = s.ask(message{Op: opPut, Length: 4, Rights: blob.Read}) }},
+		{"a copy without a number", frame.ReasonProtocol, func(s *stranger) {
+			_, _ = s.ask(message{Op: opCopy, Handle: theirs.Handle(), Offset: 1, Length: 4, Rights: blob.Read})
+		}},
+		{"a copy of nothing", frame.ReasonProtocol, func(s *stranger) {
+			_, _ = s.ask(message{Op: opCopy, Number: 1, Offset: 1, Length: 4, Rights: blob.Read})
+		}},
+		{"a copy that was not agreed on", frame.ReasonFeature, func(s *stranger) {
+			old := r.strangerOf(t, frame.FeatureBulk)
+			_, _ = old.ask(message{Op: opJoin, Secret: s.secret()})
+			_, _ = old.ask(message{Op: opCopy, Number: 1, Handle: theirs.Handle(), Offset: 1, Length: 4, Rights: blob.Read})
+			*s = *old
+		}},
+		{"a copy into bytes that are half there", frame.ReasonProtocol, func(s *stranger) {
+			if _, err := s.ask(message{Op: opPut, Number: 1, Length: 4, Rights: blob.Read}); err == nil {
+				_ = s.data(s.seq, []byte("12"))
+			}
+			again := r.stranger(t)
+			_, _ = again.ask(message{Op: opJoin, Secret: s.secret()})
+			_, _ = again.ask(message{Op: opCopy, Number: 1, Handle: theirs.Handle(), Offset: 1, Length: 5, Rights: blob.Read})
+			*s = *again
+		}},
+		{"a copy into a range", frame.ReasonProtocol, func(s *stranger) {
+			a, _ := s.ask(message{Op: opAllocate, Number: 1, Length: 4, Rights: blob.Read | blob.Write})
+			_, _ = s.ask(message{Op: opPut, Number: 2, Handle: a.Handle, Length: 4})
+			again := r.stranger(t)
+			_, _ = again.ask(message{Op: opJoin, Secret: s.secret()})
+			_, _ = again.ask(message{Op: opCopy, Number: 2, Handle: theirs.Handle(), Offset: 1, Length: 4, Rights: blob.Read})
+			*s = *again
+		}},
 		{"more bytes than were said", frame.ReasonProtocol, func(s *stranger) {
 			if _, err := s.ask(message{Op: opPut, Number: 1, Length: 4, Rights: blob.Read}); err == nil {
 				_ = s.data(s.seq, []byte("12345"))

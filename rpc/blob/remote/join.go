@@ -78,6 +78,20 @@ func (j *joined) Put(ctx context.Context, size uint64, lend blob.Rights, r io.Re
 	return &owned{Blob: b}, nil
 }
 
+// Longer makes a blob that begins with what there is of another one of this client. It fails with
+// [errors.ErrUnsupported] where that would have to come here and go back.
+func (j *joined) Longer(ctx context.Context, of client.Blob, n, size uint64, lend blob.Rights) (client.Blob, error) {
+	o, is := of.(*owned)
+	if !is {
+		return nil, errors.ErrUnsupported
+	}
+	b, err := j.Client.Longer(ctx, o.Blob, n, size, lend)
+	if err != nil {
+		return nil, err
+	}
+	return &owned{Blob: b}, nil
+}
+
 // Take implements [client.Blobs].
 func (j *joined) Take(_ context.Context, result blob.Arg) (client.Blob, error) {
 	return &owned{Blob: j.Adopt(result.Handle)}, nil

@@ -82,7 +82,7 @@ func serve(t testing.TB, change ...func(*setting)) *rig {
 		if string(h.Token) != token {
 			return frame.HelloAck{Version: frame.MaxVersion, Reason: frame.ReasonUnauthorised, Text: []byte("who is that?")}
 		}
-		return frame.Answer(h, frame.HelloAck{Features: frame.FeatureBulk})
+		return frame.Answer(h, frame.HelloAck{Features: frame.FeatureBulk | frame.FeatureBulkCopy})
 	}
 	for _, c := range change {
 		c(&o)

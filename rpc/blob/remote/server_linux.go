@@ -126,7 +126,7 @@ func (s *Server) Serve(ctx context.Context, nc net.Conn, from frame.Hello) {
 	}()
 	stop := context.AfterFunc(ctx, func() { _ = nc.Close() })
 	defer stop()
-	c := &session{server: s, link: newLink(nc, from.Limits)}
+	c := &session{server: s, link: newLink(nc, from.Limits), copies: from.Features&frame.FeatureBulkCopy != 0}
 	err := c.serve()
 	c.end(err)
 	s.opts.Log.Debug("a bulk connection has ended", "client", nc.RemoteAddr(), "err", err)

@@ -17,6 +17,7 @@ type session struct {
 	party  *party
 	line   Line // nil: none
 	seq    uint64
+	copies bool // COPY was agreed on
 	reset  bool // when it ends: the kernel may have pages to send that are somebody else's then
 }
 
@@ -130,6 +131,8 @@ func (s *session) do(m *message) error {
 	switch m.Op {
 	case opPut, opAllocate:
 		return s.put(m)
+	case opCopy:
+		return s.copy(m)
 	case opGet:
 		return s.get(m)
 	case opLine:

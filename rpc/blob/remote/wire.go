@@ -29,6 +29,7 @@ const (
 	opRenew                  //
 	opLeave                  //
 	opLine                   // Text: a mover's offer. Answer: Text: the other one's
+	opCopy                   // as opAllocate, of a blob that begins with the first Offset bytes of Handle. Answer: Handle
 	ops
 )
 

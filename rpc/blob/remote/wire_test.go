@@ -50,6 +50,7 @@ func TestErrorsAreToldApartOnTheOtherSide(t *testing.T) {
 func FuzzParse(f *testing.F) {
 	f.Add(full.append(nil), false)
 	f.Add(full.append(nil), true)
+	f.Add((&message{Op: opCopy, Handle: full.Handle, Offset: 3, Length: 6, Number: 7, Rights: blob.Read}).append(nil), false)
 	f.Add((&message{Op: opJoin, Secret: [secretLen]byte{1}}).append(nil), false)
 	f.Fuzz(func(t *testing.T, b []byte, answer bool) {
 		m, err := parse(b, answer)
