@@ -8,11 +8,13 @@ import (
 	"reflect"
 	"runtime/debug"
 	"sync"
+	"time"
 
 	"rpcpool.dev/rpc/client"
 	"rpcpool.dev/rpc/codec"
 	"rpcpool.dev/rpc/conn"
 	"rpcpool.dev/rpc/server"
+	"rpcpool.dev/rpc/session"
 )
 
 // Movable says that values of a type may be handed over within a process as they are: who
@@ -152,23 +154,47 @@ func (l *Local) call(ctx context.Context, u *client.Call, args, reply any) error
 	if err != nil {
 		return direrror(ctx, u.Method, &codedError{Invalid, fmt.Errorf("arguments: %w", err)})
 	}
-	release, err := s.core.Acquire(ctx, d.method, u.Priority)
+	ended, err := s.core.Acquire(ctx, d.method, u.Priority)
 	if err != nil {
 		return notRun(ctx, u.Method, err)
 	}
+	run := func(reply any) error {
+		bounded, cancel := s.bound(ctx, d.method)
+		defer cancel()
+		err := direrror(bounded, u.Method, d.run(bounded, s, args, reply))
+		ended(outcome(err))
+		return err
+	}
 	if ctx.Done() == nil {
-		defer release()
-		return direrror(ctx, u.Method, d.run(ctx, s, args, reply))
+		return run(reply)
 	}
 	own := fresh(reply)
-	err = l.wait(ctx, u.Method, func() error {
-		defer release()
-		return d.run(ctx, s, args, own)
-	})
+	err = l.wait(ctx, u.Method, func() error { return run(own) })
 	if err == nil && own != nil && own != reply {
 		reflect.ValueOf(reply).Elem().Set(reflect.ValueOf(own).Elem())
 	}
 	return err
+}
+
+// bound is a context for a handler: no longer than its method, or the server, lets a call run.
+func (s *Server) bound(ctx context.Context, m *server.Method) (context.Context, context.CancelFunc) {
+	most := s.opts.MaxTimeout
+	if m.Timeout > 0 && (most == 0 || m.Timeout < most) {
+		most = m.Timeout
+	}
+	if most == 0 {
+		return ctx, func() {}
+	}
+	return context.WithTimeout(ctx, most)
+}
+
+// outcome is how a call has ended, as it is counted.
+func outcome(err error) (session.Code, session.Execution) {
+	var e *Error
+	if !errors.As(err, &e) {
+		return session.OK, session.Executed
+	}
+	return session.Code(e.Code), session.Execution(e.Execution)
 }
 
 // fresh is another place for a result than what to points to: a handler that outlives
@@ -180,19 +206,24 @@ func fresh(to any) any {
 	return to
 }
 
+// heed is how long a handler whose caller does not wait any more has to say so itself: what a [Client] gives it.
+const heed = 100 * time.Millisecond
+
 // wait runs a call that may take longer than its caller waits.
 func (l *Local) wait(ctx context.Context, method string, run func() error) error {
 	done := make(chan error, 1)
 	go func() { done <- run() }()
 	select {
 	case err := <-done:
-		return direrror(ctx, method, err)
+		return err
 	case <-ctx.Done():
 	}
+	patience := time.NewTimer(heed)
+	defer patience.Stop()
 	select {
-	case err := <-done: // the handler has heard of it too
-		return direrror(ctx, method, err)
-	default:
+	case err := <-done:
+		return err
+	case <-patience.C:
 	}
 	e := notRun(ctx, method, context.Cause(ctx))
 	e.Execution = Indeterminate
