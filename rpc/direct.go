@@ -13,6 +13,7 @@ import (
 	"rpcpool.dev/rpc/client"
 	"rpcpool.dev/rpc/codec"
 	"rpcpool.dev/rpc/conn"
+	"rpcpool.dev/rpc/frame"
 	"rpcpool.dev/rpc/server"
 	"rpcpool.dev/rpc/session"
 )
@@ -23,13 +24,14 @@ import (
 type Movable interface{ Movable() }
 
 // Local makes calls to a server in this process: nothing is marshalled, and movable
-// arguments and results are not copied. Deadlines, cancellation, limits, interceptors and
-// panics are as they are for others.
+// arguments and results are not copied. Deadlines, cancellation, lanes, limits, interceptors and
+// panics are as they are for others. All callers within the process share the lanes.
 type Local struct {
 	s *Server
 
-	mu sync.Mutex
-	c  *Client // of streams: their items are frames, but no socket has them
+	mu    sync.Mutex
+	c     *Client          // of streams: their items are frames, but no socket has them
+	lanes map[uint64]*turn // the last call of each
 }
 
 var _ Caller = (*Local)(nil)
@@ -127,49 +129,89 @@ func movable(t reflect.Type) bool {
 
 // call implements [Caller].
 func (l *Local) call(ctx context.Context, u *client.Call, args, reply any) error {
+	return l.do(ctx, u, l.join(u.Lane), args, reply)
+}
+
+// do makes a call when it is its turn.
+func (l *Local) do(ctx context.Context, u *client.Call, turn *turn, args, reply any) error {
+	d, ctx, args, err := l.prepare(ctx, u, args)
+	if err != nil {
+		turn.leave()
+		return err
+	}
+	if u.OneWay {
+		go l.performAlone(ctx, u.Method, u.Priority, d, turn, args)
+		return nil
+	}
+	return l.perform(ctx, u.Method, u.Priority, d, turn, args, reply)
+}
+
+// prepare returns the handler of a call, and its arguments as they are the handler's own.
+func (l *Local) prepare(ctx context.Context, u *client.Call, args any) (d immediate, _ context.Context, _ any, err error) {
 	s := l.s
 	s.mu.Lock()
 	d, ok := s.direct[u.Method]
 	s.mu.Unlock()
 	if !ok {
-		return &Error{Method: u.Method, Code: Unimplemented, Execution: NotExecuted, Message: "there is no such method"}
+		return d, ctx, nil, &Error{Method: u.Method, Code: Unimplemented, Execution: NotExecuted, Message: "there is no such method"}
 	}
 	if d.call == nil {
-		return &Error{Method: u.Method, Code: Invalid, Execution: NotExecuted, Message: "method is a stream"}
+		return d, ctx, nil, &Error{Method: u.Method, Code: Invalid, Execution: NotExecuted, Message: "method is a stream"}
 	}
 	if u.Idempotent && d.method.Once {
-		return &Error{Method: u.Method, Code: Invalid, Execution: NotExecuted, Message: "the method is not declared idempotent"}
+		return d, ctx, nil, &Error{Method: u.Method, Code: Invalid, Execution: NotExecuted, Message: "the method is not declared idempotent"}
 	}
 	if u.As != (XID{}) {
 		if !d.method.Recorded {
-			return &Error{Method: u.Method, Code: Invalid, Execution: NotExecuted, Message: "the method keeps no record of what it has done"}
+			return d, ctx, nil, &Error{Method: u.Method, Code: Invalid, Execution: NotExecuted, Message: "the method keeps no record of what it has done"}
 		}
 		ctx = context.WithValue(ctx, asKey{}, u.As)
 	}
-	args, err := s.given(ctx, u.Method, args)
+	args, err = s.given(ctx, u.Method, args)
 	if err != nil {
-		return err
+		return d, ctx, nil, err
 	}
 	args, err = d.take(s, args) // here: the caller may have returned before its goroutine runs
 	if err != nil {
-		return direrror(ctx, u.Method, &codedError{Invalid, fmt.Errorf("arguments: %w", err)})
+		return d, ctx, nil, direrror(ctx, u.Method, &codedError{Invalid, fmt.Errorf("arguments: %w", err)})
 	}
-	ended, err := s.core.Acquire(ctx, d.method, u.Priority)
+	return d, ctx, args, nil
+}
+
+// performAlone is perform of a call whose end is nobody's.
+func (l *Local) performAlone(ctx context.Context, method string, p frame.Priority, d immediate, turn *turn, args any) {
+	_ = l.perform(ctx, method, p, d, turn, args, nil)
+}
+
+// perform runs a call in its turn, when there is a slot for it.
+func (l *Local) perform(ctx context.Context, method string, p frame.Priority, d immediate, turn *turn, args, reply any) error {
+	s := l.s
+	err := turn.wait(ctx)
+	var ended func(session.Code, session.Execution)
+	if err == nil {
+		ended, err = s.core.Acquire(ctx, d.method, p)
+	}
 	if err != nil {
-		return notRun(ctx, u.Method, err)
+		turn.leave()
+		return notRun(ctx, method, err)
 	}
-	run := func(reply any) error {
+	run := func(reply any) (err error) {
+		err = errGone // unless it returns
 		bounded, cancel := s.bound(ctx, d.method)
-		defer cancel()
-		err := direrror(bounded, u.Method, d.run(bounded, s, args, reply))
-		ended(outcome(err))
+		defer func() {
+			cancel()
+			err = direrror(bounded, method, err)
+			ended(outcome(err))
+			turn.leave()
+		}()
+		err = d.run(bounded, s, args, reply)
 		return err
 	}
 	if ctx.Done() == nil {
 		return run(reply)
 	}
 	own := fresh(reply)
-	err = l.wait(ctx, u.Method, func() error { return run(own) })
+	err = l.wait(ctx, method, func() error { return run(own) })
 	if err == nil && own != nil && own != reply {
 		reflect.ValueOf(reply).Elem().Set(reflect.ValueOf(own).Elem())
 	}
@@ -206,13 +248,25 @@ func fresh(to any) any {
 	return to
 }
 
+// errGone is the end of a handler that has ended its goroutine.
+var errGone = errors.New("handler ended without returning")
+
 // heed is how long a handler whose caller does not wait any more has to say so itself: what a [Client] gives it.
 const heed = 100 * time.Millisecond
 
 // wait runs a call that may take longer than its caller waits.
 func (l *Local) wait(ctx context.Context, method string, run func() error) error {
 	done := make(chan error, 1)
-	go func() { done <- run() }()
+	go func() {
+		err := errGone
+		defer func() {
+			if err == errGone { //nolint:errorlint // that very one
+				err = direrror(ctx, method, err)
+			}
+			done <- err
+		}()
+		err = run()
+	}()
 	select {
 	case err := <-done:
 		return err
@@ -314,6 +368,6 @@ func (l *Local) close() error {
 
 // start implements [Caller].
 func (l *Local) start(ctx context.Context, u *client.Call, args, reply any, done func(error)) {
-	own := *u
-	go func() { done(l.call(ctx, &own, args, reply)) }()
+	own, turn := *u, l.join(u.Lane)
+	go func() { done(l.do(ctx, &own, turn, args, reply)) }()
 }

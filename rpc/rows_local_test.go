@@ -3,6 +3,9 @@ package rpc
 import (
 	"context"
 	"errors"
+	"runtime"
+	"slices"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -153,4 +156,127 @@ func TestC24_CallsWithinTheProcessAreCountedAsTheyEnd(t *testing.T) {
 	if runs != 10 {
 		t.Errorf("%d runs are timed", runs)
 	}
+}
+
+// TestC11_ALaneHasItsOrderEverywhere: calls of a lane start as they were made, and do not overlap; one that was given up
+// while it ran is waited for. Those of other lanes, and of none, do not wait.
+func TestC11_ALaneHasItsOrderEverywhere(t *testing.T) {
+	const calls = 100
+	var running, overlaps atomic.Int32
+	var mu sync.Mutex
+	var order []int
+	deaf, entered := make(chan struct{}, 1), make(chan struct{}, 1)
+	both(t, ServerOptions{}, func(s *Server) {
+		Handle(s, "Next", func(_ context.Context, i int) (int, error) {
+			if running.Add(1) > 1 {
+				overlaps.Add(1)
+			}
+			defer running.Add(-1)
+			mu.Lock()
+			order = append(order, i)
+			mu.Unlock()
+			time.Sleep(50 * time.Microsecond)
+			return i, nil
+		})
+		Handle(s, "Deaf", func(context.Context, int) (int, error) {
+			entered <- struct{}{}
+			<-deaf
+			return 0, nil
+		})
+	}, func(t *testing.T, c Caller) {
+		mu.Lock()
+		order = nil
+		mu.Unlock()
+		overlaps.Store(0)
+		futures := make([]*Future[int], calls)
+		for i := range futures {
+			futures[i] = Spawn[int](soon(t), c, "Next", i, Lane(1))
+		}
+		for i, f := range futures {
+			if n, err := f.Get(soon(t)); n != i || err != nil {
+				t.Fatalf("call %d: %d, %v", i, n, err)
+			}
+		}
+		mu.Lock()
+		if !slices.IsSorted(order) || len(order) != calls || overlaps.Load() > 0 {
+			t.Errorf("%d overlap, they ran as %v", overlaps.Load(), order)
+		}
+		mu.Unlock()
+
+		ctx, giveUp := context.WithCancel(soon(t))
+		given := Spawn[int](ctx, c, "Deaf", 0, Lane(1))
+		<-entered
+		giveUp()
+		if _, err := given.Get(soon(t)); !errors.Is(err, Indeterminate) {
+			t.Errorf("given up: %v", err)
+		}
+		brief, cancel := context.WithTimeout(soon(t), 20*time.Millisecond)
+		defer cancel()
+		if _, err := Call[int](brief, c, "Next", 0, Lane(1)); !errors.Is(err, DeadlineExceeded) || !errors.Is(err, NotExecuted) {
+			t.Errorf("behind what was given up, and runs: %v", err)
+		}
+		next := Spawn[int](soon(t), c, "Next", 7, Lane(1))
+		for _, o := range []CallOption{Lane(2), Interactive} {
+			if _, err := Call[int](soon(t), c, "Next", 1, o); err != nil {
+				t.Errorf("in no lane with it: %v", err)
+			}
+		}
+		select {
+		case <-next.Done():
+			t.Error("it did not wait")
+		default:
+		}
+		deaf <- struct{}{}
+		if n, err := next.Get(soon(t)); n != 7 || err != nil {
+			t.Errorf("when that has ended: %d, %v", n, err)
+		}
+	})
+}
+
+// TestC27_AHandlerEndsItsGoroutineEverywhere: its call ends as if it had panicked, and its slot is free.
+func TestC27_AHandlerEndsItsGoroutineEverywhere(t *testing.T) {
+	both(t, ServerOptions{Limit: 1}, func(s *Server) {
+		Handle(s, "Exit", func(_ context.Context, exit bool) (int, error) {
+			if exit {
+				runtime.Goexit()
+			}
+			return 7, nil
+		})
+	}, func(t *testing.T, c Caller) {
+		if _, err := Spawn[int](soon(t), c, "Exit", true, Lane(1)).Get(soon(t)); !errors.Is(err, Failed) || !errors.Is(err, Executed) {
+			t.Errorf("it ends with %v", err)
+		}
+		if n, err := Call[int](soon(t), c, "Exit", false, Lane(1)); n != 7 || err != nil {
+			t.Errorf("the next: %d, %v", n, err)
+		}
+	})
+}
+
+// TestC19_OneWayCallsAreNotWaitedFor within the process either.
+func TestC19_OneWayCallsAreNotWaitedFor(t *testing.T) {
+	ran, goOn := make(chan int, 1), make(chan struct{})
+	both(t, ServerOptions{}, func(s *Server) {
+		Handle(s, "Slow", func(_ context.Context, n int) (int, error) {
+			<-goOn
+			ran <- n
+			return 0, errors.New("nobody hears that")
+		})
+	}, func(t *testing.T, c Caller) {
+		returned := make(chan error, 1)
+		go func() { returned <- CallInto(soon(t), c, "Slow", 7, nil, OneWay) }()
+		select {
+		case err := <-returned:
+			if err != nil {
+				t.Error(err)
+			}
+			goOn <- struct{}{}
+		case <-soon(t).Done():
+			t.Error("its caller waits")
+			goOn <- struct{}{}
+			<-returned
+		}
+		if n := <-ran; n != 7 {
+			t.Errorf("it had %d", n)
+		}
+	})
 }
