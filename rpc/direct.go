@@ -8,11 +8,13 @@ import (
 	"reflect"
 	"runtime/debug"
 	"sync"
+	"time"
 
 	"rpcpool.dev/rpc/client"
 	"rpcpool.dev/rpc/codec"
 	"rpcpool.dev/rpc/conn"
 	"rpcpool.dev/rpc/server"
+	"rpcpool.dev/rpc/session"
 )
 
 // Movable says that values of a type may be handed over within a process as they are: who
@@ -169,14 +171,19 @@ func (l *Local) call(ctx context.Context, u *client.Call, args, reply any) error
 		limited, cancel = context.WithTimeout(ctx, most)
 		defer cancel()
 	}
-	release, err := s.core.Acquire(limited, d.method, u.Priority)
+	ended, err := s.core.Acquire(limited, d.method, u.Priority)
 	if err != nil {
 		return notRun(limited, u.Method, err)
 	}
 	method := u.Method // u is another call's when the caller has returned
-	run := func(reply any) error {
-		defer release()
-		return direrror(limited, method, d.run(limited, s, args, reply))
+	run := func(reply any) (err error) {
+		err = errGone // unless it returns
+		defer func() {
+			err = direrror(limited, method, err)
+			ended(outcome(err))
+		}()
+		err = d.run(limited, s, args, reply)
+		return err
 	}
 	if ctx.Done() == nil {
 		return run(reply)
@@ -198,19 +205,45 @@ func fresh(to any) any {
 	return to
 }
 
+// outcome is how a call has ended, as it is counted.
+func outcome(err error) (session.Code, session.Execution) {
+	var e *Error
+	if !errors.As(err, &e) {
+		return session.OK, session.Executed
+	}
+	return session.Code(e.Code), session.Execution(e.Execution)
+}
+
+// errGone is the end of a handler that has ended its goroutine.
+var errGone = errors.New("handler ended without returning")
+
+// heed is how long a handler whose caller does not wait any more has to say so itself: what a [Client] gives it.
+const heed = 100 * time.Millisecond
+
 // wait runs a call that may take longer than its caller waits.
 func (l *Local) wait(ctx context.Context, method string, run func() error) error {
 	done := make(chan error, 1)
-	go func() { done <- run() }()
+	go func() {
+		err := errGone
+		defer func() {
+			if err == errGone { //nolint:errorlint // that very one
+				err = direrror(ctx, method, err)
+			}
+			done <- err
+		}()
+		err = run()
+	}()
 	select {
 	case err := <-done:
 		return err
 	case <-ctx.Done():
 	}
+	patience := time.NewTimer(heed)
+	defer patience.Stop()
 	select {
-	case err := <-done: // the handler has heard of it too
+	case err := <-done:
 		return err
-	default:
+	case <-patience.C:
 	}
 	e := notRun(ctx, method, context.Cause(ctx))
 	e.Execution = Indeterminate

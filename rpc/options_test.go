@@ -3,6 +3,9 @@ package rpc
 import (
 	"context"
 	"errors"
+	"fmt"
+	"io/fs"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -314,6 +317,44 @@ func TestACrashsReportIsInItsError(t *testing.T) {
 	}
 	if Lost.Error() != "Lost" || Executed.Error() != "Executed" || Reason("x").Error() != "x" {
 		t.Error("words of errors have changed")
+	}
+}
+
+// TestS2_10_SocketsByPathAndAbstract: one is a file, which others have no access to; the other is none.
+func TestS2_10_SocketsByPathAndAbstract(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "s")
+	for _, address := range []string{"unix:" + path, "unix://" + path + "2", fmt.Sprintf("unix:@rpcpool-test-%d", os.Getpid())} {
+		s, err := NewServer(ServerOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		Handle(s, "Echo", func(_ context.Context, n int) (int, error) { return n, nil })
+		l, err := s.Listen(t.Context(), address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		served := make(chan error, 1)
+		go func() { served <- s.Serve(l) }()
+		c, err := Dial(ClientOptions{}, address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n, err := Call[int](soon(t), c, "Echo", 7); n != 7 || err != nil {
+			t.Errorf("%s: %d, %v", address, n, err)
+		}
+		info, err := os.Stat(l.Addr().String())
+		switch {
+		case strings.Contains(address, "@"):
+			if !errors.Is(err, fs.ErrNotExist) {
+				t.Errorf("%s is a file: %v", address, err)
+			}
+		case err != nil || info.Mode().Type() != fs.ModeSocket || info.Mode().Perm()&^0o660 != 0 || info.Mode().Perm()&0o600 != 0o600:
+			t.Errorf("%s: %v, %v", address, info.Mode(), err)
+		}
+		if err := errors.Join(c.Close(), s.Close()); err != nil {
+			t.Error(err)
+		}
+		<-served
 	}
 }
 

@@ -4,11 +4,13 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"io"
 	"log/slog"
 	"net/http/httptest"
 	"net/netip"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -55,6 +57,7 @@ func TestS1_19_TheSameSuiteByEveryWay(t *testing.T) {
 		t.Run(w.name, func(t *testing.T) {
 			caller, peers := w.open(t)
 			suite(t, caller)
+			suiteOfEnds(t, caller)
 			c, is := caller.(*Client)
 			if !is {
 				return
@@ -104,11 +107,6 @@ func suite(t *testing.T, c Caller) {
 	if _, err := Call[int](soon(t), c, "length", map[string]int{"no": 1}); !errors.As(err, &e) || e.Code != Invalid {
 		t.Errorf("arguments of another type: %v", err)
 	}
-	short, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
-	defer cancel()
-	if _, err := Call[int](short, c, "sleep", printArgs{Size: 60_000}); !errors.As(err, &e) || e.Code != DeadlineExceeded && (e.Code != Failed || !strings.Contains(err.Error(), "deadline exceeded") && !strings.Contains(err.Error(), "canceled")) {
-		t.Errorf("a deadline is over, which the handler says, too: %v", err)
-	}
 	spawned := make([]*Future[int], 50)
 	for i := range spawned {
 		spawned[i] = Spawn[int](soon(t), c, "length", fill(i))
@@ -118,6 +116,100 @@ func suite(t *testing.T, c Caller) {
 			t.Errorf("call %d of %d side by side is of %d bytes, %v", i, len(spawned), n, err)
 		}
 	}
+}
+
+// suiteOfEnds are the ends of calls that are no results, streams, and calls whose result nobody wants.
+func suiteOfEnds(t *testing.T, c Caller) {
+	t.Helper()
+	ended := func(what string, err error, code Code, ran Execution) {
+		t.Helper()
+		if !errors.Is(err, code) || !errors.Is(err, ran) {
+			t.Errorf("%s ends with %v, want %v (%v)", what, err, code, ran)
+		}
+	}
+	_, err := Call[int](soon(t), c, "end", "panic")
+	if ended("a panic", err, Failed, Executed); err == nil || !strings.Contains(err.Error(), "handler panicked: oh") {
+		t.Errorf("a panic says %v", err)
+	}
+	_, err = Call[int](soon(t), c, "end", "truncated")
+	if ended("a reason", err, Failed, Executed); !errors.Is(err, Reason("truncated")) {
+		t.Errorf("a reason is %v", err)
+	}
+	gone, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, err = Call[int](gone, c, "end", "")
+	ended("what is cancelled before", err, Canceled, NotExecuted)
+	ctx, cancel := context.WithCancel(soon(t))
+	f := Spawn[int](ctx, c, "end", "heed")
+	awaitRun(t, c, "heed")
+	cancel()
+	_, err = f.Get(soon(t))
+	ended("what is cancelled while it runs", err, Canceled, Executed)
+	ctx, cancel = context.WithTimeout(soon(t), 50*time.Millisecond)
+	defer cancel()
+	if _, err = Call[int](ctx, c, "end", "heed"); !errors.Is(err, DeadlineExceeded) { // whether it has run by then is the machine's to say
+		t.Errorf("what takes too long ends with %v", err)
+	}
+	if err := CallInto(soon(t), c, "end", "one way", nil, OneWay); err != nil {
+		t.Errorf("one way: %v", err)
+	}
+	awaitRun(t, c, "one way")
+	st, err := OpenStream[int, int](soon(t), c, "tally", 40)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 100 {
+		if err := st.Send(soon(t), 1); err != nil {
+			t.Fatal(err)
+		}
+		if n, err := st.Recv(soon(t)); n != 41+i || err != nil {
+			t.Fatalf("item %d is %d, %v", i, n, err)
+		}
+	}
+	if err := st.CloseSend(soon(t)); err != nil {
+		t.Error(err)
+	}
+	if _, err := st.Recv(soon(t)); !errors.Is(err, io.EOF) {
+		t.Errorf("the end of a stream is %v", err)
+	}
+	if err := st.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+// awaitRun waits until a call has begun.
+func awaitRun(t *testing.T, c Caller, how string) {
+	t.Helper()
+	for ctx := soon(t); ; {
+		if has, err := Call[bool](ctx, c, "has begun", how); err != nil {
+			t.Fatalf("%s has not begun: %v", how, err)
+		} else if has {
+			return
+		}
+	}
+}
+
+// handleEnds registers what suiteOfEnds calls.
+func handleEnds(s *Server) {
+	var begun sync.Map
+	Handle(s, "end", func(ctx context.Context, how string) (int, error) {
+		begun.Store(how, true)
+		switch how {
+		case "panic":
+			panic("oh")
+		case "truncated":
+			return 0, Fail("truncated", nil, "as asked")
+		case "heed":
+			<-ctx.Done()
+			return 0, ctx.Err()
+		}
+		return 0, nil
+	})
+	Handle(s, "has begun", func(_ context.Context, how string) (bool, error) {
+		_, has := begun.Load(how)
+		return has, nil
+	})
+	HandleStream(s, "tally", sum)
 }
 
 // suiteOfBlobs is the program of the text, and a handle that goes on.
@@ -167,6 +259,7 @@ func (w *way) open(t *testing.T) (_ Caller, peers func() []client.PeerWay) {
 		t.Fatal(err)
 	}
 	handleBlobs(s)
+	handleEnds(s)
 	if w.network == "" {
 		t.Cleanup(func() {
 			if err := s.Close(); err != nil {

@@ -158,13 +158,11 @@ func TestAHandlerThatReturnsItsContextsErrorEndsAsThat(t *testing.T) {
 			<-began
 			return err
 		}
-		if _, local := c.(*Local); !local { // where nothing but the caller's context ends a call
-			if err := ask(""); !errors.Is(err, context.DeadlineExceeded) || !errors.Is(err, Executed) || !strings.Contains(err.Error(), "waited: ") {
-				t.Errorf("the method's time is over: %v", err)
-			}
-			if err := ask("a reason"); !errors.Is(err, Failed) || !errors.Is(err, Reason("late")) {
-				t.Errorf("a reason of its own: %v", err)
-			}
+		if err := ask(""); !errors.Is(err, context.DeadlineExceeded) || !errors.Is(err, Executed) || !strings.Contains(err.Error(), "waited: ") {
+			t.Errorf("the method's time is over: %v", err)
+		}
+		if err := ask("a reason"); !errors.Is(err, Failed) || !errors.Is(err, Reason("late")) {
+			t.Errorf("a reason of its own: %v", err)
 		}
 		if err := ask("a guess"); !errors.Is(err, Failed) || errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("the error of another context: %v", err)
@@ -244,21 +242,6 @@ func TestS2_21_CallsThatAreSpawnedRunSideBySide(t *testing.T) {
 			if got, err := f.Get(t.Context()); got != i || err != nil {
 				t.Errorf("%d: %d, %v", i, got, err)
 			}
-		}
-	})
-}
-
-func TestTheFirstErrorOfAGroupEndsTheOthers(t *testing.T) {
-	both(t, ServerOptions{}, func(s *Server) {
-		Handle(s, "Fail", func(context.Context, int) (int, error) { return 0, errors.New("first") })
-		Handle(s, "Wait", func(ctx context.Context, _ int) (int, error) { <-ctx.Done(); return 0, ctx.Err() })
-	}, func(t *testing.T, c Caller) {
-		g := NewGroup(soon(t), GroupOptions{})
-		SpawnIn[int](g, c, "Wait", 1)
-		SpawnIn[int](g, c, "Wait", 1)
-		SpawnIn[int](g, c, "Fail", 1)
-		if err := g.Sync(); err == nil || !strings.Contains(err.Error(), "first") {
-			t.Error(err)
 		}
 	})
 }

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"os"
+	"strings"
 	"sync"
 	"time"
 
@@ -233,7 +235,11 @@ func (s *Server) Take(nc net.Conn) {
 	s.conns.Take(nc)
 }
 
-// Listen makes a listener for Serve at an address, as [ParseAddress] reads it.
+// unixMode is who may connect to a socket at the most: the server's user and group.
+const unixMode = 0o660
+
+// Listen makes a listener for Serve at an address, as [ParseAddress] reads it. A socket that
+// is a file is for the process's user, and its group if the umask lets that write.
 func (s *Server) Listen(ctx context.Context, address string) (net.Listener, error) {
 	network, where, err := splitAddress(address)
 	if err != nil {
@@ -243,7 +249,20 @@ func (s *Server) Listen(ctx context.Context, address string) (net.Listener, erro
 	if err != nil {
 		return nil, fmt.Errorf("rpc server: %w", err)
 	}
+	if network == "unix" && !strings.HasPrefix(where, "@") {
+		if err := closeToOthers(where); err != nil {
+			return nil, errors.Join(fmt.Errorf("rpc server: %w", err), l.Close())
+		}
+	}
 	return l, nil
+}
+
+func closeToOthers(path string) error {
+	info, err := os.Stat(path) //nolint:gosec // the program has just listened there
+	if err != nil {
+		return err //nolint:wrapcheck // it names the path
+	}
+	return os.Chmod(path, info.Mode().Perm()&unixMode) //nolint:gosec,wrapcheck // the same
 }
 
 // Core returns the server's core, for other doors to the same handlers.

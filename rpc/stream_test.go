@@ -127,6 +127,45 @@ func TestAStreamsErrorIsTold(t *testing.T) {
 	})
 }
 
+// TestC27_AHandlerPanicsAfterHalfAStream: what it has sent has arrived, and the end says why there is no more.
+func TestC27_AHandlerPanicsAfterHalfAStream(t *testing.T) {
+	const items = 3
+	both(t, ServerOptions{}, func(s *Server) {
+		HandleStream(s, "Half", func(_ context.Context, size int, s *ServerStream[int, []byte]) error {
+			for i := range items {
+				if err := s.Send(append(make([]byte, size), byte(i))); err != nil {
+					return err
+				}
+			}
+			panic("oh")
+		})
+	}, func(t *testing.T, c Caller) {
+		for _, size := range []int{0, 100 << 10} {
+			s, err := OpenStream[int, []byte](soon(t), c, "Half", size)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for i := range items {
+				if b, err := s.Recv(soon(t)); err != nil || len(b) != size+1 || b[size] != byte(i) {
+					t.Fatalf("item %d: %d bytes, %v", i, len(b), err)
+				}
+			}
+			if _, err := s.Recv(soon(t)); !errors.Is(err, Failed) || !errors.Is(err, Executed) || !strings.Contains(err.Error(), "panicked: oh") {
+				t.Errorf("the end is %v", err)
+			}
+			if n := s.Received(); n != items {
+				t.Errorf("%d items have arrived", n)
+			}
+			if err := s.Send(soon(t), 1); err == nil {
+				t.Error("an item for a handler that is no more")
+			}
+			if err := s.Close(); !errors.Is(err, Failed) {
+				t.Errorf("closed: %v", err)
+			}
+		}
+	})
+}
+
 // A method that is none runs with no stream to its handler: its result would be nobody's.
 func TestAStreamOfAMethodThatIsNoneIsRefused(t *testing.T) {
 	var ran atomic.Int32

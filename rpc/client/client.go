@@ -47,7 +47,7 @@ type Client struct {
 	mu        sync.Mutex
 	session   *session.Client
 	peers     map[string]*peer // by server id
-	list      []*peer          // that may get calls
+	list      []*peer          // that may get calls, the nearest first
 	lines     map[conn.Peer]*line
 	lastConn  session.Conn
 	numbers   map[string]uint32 // of methods
@@ -184,6 +184,7 @@ func (c *Client) Update(endpoints []conn.Endpoint) error {
 		p.front = fronts[e.ID]
 		c.list = append(c.list, p)
 	}
+	slices.SortStableFunc(c.list, func(p, q *peer) int { return p.near - q.near })
 	for id, p := range c.peers {
 		if fronts[id] == nil {
 			c.retire(t, p)

@@ -3,6 +3,8 @@ package client
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -81,30 +83,41 @@ func TestC27_NoArgumentsAndVeryLongOnes(t *testing.T) {
 }
 
 func TestC27_FourGiBAreRefusedFromTheHeader(t *testing.T) {
-	h := newHost(t, "a", hostOptions{})
-	nc, err := net.Dial("tcp", h.addr)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer nc.Close()
-	hello := frame.Hello{MinVersion: frame.MinVersion, MaxVersion: frame.MaxVersion, Limits: frame.Limits{MaxFrame: 1 << 18, MaxMessage: 1 << 20, Window: 1 << 20}}
-	out := frame.Append([]byte(frame.Magic), &frame.Header{Type: frame.TypeHello}, nil, hello.Append(nil))
-	ext := frame.Ext{Method: 1, MessageLen: 4<<30 + 1}
+	message := frame.Ext{Method: 1, MessageLen: 4<<30 + 1}
 	head := frame.Header{Type: frame.TypeCall, Flags: frame.FlagMore, Priority: frame.PriorityNormal, Seq: 1}
-	out = frame.Append(out, &head, ext.Append(nil), make([]byte, 100))
-	var before, after runtime.MemStats
-	runtime.ReadMemStats(&before)
-	if _, err := nc.Write(out); err != nil {
-		t.Fatal(err)
-	}
-	_ = nc.SetReadDeadline(time.Now().Add(10 * time.Second))
-	answer, _ := io.ReadAll(nc)
-	runtime.ReadMemStats(&after)
-	if !bytes.Contains(answer, []byte("4294967297 bytes")) {
-		t.Errorf("answer is %q", answer)
-	}
-	if n := after.TotalAlloc - before.TotalAlloc; n >= 1<<20 {
-		t.Errorf("%d bytes were allocated", n)
+	long := frame.Append(nil, &frame.Header{Type: frame.TypeCall, Priority: frame.PriorityNormal, Seq: 1}, (&frame.Ext{Method: 1}).Append(nil), nil)
+	binary.LittleEndian.PutUint32(long, 0xffffffff)
+	for name, x := range map[string]struct {
+		says []byte
+		told string
+	}{
+		"of a message": {frame.Append(nil, &head, message.Append(nil), make([]byte, 100)), "4294967297 bytes"},
+		"of a frame":   {append(long, make([]byte, 1000)...), "4294967287 bytes" /* and its extension has 8 */},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := newHost(t, "a", hostOptions{})
+			nc, err := net.Dial("tcp", h.addr)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer nc.Close()
+			hello := frame.Hello{MinVersion: frame.MinVersion, MaxVersion: frame.MaxVersion, Limits: frame.Limits{MaxFrame: 1 << 18, MaxMessage: 1 << 20, Window: 1 << 20}}
+			out := frame.Append([]byte(frame.Magic), &frame.Header{Type: frame.TypeHello}, nil, hello.Append(nil))
+			var before, after runtime.MemStats
+			runtime.ReadMemStats(&before)
+			if _, err := nc.Write(append(out, x.says...)); err != nil {
+				t.Fatal(err)
+			}
+			_ = nc.SetReadDeadline(time.Now().Add(10 * time.Second))
+			answer, err := io.ReadAll(nc)
+			runtime.ReadMemStats(&after)
+			if !bytes.Contains(answer, []byte(x.told)) || errors.Is(err, os.ErrDeadlineExceeded) {
+				t.Errorf("answer is %q, %v", answer, err)
+			}
+			if n := after.TotalAlloc - before.TotalAlloc; n >= 1<<20 {
+				t.Errorf("%d bytes were allocated", n)
+			}
+		})
 	}
 }
 

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -23,6 +25,8 @@ func runAsChild() {
 		err = callEndpoints(args[1], args[2])
 	case args[0] == "stopped" && len(args) == 2:
 		err = callWhileStopped(args[1])
+	case args[0] == "call" && len(args) == 2:
+		err = callTwice(args[1])
 	case args[0] == "serve" && len(args) == 4:
 		err = serveJournal(args[1], args[2], args[3])
 	}
@@ -63,6 +67,29 @@ func (p *process) wait() string {
 		p.t.Errorf("%v: %s", err, &p.out)
 	}
 	return p.out.String()
+}
+
+// stop stops a child: when it returns, no thread of it runs.
+func (p *process) stop() {
+	p.t.Helper()
+	p.signal(syscall.SIGSTOP)
+	eventually(p.t, "all threads are stopped", func() bool {
+		threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", p.cmd.Process.Pid))
+		return err == nil && len(threads) > 0 && !slices.ContainsFunc(threads, func(path string) bool {
+			b, err := os.ReadFile(path)
+			return err == nil && !bytes.Contains(b, []byte(") T "))
+		})
+	})
+}
+
+// goOn lets a child that is stopped go on.
+func (p *process) goOn() { p.signal(syscall.SIGCONT) }
+
+func (p *process) signal(s syscall.Signal) {
+	p.t.Helper()
+	if err := p.cmd.Process.Signal(s); err != nil {
+		p.t.Fatal(err)
+	}
 }
 
 // kill ends a child at once.

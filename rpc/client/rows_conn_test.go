@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
@@ -159,6 +160,80 @@ func TestS1_12_ACallGoesToTheServerThatIsNamed(t *testing.T) {
 	u.is(t, session.NoServer, session.NotExecuted)
 	if !strings.Contains(u.Text, `"c"`) {
 		t.Errorf("text is %q", u.Text)
+	}
+}
+
+// TestC8_TheNearestServerIsTaken, however many others there are; and of those that are equally near one that has
+// fewer calls of ours.
+func TestC8_TheNearestServerIsTaken(t *testing.T) {
+	far, near := newHost(t, "far", hostOptions{}), newHost(t, "near", hostOptions{})
+	socket := filepath.Join(t.TempDir(), "s")
+	l, err := net.Listen("unix", socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	served := make(chan struct{})
+	go func() {
+		_ = near.net.Serve(l)
+		close(served)
+	}()
+	defer func() {
+		near.stop()
+		<-served
+	}()
+	for name, e := range map[string]conn.Endpoint{
+		"in this process": {ID: "near", Local: near.net, TCP: near.addr},
+		"on this node":    {ID: "near", Node: "here", Unix: socket, TCP: near.addr},
+	} {
+		for _, others := range []int{1, 7, 8, 40} {
+			t.Run(fmt.Sprintf("%s, beside %d others", name, others), func(t *testing.T) {
+				list := []conn.Endpoint{}
+				for i := range others {
+					list = append(list, conn.Endpoint{ID: fmt.Sprint("far ", i), Node: "there", Unix: socket, TCP: far.addr})
+				}
+				o := quick()
+				o.Pool.Node = "here"
+				c := newClient(t, o, slices.Insert(slices.Clone(list), others/2, e)...)
+				for range 100 {
+					if u := ask(soon(t), c, "who", ""); string(u.Reply) != "near" {
+						t.Fatalf("a call went to %q: %v", u.Reply, u.Outcome)
+					}
+				}
+				if err := c.Update(list); err != nil {
+					t.Fatal(err)
+				}
+				if u := ask(soon(t), c, "who", ""); string(u.Reply) != "far" {
+					t.Errorf("without it a call went to %q: %v", u.Reply, u.Outcome)
+				}
+			})
+		}
+	}
+}
+
+func TestC8_CallsGoWhereFewerAre(t *testing.T) {
+	g := newGate()
+	var list []conn.Endpoint
+	for _, id := range []string{"a", "b", "c"} {
+		list = append(list, newHost(t, id, hostOptions{methods: []server.Method{{Name: "wait", Run: g.run}}}).endpoint())
+	}
+	c := newClient(t, quick(), list...)
+	const calls = 30
+	ends := make(chan *Call, calls)
+	for range calls { // none ends
+		c.Start(soon(t), &Call{Method: "wait"}, func(u *Call) { ends <- u })
+	}
+	for range calls {
+		<-g.entered
+	}
+	close(g.open)
+	where := map[string]int{}
+	for range calls {
+		where[(<-ends).At]++
+	}
+	for id, n := range where {
+		if n != calls/len(list) {
+			t.Errorf("%d calls were at %s", n, id)
+		}
 	}
 }
 

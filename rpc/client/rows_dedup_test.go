@@ -41,8 +41,18 @@ func TestS3_06_EveryReplyFindsItsCall(t *testing.T) {
 }
 
 func TestS3_07_ASlowHandlerHoldsNobodyUp(t *testing.T) {
+	const limit = 4
 	g := newGate()
-	h := newHost(t, "a", hostOptions{methods: []server.Method{{Name: "wait", Run: g.run}}})
+	var running, most atomic.Int32
+	h := newHost(t, "a", hostOptions{core: server.Options{Limit: limit}, methods: []server.Method{{Name: "wait", Run: g.run}, {Name: "count", Run: func(*server.Job) (session.Code, []byte) {
+		n := running.Add(1)
+		for old := most.Load(); n > old && !most.CompareAndSwap(old, n); old = most.Load() {
+			continue
+		}
+		time.Sleep(100 * time.Microsecond)
+		running.Add(-1)
+		return session.OK, nil
+	}}}})
 	proxy, e := h.behind()
 	c := newClient(t, quick(), e)
 	slow := make(chan *Call)
@@ -52,11 +62,14 @@ func TestS3_07_ASlowHandlerHoldsNobodyUp(t *testing.T) {
 	for range 8 {
 		wg.Go(func() {
 			for range 250 {
-				ask(soon(t), c, "who", "").is(t, session.OK, session.Executed)
+				ask(soon(t), c, "count", "").is(t, session.OK, session.Executed)
 			}
 		})
 	}
 	wg.Wait()
+	if n := most.Load(); n != limit-1 {
+		t.Errorf("%d ran at once beside the slow one, %d may", n, limit-1)
+	}
 	close(g.open)
 	if (<-slow).is(t, session.OK, session.Executed); proxy.Taken() != 1 {
 		t.Errorf("%d connections", proxy.Taken())
@@ -340,4 +353,30 @@ func TestS3_32_ManyRoundsWithoutDelay(t *testing.T) {
 		})
 	}
 	wg.Wait()
+}
+
+// TestS2_23_ManyCallsHaveOneConnection, of callers one after the other and at once.
+func TestS2_23_ManyCallsHaveOneConnection(t *testing.T) {
+	calls := 200_000
+	if raced {
+		calls = 20_000
+	}
+	h := newHost(t, "a", hostOptions{})
+	c := newClient(t, quick(), h.endpoint())
+	const callers = 64
+	var wg sync.WaitGroup
+	for w := range callers {
+		wg.Go(func() {
+			for range calls / callers {
+				if u := ask(t.Context(), c, []string{"who", "do!"}[w%2], ""); u.Outcome.Code != session.OK {
+					t.Errorf("%+v", u.Outcome)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if n := c.Counts(); n.Sockets.Dials != 1 || n.Conns != 1 {
+		t.Errorf("%d calls have made %d connections, %d are there", calls, n.Sockets.Dials, n.Conns)
+	}
 }

@@ -164,6 +164,38 @@ func TestS1_38_OneWayCallsEnd(t *testing.T) {
 	for range 300 {
 		(<-ends).is(t, session.OK, session.Executed)
 	}
+	proxy.Delay(3 * time.Millisecond)
+	cuts := make(chan struct{})
+	go func() { // nothing that is lost on the way is sent in vain, or runs twice
+		defer close(cuts)
+		for range 20 {
+			time.Sleep(10 * time.Millisecond)
+			proxy.Reset()
+		}
+	}()
+	for i := range 300 {
+		c.Do(soon(t), &Call{Method: []string{"do", "do!"}[i%2], Args: fmt.Append(nil, "over cuts ", i), OneWay: true})
+		time.Sleep(500 * time.Microsecond)
+	}
+	<-cuts
+	proxy.Delay(0)
+	for range 300 {
+		u := <-ends
+		want := 1
+		if u.Outcome.Execution == session.NotExecuted { // nobody could be reached just then
+			want = 0
+		} else {
+			u.is(t, session.OK, session.Executed)
+		}
+		if n := h.count(string(u.Args)); n != want {
+			t.Errorf("%s ran %d times: %v", u.Args, n, u.Outcome)
+		}
+	}
+	for i := range 300 {
+		if n := h.count(fmt.Sprint(i)); n != 1 {
+			t.Errorf("call %d ran %d times", i, n)
+		}
+	}
 	proxy.Freeze()
 	ctx, cancel := context.WithTimeout(soon(t), 20*time.Millisecond)
 	defer cancel()

@@ -342,6 +342,25 @@ func TestS4_11_ConnectionsThatTheServerClosesAreGone(t *testing.T) {
 	if n := proxy.Taken(); n != 20 {
 		t.Errorf("%d connections", n)
 	}
+	var all []conn.Endpoint
+	for i := range 150 {
+		all = append(all, conn.Endpoint{ID: fmt.Sprint(i), TCP: e.TCP})
+	}
+	if err := c.Update(all); err != nil {
+		t.Fatal(err)
+	}
+	for round := range 2 { // what is gone is made anew, and by nobody else's call
+		for _, e := range all {
+			u := Call{Method: "do", Server: e.ID}
+			c.Do(soon(t), &u)
+			u.is(t, session.OK, session.Executed)
+		}
+		if n := proxy.Taken() - 20; n != len(all)*(round+1) || c.Counts().Conns != len(all) {
+			t.Errorf("round %d: %d connections, %d are there", round, n, c.Counts().Conns)
+		}
+		proxy.Cut()
+		eventually(t, "all are gone", func() bool { return c.Counts().Conns == 0 })
+	}
 }
 
 // A hundred callers on threads of their own, and one that reports the status now and then: none

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"sort"
 	"time"
 
 	"rpcpool.dev/rpc/compress"
@@ -442,14 +443,30 @@ func (c *Client) choose(now time.Duration, k *call) *peer {
 		return nil
 	}
 	var best *peer
-	n := len(c.list)
-	if n == 0 {
-		return nil
+	for rest := c.list; len(rest) > 0 && (best == nil || best.resting()); {
+		n := equallyNear(rest)
+		best = k.best(now, rest[:n], best)
+		rest = rest[n:]
 	}
+	return best
+}
+
+// equallyNear is how many of a list, the nearest first, are as near as the first.
+func equallyNear(list []*peer) int {
+	n := len(list)
+	if list[n-1].near == list[0].near {
+		return n
+	}
+	return sort.Search(n, func(i int) bool { return list[i].near > list[0].near })
+}
+
+// best returns the best server of some that are equally near, or one that was found before and is better.
+func (k *call) best(now time.Duration, list []*peer, best *peer) *peer {
+	n := len(list)
 	first := rand.IntN(n) //nolint:gosec // spreads load, hides nothing
 	looked := 0
 	for i := range n {
-		p := c.list[(first+i)%n]
+		p := list[(first+i)%n]
 		if k.wasAt(p) || p.session.Resting(now) {
 			continue
 		}

@@ -1,7 +1,11 @@
 package conn
 
 import (
+	"io"
+	"net"
+	"runtime"
 	"testing"
+	"time"
 
 	"rpcpool.dev/rpc/frame"
 )
@@ -104,4 +108,62 @@ func TestAWriterKnowsThatItWasRelieved(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestS1_27_WhatDoesNotFitIsSentByAGoroutineThatEnds: a message that is much longer than the socket takes returns to
+// its caller although the peer reads nothing; one goroutine has the rest, also of what others send meanwhile, and
+// is gone when that is sent.
+func TestS1_27_WhatDoesNotFitIsSentByAGoroutineThatEnds(t *testing.T) {
+	const size = 256 << 20
+	a, b := sockets(t, "unix")
+	if err := a.(*net.UnixConn).SetWriteBuffer(64 << 10); err != nil {
+		t.Fatal(err)
+	}
+	go func() { // a server that shakes hands, lets a connection send all that it likes, and does not read yet
+		_, _ = readHalf(b, frame.TypeHello)
+		ack := admitAll(&frame.Hello{MaxVersion: 1})
+		ack.Limits = frame.Limits{MaxFrame: 1 << 20, MaxMessage: 1 << 30, Window: 1 << 30}
+		_ = writeHalf(b, frame.TypeHelloAck, ack.Append(nil))
+	}()
+	c, err := Connect(t.Context(), a, frame.Hello{}, newCaller(), Options{MaxQueue: 1 << 30, Write: time.Hour})
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := runtime.NumGoroutine()
+	body := make([]byte, size)
+	for seq := range uint64(10) {
+		m := testCall(seq+1, frame.PriorityNormal, 100)
+		if seq == 0 {
+			m.Body = body
+		}
+		if err := c.Send(t.Context(), m); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c.snd.mu.Lock()
+	active := c.snd.active
+	c.snd.mu.Unlock()
+	if n := runtime.NumGoroutine() - before; n > 1 || !active {
+		t.Errorf("%d goroutines have what was not taken, or nobody: %t", n, !active)
+	}
+	if _, err := b.Write(frame.Append(nil, &frame.Header{Type: frame.TypeCredit, Seq: 1}, nil, frame.Credit(size).Append(nil))); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := io.CopyN(io.Discard, b, size); err != nil {
+		t.Fatalf("%d bytes, %v", n, err)
+	}
+	go func() { _, _ = io.Copy(io.Discard, b) }()
+	idle := func() bool {
+		c.snd.mu.Lock()
+		defer c.snd.mu.Unlock()
+		return !c.snd.active && c.snd.q.empty()
+	}
+	for begin := time.Now(); !idle() || runtime.NumGoroutine() > before+1; time.Sleep(time.Millisecond) { // the one above reads
+		if time.Since(begin) > patience {
+			t.Fatalf("idle: %t, %d goroutines, there were %d", idle(), runtime.NumGoroutine(), before)
+		}
+	}
+	_ = c.Close()
+	<-c.Done()
+	_ = b.Close()
 }

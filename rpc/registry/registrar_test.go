@@ -248,6 +248,55 @@ func TestALastingNodeClaimsWhatItHadUntilThatIsOver(t *testing.T) {
 	}
 }
 
+// TestC27_TheTrackerIsDownForAnHour: a lasting node tries now and then, and ends nothing but its locks; who follows
+// knows it all the time; and the next registry has it as what it was.
+func TestC27_TheTrackerIsDownForAnHour(t *testing.T) {
+	r := newRig(t, Options{})
+	a := newAgent(t)
+	a.opts.Lasting = true
+	do := a.step()
+	was := r.register(do.Register)
+	a.Confirmed(a.now, do.Attempt, was)
+	v := NewView()
+	r.follow(v)
+	fences, tries := 0, 0
+	for end := a.now + time.Hour; a.now < end; {
+		if do = a.step(); do.Fence {
+			fences++
+			a.Revive(a.now, a.opts.Secret)
+			continue
+		}
+		tries++
+		a.Failed(a.now, do.Attempt, errAway)
+	}
+	if fences != 1 || tries < 3600/10 || tries > 3600 {
+		t.Errorf("it has tried %d times, and ended its locks %d times", tries, fences)
+	}
+	r.now = a.now
+	r = r.successor()
+	var is *Ack
+	for began := a.now; is == nil; {
+		do = a.step()
+		r.now = a.now
+		r.Advance(r.now)
+		r.follow(v)
+		if n := len(v.Service("infer")); n != 1 || a.now > began+time.Minute {
+			t.Fatalf("%v after the next registry has begun %d servers are known", a.now-began, n)
+		}
+		var err error
+		if is, err = r.Register(r.now, do.Register); err != nil { // others may come back first
+			a.Failed(a.now, do.Attempt, err)
+		}
+	}
+	if is.Epoch != was.Epoch || is.Rank != was.Rank || is.Services[0] != was.Services[0] {
+		t.Errorf("it is %+v, and was %+v", is, was)
+	}
+	r.follow(v)
+	if s := v.Service("infer"); len(s) != 1 || s[0].Node.Epoch != was.Epoch {
+		t.Errorf("then there is %+v", s)
+	}
+}
+
 func TestARefusalSaysWhenToComeAgain(t *testing.T) {
 	a := newAgent(t)
 	do := a.step()

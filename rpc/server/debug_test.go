@@ -38,7 +38,7 @@ func TestThePageShowsWhatRuns(t *testing.T) {
 	if p := page(); !strings.Contains(p, "1 calls run, 0 wait") || !strings.Contains(p, "measure") {
 		t.Errorf("page is\n%s", p)
 	}
-	release()
+	release(session.OK, session.Executed)
 	if p := page(); !strings.Contains(p, "0 calls run") || strings.Contains(p, "measure") {
 		t.Errorf("page is\n%s", p)
 	}
@@ -64,7 +64,7 @@ func TestAnExclusiveMethodRunsOnceAtATime(t *testing.T) {
 	if _, err := c.Acquire(ctx, c.Method("device"), 0); err == nil {
 		t.Fatal("two run at once")
 	}
-	second := make(chan func())
+	second := make(chan func(session.Code, session.Execution))
 	go func() {
 		release, err := c.Acquire(context.Background(), c.Method("device"), 0)
 		if err != nil {
@@ -72,8 +72,8 @@ func TestAnExclusiveMethodRunsOnceAtATime(t *testing.T) {
 		}
 		second <- release
 	}()
-	first()
-	(<-second)()
+	first(session.OK, session.Executed)
+	(<-second)(session.OK, session.Executed)
 	drained, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	if err := c.Drain(drained); err != nil {

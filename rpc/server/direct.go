@@ -14,8 +14,9 @@ import (
 var ErrBusy = errors.New("too many calls wait, or the server is draining")
 
 // Acquire waits for the right to run a call of a method outside of the core, which
-// counts as any other call that waits or runs. release must be called when it has ended.
-func (c *Core) Acquire(ctx context.Context, m *Method, p frame.Priority) (release func(), err error) {
+// counts as any other call that waits or runs. A call whose context has ended does not run. ended must be called when
+// it has, with how.
+func (c *Core) Acquire(ctx context.Context, m *Method, p frame.Priority) (ended func(session.Code, session.Execution), err error) {
 	j := &Job{Method: m, Priority: p, core: c, granted: make(chan struct{})}
 	j.place.Value = j
 	if deadline, ok := ctx.Deadline(); ok {
@@ -46,7 +47,7 @@ func (c *Core) Acquire(ctx context.Context, m *Method, p frame.Priority) (releas
 			if waits {
 				c.vacate(j)
 				c.outside.Remove(&j.place)
-				c.ended(j, session.Canceled, session.NotExecuted)
+				c.ended(j, late(ctx), session.NotExecuted)
 			}
 			c.end(t)
 			if waits {
@@ -58,10 +59,23 @@ func (c *Core) Acquire(ctx context.Context, m *Method, p frame.Priority) (releas
 	if j.refused {
 		return nil, ErrBusy
 	}
-	return func() {
+	ended = func(code session.Code, ran session.Execution) {
 		t := c.begin(nil)
-		c.finished(t.now, j, true)
-		c.ended(j, session.OK, session.Executed)
+		c.finished(t.now, j, ran != session.NotExecuted)
+		c.ended(j, code, ran)
 		c.end(t)
-	}, nil
+	}
+	if ctx.Err() != nil { // its turn came, and its end
+		ended(late(ctx), session.NotExecuted)
+		return nil, context.Cause(ctx) //nolint:wrapcheck // the caller's own reason
+	}
+	return ended, nil
+}
+
+// late is the code of a call whose context has ended.
+func late(ctx context.Context) session.Code {
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		return session.DeadlineExceeded
+	}
+	return session.Canceled
 }

@@ -111,7 +111,7 @@ func TestThePageShowsWhatWaitsToo(t *testing.T) {
 	if err := <-gaveUp; err == nil {
 		t.Error("two run at once")
 	}
-	release()
+	release(session.OK, session.Executed)
 	if all := open(); len(all) != 0 {
 		t.Errorf("open are %+v", all)
 	}

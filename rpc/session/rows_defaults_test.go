@@ -25,3 +25,29 @@ func TestS3_36_TheNumbersAreTheLectures(t *testing.T) {
 		t.Errorf("a client counts on %v", got)
 	}
 }
+
+// TestC28_TheDefaultsOfSessions are the specification's, of clients and of the table.
+func TestC28_TheDefaultsOfSessions(t *testing.T) {
+	c, d := ClientOptions{}.withDefaults(), DomainOptions{}.withDefaults()
+	for what, x := range map[string]struct{ got, want any }{
+		"lease":                                {d.Lease, 5 * time.Minute},
+		"open calls":                           {d.Open, 512},
+		"open calls of a client":               {c.Open, 512},
+		"sessions":                             {d.Sessions, 65_536},
+		"bytes of a session's replies":         {d.ReplyBytes, 16 << 20},
+		"bytes of all replies":                 {d.DomainBytes, 1 << 30},
+		"attempts":                             {c.Attempts, 3},
+		"runs":                                 {d.Runs, 3},
+		"workers that a call may kill":         {d.Strikes, 3},
+		"time for that":                        {d.StrikeWindow, 10 * time.Minute},
+		"out of reach, until another is asked": {c.FailoverAfter, 3 * time.Second},
+		"first pause before it is sent again":  {c.RedialLeast, 5 * time.Millisecond},
+		"longest pause":                        {c.RedialMost, time.Second},
+		"pause before an ack by itself":        {c.AckDelay, 100 * time.Millisecond},
+		"answers that are held back for it":    {heldMost, 64},
+	} {
+		if x.got != x.want {
+			t.Errorf("%s: %v, want %v", what, x.got, x.want)
+		}
+	}
+}

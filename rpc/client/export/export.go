@@ -25,7 +25,7 @@ type Collector struct {
 	registerer prometheus.Registerer
 
 	calls, sent, replies, sessions, dials, ends, bytes *prometheus.Desc
-	exhausted, messages, batches                       *prometheus.Desc
+	won, exhausted, messages, batches                  *prometheus.Desc
 	open, servers, conns                               *prometheus.Desc
 	took                                               *prometheus.Desc
 }
@@ -43,6 +43,7 @@ func Register(r prometheus.Registerer, service string, source Source) (*Collecto
 		calls:     desc("calls_total", "Calls that have ended at the client, by code and by whether they ran. One that is hedged or repeated is several.", "code", "execution"),
 		took:      desc("call_seconds", "Time of calls at the client, from when they are made until their end: what the server's wait and run do not explain is the way."),
 		sent:      desc("again_total", "Calls that were sent another time: to the same server after a loss (resend), to another server (move), or to a second one as they were late (hedge).", "why"),
+		won:       desc("hedges_won_total", "Of the calls that were sent to a second server as they were late: the second had the answer."),
 		exhausted: desc("budget_exhausted_total", "Refused calls that were tried nowhere else, as too many are refused."),
 		replies:   desc("late_replies_total", "Replies to calls that had their outcome."),
 		sessions:  desc("sessions_lost_total", "Sessions that a server did not know any more."),
@@ -67,7 +68,7 @@ func (c *Collector) Unregister() { c.registerer.Unregister(c) }
 // Describe implements [prometheus.Collector].
 func (c *Collector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
-		c.calls, c.took, c.sent, c.exhausted, c.replies, c.sessions, c.dials, c.ends, c.messages, c.batches, c.bytes, c.open, c.servers, c.conns,
+		c.calls, c.took, c.sent, c.won, c.exhausted, c.replies, c.sessions, c.dials, c.ends, c.messages, c.batches, c.bytes, c.open, c.servers, c.conns,
 	} {
 		ch <- d
 	}
@@ -91,6 +92,7 @@ func (c *Collector) Collect(ch chan<- prometheus.Metric) {
 	count(c.sent, n.Resends, "resend")
 	count(c.sent, n.Moves, "move")
 	count(c.sent, n.Hedged, "hedge")
+	count(c.won, n.HedgesWon)
 	count(c.exhausted, n.Exhausted)
 	count(c.replies, n.Late)
 	count(c.sessions, n.Lost)

@@ -26,7 +26,7 @@ func (f *fixed) Counts() client.Counts { return f.counts }
 
 func TestEveryCountIsShown(t *testing.T) {
 	n := client.Counts{
-		ClientCounts: session.ClientCounts{Resends: 1, Moves: 2, Late: 3, Lost: 4}, HedgeCounts: client.HedgeCounts{Hedged: 5}, Exhausted: 6,
+		ClientCounts: session.ClientCounts{Resends: 1, Moves: 2, Late: 3, Lost: 4}, HedgeCounts: client.HedgeCounts{Hedged: 5, HedgesWon: 16}, Exhausted: 6,
 		Sockets: conn.Counts{Reaped: 7, Silent: 8, Dials: 12, Failed: 2, Messages: 70, Batches: 15}, Packed: compress.Counts{Plain: 100, Packed: 50, Took: 20, Gave: 30},
 		Servers: 9, Open: 11, Conns: 13,
 	}
@@ -48,6 +48,7 @@ func TestEveryCountIsShown(t *testing.T) {
 		`rpcpool_rpc_client_calls_total{code="OK",execution="Executed",service="library"} 0`,
 		`rpcpool_rpc_client_again_total{service="library",why="resend"} 1`, `rpcpool_rpc_client_again_total{service="library",why="move"} 2`,
 		`rpcpool_rpc_client_again_total{service="library",why="hedge"} 5`, `rpcpool_rpc_client_budget_exhausted_total{service="library"} 6`,
+		`rpcpool_rpc_client_hedges_won_total{service="library"} 16`,
 		`rpcpool_rpc_client_late_replies_total{service="library"} 3`, `rpcpool_rpc_client_sessions_lost_total{service="library"} 4`,
 		`rpcpool_rpc_client_dials_total{result="ok",service="library"} 10`, `rpcpool_rpc_client_dials_total{result="failed",service="library"} 2`,
 		`rpcpool_rpc_client_connections_closed_total{reason="idle",service="library"} 7`,
