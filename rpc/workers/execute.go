@@ -180,11 +180,7 @@ func (w *worker) write(c *call, queue bool) {
 		}
 		return
 	}
-	send := w.conn.TrySend
-	if queue {
-		send = w.conn.Queue
-	}
-	switch err := send(&m); {
+	switch err := w.give(&m, queue); {
 	case errors.Is(err, conn.ErrTooLong):
 		if w.drop(c) {
 			if c.relay != nil {
@@ -198,6 +194,14 @@ func (w *worker) write(c *call, queue bool) {
 	case m.Owner == nil && c.relay != nil:
 		c.relay.begin()
 	}
+}
+
+// give queues a message, and writes it at once if it is not only to be queued.
+func (w *worker) give(m *conn.Message, queue bool) error {
+	if queue {
+		return w.conn.Queue(m) //nolint:wrapcheck // its caller looks at it
+	}
+	return w.conn.TrySend(m) //nolint:wrapcheck // the same
 }
 
 // drop forgets a call. It tells whether it was there.
