@@ -25,9 +25,20 @@ type Memory struct {
 
 var memories [maxClass + 1]sync.Pool
 
+// classOf returns the class of memory for n bytes; above maxClass, it is not pooled.
+func classOf(n int) int { return max(bits.Len(uint(max(n, 1)-1)), minClass) }
+
+// classSize returns how long memory for n bytes is.
+func classSize(n int) int {
+	if class := classOf(n); class <= maxClass {
+		return 1 << class
+	}
+	return n
+}
+
 // takeMemory returns at least n bytes.
 func takeMemory(n int) *Memory {
-	class := max(bits.Len(uint(max(n, 1)-1)), minClass)
+	class := classOf(n)
 	if class > maxClass {
 		return &Memory{b: make([]byte, n)}
 	}
