@@ -155,6 +155,7 @@ func (s *Stream) Next(ctx context.Context) ([]byte, conn.Releaser, error) {
 // nobody has what need not be given back.
 type nobody struct{}
 
+// Release implements [conn.Releaser].
 func (nobody) Release() {}
 
 func (s *Stream) next(ctx context.Context) (item, error) {

@@ -25,7 +25,7 @@ func bounded(room *conn.Room, after time.Duration) setting {
 	return setting{
 		workers: workers.Options{Workers: 2, Concurrency: 16, Room: room, MaxReply: 512 << 10},
 		server:  server.Options{Room: room, ReadAfter: after},
-		conn:    conn.Options{MaxQueue: 64 << 10},
+		conn:    conn.Options{MaxQueue: 64 << 10, Write: time.Hour}, // else clients that read nothing would be closed for that
 	}
 }
 
