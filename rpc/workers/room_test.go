@@ -29,8 +29,9 @@ func bounded(room *conn.Room, after time.Duration) setting {
 	}
 }
 
-// greedy is a client that reads nothing any more when still is set. It connects once.
-func (r *rig) greedy() (c *client.Client, still *atomic.Bool) {
+// greedy is a client that reads nothing any more when still is set. It connects once, and what
+// it has connected stays until it hangs up.
+func (r *rig) greedy() (c *client.Client, still *atomic.Bool, hangUp func()) {
 	r.t.Helper()
 	still = new(atomic.Bool)
 	l, err := net.Listen("unix", r.path+"g")
@@ -39,7 +40,8 @@ func (r *rig) greedy() (c *client.Client, still *atomic.Bool) {
 	}
 	r.t.Cleanup(func() { _ = l.Close() })
 	end := make(chan struct{})
-	r.t.Cleanup(func() { close(end) })
+	hangUp = sync.OnceFunc(func() { close(end) })
+	r.t.Cleanup(hangUp)
 	go func() { // between the client and the server
 		to, err := l.Accept()
 		_ = l.Close()
@@ -48,10 +50,8 @@ func (r *rig) greedy() (c *client.Client, still *atomic.Bool) {
 			return
 		}
 		defer to.Close()
-		go func() {
-			_, _ = io.Copy(from, to)
-			_ = from.Close()
-		}()
+		defer from.Close()
+		go func() { _, _ = io.Copy(from, to) }()
 		for b := make([]byte, 4<<10); !still.Load(); {
 			n, err := from.Read(b)
 			if err != nil {
@@ -70,7 +70,7 @@ func (r *rig) greedy() (c *client.Client, still *atomic.Bool) {
 		r.t.Fatal(err)
 	}
 	r.by(c, "echo", "hello")
-	return c, still
+	return c, still, hangUp
 }
 
 // by calls by a client that must be answered.
@@ -94,7 +94,7 @@ func TestResultsOnTheirWayHaveRoomUntilTheyAreSent(t *testing.T) {
 			const size = 2 << 20
 			room := conn.NewRoom(size)
 			r := newRig(t, bounded(room, time.Minute))
-			c, still := r.greedy()
+			c, still, hangUp := r.greedy()
 			ctx, giveUp := context.WithCancel(t.Context())
 			still.Store(true)
 			var calls sync.WaitGroup
@@ -106,7 +106,7 @@ func TestResultsOnTheirWayHaveRoomUntilTheyAreSent(t *testing.T) {
 				t.Errorf("there is room for %d bytes less than nothing", -free)
 			}
 			giveUp()
-			_ = c.Close()
+			hangUp()
 			calls.Wait()
 			eventually(t, "all room is given back", func() bool { return room.Free() == size })
 			r.works()
@@ -157,7 +157,7 @@ func TestAClientThatDoesNotReadIsClosedWhenOthersWait(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			room := conn.NewRoom(512 << 10)
 			r := newRig(t, bounded(room, 10*time.Millisecond))
-			c, still := r.greedy()
+			c, still, _ := r.greedy()
 			ctx, giveUp := context.WithCancel(t.Context())
 			still.Store(true)
 			var calls sync.WaitGroup
