@@ -9,6 +9,8 @@ import (
 const (
 	minClass = 10 // 1 KiB
 	maxClass = 23 // 8 MiB: longer bodies are left to the garbage collector
+	// roomClass is the same where memory is bounded ([Room]), 64 MiB: there, garbage would be too much besides.
+	roomClass = 26
 )
 
 // Memory is a body's, pooled by powers of two. Several may use it: who gets it has it
@@ -23,23 +25,18 @@ type Memory struct {
 	recalled atomic.Bool
 }
 
-var memories [maxClass + 1]sync.Pool
+var memories [roomClass + 1]sync.Pool
 
-// classOf returns the class of memory for n bytes; above maxClass, it is not pooled.
+// classOf returns the class of memory for n bytes; above the highest, it is not pooled.
 func classOf(n int) int { return max(bits.Len(uint(max(n, 1)-1)), minClass) }
 
-// classSize returns how long memory for n bytes is.
-func classSize(n int) int {
-	if class := classOf(n); class <= maxClass {
-		return 1 << class
-	}
-	return n
-}
-
 // takeMemory returns at least n bytes.
-func takeMemory(n int) *Memory {
+func takeMemory(n int) *Memory { return takeClass(n, maxClass) }
+
+// takeClass returns at least n bytes, which are pooled up to a class.
+func takeClass(n, most int) *Memory {
 	class := classOf(n)
-	if class > maxClass {
+	if class > most {
 		return &Memory{b: make([]byte, n)}
 	}
 	m, ok := memories[class].Get().(*Memory)

@@ -67,6 +67,13 @@ type In struct {
 	replaced bool // Body is not the reader's
 }
 
+// Detacher owns memory that somebody may go on having when it is let go of.
+type Detacher interface {
+	Releaser
+	// Detach is Release, but the memory must be left alone.
+	Detach()
+}
+
 // Owned makes a message that has come by other ways. Whoever keeps it releases its owner in the end.
 func Owned(h frame.Header, e frame.Ext, body []byte, owner Releaser) *In {
 	return &In{Header: h, Ext: e, Body: body, own: owner}
@@ -112,8 +119,12 @@ func (in *In) Replace(body []byte) {
 func (in *In) Detach() *Memory {
 	mem := in.mem
 	in.mem = nil
-	if in.own != nil {
-		in.own.Release()
+	switch own := in.own.(type) {
+	case nil:
+	case Detacher:
+		own.Detach()
+	default:
+		own.Release()
 	}
 	if in.from != nil {
 		in.from.release(in.held)

@@ -20,7 +20,28 @@ type Room struct {
 func NewRoom(size int) *Room { return &Room{size: size, free: size} }
 
 // round returns what n bytes of a message take: memory is pooled by powers of two.
-func (m *Room) round(n int) int { return min(classSize(n), max(n, m.size)) }
+func (m *Room) round(n int) int {
+	if class := classOf(n); class <= roomClass {
+		return min(1<<class, max(n, m.size))
+	}
+	return n
+}
+
+// Memory returns memory for n bytes that have room. It is released when the room is given back, or left to
+// the garbage collector.
+func (*Room) Memory(n int) (b []byte, owner *Memory) {
+	m := takeClass(n, roomClass)
+	return m.b[:n], m
+}
+
+// memory returns memory for n bytes of a message, and knows that it may be many if others
+// have room, too.
+func (m *Room) memory(n int) *Memory {
+	if m == nil {
+		return takeMemory(n)
+	}
+	return takeClass(n, roomClass)
+}
 
 // take takes n bytes for the first message that waits at r, if it is r's turn.
 func (m *Room) take(r *receiver, n int) bool {

@@ -63,10 +63,12 @@ func (d *Door) enter(ctx context.Context, info *tap.Info) (context.Context, erro
 
 // rpc is what is known of an RPC beside its message.
 type rpc struct {
-	room   *conn.Room
-	taken  int          // of the room, bytes, for the message
-	users  atomic.Int32 // of the message: the RPC, and the call's job
-	memory *owed        // of the answer; nil: that is nobody's
+	room     *conn.Room
+	taken    int          // of the room, bytes, for the message
+	bytes    *conn.Memory // that the message is in; nil: the garbage collector's
+	users    atomic.Int32 // of the message: the RPC, and the call's job
+	detached atomic.Bool  // the result is in the message's memory
+	memory   *owed        // of the answer; nil: that is nobody's
 }
 
 type rpcKey struct{}
@@ -77,11 +79,22 @@ func rpcOf(ctx context.Context) *rpc {
 	return r
 }
 
+var _ conn.Detacher = (*rpc)(nil)
+
 // Release implements [conn.Releaser].
 func (r *rpc) Release() {
 	if r.users.Add(-1) == 0 && r.taken > 0 {
+		if !r.detached.Load() {
+			r.bytes.Release()
+		}
 		r.room.Put(r.taken)
 	}
+}
+
+// Detach implements [conn.Detacher]: the result is in the arguments' memory.
+func (r *rpc) Detach() {
+	r.detached.Store(true)
+	r.Release()
 }
 
 // described is a method of the service, whose message is read when its client is admitted and there is room.
@@ -163,12 +176,15 @@ func (d *Door) receive(ctx context.Context, r *rpc, in proto.Message, read func(
 }
 
 // body reads n bytes, which have room while a call may have them. Short ones are copied by calls.
-func (d *Door) body(ctx context.Context, r *rpc, s source, n int) ([]byte, error) {
+func (d *Door) body(ctx context.Context, r *rpc, s source, n int) (body []byte, err error) {
 	if n >= conn.LongBody {
 		if !d.opts.Room.Spare(n) {
 			return nil, status.Error(codes.ResourceExhausted, noRoom) //nolint:wrapcheck // it is for the client
 		}
 		r.taken = n
+		body, r.bytes = d.opts.Room.Memory(n)
+	} else {
+		body = make([]byte, n)
 	}
 	if n > allowance {
 		ahead := min(n, chunk)
@@ -181,7 +197,6 @@ func (d *Door) body(ctx context.Context, r *rpc, s source, n int) ([]byte, error
 			defer late.Stop()
 		}
 	}
-	body := make([]byte, n)
 	for rest := body; len(rest) > 0; rest = rest[min(chunk, len(rest)):] {
 		if err := s.ReadMessageHeader(rest[:min(chunk, len(rest))]); err != nil {
 			return nil, broken(err)

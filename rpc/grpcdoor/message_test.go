@@ -225,7 +225,7 @@ func TestAnRPCThatFindsNoRoomIsRefusedBeforeItsMessageComes(t *testing.T) {
 func TestWhoHasNoTokenHasNoRoom(t *testing.T) {
 	room := conn.NewRoom(3 * most)
 	r := newRig(t, server.Options{}, Options{Room: room, MaxMessage: most, Admit: func(context.Context, []byte) error { return errNotAdmitted }})
-	if !room.Spare(3*most - 2*allowance) {
+	if !room.Spare(2*most) || !room.Spare(most/2) {
 		t.Fatal("there is no room")
 	}
 	_, err := r.dial().Invoke(soon(t), &pb.InvokeRequest{Method: "count", Args: make([]byte, most/2)})
