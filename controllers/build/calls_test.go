@@ -80,6 +80,7 @@ func TestTheSidecarUnderstandsAManifestOfCallsAsLocalDoes(t *testing.T) {
 				"blobs":       {o.Blobs.Limits.Memory, uint64(s.Calls.BlobMemory)},
 				"one's blobs": {o.Blobs.Limits.PartyBytes, uint64(s.Calls.BlobMemory / 2)},
 				"messages":    {o.MessageMemory, uint64(messageMemory)},
+				"results":     {o.ResultMemory, uint64(resultMemory)},
 				"grace":       {o.KillGrace, max(s.KillGrace, time.Nanosecond)},
 				"drain":       {o.DrainTimeout, pool.Spec.Rollout.DrainTimeout.Duration},
 				"dump":        {dump, s.KillDump != "None"},

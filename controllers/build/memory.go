@@ -10,18 +10,29 @@ import (
 	"rpcpool.dev/rpc/conn"
 )
 
-// messageMemory is what a sidecar has for clients' messages, bytes: a half for 256 connections,
-// and as much for four of the longest messages at a time.
+// messageMemory is what a sidecar has for clients' messages, bytes: for 224 native connections and 256 of
+// gRPC, and four of the longest messages at a time.
 const messageMemory = 2 * max(256*conn.DefaultWindow, 4*conn.DefaultMaxMessage)
 
-// replyMemory is what it has for results on their way to clients, bytes: eight of the longest.
-const replyMemory = 8 * conn.DefaultMaxMessage
+// resultMemory is what it has for results on their way to clients, bytes: for the queues of 224
+// native connections, and four of the longest results at a time.
+const resultMemory = 2 * max(224*conn.DefaultWindow, 4*conn.DefaultMaxMessage)
+
+// channelMemory is what it has for what a worker has sent and nobody has looked at, bytes.
+const channelMemory = 1 << 20
+
+// callMemory is the same for each call that runs in the worker, up to mostCalls of them.
+const (
+	callMemory = 512 << 10
+	mostCalls  = 16
+)
 
 // callsMemory is what native calls take of a sidecar's memory at most, in bytes, beside what
 // it needs itself: memory for blobs, which is no heap, and on the heap messages in both directions and the
 // replies that the table of calls keeps, which have a quarter of the journal.
 func callsMemory(c *v1alpha1.Calls) (blobs, heap int64) {
-	return c.BlobMemory.Value(), messageMemory + replyMemory + c.JournalSize.Value()/4
+	channels := int64(c.Workers+1) * (channelMemory + int64(min(c.Concurrency, mostCalls))*callMemory)
+	return c.BlobMemory.Value(), messageMemory + resultMemory + channels + c.JournalSize.Value()/4
 }
 
 // sidecarResources are those of the pool's sidecars. A limit that is not there is not made. RDMA

@@ -11,6 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 
 	"rpcpool.dev/api/v1alpha1"
+	"rpcpool.dev/rpc/workers"
 )
 
 // TestASidecarHasTheMemoryThatItsFlagsAllow: its own, and that of blobs, messages and replies.
@@ -32,10 +33,11 @@ func TestASidecarHasTheMemoryThatItsFlagsAllow(t *testing.T) {
 	}{
 		"sessions":            {"least", nil, false, Settings{}, 32, 128, 0},
 		"sessions with RDMA":  {"rdma", nil, true, Settings{}, 32, 128, 0},
-		"calls":               {"calls", nil, false, Settings{}, 32, 128 + 256 + 1024 + 4, 64 + 1024 + 4},
-		"much of all":         {"calls", &v1alpha1.Calls{BlobMemory: mib(4096), JournalSize: mib(1024)}, false, Settings{}, 32, 128 + 4096 + 1024 + 256, 64 + 1024 + 256},
-		"calls with RDMA":     {"calls", nil, true, Settings{}, 32 + 256, 128 + 256 + 1024 + 4, 64 + 1024 + 4},
-		"other settings":      {"calls", nil, true, memory("100Mi", "200Mi"), 100 + 256, 200 + 256 + 1024 + 4, 100 + 1024 + 4},
+		"calls":               {"calls", nil, false, Settings{}, 32, 128 + 256 + 1024 + 3 + 4, 64 + 1024 + 3 + 4},
+		"much of all":         {"calls", &v1alpha1.Calls{BlobMemory: mib(4096), JournalSize: mib(1024)}, false, Settings{}, 32, 128 + 4096 + 1024 + 3 + 256, 64 + 1024 + 3 + 256},
+		"calls with RDMA":     {"calls", nil, true, Settings{}, 32 + 256, 128 + 256 + 1024 + 3 + 4, 64 + 1024 + 3 + 4},
+		"other settings":      {"calls", nil, true, memory("100Mi", "200Mi"), 100 + 256, 200 + 256 + 1024 + 3 + 4, 100 + 1024 + 3 + 4},
+		"many workers":        {"calls", &v1alpha1.Calls{Workers: 3, Concurrency: 64}, false, Settings{}, 32, 128 + 256 + 1024 + 36 + 4, 64 + 1024 + 36 + 4},
 		"settings of no such": {"calls", nil, true, Settings{Resources: corev1.ResourceRequirements{Limits: corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("1")}}}, 0, 0, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -89,6 +91,15 @@ func TestPagesSayWhatIsAddedToTheSidecarsMemory(t *testing.T) {
 	} {
 		if text, err := os.ReadFile("../../" + page); err != nil || !strings.Contains(string(text), want) {
 			t.Errorf("%s lacks %q (%v)", page, want, err)
+		}
+	}
+}
+
+// TestAWorkersChannelHasWhatTheSidecarLetsItSend: the sum counts on that.
+func TestAWorkersChannelHasWhatTheSidecarLetsItSend(t *testing.T) {
+	for _, concurrency := range []int{1, 2, 16, 17, 1024} {
+		if of, is := channelMemory+min(concurrency, mostCalls)*callMemory, workers.Window(concurrency); of != is {
+			t.Errorf("%d calls: it has %d bytes, and may send %d", concurrency, of, is)
 		}
 	}
 }

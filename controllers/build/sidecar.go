@@ -123,7 +123,7 @@ func callFlags(pool *v1alpha1.RPCPool) []string {
 		"--workers", strconv.Itoa(int(s.Calls.Workers)), "--concurrency", strconv.Itoa(int(s.Calls.Concurrency)),
 		"--accumulators", "unix:" + accumulators, "--journal", journal, "--journal-size", inBytes(s.Calls.JournalSize),
 		"--blob-memory", inBytes(s.Calls.BlobMemory), "--blob-client-bytes", strconv.FormatInt(s.Calls.BlobMemory.Value()/2, 10),
-		"--message-memory", strconv.Itoa(messageMemory),
+		"--message-memory", strconv.Itoa(messageMemory), "--result-memory", strconv.Itoa(resultMemory),
 		"--kill-grace", max(s.KillGracePeriod.Duration, time.Nanosecond).String(), // as below
 		"--kill-dump", strings.ToLower(string(s.KillDump)),
 		"--drain-timeout", pool.Spec.Rollout.DrainTimeout.Duration.String(),

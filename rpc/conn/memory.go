@@ -9,6 +9,8 @@ import (
 const (
 	minClass = 10 // 1 KiB
 	maxClass = 23 // 8 MiB: longer bodies are left to the garbage collector
+	// roomClass is the same where memory is bounded ([Room]), 64 MiB: there, garbage would be too much besides.
+	roomClass = 26
 )
 
 // Memory is a body's, pooled by powers of two. Several may use it: who gets it has it
@@ -23,12 +25,18 @@ type Memory struct {
 	recalled atomic.Bool
 }
 
-var memories [maxClass + 1]sync.Pool
+var memories [roomClass + 1]sync.Pool
+
+// classOf returns the class of memory for n bytes; above the highest, it is not pooled.
+func classOf(n int) int { return max(bits.Len(uint(max(n, 1)-1)), minClass) }
 
 // takeMemory returns at least n bytes.
-func takeMemory(n int) *Memory {
-	class := max(bits.Len(uint(max(n, 1)-1)), minClass)
-	if class > maxClass {
+func takeMemory(n int) *Memory { return takeClass(n, maxClass) }
+
+// takeClass returns at least n bytes, which are pooled up to a class.
+func takeClass(n, most int) *Memory {
+	class := classOf(n)
+	if class > most {
 		return &Memory{b: make([]byte, n)}
 	}
 	m, ok := memories[class].Get().(*Memory)

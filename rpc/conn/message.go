@@ -67,6 +67,21 @@ type In struct {
 	replaced bool // Body is not the reader's
 }
 
+// Detacher owns memory that somebody may go on having when it is let go of.
+type Detacher interface {
+	Releaser
+	// Detach is Release, but the memory must be left alone.
+	Detach()
+}
+
+// Owned makes a message that has come by other ways. Whoever keeps it releases its owner in the end.
+func Owned(h frame.Header, e frame.Ext, body []byte, owner Releaser) *In {
+	return &In{Header: h, Ext: e, Body: body, own: owner}
+}
+
+// Kept tells whether somebody has kept the message.
+func (in *In) Kept() bool { return in.kept }
+
 // Keep makes the message outlive [Handler.Message]: it returns one that is valid
 // until its Release. Until then it counts against the peer's window.
 func (in *In) Keep() *In {
@@ -85,6 +100,10 @@ func (in *In) Keep() *In {
 	return kept
 }
 
+// Roomy tells whether the message has room of its own, and not a part of the peer's window:
+// that is so of long ones.
+func (in *In) Roomy() bool { return in.held.room > 0 }
+
 // Replace gives the message another body, which is nobody's but the message's: what the one
 // that came has been made to. It is for a [Handler], before it keeps the message.
 func (in *In) Replace(body []byte) {
@@ -100,8 +119,12 @@ func (in *In) Replace(body []byte) {
 func (in *In) Detach() *Memory {
 	mem := in.mem
 	in.mem = nil
-	if in.own != nil {
-		in.own.Release()
+	switch own := in.own.(type) {
+	case nil:
+	case Detacher:
+		own.Detach()
+	default:
+		own.Release()
 	}
 	if in.from != nil {
 		in.from.release(in.held)

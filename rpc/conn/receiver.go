@@ -183,7 +183,7 @@ func (r *receiver) grow(a *assembly, n int) []byte {
 	}
 	r.mu.Unlock()
 	if cap(a.body) < want {
-		mem := takeMemory(want)
+		mem := r.shared.memory(want)
 		copy(mem.b, a.body)
 		a.mem.Release()
 		a.mem, a.body = mem, mem.b[:have]

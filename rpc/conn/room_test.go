@@ -137,6 +137,42 @@ func TestWhoIsBehindOneThatNeedsNoRoomWaitsOn(t *testing.T) {
 	}
 }
 
+// TestWhoDoesNotWaitForRoomHasWhatNobodyWaitsFor: what it gives back is for those who do.
+func TestWhoDoesNotWaitForRoomHasWhatNobodyWaitsFor(t *testing.T) {
+	const long = 1 << 20
+	room := NewRoom(long)
+	if room.Wanted() || room.Free() != long {
+		t.Fatalf("%d bytes are free, wanted: %t", room.Free(), room.Wanted())
+	}
+	if !room.Spare(long/2+1) || room.Spare(1) { // which takes memory of the next power of two
+		t.Errorf("%d bytes are free", room.Free())
+	}
+	kept := make(hoard, 1)
+	a, b := sockets(t, "unix")
+	c, _ := join(t, a, b, newCaller(), kept, Options{MaxMessage: long, Room: room})
+	if err := c.Send(t.Context(), &Message{Header: frame.Header{Type: frame.TypeCall, Priority: 2, Seq: 1}, Body: make([]byte, long/2)}); err != nil {
+		t.Fatal(err)
+	}
+	for until := time.Now().Add(patience); !room.Wanted() || room.first() == nil; runtime.Gosched() {
+		if time.Now().After(until) {
+			t.Fatal("nobody waits")
+		}
+	}
+	room.Owe(100)
+	if room.Free() != -1<<minClass {
+		t.Errorf("%d bytes are free", room.Free())
+	}
+	room.Put(long/2 + 1)
+	in := <-kept
+	if room.Put(100); room.Free() != long/2 || !room.Spare(1) {
+		t.Errorf("%d bytes are free", room.Free())
+	}
+	in.Release()
+	if room.Put(1); room.Free() != long || room.Wanted() {
+		t.Errorf("%d bytes are free in the end", room.Free())
+	}
+}
+
 func TestRoomForLessThanTheLongestMessageIsRefused(t *testing.T) {
 	if _, err := (Options{Room: NewRoom(DefaultMaxMessage - 1)}).withDefaults(); err == nil {
 		t.Error("a message could wait for ever")

@@ -21,8 +21,11 @@ type Admit func(ctx context.Context, token []byte) error
 // free may be called by everybody: probes have no token.
 const free = "/grpc.health.v1.Health/"
 
+// isFree tells whether everybody may call a method.
+func isFree(method string) bool { return strings.HasPrefix(method, free) }
+
 func (d *Door) admit(ctx context.Context, method string) error {
-	if d.opts.Admit == nil || strings.HasPrefix(method, free) {
+	if d.opts.Admit == nil || isFree(method) {
 		return nil
 	}
 	err := d.opts.Admit(ctx, bearer(ctx))
@@ -50,15 +53,12 @@ func bearer(ctx context.Context) []byte {
 	return nil
 }
 
+// admitUnary is for other services than ours.
 func (d *Door) admitUnary(ctx context.Context, req any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
 	if err := d.admit(ctx, info.FullMethod); err != nil {
 		return nil, err
 	}
-	resp, err := next(ctx, req)
-	if err != nil { // the table's answer stays the same: a library need not try again
-		_ = grpc.SetTrailer(ctx, metadata.Pairs("grpc-retry-pushback-ms", "-1"))
-	}
-	return resp, err
+	return next(ctx, req)
 }
 
 func (d *Door) admitStream(srv any, s grpc.ServerStream, info *grpc.StreamServerInfo, next grpc.StreamHandler) error {

@@ -40,8 +40,9 @@ var grpcCodes = map[pb.Code]codes.Code{
 type answer struct {
 	code      pb.Code
 	execution session.Execution
-	body      []byte // the result, or an error as [wire.Failure] has made it
-	open      bool   // the RPC has ended before there was an answer
+	body      []byte         // the result, or an error as [wire.Failure] has made it
+	memory    session.Memory // that body is in, for as long as an RPC is at the line; nil: that is nobody's
+	open      bool           // the RPC has ended before there was an answer
 }
 
 // failed makes the answer of a door that has found out for itself.

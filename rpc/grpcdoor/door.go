@@ -30,6 +30,7 @@ type Options struct {
 	MaxMessage int           // longest message, in bytes, either way. Default 64 MiB and what is around it
 	MaxStreams int           // RPCs that one connection may have open. Default 1024
 	MaxConns   int           // at the same time. Default 16,384
+	Room       *conn.Room    // for messages of clients, which are refused while there is none. At least MaxMessage. Default: nothing bounds their sum
 	IdleAfter  time.Duration // clients without RPCs are sent away after it. Default 5 min
 }
 
@@ -55,6 +56,7 @@ type Door struct {
 	server *grpc.Server
 	health *health.Server
 	conns  atomic.Int64
+	probes atomic.Int64 // RPCs that ask for health
 
 	mu    sync.Mutex
 	lines map[key]*line
@@ -66,9 +68,12 @@ func New(core *server.Core, opts Options) (*Door, error) {
 		return nil, errors.New("bad options of a gRPC door: something is negative, or too much")
 	}
 	opts.setDefaults()
+	if opts.Room != nil && opts.Room.Size() < opts.MaxMessage+chunk+allowance {
+		return nil, fmt.Errorf("bad options of a gRPC door: Room of %d bytes, for messages of up to %d", opts.Room.Size(), opts.MaxMessage)
+	}
 	d := &Door{core: core, opts: opts, health: health.NewServer(), lines: map[key]*line{}}
 	d.server = grpc.NewServer(d.serverOptions()...)
-	pb.RegisterCallsServer(d.server, calls{door: d})
+	d.server.RegisterService(d.description(), calls{door: d})
 	healthpb.RegisterHealthServer(d.server, d.health)
 	reflection.Register(d.server)
 	d.SetServing(true)
@@ -78,8 +83,9 @@ func New(core *server.Core, opts Options) (*Door, error) {
 // serverOptions are those of grpc-go. A dead client is found within 20 s; one that pings
 // more often than every 10 s is sent away.
 func (d *Door) serverOptions() []grpc.ServerOption {
-	return []grpc.ServerOption{
+	list := []grpc.ServerOption{
 		grpc.Creds(portCredentials{}),
+		grpc.ForceServerCodecV2(newCodec()),
 		grpc.MaxRecvMsgSize(d.opts.MaxMessage),
 		grpc.MaxSendMsgSize(d.opts.MaxMessage),
 		grpc.MaxConcurrentStreams(uint32(d.opts.MaxStreams)),
@@ -91,11 +97,33 @@ func (d *Door) serverOptions() []grpc.ServerOption {
 		grpc.ChainStreamInterceptor(d.admitStream),
 		grpc.WaitForHandlers(true),
 	}
+	if d.opts.Room == nil {
+		return list
+	}
+	return append(list,
+		grpc.MaxRecvMsgSize(allowance), // of other services than ours
+		grpc.StaticStreamWindowSize(allowance),
+		grpc.StaticConnWindowSize(chunk),
+		grpc.InTapHandle(d.enter),
+	)
+}
+
+// description is that of the service.
+func (d *Door) description() *grpc.ServiceDesc {
+	return &grpc.ServiceDesc{
+		ServiceName: pb.Calls_ServiceDesc.ServiceName,
+		HandlerType: (*pb.CallsServer)(nil),
+		Methods: []grpc.MethodDesc{
+			described(d, "Open", calls.Open), described(d, "Invoke", calls.Invoke), described(d, "Cancel", calls.Cancel),
+			described(d, "Ack", calls.Ack), described(d, "Renew", calls.Renew), described(d, "Close", calls.Close),
+		},
+		Metadata: pb.Calls_ServiceDesc.Metadata,
+	}
 }
 
 // Serve accepts from l until l or the door is closed. It closes l.
 func (d *Door) Serve(l net.Listener) error {
-	if err := d.server.Serve(&counter{l, &d.conns, int64(d.opts.MaxConns)}); err != nil {
+	if err := d.server.Serve(&counter{l, d, int64(d.opts.MaxConns)}); err != nil {
 		return fmt.Errorf("gRPC: %w", err)
 	}
 	return nil

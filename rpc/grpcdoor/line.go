@@ -33,6 +33,7 @@ type line struct {
 	answer  answer
 	welcome session.Handshake
 	fence   uint64 // the newest that the server has confirmed
+	left    bool   // all RPCs are gone
 }
 
 var _ server.Line = (*line)(nil)
@@ -65,6 +66,14 @@ func (l *line) leave() {
 	d.mu.Unlock()
 	if last {
 		l.link.Disconnect()
+		l.mu.Lock()
+		l.left = true
+		memory := l.answer.memory
+		l.answer.memory = nil
+		l.mu.Unlock()
+		if memory != nil {
+			memory.Release()
+		}
 	}
 }
 
@@ -80,10 +89,12 @@ func (l *line) receive(m *session.Message) {
 func (l *line) end(a answer) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.over {
+	if l.over || l.left {
 		return
 	}
-	l.over, l.answer = true, a
+	if l.over, l.answer = true, a; a.memory != nil {
+		a.memory.Retain()
+	}
 	close(l.ended)
 }
 
@@ -102,11 +113,8 @@ func (l *line) Tell(m *session.Message, _ *server.Job, _ bool) {
 		l.mu.Unlock()
 	case session.Reply:
 		if m.Seq == l.key.seq {
-			if m.Memory != nil {
-				m.Memory.Retain() // for ever: nobody says when the answer has been sent
-			}
 			l.retire()
-			l.end(answer{code: codeOf(m.Code), execution: m.Execution, body: m.Body})
+			l.end(answer{code: codeOf(m.Code), execution: m.Execution, body: m.Body, memory: m.Memory})
 		}
 	case session.Gone:
 		l.retire()

@@ -77,7 +77,7 @@ func (s calls) Invoke(ctx context.Context, in *pb.InvokeRequest) (*pb.InvokeResp
 	if a.code != pb.Code_CODE_OK {
 		return nil, a.status(k)
 	}
-	return &pb.InvokeResponse{Result: a.body, Fence: l.confirmed()}, nil
+	return &pb.InvokeResponse{Result: a.result(ctx), Fence: l.confirmed()}, nil
 }
 
 // check looks at what no message of a session could say.
@@ -108,12 +108,31 @@ func (l *line) call(ctx context.Context, in *pb.InvokeRequest) {
 	}
 	l.turn.Lock()
 	defer l.turn.Unlock()
-	_ = l.link.Call(&conn.In{
-		Header: frame.Header{Codec: uint8(in.GetCodec()), Priority: frame.PriorityNormal},
-		Ext:    frame.Ext{Trace: traceOf(ctx)},
-		Body:   in.GetArgs(), // the message's own memory, which stays as it is
-	}, m, l.link.Method(in.GetMethod()))
+	var owner conn.Releaser
+	r := rpcOf(ctx)
+	if r != nil {
+		r.users.Add(1)
+		owner = r
+	}
+	message := conn.Owned(frame.Header{Codec: uint8(in.GetCodec()), Priority: frame.PriorityNormal}, frame.Ext{Trace: traceOf(ctx)}, in.GetArgs(), owner)
+	_ = l.link.Call(message, m, l.link.Method(in.GetMethod()))
+	if r != nil && !message.Kept() {
+		r.Release()
+	}
+	in.Args = nil // the call has what it needs
 	l.link.Receive(m)
+}
+
+// result returns the result, whose memory is the RPC's from now on.
+func (a *answer) result(ctx context.Context) []byte {
+	if a.memory == nil {
+		return a.body
+	}
+	r, client := rpcOf(ctx), clientOf(ctx)
+	if a.memory.Retain(); r != nil && client != nil { // else it is the garbage collector's
+		r.memory = client.take(a.memory, len(a.body))
+	}
+	return a.body
 }
 
 // Cancel implements [pb.CallsServer].
@@ -138,7 +157,7 @@ func (s calls) Cancel(ctx context.Context, in *pb.CancelRequest) (*pb.CancelResp
 	}
 	switch a.code {
 	case pb.Code_CODE_OK:
-		r.Result = a.body
+		r.Result = a.result(ctx)
 	case pb.Code_CODE_EXPIRED, pb.Code_CODE_CLOSED, pb.Code_CODE_MISUSED:
 		return nil, a.status(k)
 	default:

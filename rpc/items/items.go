@@ -136,6 +136,30 @@ func (s *Stream) Credit(limit uint64) {
 // io.EOF when the peer sends no more, with ctx's cause, or with why the stream is
 // broken.
 func (s *Stream) Recv(ctx context.Context) ([]byte, error) {
+	i, err := s.next(ctx)
+	if i.in != nil {
+		i.in.Detach()
+	}
+	return i.body, err
+}
+
+// Next is Recv, but the bytes count against what the connection may have, and are the caller's, only until they
+// are released.
+func (s *Stream) Next(ctx context.Context) ([]byte, conn.Releaser, error) {
+	i, err := s.next(ctx)
+	if i.in == nil {
+		return i.body, nobody{}, err
+	}
+	return i.body, i.in, err
+}
+
+// nobody has what need not be given back.
+type nobody struct{}
+
+// Release implements [conn.Releaser].
+func (nobody) Release() {}
+
+func (s *Stream) next(ctx context.Context) (item, error) {
 	for {
 		s.mu.Lock()
 		if len(s.in) > 0 {
@@ -151,24 +175,21 @@ func (s *Stream) Recv(ctx context.Context) ([]byte, error) {
 			}
 			over := s.err != nil
 			s.mu.Unlock()
-			if i.in != nil {
-				i.in.Detach()
-			}
 			if limit > 0 && !over {
 				f := conn.Message{Header: frame.Header{Type: frame.TypeItems, Seq: s.seq}, Body: frame.Credit(limit).Append(nil)}
 				_ = s.peer.TrySend(&f) // if there is no room even for this, the connection is about to end
 			}
-			return i.body, nil
+			return i, nil
 		}
 		err, changed := s.err, s.changed
 		s.mu.Unlock()
 		if err != nil {
-			return nil, err
+			return item{}, err
 		}
 		select {
 		case <-changed:
 		case <-ctx.Done():
-			return nil, context.Cause(ctx) //nolint:wrapcheck // the caller's own reason
+			return item{}, context.Cause(ctx) //nolint:wrapcheck // the caller's own reason
 		}
 	}
 }

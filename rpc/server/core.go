@@ -112,6 +112,9 @@ func New(exec Executor, opts Options) (*Core, error) {
 	if o.NoticeAt == 0 {
 		o.NoticeAt = 50 * time.Millisecond
 	}
+	if o.ReadAfter == 0 {
+		o.ReadAfter = readAfter
+	}
 	if o.QuickApart == 0 {
 		o.QuickApart = quickApart
 	}

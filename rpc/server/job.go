@@ -147,6 +147,10 @@ func (j *Job) let(reply []byte) session.Memory {
 	}
 	memory := j.Memory
 	j.Memory = nil
+	if memory != nil && len(reply) == 0 {
+		memory.Release()
+		memory = nil
+	}
 	if j.kept == nil {
 		return memory
 	}

@@ -48,6 +48,7 @@ type nativeLine struct {
 	via  Via
 	msg  session.Message // of a reader; within a process there are many
 	late atomic.Int32    // messages that wait for room
+	debt Debt            // of results that have not been read
 
 	mu      sync.Mutex
 	bound   map[uint32]*Method // by the client's number
@@ -70,6 +71,7 @@ func (d *Door) line(p conn.Peer) *nativeLine {
 		if c, ok := p.(interface{ RemoteAddr() net.Addr }); ok {
 			l.name, l.via = c.RemoteAddr().String(), viaOf(c.RemoteAddr())
 		}
+		l.debt.init(d.core, func() { l.Close(frame.ReasonOverload, "results are not read") })
 		l.link = d.core.Connect(l)
 		d.lines[p] = l
 	}
@@ -192,6 +194,7 @@ func (d *Door) Closed(p conn.Peer, _ error, _ []uint64) {
 			l.revoke()
 		}
 		l.cut()
+		l.debt.Close()
 		l.link.Disconnect()
 	}
 }
@@ -269,8 +272,11 @@ func (l *nativeLine) own(m *session.Message, f *conn.Message) {
 		return
 	}
 	m.Memory.Retain()
-	if _, local := l.peer.(*conn.Local); !local {
-		f.Owner = m.Memory
+	if _, local := l.peer.(*conn.Local); local {
+		return
+	}
+	if f.Owner = m.Memory; l.door.core.opts.Room != nil {
+		f.Owner = l.debt.Owe(m.Memory, len(m.Body))
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"time"
 
+	"rpcpool.dev/rpc/conn"
 	"rpcpool.dev/rpc/session"
 )
 
@@ -29,5 +30,7 @@ type Options struct {
 	Open       bool                  // methods that were not registered are given to the executor, too
 	Context    context.Context       //nolint:containedctx // handlers find its values in theirs. Default: Background
 	Log        *slog.Logger          // default: none
+	Room       *conn.Room            // the executor's, for results: clients that do not read are closed while it is wanted. Default: none
+	ReadAfter  time.Duration         // for a client to read anything then, see [Debt]. Default 20 s
 	Clock      func() time.Duration  // monotonic. Default: the time since the core was made
 }

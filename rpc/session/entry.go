@@ -257,7 +257,12 @@ func (e *Entry) reply(o *Outcome) Effect {
 		Kind: Reply, Seq: e.seq, Code: o.Code, Execution: o.Execution, Body: o.Reply, Blobs: o.Blobs,
 	})
 	fx.Entry = e
-	if e.Memory != nil && len(o.Reply) > 0 {
+	if e.Memory == nil || len(o.Reply) == 0 {
+		return fx
+	}
+	if l, is := e.Memory.(Lender); is {
+		fx.Msg.Memory = l.Lend()
+	} else {
 		e.Memory.Retain()
 		fx.Msg.Memory = e.Memory
 	}

@@ -78,3 +78,38 @@ func TestAReplysMemoryIsGivenBackWhenNobodyNeedsIt(t *testing.T) {
 		})
 	}
 }
+
+// shared is memory that has a part for messages.
+type shared struct {
+	lent
+
+	sends lent
+}
+
+func (s *shared) Lend() Memory {
+	s.sends++
+	return &s.sends
+}
+
+// TestAMessageHasItsOwnPartOfAReplysMemory, where that knows what is on its way, also if it is asked for again.
+func TestAMessageHasItsOwnPartOfAReplysMemory(t *testing.T) {
+	_, s := one(t, DomainOptions{})
+	s.call(&Invocation{})
+	s.deliver()
+	e := s.start()
+	memory := &shared{lent: 1}
+	e.Memory = memory
+	s.finish(e, "reply")
+	s.disconnect(1)
+	s.connect(2)
+	s.r.tick(s.r.client.opt.AckDelay)
+	s.deliver()
+	for _, p := range append(s.sent, s.down...) {
+		if p.m.Memory != nil && p.m.Memory != Memory(&memory.sends) {
+			t.Errorf("a message has %T", p.m.Memory)
+		}
+	}
+	if memory.sends < 1 || memory.lent > 1 {
+		t.Errorf("%d messages were sent, the table has it %d times", memory.sends, memory.lent)
+	}
+}

@@ -83,6 +83,13 @@ type Memory interface {
 	Release()
 }
 
+// Lender is a [Memory] that wants to know what of it is on its way.
+type Lender interface {
+	Memory
+	// Lend is Retain, for a message: that has what it returns.
+	Lend() Memory
+}
+
 // Outcome is how a call ended, and whether it ran.
 type Outcome struct {
 	Code      Code

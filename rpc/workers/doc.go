@@ -64,6 +64,16 @@
 // names other results than its call was to have has not harmed anybody: the caller hears ReplyLost, and
 // the worker serves on.
 //
+// # Room for results
+//
+// With [Options.Room], what results take on their way to clients is bounded: a long one has room before its
+// worker may send more of it than what a message may have anyhow, and all have some until they are written to
+// their client, or have gone into its connection's queue. Where there is none, they wait in their
+// workers, and nothing is lost; a worker is not killed for an answer that waits. Calls wait for results so, and results for
+// nobody but clients that read: it must be another room than that of what clients send, which calls
+// have while they run. A client that does not read is closed while others wait ([server.Debt]).
+// Clients within the process keep their part for ever: there are none where there is room.
+//
 // # A worker's death
 //
 // Whatever comes first, the end of the process or of the channel, takes the worker out

@@ -27,6 +27,7 @@ type call struct {
 	unsent   bool      // not a byte has left, and none will. The sender's, then the worker's life's
 	canceled bool
 	lent     bool      // it waits for others, and its slot is another's
+	answers  bool      // a long answer has begun to arrive
 	relay    *relay    // its items; nil: it is no stream
 	view     blob.View // of arguments that are in a blob, of which the worker knows nothing; mostly nil
 

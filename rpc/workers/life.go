@@ -34,6 +34,11 @@ const sigkill = 9
 // errNoWorker is what a program did that is started as a worker and does something else.
 var errNoWorker = errors.New("it has not said that it is ready for calls")
 
+// Window is what a worker may have sent that has no room, bytes, where results have some
+// ([Options].Room): short answers, and for 16 of its calls the items of a stream that its client
+// has not read, and one of them that is on its way.
+func Window(concurrency int) int { return 1<<20 + min(concurrency, 16)*2*frame.MessageAllowance }
+
 // live is a position: one worker after the other.
 func (p *Pool) live(i int) {
 	var r restart
@@ -82,6 +87,10 @@ func (p *Pool) begin(i int) (*worker, error) {
 	opts.Handshake = p.opts.Start
 	if p.opts.MaxReply > 0 {
 		opts.MaxMessage = p.opts.MaxReply
+	}
+	if room := p.opts.Room; room != nil {
+		window := Window(p.opts.Concurrency)
+		opts.Room, opts.MaxAssembly, opts.Window, opts.MaxWindow = room, room.Size(), window, window
 	}
 	opts.Waiting = func() int { return int(w.waiting.Load()) }
 	ctx, cancel := context.WithCancel(p.ctx)

@@ -13,6 +13,7 @@ import (
 	"rpcpool.dev/rpc/blob"
 	"rpcpool.dev/rpc/blob/local"
 	"rpcpool.dev/rpc/blob/shm"
+	"rpcpool.dev/rpc/conn"
 	"rpcpool.dev/rpc/crash"
 	"rpcpool.dev/rpc/server"
 )
@@ -29,6 +30,7 @@ type Options struct {
 	Start       time.Duration            // for a worker to become ready. Default 30 s
 	Blobs       Blobs                    // of the core. Default: none
 	MaxReply    int                      // longest reply that is taken by message, bytes. Default 1 GiB
+	Room        *conn.Room               // for results on their way to clients, which wait in their workers while there is none. Default: nothing bounds them
 	OnReady     func(took time.Duration) // is told of each worker that has become ready. It must not wait. Default: nobody is
 	Log         *slog.Logger             // default: none
 }

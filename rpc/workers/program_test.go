@@ -69,7 +69,7 @@ func program() []server.Method {
 			return session.Failed, wire.Failure(time.Second, "no", []byte("detail"))
 		}},
 		{Name: "never", Run: func(*server.Job) (session.Code, []byte) { return session.Invalid, wire.Failure(-1, "not so", nil) }},
-		{Name: "patient", Run: patient}, {Name: "upper", Run: upper}, {Name: "flood", Run: flood}, {Name: "flooded", Run: flooded},
+		{Name: "patient", Run: patient}, {Name: "upper", Run: upper}, {Name: "flood", Run: flood}, {Name: "flooded", Run: flooded}, {Name: "make", Run: makes},
 	}
 	for name, way := range ways {
 		list = append(list, server.Method{Name: "die " + name, Run: func(j *server.Job) (session.Code, []byte) {
@@ -83,6 +83,15 @@ func program() []server.Method {
 }
 
 func echo(j *server.Job) (session.Code, []byte) { return session.OK, j.Args }
+
+// makes returns as many bytes as it is told.
+func makes(j *server.Job) (session.Code, []byte) {
+	n, err := strconv.Atoi(string(j.Args))
+	if err != nil {
+		return session.Invalid, nil
+	}
+	return session.OK, make([]byte, n)
+}
 
 // ran writes down that a call has run: the truth that outcomes are held against.
 func ran(j *server.Job) {

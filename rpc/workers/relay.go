@@ -59,7 +59,7 @@ func (r *relay) up() {
 	defer close(r.upped)
 	from := r.c.job.Stream()
 	for {
-		b, err := from.Recv(r.upward)
+		b, memory, err := from.Next(r.upward)
 		switch {
 		case errors.Is(err, io.EOF):
 			_ = r.worker.CloseSend(r.upward) // or the call has ended
@@ -71,7 +71,9 @@ func (r *relay) up() {
 			return
 		}
 		r.taken = true
-		if r.worker.Send(r.upward, b) != nil {
+		err = r.worker.Send(r.upward, b)
+		memory.Release()
+		if err != nil {
 			return // the call has ended, or the worker has
 		}
 	}
@@ -82,13 +84,14 @@ func (r *relay) down() {
 	defer close(r.downed)
 	to := r.c.job.Stream()
 	for {
-		b, err := r.worker.Recv(context.Background()) // ends with the call, at the latest
+		b, memory, err := r.worker.Next(context.Background()) // ends with the call, at the latest
 		if err != nil {
 			return
 		}
-		if r.lost == nil {
+		if memory = r.c.job.Owe(memory, len(b)); r.lost == nil {
 			r.lost = to.Send(r.downward, b)
 		}
+		memory.Release()
 	}
 }
 

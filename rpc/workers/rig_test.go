@@ -38,6 +38,7 @@ type setting struct {
 	command direct.Command
 	starter workers.Starter // else this binary is started
 	methods []server.Method // else all are let through
+	conn    conn.Options    // of clients' connections
 	local   bool            // no workers: calls run in this process
 }
 
@@ -69,7 +70,7 @@ func newRig(t testing.TB, s setting) *rig {
 		}
 	}
 	start()
-	ns, err := conn.NewServer(conn.ServerOptions{Handler: server.NewDoor(r.core), Admit: func(h *frame.Hello) frame.HelloAck {
+	ns, err := conn.NewServer(conn.ServerOptions{Conn: s.conn, Handler: server.NewDoor(r.core), Admit: func(h *frame.Hello) frame.HelloAck {
 		return frame.Answer(h, frame.HelloAck{Codecs: 7, Features: frame.FeatureStreams})
 	}})
 	if err != nil {

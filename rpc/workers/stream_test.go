@@ -233,10 +233,11 @@ func TestNothingOfAnItemComesBehindTheEndOfItsCall(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			const long = 1 << 20
-			begin, die := make(chan struct{}), make(chan struct{})
+			begin, die, sent := make(chan struct{}), make(chan struct{}), make(chan struct{})
 			var calls atomic.Int32
 			r := newRig(t, setting{workers: workers.Options{Concurrency: 2}, starter: &liars{features: frame.FeatureStreams, say: func(p conn.Peer, seq uint64) {
 				if calls.Add(1) > 1 {
+					<-sent // else its end may be another goroutine's than the reader's
 					say(p, frame.TypeReply, seq, nil)
 					return
 				}
@@ -262,6 +263,7 @@ func TestNothingOfAnItemComesBehindTheEndOfItsCall(t *testing.T) {
 				close(blocked)
 				<-reads
 			})
+			close(sent)
 			<-blocked
 			close(begin)
 			eventually(t, "a part has come", func() bool { return unread(t, socket) >= frame.MessageAllowance })

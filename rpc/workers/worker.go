@@ -45,7 +45,10 @@ type worker struct {
 	closed  chan struct{}  // the channel has ended, all that came by it is answered
 }
 
-var _ conn.Handler = (*worker)(nil)
+var (
+	_ conn.Handler = (*worker)(nil)
+	_ conn.Lender  = (*worker)(nil)
+)
 
 // Message implements [conn.Handler].
 func (w *worker) Message(_ conn.Peer, in *conn.In) {
@@ -145,6 +148,9 @@ func (c *call) take(in *conn.In) {
 	}
 	switch {
 	case len(body) == 0:
+	case c.w.pool.opts.Room != nil && len(body) > cap(c.job.Scratch()):
+		r := &result{room: c.w.pool.opts.Room}
+		c.reply, c.job.Memory = r.take(in, body), r
 	case m.Code == session.OK && len(body) >= conn.LongBody:
 		kept := in.Keep()
 		c.reply = kept.Body[len(kept.Body)-len(body):]
@@ -154,6 +160,16 @@ func (c *call) take(in *conn.In) {
 	default:
 		c.reply = append(c.job.Scratch(), body...)
 	}
+}
+
+// Lend implements [conn.Lender]: a long answer begins to arrive, and may have to wait for room.
+func (w *worker) Lend(_ conn.Peer, h *frame.Header, _ int) *conn.Memory {
+	w.pool.mu.Lock()
+	defer w.pool.mu.Unlock()
+	if c := w.calls[h.Seq]; c != nil {
+		c.answers = true
+	}
+	return nil
 }
 
 // lend gives the slot of a call that waits for others to the core, or takes it back,
@@ -195,7 +211,8 @@ func (w *worker) arm(at time.Time) {
 	}
 }
 
-// late kills the worker if a call has had its time, and its grace.
+// late kills the worker if a call has had its time, and its grace. A call whose answer waits for
+// room has not: it has ended, and others have the room.
 func (w *worker) late() {
 	w.pool.mu.Lock()
 	now, over := time.Now(), false
@@ -203,6 +220,8 @@ func (w *worker) late() {
 	for _, c := range w.calls {
 		switch {
 		case c.killAt.IsZero():
+		case c.answers && !now.Before(c.killAt) && w.pool.opts.Room != nil && w.pool.opts.Room.Wanted():
+			w.arm(now.Add(w.pool.opts.Grace))
 		case !now.Before(c.killAt):
 			over = true
 		default:

@@ -58,20 +58,32 @@ func TestBlobsAreCountedAndListed(t *testing.T) {
 	eventually(t, "at rest", func() bool { return list().Blobs == 0 }) // what is let go of is not waited for
 }
 
-// TestMessagesOfAllConnectionsAreBounded: what they are given is what the flag says.
+// TestMessagesOfAllConnectionsAreBounded: what they are given is what the flags say.
 func TestMessagesOfAllConnectionsAreBounded(t *testing.T) {
-	o := serverOf(t, "--message-memory=536870912")
-	var s conn.ServerOptions
-	if o.bound(&s); s.MaxConns*s.Conn.MaxWindow != 256<<20 || s.Conn.Window != 1<<20 || s.Conn.Room == nil {
-		t.Errorf("%+v", s)
-	}
-	var free conn.ServerOptions
-	if o := serverOf(t); o.MessageMemory == 0 {
-		if o.bound(&free); free.MaxConns != 0 || free.Conn.Room != nil {
-			t.Errorf("nothing is said, and there are bounds: %+v", free)
+	for flags, want := range map[string]struct{ native, overGRPC, window, queue, messages, results int }{
+		"":                           {},
+		"--message-memory=536870912": {native: 224, overGRPC: 256, window: 1 << 20, messages: 256 << 20},
+		"--message-memory=536870912 --grpc=false":               {native: 256, window: 1 << 20, messages: 256 << 20},
+		"--result-memory=268435456":                             {native: 128, queue: 512 << 10, results: 128 << 20},
+		"--message-memory=536870912 --result-memory=268435456":  {128, 256, 1 << 20, 512 << 10, 256 << 20, 128 << 20},
+		"--message-memory=536870912 --result-memory=1073741824": {224, 256, 1 << 20, 512 << 10, 256 << 20, 512 << 20},
+	} {
+		o := serverOf(t, strings.Fields(flags)...)
+		r := o.rooms()
+		var s conn.ServerOptions
+		r.bound(&s)
+		size := func(m *conn.Room) int {
+			if m == nil {
+				return 0
+			}
+			return m.Size()
+		}
+		if s.MaxConns != want.native || r.grpc != want.overGRPC || s.Conn.Window != want.window || s.Conn.MaxWindow != want.window || s.Conn.MaxQueue != want.queue ||
+			s.Conn.Room != r.messages || size(r.messages) != want.messages || size(r.results) != want.results {
+			t.Errorf("%q: %+v, %+v", flags, r, s)
 		}
 	}
-	r := newRig(t, Options{MessageMemory: 128 << 20})
+	r := newRig(t, Options{MessageMemory: 160 << 20, ResultMemory: 128 << 20})
 	text := strings.Repeat("long ", 1<<20)
 	if got, err := r.call("echo", text); err != nil || got != text {
 		t.Error(err)
@@ -79,7 +91,7 @@ func TestMessagesOfAllConnectionsAreBounded(t *testing.T) {
 }
 
 func TestFlagsOfBlobs(t *testing.T) {
-	for _, bad := range []string{"--blob-memory=0", "--blob-client-bytes=0", "--blob-client-count=0", "--message-memory=134217727", "--message-memory=1099511627777"} {
+	for _, bad := range []string{"--blob-memory=0", "--blob-client-bytes=0", "--blob-client-count=0", "--message-memory=167772159", "--message-memory=1099511627777", "--result-memory=134217727", "--result-memory=1099511627777"} {
 		var f Flags
 		flags := flag.NewFlagSet("test", flag.ContinueOnError)
 		f.Register(flags)

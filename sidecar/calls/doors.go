@@ -20,12 +20,12 @@ const healthEvery = time.Second
 
 // openPorts lets clients that speak gRPC, or TLS, in by the same listeners. What they call
 // goes to the same core.
-func (s *Server) openPorts() (err error) {
+func (s *Server) openPorts(r *rooms) (err error) {
 	if s.opts.NoGRPC && s.opts.TLS == nil {
 		return nil
 	}
 	if !s.opts.NoGRPC {
-		o := grpcdoor.Options{Lease: lease, MaxOpen: open}
+		o := grpcdoor.Options{Lease: lease, MaxOpen: open, Room: r.messages, MaxConns: r.grpc}
 		if s.opts.Token != nil {
 			o.Admit = func(_ context.Context, token []byte) error { return s.opts.Token(token) }
 		}

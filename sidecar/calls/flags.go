@@ -17,8 +17,9 @@ const (
 	maxConcurrency = 1024
 	minJournal     = 16 << 10 // bytes
 	maxJournal     = 32 << 30
-	minMessages    = 2 * conn.DefaultMaxMessage // the longest one has room
-	maxMessages    = 1 << 40
+	minMessages    = 2 * (conn.DefaultMaxMessage + 16<<20) // the longest one has room, and what is around it
+	minResults     = 2 * conn.DefaultMaxMessage            // the same
+	maxMessages    = 1 << 40                               // and results
 )
 
 // Flags are the command-line flags of a server of calls, the same in every program that
@@ -47,7 +48,8 @@ func (f *Flags) Register(flags *flag.FlagSet) {
 	flags.IntVar(&o.Concurrency, "concurrency", 1, "`calls` that run in a worker at once")
 	flags.StringVar(&o.Journal, "journal", "", "`FILE` that keeps the table of calls over a crash of the server; empty: clients are told that it is lost")
 	flags.Int64Var(&o.JournalSize, "journal-size", 16<<20, "`bytes` of a journal that is made; a quarter of it is for replies")
-	flags.Uint64Var(&o.MessageMemory, "message-memory", 0, "`bytes` for messages of native clients, over all connections: half for long ones, which wait for room, half for connections, of 1 MiB each; at least 128 MiB; 0: each connection has bounds of its own")
+	flags.Uint64Var(&o.MessageMemory, "message-memory", 0, "`bytes` for messages of clients, over all connections: half for long ones, for which native clients wait and those of gRPC are refused, half for connections, of 1 MiB each, of gRPC 128 KiB; at least 160 MiB; 0: each connection has bounds of its own")
+	flags.Uint64Var(&o.ResultMemory, "result-memory", 0, "`bytes` for results on their way to clients: half for those that are being sent, which wait in their workers for room, half for short ones in native connections' queues, of 1 MiB each; at least 128 MiB; 0: no bound")
 	o.Blobs.register(flags, &f.blobs)
 	f.join.register(flags)
 	f.network.RegisterServer(flags)
@@ -101,6 +103,8 @@ func (f *Flags) check() error {
 		return fmt.Errorf("--journal-size: %d is not between %d and %d", o.JournalSize, minJournal, int64(maxJournal))
 	case o.MessageMemory != 0 && (o.MessageMemory < minMessages || o.MessageMemory > maxMessages):
 		return fmt.Errorf("--message-memory: %d is neither 0 nor between %d and %d", o.MessageMemory, minMessages, uint64(maxMessages))
+	case o.ResultMemory != 0 && (o.ResultMemory < minResults || o.ResultMemory > maxMessages):
+		return fmt.Errorf("--result-memory: %d is neither 0 nor between %d and %d", o.ResultMemory, minResults, uint64(maxMessages))
 	case o.MaxTimeout < 0:
 		return fmt.Errorf("--max-timeout: %s is negative", o.MaxTimeout)
 	case o.KillGrace <= 0:

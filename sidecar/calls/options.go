@@ -28,16 +28,20 @@ type Options struct {
 	TCP          conn.TCP        // of clients
 	TLS          *tls.Config     // clients over TCP must speak it. Default: they cannot
 	Blobs        BlobOptions
-	// MessageMemory bounds what messages of native clients take while they arrive and their
-	// calls run, over all connections, bytes: half of it is for long ones, which wait for their
-	// turn, and the other half for the windows of connections, which bounds their number. At
-	// least 128 MiB. Default: each connection has bounds of its own, and their sum has none.
+	// MessageMemory bounds what messages of clients take while they arrive and their
+	// calls run, over all connections, bytes: half of it is for long ones, and for RPCs of gRPC, and the other half
+	// for connections, which bounds their number. A native message waits for its turn, one of gRPC is
+	// refused. At least 160 MiB. Default: each connection has bounds of its own, and their sum has none.
 	MessageMemory uint64
-	Token         func([]byte) error // checks a client's credentials. Default: all are welcome
-	Allow         server.Allow       // what clients may call. Default: everything
-	NoGRPC        bool               // clients that speak gRPC are closed. Default: they are served, by the same listeners
-	Metrics       *Metrics           // of this server alone. Default: none
-	Log           *slog.Logger       // default: none
+	// ResultMemory bounds what results take on their way from workers to clients, bytes: half of it is for
+	// those that are being sent, which wait in their workers while there is no room, and half for short ones in the queues of
+	// native connections. At least 128 MiB. Default: nothing bounds their sum.
+	ResultMemory uint64
+	Token        func([]byte) error // checks a client's credentials. Default: all are welcome
+	Allow        server.Allow       // what clients may call. Default: everything
+	NoGRPC       bool               // clients that speak gRPC are closed. Default: they are served, by the same listeners
+	Metrics      *Metrics           // of this server alone. Default: none
+	Log          *slog.Logger       // default: none
 
 	devices *devices // nil: no RDMA devices were promised
 }
@@ -52,16 +56,49 @@ func (o *Options) fill() error {
 	return nil
 }
 
-// window is what a connection may have sent that its server has not let go of, bytes, where
-// memory for messages is bounded.
-const window = conn.DefaultWindow
+// What a connection takes where memory for messages is bounded, bytes.
+const (
+	// window is what a native one may have sent that its server has not let go of, and what its queue takes.
+	window = conn.DefaultWindow
+	// overHTTP2 is what one of gRPC takes for itself.
+	overHTTP2 = 128 << 10
+	// grpcShare is the part of memory for connections that is for those of gRPC.
+	grpcShare = 8
+)
 
-// bound bounds what messages take.
-func (o *Options) bound(s *conn.ServerOptions) {
-	if o.MessageMemory == 0 {
-		return
+// rooms are what bounds messages.
+type rooms struct {
+	messages *conn.Room // of clients; nil: nothing does
+	results  *conn.Room // on their way to clients; the same
+	native   int        // connections; 0: as many as ever
+	grpc     int        // the same
+}
+
+// rooms shares memory out. Calls have room for their messages until they have ended, and end when
+// there is room for their results: so these must not be the same, or calls would wait for themselves.
+func (o *Options) rooms() (r rooms) {
+	if half := o.MessageMemory / 2; half > 0 {
+		r.messages, r.native = conn.NewRoom(int(half)), int(half/window)
+		if !o.NoGRPC {
+			r.native -= r.native / grpcShare
+			r.grpc = int(half / grpcShare / overHTTP2)
+		}
 	}
-	half := o.MessageMemory / 2
-	s.MaxConns = int(half / window)
-	s.Conn.Room, s.Conn.Window, s.Conn.MaxWindow = conn.NewRoom(int(half)), window, window
+	if half := o.ResultMemory / 2; half > 0 {
+		r.results = conn.NewRoom(int(half))
+		if most := int(half / window); r.native == 0 || most < r.native {
+			r.native = most
+		}
+	}
+	return r
+}
+
+// bound bounds what native clients take.
+func (r *rooms) bound(s *conn.ServerOptions) {
+	if s.MaxConns = r.native; r.messages != nil {
+		s.Conn.Room, s.Conn.Window, s.Conn.MaxWindow = r.messages, window, window
+	}
+	if r.results != nil {
+		s.Conn.MaxQueue = window / 2 // its buffers are half empty at worst
+	}
 }

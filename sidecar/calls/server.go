@@ -77,9 +77,11 @@ func (s *Server) build() (err error) {
 	pool := workers.Options{
 		Starter: o.Starter, Workers: o.Workers, Concurrency: o.Concurrency, Grace: o.KillGrace, Start: o.StartTimeout, Log: o.Log,
 	}
-	if o.MessageMemory > 0 {
+	rooms := o.rooms()
+	if rooms.messages != nil || rooms.results != nil {
 		pool.MaxReply = conn.DefaultMaxMessage // no client takes longer ones
 	}
+	core.Room, pool.Room = rooms.results, rooms.results
 	if o.Metrics != nil {
 		pool.OnReady = func(took time.Duration) { o.Metrics.ready.Observe(took.Seconds()) }
 	}
@@ -107,7 +109,7 @@ func (s *Server) build() (err error) {
 	conns := conn.ServerOptions{
 		Handler: s.door, Conn: conn.Options{TCP: o.TCP}, Admit: s.admit(offer),
 	}
-	o.bound(&conns)
+	rooms.bound(&conns)
 	if s.blobs != nil {
 		conns.Bulk = s.blobs.Bulk
 	}
@@ -115,7 +117,7 @@ func (s *Server) build() (err error) {
 	if err != nil {
 		return err //nolint:wrapcheck // New does
 	}
-	return s.openPorts()
+	return s.openPorts(&rooms)
 }
 
 // admit decides about native clients.

@@ -45,7 +45,7 @@ func sidecarOf(t *testing.T) corev1.Container {
 // memoryFlags are those of the operator's that say what memory is for.
 func memoryFlags(c *corev1.Container) (flags []string) {
 	for i, flag := range c.Command[:len(c.Command)-1] {
-		if strings.HasPrefix(flag, "--blob-") || flag == "--message-memory" {
+		if strings.HasPrefix(flag, "--blob-") || flag == "--message-memory" || flag == "--result-memory" {
 			flags = append(flags, flag, c.Command[i+1])
 		}
 	}
