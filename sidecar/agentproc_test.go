@@ -47,7 +47,7 @@ func TestAnAgentThatEndsIsStartedAgain(t *testing.T) {
 
 func TestAnAgentIsToldToEndAndWaitedFor(t *testing.T) {
 	dir := t.TempDir()
-	path := script(t, `trap 'echo stopped > "$2.stopped"; exit 0' TERM; touch "$2.up"; read line; exit 1`)
+	path := script(t, `trap 'echo stopped > "$2.stopped"; exit 0' TERM; touch "$2.up"; while :; do sleep 0.05; done`) // a read that has just begun may not see a signal
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	o := AgentOptions{Path: path, Dir: dir, Logger: quiet()}
