@@ -10,7 +10,8 @@
 // Everybody has its fastest way to carry bytes: a codec that copies bytes where a
 // library lets one be set (calls, frames, grpc, drpc, connect), protobuf's BytesValue
 // (ttrpc), Cap'n Proto's Data, read through a buffer (capnp), or gob (net/rpc) where
-// not. raw is a socket for each caller that carries the body alone. drpc takes one call
+// not. raw is a socket for each caller that carries the body alone; raw-relay has
+// another process between the two, as calls-isolated has. drpc takes one call
 // per connection at a time, and gets a connection for each caller; all others share one.
 // capnp's server takes one call at a time for each object that it serves.
 //

@@ -26,6 +26,7 @@ type client interface {
 
 var peers = []peer{
 	{"raw", serveRaw, dialRaw},
+	{"raw-relay", serveRelay, dialRaw},
 	{"calls", serveCalls(false, false), dialCalls},
 	{"calls-inline", serveCalls(true, false), dialCalls},
 	{"calls-journal", serveCalls(false, true), dialCalls},

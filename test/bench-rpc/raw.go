@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"io"
 	"net"
+	"os"
+	"path/filepath"
 )
 
 // Raw echoes whatever comes: the length is known to both sides, because the
@@ -60,4 +62,45 @@ func (c *rawClient) call(i int, in []byte) (int, error) {
 		return 0, err
 	}
 	return io.ReadFull(nc, c.buf[i])
+}
+
+// serveRelay passes what comes on to a server of raw's, which is another process, and back what
+// that answers: it is what a call to a worker cannot do without.
+func serveRelay(l net.Listener) error {
+	dir, err := os.MkdirTemp("", "bench-rpc")
+	if err != nil {
+		return err
+	}
+	defer func() { _ = os.RemoveAll(dir) }()
+	behind, err := startServer(peer{name: "raw"}, "unix", filepath.Join(dir, "raw"))
+	if err != nil {
+		return err
+	}
+	defer behind.stop()
+	for {
+		near, err := l.Accept()
+		if err != nil {
+			return err
+		}
+		far, err := dialOne("unix", behind.addr)
+		if err != nil {
+			return err
+		}
+		go relay(near, far)
+		go relay(far, near)
+	}
+}
+
+func relay(from, to net.Conn) {
+	buf := make([]byte, 1<<20)
+	for {
+		n, err := from.Read(buf)
+		if err == nil {
+			_, err = to.Write(buf[:n])
+		}
+		if err != nil {
+			_, _ = from.Close(), to.Close()
+			return
+		}
+	}
 }
