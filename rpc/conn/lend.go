@@ -198,8 +198,8 @@ func (c *Conn) serve() error {
 // offer leaves the role to callers, if the only call that is outstanding has just been
 // answered, and nobody who has begun to wait since relies on the resident.
 func (c *Conn) offer() bool {
-	l := &c.lend
-	mayLeave := func() bool { return l.waiting() <= 1 && l.refused.Load() == c.rd.refused }
+	l, refused := &c.lend, c.rd.refused // which is the next reader's when the role is free
+	mayLeave := func() bool { return l.waiting() <= 1 && l.refused.Load() == refused }
 	if !mayLeave() || l.waiting() == 0 && !l.wanted.Load() {
 		return false
 	}
