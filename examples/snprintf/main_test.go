@@ -29,7 +29,8 @@ func TestS2_2_TheCallerOutlivesItsCallee(t *testing.T) {
 	if err := run(ctx, 300, &out); err != nil {
 		t.Fatal(err)
 	}
-	m := regexp.MustCompile(`worker died: crash-exit, signal 0, status 2, it wrote [1-9]\d* bytes\n(?s:.*)\n(\d+) of 300 calls crashed; of 300 that may be run again, (\d+) have a result`).FindStringSubmatch(out.String())
+	// The last call is one that crashes, once in forty times.
+	m := regexp.MustCompile(`worker died: crash-exit, signal 0, status 2, it wrote [1-9]\d* bytes\n(?:The answer is 299\n)?(\d+) of 300 calls crashed; of 300 that may be run again, (\d+) have a result`).FindStringSubmatch(out.String())
 	if m == nil {
 		t.Fatalf("it prints\n%s", out.String())
 	}
