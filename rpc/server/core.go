@@ -217,15 +217,6 @@ func (l *Link) Call(in *conn.In, m *session.Message, method *Method) error {
 	return nil
 }
 
-// Longest is how long a call of a method may take from its arrival on; 0: as long as it takes. method may be nil.
-func (c *Core) Longest(method *Method) time.Duration {
-	most := c.opts.MaxTimeout
-	if method != nil && method.Timeout > 0 && (most == 0 || method.Timeout < most) {
-		most = method.Timeout
-	}
-	return most
-}
-
 // enqueue puts a call into the queue, or refuses it.
 func (c *Core) enqueue(t *turn, e *session.Entry) {
 	j := jobOf(e)

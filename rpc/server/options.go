@@ -34,3 +34,12 @@ type Options struct {
 	ReadAfter  time.Duration         // for a client to read anything then, see [Debt]. Default 20 s
 	Clock      func() time.Duration  // monotonic. Default: the time since the core was made
 }
+
+// Longest is how long a call of a method may take from its arrival on; 0: as long as it takes. method may be nil.
+func (c *Core) Longest(method *Method) time.Duration {
+	most := c.opts.MaxTimeout
+	if method != nil && method.Timeout > 0 && (most == 0 || method.Timeout < most) {
+		most = method.Timeout
+	}
+	return most
+}

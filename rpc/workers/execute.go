@@ -53,20 +53,17 @@ func (p *Pool) Execute(j *server.Job) {
 	c := w.take(j)
 	p.mu.Unlock()
 	if _, copies := j.Borrows(); copies {
-		go w.send(c)
+		go w.send(c, false)
 		return
 	}
 	if c.relay == nil && j.Await((*awaited)(c)) {
 		return
 	}
 	round := j.Round()
-	if round == nil {
-		w.send(c)
-		return
+	if round != nil {
+		round.FlushAfter(w.conn)
 	}
-	round.FlushAfter(w.conn)
-	w.write(c, true)
-	w.conn.Reside()
+	w.send(c, round != nil)
 }
 
 // awaited is a call whose caller's reader sends it and reads the channel until it is answered,
@@ -88,7 +85,7 @@ func (a *awaited) Run() {
 // Pass implements [conn.Last].
 func (a *awaited) Pass() {
 	c := (*call)(a)
-	go c.w.send(c)
+	go c.w.send(c, false)
 }
 
 // least is the worker that has the fewest calls, nil if all have all that they may.
@@ -138,9 +135,9 @@ func (w *worker) bind(m *server.Method) uint32 {
 	return n
 }
 
-// send writes a call, and sees to it that somebody reads its answer.
-func (w *worker) send(c *call) {
-	w.write(c, false)
+// send writes a call, or only queues it, and sees to it that somebody reads its answer.
+func (w *worker) send(c *call, queue bool) {
+	w.write(c, queue)
 	w.conn.Reside()
 }
 
