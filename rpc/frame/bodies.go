@@ -2,6 +2,7 @@ package frame
 
 import (
 	"encoding/binary"
+	"math"
 	"time"
 	"unicode/utf8"
 )
@@ -88,7 +89,7 @@ func (x Execution) String() string {
 type Failure struct {
 	Code      uint16
 	Execution Execution
-	Retry     time.Duration // wait so long before you try again, whole milliseconds; negative: do not
+	Retry     time.Duration // wait so long before you try again, in whole milliseconds on the wire; 0: not said; negative: do not
 	Text      []byte        // UTF-8, at most 1024 bytes; points into the body
 	Detail    []byte        // what the caller's layer makes of it; points into the body
 }
@@ -98,9 +99,21 @@ func (f *Failure) Append(dst []byte) []byte {
 	text := cutText(string(f.Text))
 	dst = binary.LittleEndian.AppendUint16(dst, f.Code)
 	dst = append(dst, byte(f.Execution), 0)
-	dst = binary.LittleEndian.AppendUint32(dst, uint32(int32(f.Retry.Milliseconds())))
+	dst = binary.LittleEndian.AppendUint32(dst, uint32(retryOf(f.Retry)))
 	dst = binary.LittleEndian.AppendUint16(dst, uint16(len(text)))
 	return append(append(dst, text...), f.Detail...)
+}
+
+// retryOf is a wait as ERROR says it, in whole milliseconds: what is short is not 0, which says nothing.
+func retryOf(d time.Duration) int32 {
+	ms := d.Milliseconds()
+	switch rest := d % time.Millisecond; {
+	case rest > 0:
+		ms++
+	case ms == 0 && rest < 0:
+		ms--
+	}
+	return int32(max(min(ms, math.MaxInt32), math.MinInt32))
 }
 
 // ParseFailure parses the body of ERROR.

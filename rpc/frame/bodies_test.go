@@ -227,6 +227,17 @@ func TestSmallBodiesAreTheseBytes(t *testing.T) {
 	}
 }
 
+func TestWhatIsNeverToBeTriedAgainIsNotSaidToBeTriedAtOnce(t *testing.T) {
+	for retry, want := range map[time.Duration]time.Duration{
+		0: 0, -1: -time.Millisecond, time.Microsecond: time.Millisecond, 1500 * time.Microsecond: 2 * time.Millisecond,
+		-time.Hour: -time.Hour, 100 * 24 * time.Hour: (1<<31 - 1) * time.Millisecond,
+	} {
+		if got, err := ParseFailure((&Failure{Retry: retry}).Append(nil)); err != nil || got.Retry != want {
+			t.Errorf("%v became %v, %v; want %v", retry, got.Retry, err, want)
+		}
+	}
+}
+
 func TestBadSmallBodies(t *testing.T) {
 	parse := map[string]func([]byte) error{
 		"GOAWAY": func(b []byte) error { _, err := ParseGoAway(b); return err },
