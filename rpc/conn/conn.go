@@ -126,14 +126,7 @@ func (c *Conn) live() {
 // sends is read and thrown away: a socket that is closed with unread bytes would
 // throw away our words.
 func (c *Conn) farewell(why *frame.Error) {
-	if c.sayGoAway(&frame.GoAway{Reason: why.Reason, Text: why.Text}, c.lastCall()) != nil {
-		return
-	}
-	timer := time.NewTimer(c.opts.Linger)
-	defer timer.Stop()
-	select {
-	case <-c.snd.drained():
-	case <-timer.C:
+	if c.sayGoAway(&frame.GoAway{Reason: why.Reason, Text: why.Text}, c.lastCall()) != nil || !c.written(context.Background()) {
 		return
 	}
 	if half, ok := c.nc.(interface{ CloseWrite() error }); ok && half.CloseWrite() == nil {
@@ -272,9 +265,23 @@ func (c *Conn) GoAway(ctx context.Context, why frame.GoAway) error {
 		case <-ctx.Done():
 			err = context.Cause(ctx)
 		}
+		c.written(ctx)
 	}
 	c.end(ErrClosed)
 	return err
+}
+
+// written waits until what is queued has been written, for as long as the connection lingers.
+func (c *Conn) written(ctx context.Context) bool {
+	timer := time.NewTimer(c.opts.Linger)
+	defer timer.Stop()
+	select {
+	case <-c.snd.drained():
+		return true
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+	return false
 }
 
 // Shut is how a client ends a connection: nobody may hold it any more, and when
@@ -288,13 +295,8 @@ func (c *Conn) Shut() {
 // finish closes a connection that nobody holds: the peer has a right to what is
 // queued.
 func (c *Conn) finish() {
-	timer := time.NewTimer(c.opts.Linger)
-	defer timer.Stop()
 	if c.sayGoAway(&frame.GoAway{Reason: frame.ReasonIdle}, c.lastCall()) == nil {
-		select {
-		case <-c.snd.drained():
-		case <-timer.C:
-		}
+		c.written(context.Background())
 	}
 	c.end(ErrClosed)
 }

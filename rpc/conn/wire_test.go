@@ -413,3 +413,28 @@ func TestGoAway(t *testing.T) {
 		t.Errorf("calls %v have run, want 5 and 4", ran)
 	}
 }
+
+// TestWhatIsQueuedIsSaidBeforeAGoAwayWithoutGraceEnds: the socket is full, and somebody writes.
+func TestWhatIsQueuedIsSaidBeforeAGoAwayWithoutGraceEnds(t *testing.T) {
+	s, c := shakeHands(t, &keeping{closed: make(chan error, 1)}, Options{Linger: patience})
+	name := bytes.Repeat([]byte{'x'}, frame.MaxMethodName)
+	for range 3 * unixBuffer / 2 / len(name) {
+		if err := c.TrySend(&Message{Header: frame.Header{Type: frame.TypeBind, Seq: 1}, Body: name}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	gone := make(chan error, 1)
+	go func() { gone <- c.GoAway(t.Context(), frame.GoAway{Reason: frame.ReasonSession}) }()
+	for {
+		f, err := s.next()
+		if err != nil {
+			t.Fatalf("before GOAWAY: %v", err)
+		}
+		if f.Type == frame.TypeGoAway {
+			break
+		}
+	}
+	if err := <-gone; err != nil {
+		t.Error(err)
+	}
+}
