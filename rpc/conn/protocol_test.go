@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"rpcpool.dev/rpc/frame"
+	"rpcpool.dev/rpc/session"
 )
 
 // protocol is docs/protocol.md.
@@ -167,7 +168,7 @@ func typeRow(typ frame.Type) string {
 	return strings.ReplaceAll(fmt.Sprintf("| %d | %v | %s |%s| %s | %s |", typ, typ, kind, seq, body, strings.Join(flags, " ")), "|  |", "| |")
 }
 
-// TestTheTablesOfTheProtocolAreTrue holds types and reasons against the code.
+// TestTheTablesOfTheProtocolAreTrue holds types, reasons and codes of errors against the code.
 func TestTheTablesOfTheProtocolAreTrue(t *testing.T) {
 	lines := strings.Split(protocol(t), "\n")
 	var missing []string
@@ -181,6 +182,9 @@ func TestTheTablesOfTheProtocolAreTrue(t *testing.T) {
 	}
 	for r := frame.ReasonNone; !strings.HasPrefix(r.String(), "reason-"); r++ {
 		want(fmt.Sprintf("| %d | `%v` | ", r, r))
+	}
+	for c := session.OK + 1; c < session.Codes; c++ {
+		want(fmt.Sprintf("| %d | `%v` | ", c, c))
 	}
 	if missing != nil {
 		t.Errorf("the document lacks\n%s", strings.Join(missing, "\n"))
