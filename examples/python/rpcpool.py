@@ -63,7 +63,7 @@ class Call:
         self.deadline = None if timeout is None else time.monotonic() + timeout
         self.reply = self.error = None
         self.known = self.started = False  # the server has said that it has it, that it runs
-        self.items = []  # that have come, and were not taken
+        self.items, self.came = [], 0  # that have come and were not taken, and how many have come
         self.sent, self.limit = 0, ALLOWANCE  # bytes of items
         self.taken, self.said = 0, ALLOWANCE
         self.allowed = ALLOWANCE  # bytes of the message that is being sent
@@ -392,5 +392,10 @@ class Client:
             self.parts[seq] = first, part
         elif call and first & STREAM:
             call.items.append(bytes(part))
+            call.came += 1
+        elif call and call.flags & STREAM:
+            if int.from_bytes(part[:8], "little") != call.came:
+                raise Lost("items are missing")
+            self.end(call, reply=bytes(part[8:]))
         elif call:
-            self.end(call, reply=bytes(part[8 * bool(call.flags & STREAM):]))  # how many items there were is first
+            self.end(call, reply=bytes(part))
