@@ -1,9 +1,8 @@
 """A client of native calls, in nothing but Python's own library.
 
 It is written from docs/protocol.md alone, whose chapters its sections are named after. There is one
-thread, and one connection at a time: whoever waits for something reads the connection meanwhile. It
-leaves out what a client need not offer (compression, checksums, blobs, results as arguments), lanes,
-and more than one server.
+thread, and one connection at a time: whoever waits reads the connection meanwhile. It leaves out what
+no client need offer (compression, checksums, blobs, results as arguments), lanes, and other servers.
 """
 
 import os
@@ -17,19 +16,21 @@ HEADER = struct.Struct("<IBBBBQQII")  # length, type, flags, class, ext length, 
  CREDIT, PING, PONG, GOAWAY, FENCE, BYE, RENEW, RENEWED, ITEMS) = range(1, 23)
 OPTIONAL, MORE, CRC, COMPRESSED, ONEWAY, IDEMPOTENT, STREAM, END = (1 << n for n in range(8))
 METHOD, MESSAGE_LENGTH, UNTIL = 1, 2, 3
-STREAMS = 1 << 1
 RAW, PROTOBUF, CBOR = 0, 1, 2
-NORMAL = 2
 INDETERMINATE, NOT_EXECUTED, EXECUTED = 0, 1, 2
-INVALID, EXPIRED, CANCELED = 12, 9, 3
-IDLE = 2
+CANCELED, EXPIRED, INVALID = 3, 9, 12
+STREAMS, NORMAL, IDLE = 1 << 1, 2, 2  # a feature, a priority, a reason
 FRAME, MESSAGE, WINDOW = 256 << 10, 64 << 20, 1 << 20  # what this client takes
 ALLOWANCE = 256 << 10  # of a message, and of items, before its receiver has said a limit
-CUT = 64 << 10
+CUT = 64 << 10  # longest part of a message
 
 
 class Lost(Exception):
     """The connection has ended; the call is asked for again on the next."""
+
+
+class Malformed(Exception):
+    """The server says what it must not."""
 
 
 class Refused(Exception):
@@ -50,7 +51,7 @@ def extension(ext, wanted):
         if ext[0] == wanted:
             return int.from_bytes(ext[2:2 + ext[1]], "little")
         if ext[0] >= 0x80:
-            raise Lost("critical extension %d" % ext[0])
+            raise Malformed("critical extension %d" % ext[0])
         ext = ext[2 + ext[1]:]
     return 0
 
@@ -96,8 +97,7 @@ class Client:
             self.sock.settimeout(5)
             self.sock.connect(self.address)
         self.buffer, self.bound, self.leave = bytearray(), {}, None
-        self.sent = self.got = 0  # metered bytes
-        self.granted = WINDOW
+        self.sent, self.got, self.granted = 0, 0, WINDOW  # metered bytes
         self.parts = {}  # messages that are arriving, by seq: flags, body
         self.welcome = None
         hello = struct.pack("<HHIQQQQQII", 1, 1, FRAME, MESSAGE, WINDOW, STREAMS, 0, 1 << RAW | 1 << CBOR, 0, 0)
@@ -107,15 +107,14 @@ class Client:
         self.send(HELLO, hello)
         self.fill(8)
         if self.buffer[:8] != MAGIC:
-            raise Lost("it is no server of native calls")
+            raise Malformed("it is no server of native calls")
         del self.buffer[:8]
         ack = self.frame()[-1]
-        (version, reason, self.max_frame, self.max_message, self.limit, features, _, compressors, self.lease, _,
-         self.max_open, _, n) = struct.unpack_from("<HHIQQQQIIIIQH", ack)
+        (version, reason, self.max_frame, self.max_message, self.limit, features, _, packs, self.lease, _, self.max_open, _, n) = struct.unpack_from("<HHIQQQQIIIIQH", ack)
         if reason:
             raise Refused(reason, ack[66:66 + n].decode())
-        if version != 1 or features & ~STREAMS or compressors:
-            raise Lost("the server agrees on what was not offered")
+        if version != 1 or features & ~STREAMS or packs:
+            raise Malformed("the server agrees on what was not offered")
         self.open()
 
     def drop(self):
@@ -320,7 +319,7 @@ class Client:
         self.fill(32)
         length, kind, flags, _, ext, seq, ack, _, _ = HEADER.unpack_from(self.buffer)
         if not 8 * ext <= length <= 8 * ext + FRAME:
-            raise Lost("a frame of %d bytes" % length)
+            raise Malformed("a frame of %d bytes" % length)
         self.fill(32 + length)
         body = bytes(self.buffer[32:32 + length])
         del self.buffer[:32 + length]
@@ -367,7 +366,7 @@ class Client:
         elif kind == STARTED and call:
             call.started = True
         elif kind > ITEMS and not flags & OPTIONAL:
-            raise Lost("a frame of type %d" % kind)
+            raise Malformed("a frame of type %d" % kind)
 
     def take_message(self, call, kind, flags, seq, ext, body):
         first, part = self.parts.pop(seq, (flags, bytearray()))
@@ -384,7 +383,7 @@ class Client:
         if kind == REPLY and flags & MORE:
             length = extension(ext, MESSAGE_LENGTH)
             if length > MESSAGE:
-                raise Lost("a result of %d bytes" % length)
+                raise Malformed("a result of %d bytes" % length)
             if length > ALLOWANCE:
                 self.send(CREDIT, struct.pack("<Q", length), seq)
         part += body
@@ -395,7 +394,7 @@ class Client:
             call.came += 1
         elif call and call.flags & STREAM:
             if int.from_bytes(part[:8], "little") != call.came:
-                raise Lost("items are missing")
+                raise Malformed("items are missing")
             self.end(call, reply=bytes(part[8:]))
         elif call:
             self.end(call, reply=bytes(part))
