@@ -98,8 +98,7 @@ class Client:
             self.sock.connect(self.address)
         self.buffer, self.bound, self.leave = bytearray(), {}, None
         self.sent, self.got, self.granted = 0, 0, WINDOW  # metered bytes
-        self.parts = {}  # messages that are arriving, by seq: flags, body
-        self.welcome = None
+        self.parts, self.welcome = {}, None  # messages that are arriving, by seq: flags, body
         hello = struct.pack("<HHIQQQQQII", 1, 1, FRAME, MESSAGE, WINDOW, STREAMS, 0, 1 << RAW | 1 << CBOR, 0, 0)
         for field in self.token, self.target:
             hello += struct.pack("<H", len(field)) + field
@@ -110,7 +109,8 @@ class Client:
             raise Malformed("it is no server of native calls")
         del self.buffer[:8]
         ack = self.frame()[-1]
-        (version, reason, self.max_frame, self.max_message, self.limit, features, _, packs, self.lease, _, self.max_open, _, n) = struct.unpack_from("<HHIQQQQIIIIQH", ack)
+        (version, reason, self.max_frame, self.max_message, self.limit, features, _, packs, self.lease, _, self.max_open,
+         _, n) = struct.unpack_from("<HHIQQQQIIIIQH", ack)
         if reason:
             raise Refused(reason, ack[66:66 + n].decode())
         if version != 1 or features & ~STREAMS or packs:
