@@ -45,6 +45,9 @@ type Isolate struct {
 // IsWorker tells whether this process was started as a worker.
 func IsWorker() bool { return worker.Inherited() }
 
+// errWorker is why a server does not listen in one of its own workers.
+var errWorker = errors.New("this process is a worker of the server: it is to call Work, and listen nowhere")
+
 // Work runs what the server that has started this process calls, until that ends.
 func (s *Server) Work(ctx context.Context) error {
 	s.mu.Lock()

@@ -6,11 +6,13 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"os"
 	"testing"
 	"time"
 
 	"rpcpool.dev/rpc/crash"
+	"rpcpool.dev/rpc/worker"
 )
 
 // isolated is a server whose handlers run in workers: this binary again.
@@ -120,5 +122,26 @@ func TestStreamsAreIsolatedToo(t *testing.T) {
 				t.Errorf("%+v", r)
 			}
 		})
+	}
+}
+
+// TestAWorkerDoesNotServe: a program that has forgotten Work would serve in each of its workers, too.
+func TestAWorkerDoesNotServe(t *testing.T) {
+	t.Setenv(worker.Variable, worker.Calls)
+	s, err := isolated()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if l, err := s.Listen(soon(t), "127.0.0.1:0"); !errors.Is(err, errWorker) {
+		t.Errorf("it listens: %v, %v", l, err)
+	}
+	l, err := (&net.ListenConfig{}).Listen(soon(t), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = l.Close() // so that who serves after all ends
+	if err := s.Serve(l); !errors.Is(err, errWorker) {
+		t.Errorf("it serves: %v", err)
 	}
 }

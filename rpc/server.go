@@ -64,6 +64,7 @@ type Server struct {
 	within  Local
 	door    *server.Door
 	apart   *apart // nil: handlers run here
+	worker  bool   // this process is one of its workers
 	blobs   *blobs // nil: there are none
 
 	mu     sync.Mutex
@@ -105,7 +106,8 @@ func NewServer(opts ServerOptions) (*Server, error) {
 		return nil, errors.Join(fmt.Errorf("rpc server: %w", err), s.Close())
 	}
 	exec := server.Executor(s.local)
-	if opts.Isolate != nil && !IsWorker() {
+	s.worker = opts.Isolate != nil && IsWorker()
+	if opts.Isolate != nil && !s.worker {
 		core.Apart = true
 		if s.apart, err = newApart(opts.Isolate, s.blobs, opts.Log); err != nil {
 			return nil, errors.Join(fmt.Errorf("rpc server: %w", err), s.Close())
@@ -215,6 +217,9 @@ func (s *Server) Serve(l net.Listener) error {
 	if err := s.Err(); err != nil {
 		return errors.Join(err, l.Close())
 	}
+	if s.worker {
+		return errors.Join(fmt.Errorf("rpc server: %w", errWorker), l.Close())
+	}
 	if s.apart != nil {
 		s.apart.start(s.core)
 	}
@@ -244,6 +249,9 @@ func (s *Server) Listen(ctx context.Context, address string) (net.Listener, erro
 	network, where, err := splitAddress(address)
 	if err != nil {
 		return nil, err
+	}
+	if s.worker {
+		return nil, fmt.Errorf("rpc server: %w", errWorker)
 	}
 	l, err := (&net.ListenConfig{}).Listen(ctx, network, where)
 	if err != nil {
