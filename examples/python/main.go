@@ -66,6 +66,10 @@ func register(s *rpc.Server) {
 	rpc.Handle(s, "Count", func(context.Context, []byte) ([]byte, error) {
 		return strconv.AppendInt(nil, ran.Add(1), 10), nil
 	})
+	rpc.Handle(s, "Wait", await(func(ctx context.Context) error { // for its deadline
+		<-ctx.Done()
+		return ctx.Err()
+	}))
 	begun, end := make(chan struct{}), make(chan struct{})
 	rpc.Handle(s, "Hold", func(ctx context.Context, _ []byte) ([]byte, error) { // until somebody calls Release
 		ran.Add(1)

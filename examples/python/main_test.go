@@ -30,7 +30,7 @@ overrun: DeadlineExceeded, Executed, 0, 'context deadline exceeded', b''
 cancelled: Canceled, Executed, 0, 'context canceled', b''
 cancelled before it came: Canceled, NotExecuted, 0, '', b''
 given up: Canceled, Indeterminate, 0, 'was given up', b'' b'next' True
-runs so far: b'206'
+runs so far: b'205'
 # long messages and streams
 4 MiB: True
 50 of 200 KiB: True
