@@ -24,7 +24,7 @@ func TestTheDocumentOfRowsIsTrue(t *testing.T) {
 		"accumulators": "../accumulator/export", "clients": "export", "grpcdoor": "../grpcdoor", "frame": "../frame", "programs": "../../cmd/rpcpool", "hack": "../../hack", "image": "../../hack/image",
 		"mover": "../rdma/mover", "device": "../rdma/device", "build": "../../controllers/build", "rpcpool": "../../cmd/rpcpool",
 		"snprintf": "../../examples/snprintf", "bank": "../../examples/bank", "jobs": "../../examples/jobs", "exactlyonce": "../../examples/exactlyonce", "pipeline": "../../examples/pipeline",
-		"streams": "../../examples/streams", "deadlines": "../../examples/deadlines", "supervise": "../../sidecar/supervise",
+		"streams": "../../examples/streams", "deadlines": "../../examples/deadlines", "python": "../../examples/python", "supervise": "../../sidecar/supervise",
 	}
 	known := map[string]map[string]bool{}
 	for name, dir := range dirs {
