@@ -159,7 +159,11 @@ func (s *Server) codecsOf(j *server.Job, args, result codec.Codec) (codec.Codec,
 	case codec.IDCBOR:
 		return s.codecs.CBOR(), s.codecs.CBOR(), nil
 	}
-	return nil, nil, fmt.Errorf("codec %d, want %d (%s)", j.Codec, args.ID(), args.Name())
+	return nil, nil, otherCodec(j.Codec, args)
+}
+
+func otherCodec(id uint8, want codec.Codec) error {
+	return fmt.Errorf("codec %d, want %d (%s)", id, want.ID(), want.Name())
 }
 
 // decode sets what a points to. A pointer is to a new value; bytes are not copied.

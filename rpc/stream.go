@@ -101,6 +101,9 @@ func HandleStream[A, In, Out any](s *Server, name string, h func(context.Context
 		if j.Stream() == nil {
 			return session.Invalid, wire.Failure(-1, "method is a stream", nil)
 		}
+		if j.Codec != codecs[0].ID() { // which would hold for the items, too
+			return session.Invalid, wire.Failure(-1, "arguments: "+otherCodec(j.Codec, codecs[0]).Error(), nil)
+		}
 		var a A
 		if err := decode(codecs[0], j.Args, &a); err != nil {
 			return session.Invalid, wire.Failure(-1, "arguments: "+err.Error(), nil)

@@ -39,6 +39,7 @@ too long: Invalid, NotExecuted, 0, 'longer than the server takes', b''
 items: [b'<one', b'<one', b'<two', b'<two'] b''
 many items: 8097152 b''
 a stream fails: [] Failed, Executed, 0, 'stopped', b'\x07stopped'
+a stream in another codec: Invalid, NotExecuted, -1, 'arguments: codec 2, want 0 (raw)', b''
 no stream: Invalid, NotExecuted, -1, 'method is a stream', b''
 a stream of a call: Invalid, NotExecuted, -1, 'method is no stream', b''
 # connections that are lost

@@ -97,6 +97,9 @@ def play(address):
     stream = c.start("Repeat", flags=rpcpool.STREAM)
     c.send_item(stream, b"stop")
     print("a stream fails:", list(c.items(stream)), outcome(c.result, stream))
+    stream = c.start("Repeat", b"\x40", codec=rpcpool.CBOR, flags=rpcpool.STREAM)
+    c.send_item(stream, end=True)
+    print("a stream in another codec:", outcome(c.result, stream))
     print("no stream:", outcome(c.call, "Repeat"))
     print("a stream of a call:", outcome(c.call, "Echo", flags=rpcpool.STREAM))
 
