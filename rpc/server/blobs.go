@@ -98,6 +98,12 @@ func (j *Job) InBody() bool {
 	return j.loan != nil && len(j.loan.args) == 1 && j.loan.args[0].Body
 }
 
+// quickLent tells whether a call has next to nothing to wait for before it runs: no snapshots, and no long argument that
+// is copied.
+func (j *Job) quickLent() bool {
+	return j.loan == nil || j.InBody() && j.loan.args[0].Handle.Length <= mostRoom
+}
+
 // BlobCall is what the host of blobs knows the call by.
 func (j *Job) BlobCall() blob.Call {
 	x := j.XID()

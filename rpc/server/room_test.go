@@ -5,8 +5,10 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"rpcpool.dev/rpc/blob"
+	"rpcpool.dev/rpc/conn"
 	"rpcpool.dev/rpc/frame"
 )
 
@@ -167,5 +169,38 @@ func TestRoomIsForWorkers(t *testing.T) {
 	j := &Job{Args: blob.AppendArgs(nil, []blob.Arg{room})}
 	if err := j.takeBlobs(1); err == nil || !strings.Contains(err.Error(), "which is for workers") {
 		t.Errorf("got %v", err)
+	}
+}
+
+// willing is a reader that runs every job that it is given.
+type willing struct{ runs int }
+
+func (w *willing) Last(conn.Last, time.Duration) bool {
+	w.runs++
+	return true
+}
+func (*willing) LastAlone(conn.Last) bool { return false }
+
+// TestAReaderRunsWhatHasItsArgumentsInABlob, if nothing is to be copied first that is long.
+func TestAReaderRunsWhatHasItsArgumentsInABlob(t *testing.T) {
+	in := func(n uint64) blob.Arg { return blob.Arg{Handle: blob.Handle{Length: n}, Mode: blob.In, Body: true} }
+	for name, c := range map[string]struct {
+		loan *loan
+		runs int
+	}{
+		"none":              {nil, 1},
+		"a short one":       {&loan{args: []blob.Arg{in(mostRoom)}}, 1},
+		"a long one":        {&loan{args: []blob.Arg{in(mostRoom + 1)}}, 0},
+		"more than one":     {&loan{args: []blob.Arg{{Mode: blob.In}, in(1)}}, 0},
+		"one that it names": {&loan{args: []blob.Arg{{Mode: blob.InOut, Snapshot: true}}}, 0},
+	} {
+		reader := &willing{}
+		l := &Local{idle: []chan *Job{make(chan *Job, 1)}}
+		p := new(pace)
+		p.quick.Store(trustAfter)
+		l.Execute(&Job{Method: &Method{pace: p}, last: reader, loan: c.loan})
+		if reader.runs != c.runs || len(l.idle) != c.runs {
+			t.Errorf("%s: the reader runs %d, and %d goroutines have nothing to do", name, reader.runs, len(l.idle))
+		}
 	}
 }
