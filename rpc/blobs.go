@@ -121,7 +121,7 @@ func (c *Client) putAndDo(ctx context.Context, u *client.Call) {
 		u.Args = append(append(make([]byte, 0, len(before)+blob.ArgLen), before...), at...)
 		u.Blobs, u.Server = named+1, server
 		c.c.Do(ctx, u)
-		done(u.Attempts <= 1)
+		done(u.Outcome.Code == session.OK)
 		u.Args, u.Blobs, u.Server = args, named, pinned
 		servers += u.Attempts
 		u.Attempts = servers
@@ -140,7 +140,7 @@ func elsewhere(ctx context.Context, u *client.Call) bool {
 
 // put makes a blob of what follows the blobs that a call names, and returns how it is named, and what is to be done when
 // the call has ended: see [client.Reuser].
-func (c *Client) put(ctx context.Context, u *client.Call, args []byte, avoid []string) (server string, arg []byte, done func(once bool), err error) {
+func (c *Client) put(ctx context.Context, u *client.Call, args []byte, avoid []string) (server string, arg []byte, done func(ended bool), err error) {
 	body := args[int(u.Blobs)*blob.ArgLen:]
 	for try := 0; ; try++ {
 		server, party, err := c.c.Blobs(ctx, u, avoid)
@@ -162,7 +162,7 @@ func (c *Client) put(ctx context.Context, u *client.Call, args []byte, avoid []s
 }
 
 // putArgument makes a blob of the arguments of a call.
-func putArgument(ctx context.Context, at client.Blobs, body []byte) (a blob.Arg, done func(once bool), err error) {
+func putArgument(ctx context.Context, at client.Blobs, body []byte) (a blob.Arg, done func(ended bool), err error) {
 	if r, is := at.(client.Reuser); is {
 		return r.PutArgument(body) //nolint:wrapcheck // it says all
 	}

@@ -1,16 +1,22 @@
 package blob
 
-import "time"
+import (
+	"fmt"
+	"time"
+)
 
 // part is what of an argument that its owner wants to use again the call is to have; again is false if who asks for
 // the call is not its owner.
 func (t *Table) part(arg Arg) (part Handle, again bool, err error) {
 	h, asks := arg.Handle, PartyID(0)
 	if p, err := t.account(arg.Account); err == nil {
-		h, asks = t.newest(p.id, h), p.id
+		asks = p.id
 	}
 	b, err := t.find(h)
-	if err != nil {
+	switch {
+	case err != nil && t.newest(asks, h) != h: // the call is an old one that comes again, its argument has become another's
+		return Handle{}, false, fmt.Errorf("%w: %v has been used again", ErrBusy, h)
+	case err != nil:
 		return Handle{}, false, err
 	}
 	if h, err = h.narrow(0, arg.Size, Read); err != nil {

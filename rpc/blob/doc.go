@@ -30,8 +30,8 @@
 // call, and it may pass it on; what it gets to make a result is not: with the call's end
 // the result has another handle. So has an argument that its owner wants to use again, for another
 // call ([Table.Again]), and only if nobody else has anything of it: what callees know of the last
-// use is of nothing then, and what they hold is not written to. Its owner may still use the
-// handle from before to let it go, or to ask for the call again, if it has not heard of the new one.
+// use is of nothing then, and what they hold is not written to. Its owner may still let it go by
+// the handle from before, if it has not heard of the new one.
 //
 // A handle is a key. It goes where calls go, and into no log: [Handle.String] leaves
 // the token out.

@@ -67,8 +67,8 @@ type Ended struct {
 // Begin lends a call its arguments, all or none. In and InOut arguments are ranges of
 // blobs that nobody else changes until the call has ended, and InOut ones nobody else
 // uses. Out arguments are made now, at the cost of the account that they name; nobody
-// but the callee sees them until the call has succeeded. An argument that its owner wants to use
-// again ([Arg].Again) may be named by a handle from before it was: that one did not hear of it.
+// but the callee sees them until the call has succeeded. An argument that its owner has used again
+// ([Arg].Again) since it asked for the call is [ErrBusy]: its bytes may be another one's by now.
 func (t *Table) Begin(now time.Duration, call Call, callee PartyID, args []Arg) (Loan, error) {
 	p, err := t.party(callee)
 	if err != nil {

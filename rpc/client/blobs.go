@@ -42,9 +42,9 @@ type Blobs interface {
 // Reuser is a Blobs that puts arguments of calls where earlier ones were, whose calls have ended.
 type Reuser interface {
 	// PutArgument makes a blob of an argument, and says how a call names it. done is to be called when the call has
-	// ended, and lets the blob go. If it was sent once at most, say so: what the server says may be used again is
-	// kept for another call then, for a moment.
-	PutArgument(body []byte) (a blob.Arg, done func(once bool), err error)
+	// ended, and lets the blob go. If there is a result, say so: what the server says may be used again is kept for
+	// another call then, for a moment. Otherwise there may be runs left of what was sent more than once.
+	PutArgument(body []byte) (a blob.Arg, done func(ended bool), err error)
 	// Again hears by which handle an argument may be used again. It does not wait.
 	Again(h blob.Handle)
 }

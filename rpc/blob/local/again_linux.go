@@ -32,7 +32,7 @@ type argument struct {
 }
 
 // PutArgument implements [client.Reuser].
-func (p *party) PutArgument(body []byte) (blob.Arg, func(once bool), error) {
+func (p *party) PutArgument(body []byte) (blob.Arg, func(ended bool), error) {
 	a, err := p.room(uint64(len(body)))
 	if err != nil {
 		return blob.Arg{}, nil, err
@@ -45,7 +45,7 @@ func (p *party) PutArgument(body []byte) (blob.Arg, func(once bool), error) {
 		p.lent[a.handle.ID] = a
 		p.mu.Unlock()
 	}
-	return arg, func(once bool) { p.done(a, once) }, nil
+	return arg, func(ended bool) { p.done(a, ended) }, nil
 }
 
 // room finds memory for an argument.
@@ -99,10 +99,10 @@ func (p *party) Again(h blob.Handle) {
 }
 
 // done ends the use of an argument.
-func (p *party) done(a *argument, once bool) {
+func (p *party) done(a *argument, ended bool) {
 	p.mu.Lock()
 	delete(p.lent, a.handle.ID)
-	keep := once && a.again && !p.closed && a.handle.Length <= longestKept && len(p.kept) < mostKept
+	keep := ended && a.again && !p.closed && a.handle.Length <= longestKept && len(p.kept) < mostKept
 	if keep {
 		a.again, a.old = false, false
 		p.kept = append(p.kept, a)

@@ -23,10 +23,15 @@ type rig struct {
 
 func newRig(t *testing.T, o Options) *rig {
 	t.Helper()
+	return newRigOf(t, o, frame.FeatureSharedMemory|frame.FeatureBlobReuse)
+}
+
+func newRigOf(t *testing.T, o Options, agreed frame.Features) *rig {
+	t.Helper()
 	r := &rig{t: t, host: newHost(t, o)}
 	offer, revoke := r.host.Offer("client")
 	t.Cleanup(revoke)
-	b, err := Join(0)(soon(t), &client.BlobServer{Offer: offer, Features: frame.FeatureSharedMemory | frame.FeatureBlobReuse})
+	b, err := Join(0)(soon(t), &client.BlobServer{Offer: offer, Features: agreed})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -123,17 +128,17 @@ func TestAnArgumentThatIsNotUsedAgain(t *testing.T) {
 		body   []byte
 		during func(*rig, blob.Arg)
 		then   func(*rig) // when it has ended
-		once   bool
+		ended  bool
 	}{
-		"it was sent twice": {},
-		"it is too long":    {body: make([]byte, longestKept+1), once: true},
-		"its callee has opened it": {once: true, during: func(r *rig, a blob.Arg) {
+		"it may run yet": {},
+		"it is too long": {body: make([]byte, longestKept+1), ended: true},
+		"its callee has opened it": {ended: true, during: func(r *rig, a blob.Arg) {
 			if _, err := r.callee.Open(a.Handle, blob.In, 0); err != nil {
 				r.t.Fatal(err)
 			}
 		}},
-		"the client has left":   {once: true, then: func(r *rig) { _ = r.client.Leave() }},
-		"the client has closed": {once: true, then: func(r *rig) { _ = r.client.Close() }},
+		"the client has left":   {ended: true, then: func(r *rig) { _ = r.client.Leave() }},
+		"the client has closed": {ended: true, then: func(r *rig) { _ = r.client.Close() }},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := newRig(t, Options{})
@@ -149,7 +154,7 @@ func TestAnArgumentThatIsNotUsedAgain(t *testing.T) {
 			if c.then != nil {
 				c.then(r)
 			}
-			if done(c.once); r.keeps() != 0 {
+			if done(c.ended); r.keeps() != 0 {
 				t.Error("it is kept")
 			}
 			_ = r.callee.Close() // with what it has opened
@@ -197,8 +202,7 @@ func TestWhoStillReadsAnArgumentSeesNoOther(t *testing.T) {
 
 // TestAServerThatDoesNotSay is not asked to: it is of an earlier version.
 func TestAServerThatDoesNotSay(t *testing.T) {
-	r := newRig(t, Options{})
-	r.client.reuses = false
+	r := newRigOf(t, Options{}, frame.FeatureSharedMemory)
 	a, done := r.call([]byte("argument"), nil)
 	if a.Again || a.Size != 0 {
 		t.Errorf("it is asked to: %+v", a)
