@@ -106,7 +106,7 @@ func (c *Client) putAndDo(ctx context.Context, u *client.Call) {
 	args, named, pinned, servers := u.Args, u.Blobs, u.Server, 0
 	var avoid []string
 	for {
-		server, at, b, err := c.put(ctx, u, args, avoid)
+		server, at, done, err := c.put(ctx, u, args, avoid)
 		if past := (*remote.MoverError)(nil); errors.As(err, &past) { // no other way is allowed
 			u.Outcome = session.Outcome{Code: session.Refused, Execution: session.NotExecuted}
 			u.Text, u.Retry, u.Reply = err.Error(), -1, u.Reply[:0]
@@ -121,7 +121,7 @@ func (c *Client) putAndDo(ctx context.Context, u *client.Call) {
 		u.Args = append(append(make([]byte, 0, len(before)+blob.ArgLen), before...), at...)
 		u.Blobs, u.Server = named+1, server
 		c.c.Do(ctx, u)
-		_ = b.Free()
+		done(u.Outcome.Code == session.OK)
 		u.Args, u.Blobs, u.Server = args, named, pinned
 		servers += u.Attempts
 		u.Attempts = servers
@@ -138,8 +138,9 @@ func elsewhere(ctx context.Context, u *client.Call) bool {
 	return (o.Code == session.Refused || o.Code == session.NoServer) && (o.Execution == session.NotExecuted || u.Idempotent) && ctx.Err() == nil && u.Retry >= 0
 }
 
-// put makes a blob of what follows the blobs that a call names, and returns how it is named.
-func (c *Client) put(ctx context.Context, u *client.Call, args []byte, avoid []string) (server string, arg []byte, _ client.Blob, err error) {
+// put makes a blob of what follows the blobs that a call names, and returns how it is named, and what is to be done when
+// the call has ended: see [client.Reuser].
+func (c *Client) put(ctx context.Context, u *client.Call, args []byte, avoid []string) (server string, arg []byte, done func(ended bool), err error) {
 	body := args[int(u.Blobs)*blob.ArgLen:]
 	for try := 0; ; try++ {
 		server, party, err := c.c.Blobs(ctx, u, avoid)
@@ -149,19 +150,31 @@ func (c *Client) put(ctx context.Context, u *client.Call, args []byte, avoid []s
 		if len(body) < client.Least(party) {
 			return "", nil, nil, errShort
 		}
-		b, err := party.Put(ctx, uint64(len(body)), blob.Read, bytes.NewReader(body))
-		var h blob.Handle
+		a, done, err := putArgument(ctx, party, body)
 		if err == nil {
-			if h, err = b.Share(ctx, 0, uint64(len(body)), blob.Read); err == nil {
-				return server, blob.AppendArgs(nil, []blob.Arg{{Handle: h, Mode: blob.In, Body: true}}), b, nil
-			}
-			_ = b.Free()
+			return server, blob.AppendArgs(nil, []blob.Arg{a}), done, nil
 		}
 		if !isGone(err) || try > 0 || ctx.Err() != nil {
 			return "", nil, nil, err //nolint:wrapcheck // it is not told
 		}
 		c.c.DropBlobs(server, party) // its host is gone, another may be there
 	}
+}
+
+// putArgument makes a blob of the arguments of a call.
+func putArgument(ctx context.Context, at client.Blobs, body []byte) (a blob.Arg, done func(ended bool), err error) {
+	if r, is := at.(client.Reuser); is {
+		return r.PutArgument(body) //nolint:wrapcheck // it says all
+	}
+	b, err := at.Put(ctx, uint64(len(body)), blob.Read, bytes.NewReader(body))
+	if err != nil {
+		return blob.Arg{}, nil, err //nolint:wrapcheck // it says all
+	}
+	h, err := b.Share(ctx, 0, uint64(len(body)), blob.Read)
+	if err != nil {
+		_ = b.Free()
+	}
+	return blob.Arg{Handle: h, Mode: blob.In, Body: true}, func(bool) { _ = b.Free() }, err //nolint:wrapcheck // it says all
 }
 
 // isGone tells whether a server's host of blobs is of no use any more. It is not if it has said no, nor if this

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"rpcpool.dev/rpc/blob"
 	"rpcpool.dev/rpc/client"
 	"rpcpool.dev/rpc/codec"
 	"rpcpool.dev/rpc/conn"
@@ -43,6 +44,10 @@ type twoBlobs struct {
 func handleBlobs(s *Server) {
 	handleHandles(s)
 	Handle(s, "echo", func(_ context.Context, b []byte) ([]byte, error) { return b, nil })
+	Handle(s, "slowly", func(_ context.Context, b []byte) ([]byte, error) {
+		time.Sleep(time.Duration(b[0]) * time.Millisecond)
+		return b, nil
+	})
 	Handle(s, "sum", func(_ context.Context, b []byte) (uint64, error) { return checksum(b), nil })
 	Handle(s, "length", func(_ context.Context, b []byte) (int, error) { return len(b), nil })
 	Handle(s, "total", func(_ context.Context, a struct{ Data, Promised []byte }) (int, error) {
@@ -217,6 +222,57 @@ func TestS2_15_AResultAtTheThreshold(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestS2_15_TheNextCallAsksNobody: it has its argument where the last one's was, and a worker has room for the result before
+// it asks. When no more calls come, there are no blobs.
+func TestS2_15_TheNextCallAsksNobody(t *testing.T) {
+	const wait, soonEnough = 50, 20 * time.Millisecond // ms; half of it for who is slow to look
+	withBlobs(t, func(t *testing.T, r *blobRig) {
+		_, isolated := r.server.Workers()
+		args := fill(LongBlob)
+		for ctx, again, room := soon(t), false, !isolated; !again || !room; {
+			if ctx.Err() != nil {
+				t.Fatalf("its argument is where the last one's was: %v; it has room: %v", again, room)
+			}
+			if args[0] = 0; !echoes(ctx, r, args) {
+				t.Fatal("the first call")
+			}
+			begun := time.Now()
+			args[0] = wait
+			running := Spawn[[]byte](ctx, r, "slowly", args)
+			for time.Since(begun) < soonEnough {
+				a, m := usedAgain(r, begun)
+				again, room = again || a, room || m
+			}
+			if got, err := running.Get(ctx); err != nil || !bytes.Equal(got, args) {
+				t.Fatalf("%d bytes came back as %d, %v", len(args), len(got), err)
+			}
+		}
+		if n := r.live(t); n > 0 {
+			t.Errorf("%d blobs are left", n)
+		}
+	})
+}
+
+func echoes(ctx context.Context, r *blobRig, args []byte) bool {
+	got, err := Call[[]byte](ctx, r, "slowly", args)
+	return err == nil && bytes.Equal(got, args)
+}
+
+// usedAgain tells whether a call that has begun then has an argument that was there before, and room for its result.
+func usedAgain(r *blobRig, begun time.Time) (again, room bool) {
+	s, _ := r.server.Blobs()
+	since := time.Since(begun)
+	var old uint64
+	for _, h := range s.Holdings { // of a blob, the owner first
+		if h.Owner && h.Age > since {
+			old = h.ID
+		}
+		again = again || h.Mode == blob.In && h.Call != (blob.Call{}) && h.ID == old
+		room = room || h.Mode == blob.Out && h.Call != (blob.Call{})
+	}
+	return again, room
 }
 
 // TestS2_15_TheServerSaysWhatIsLong: a client that does not, sends what is shorter in messages, and gets

@@ -118,6 +118,7 @@ func TestC27_MalformedBlobsInACall(t *testing.T) {
 		"a handle of another version":  {1, version, "handle of version 77"},
 		"a mode that there is not":     {1, append(append(bytes.Clone(body[:64]), 9), body[65:]...), "9 as an argument"},
 		"reserved bytes":               {1, append(append(bytes.Clone(body[:66]), 1), body[67:]...), "reserved bytes of an argument"},
+		"room, which is for workers":   {1, blob.AppendArgs(nil, []blob.Arg{{Handle: h, Mode: blob.Out, Room: true}}), "room for a result"},
 		"a body that is to be written": {1, append(append(bytes.Clone(body[:64]), byte(blob.InOut)), body[65:]...), "is not to be read"},
 	} {
 		var heard overheard

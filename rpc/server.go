@@ -147,7 +147,7 @@ func (s *Server) admit(h *frame.Hello) frame.HelloAck {
 	}
 	features := frame.FeatureStreams | frame.FeatureCompression | frame.FeaturePipelining
 	if s.blobs != nil {
-		features |= frame.FeatureBlobs | frame.FeatureSharedMemory | frame.FeatureBulk | frame.FeatureBulkCopy
+		features |= frame.FeatureBlobs | frame.FeatureSharedMemory | frame.FeatureBulk | frame.FeatureBulkCopy | frame.FeatureBlobReuse
 	}
 	return frame.Answer(h, frame.HelloAck{
 		Codecs: s.codecs.Mask(), Features: features, Compressors: s.door.Compressors(),

@@ -47,12 +47,13 @@ func (m Mode) rights() Rights {
 func (m Mode) writes() bool { return m == Out || m == InOut }
 
 // lastGeneration is the last that an id may have to be used again: the next blob takes
-// one more, and another if it is the result of a call.
+// one more, and another if it is the result of a call, or is used again.
 const lastGeneration = math.MaxUint32 - 2
 
 type blob struct {
 	id         uint64
 	generation uint32
+	first      uint32 // generation that its owner has, which may have been used again since
 	state      State
 	owner      *party // nil: it has let the blob go
 	payer      *party // whose quota it counts to: its first owner

@@ -28,7 +28,10 @@
 //
 // What a callee gets as an argument is as good as what its caller had, also after the
 // call, and it may pass it on; what it gets to make a result is not: with the call's end
-// the result has another handle.
+// the result has another handle. So has an argument that its owner wants to use again, for another
+// call ([Table.Again]), and only if nobody else has anything of it: what callees know of the last
+// use is of nothing then, and what they hold is not written to. Its owner may still let it go by
+// the handle from before, if it has not heard of the new one.
 //
 // A handle is a key. It goes where calls go, and into no log: [Handle.String] leaves
 // the token out.
@@ -84,7 +87,8 @@
 //
 // [Limits]: the memory of all segments; bytes, blobs and references of a party, and twice its bytes
 // of segments, so that one who leaves holes takes no more than that; parties. What
-// exceeds one is a [QuotaError], which says what there is and changes nothing.
+// exceeds one is a [QuotaError], which says what there is and changes nothing. What is only kept
+// or made because it saves time is half of these at most ([Table.Again], [Table.Room]).
 //
 // # The seam for calls
 //
@@ -114,6 +118,10 @@
 //     are the caller's: NotExecuted. A call that is run again begins again.
 //   - A worker whose result is long asks for a blob that its caller pays for (Extend), and
 //     replies with it. Nothing is said before, so calls whose results are short cost nothing.
+//   - An argument with Again, of a client that has the feature: the server says by a BLOB_GRANT of its own, before
+//     the REPLY, by which handle the client may put the next one there. So a client that makes one call
+//     after the other asks the host for nothing.
+//   - A worker whose results were long gets room for the next one with its CALL (Room), and need not ask either.
 //   - The server, when the worker has replied, or is dead: End, the Copies, Settle, and
 //     then the REPLY, with an argument of mode Out for each result. A result is the
 //     caller's, until that frees it, or leaves. Who does not hear of one frees it when it does.

@@ -123,6 +123,7 @@ func TestArgsComeBackAsTheyWere(t *testing.T) {
 		{Handle: aHandle, Mode: In}, anArg(), {Handle: account, Mode: Out, Size: 1 << 40},
 		{Handle: aHandle, Mode: In, Body: true}, {Handle: aHandle, Mode: Out, Body: true, Segment: 1, Offset: 4096},
 		{Handle: aHandle, Mode: In, Segment: 3, Offset: 1 << 33},
+		{Handle: aHandle, Mode: In, Body: true, Again: true, Size: 9}, {Handle: aHandle, Mode: Out, Room: true, Segment: 2, Offset: 8},
 	}
 	b := append(AppendArgs(nil, want), "body"...)
 	got, body, err := ParseArgs(b, len(want))
@@ -146,7 +147,10 @@ func TestMalformedArgs(t *testing.T) {
 		"a malformed handle":        {spoil: func(b []byte) { b[28] = 0 }, count: 1, says: "rights"},
 		"no mode":                   {spoil: func(b []byte) { b[64] = byte(Pin) }, count: 1, says: "pin as an argument"},
 		"an unknown mode":           {spoil: func(b []byte) { b[64] = 9 }, count: 1, says: "mode 9"},
-		"unknown flags":             {spoil: func(b []byte) { b[65] = 4 }, count: 1, says: "flags"},
+		"unknown flags":             {spoil: func(b []byte) { b[65] = 16 }, count: 1, says: "flags"},
+		"what is written, again":    {spoil: func(b []byte) { b[65] = 4 }, count: 1, says: "flags"},
+		"what is lent, again":       {spoil: func(b []byte) { b[64], b[65], b[68] = byte(In), 4, 1 }, count: 1, says: "flags"},
+		"room for what is in":       {spoil: func(b []byte) { b[64], b[65] = byte(In), 8 }, count: 1, says: "flags"},
 		"a snapshot of what is in":  {spoil: func(b []byte) { b[64] = byte(In) }, count: 1, says: "flags"},
 		"reserved bytes are set":    {spoil: func(b []byte) { b[67] = 1 }, count: 1, says: "reserved"},
 		"a size of what is there":   {spoil: func(b []byte) { b[72] = 1 }, count: 1, says: "size"},

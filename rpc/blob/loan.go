@@ -31,6 +31,7 @@ type lent struct {
 	*ref
 	snapshot *ref   // keeps what the bytes were; nil: none
 	extra    bool   // a result that the callee has asked for
+	again    bool   // its owner wants to use it again
 	named    bool   // a result that the callee has named when it had succeeded
 	written  uint64 // bytes of it
 }
@@ -59,13 +60,15 @@ type Ended struct {
 	Results []Handle // of the Out arguments, in their order; none unless it succeeded
 	Places  []Place  // where they are, in the same order
 	Copies  []Copy   // to be made before Settle
+	Again   []Handle // of the arguments whose owners want to use them again: for Again, after Settle
 	Dirty   bool     // it has left a blob half written: do not run the call again by itself
 }
 
 // Begin lends a call its arguments, all or none. In and InOut arguments are ranges of
 // blobs that nobody else changes until the call has ended, and InOut ones nobody else
 // uses. Out arguments are made now, at the cost of the account that they name; nobody
-// but the callee sees them until the call has succeeded.
+// but the callee sees them until the call has succeeded. An argument that its owner has used again
+// ([Arg].Again) since it asked for the call is [ErrBusy]: its bytes may be another one's by now.
 func (t *Table) Begin(now time.Duration, call Call, callee PartyID, args []Arg) (Loan, error) {
 	p, err := t.party(callee)
 	if err != nil {
@@ -129,6 +132,11 @@ func (t *Table) lend(now time.Duration, l *loan, arg Arg, out *Loan) (Handle, er
 		b.pending = true
 		h = t.handle(b, Read|Write)
 	case In, InOut:
+		if arg.Again {
+			if h, arg.Again, err = t.part(arg); err != nil {
+				return Handle{}, err
+			}
+		}
 		if b, err = t.usable(l.callee, h, arg.Mode); err != nil {
 			return Handle{}, err
 		}
@@ -137,7 +145,7 @@ func (t *Table) lend(now time.Duration, l *loan, arg Arg, out *Loan) (Handle, er
 	default:
 		return Handle{}, fmt.Errorf("%w: %v as an argument", ErrRights, arg.Mode)
 	}
-	a := &lent{ref: t.ref(now, l.callee, b, h, arg.Mode)}
+	a := &lent{ref: t.ref(now, l.callee, b, h, arg.Mode), again: arg.Again}
 	a.loan = l
 	l.args = append(l.args, a)
 	if arg.Mode == InOut && arg.Snapshot && h.Length > 0 {
@@ -190,6 +198,8 @@ func (t *Table) End(call Call, outcome Outcome, made []Handle) (Ended, error) {
 			e.Copies = append(e.Copies, Copy{From: a.snapshot.blob.place(whole, false), To: a.blob.place(part, true)})
 		case outcome == Crashed && a.mode == InOut:
 			a.blob.dirty, e.Dirty = true, true
+		case outcome != Crashed && a.again:
+			e.Again = append(e.Again, t.handle(a.blob, Read))
 		}
 	}
 	return e, nil

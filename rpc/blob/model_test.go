@@ -144,7 +144,11 @@ func (p *play) beginCall(t *rapid.T) {
 			continue
 		}
 		mode := rapid.SampledFrom([]Mode{In, InOut}).Draw(t, "mode")
-		args = append(args, Arg{Handle: p.handle(t), Mode: mode, Snapshot: mode == InOut && rapid.Bool().Draw(t, "snapshot")})
+		a := Arg{Handle: p.handle(t), Mode: mode, Snapshot: mode == InOut && rapid.Bool().Draw(t, "snapshot")}
+		if a.Again = mode == In && rapid.Bool().Draw(t, "again"); a.Again {
+			a.Size, a.Account = a.Handle.Length/2, rapid.SampledFrom(p.accounts).Draw(t, "who asks")
+		}
+		args = append(args, a)
 	}
 	p.seq++
 	call := Call{Seq: p.seq}
@@ -187,6 +191,7 @@ func (p *play) finish(t *rapid.T, call Call, outcome Outcome) {
 		t.Fatalf("%d results of %d", len(e.Results), len(written))
 	}
 	p.handles = append(p.handles, e.Results...)
+	p.usedAgain(t, e.Again)
 	delete(p.calls, call)
 }
 

@@ -122,7 +122,7 @@ func (t *Table) allocate(now time.Duration, p *party, size uint64, lend Rights) 
 	b := t.blobs[t.unused[len(t.unused)-1]-1]
 	t.unused = t.unused[:len(t.unused)-1]
 	*b = blob{
-		id: b.id, generation: b.generation + 1, state: Allocated, owner: p, payer: p,
+		id: b.id, generation: b.generation + 1, first: b.generation + 1, state: Allocated, owner: p, payer: p,
 		size: size, lend: lend, where: where, born: now, refs: b.refs[:0],
 	}
 	p.blobs[b.id] = b
@@ -204,9 +204,10 @@ func (t *Table) Slice(h Handle, offset, length uint64, rights Rights) (Handle, e
 	return t.signer.sign(part), nil
 }
 
-// Free takes the owner's reference. The memory is free when nobody else has one.
+// Free takes the owner's reference. The memory is free when nobody else has one. A handle
+// from before the blob was used again is as good.
 func (t *Table) Free(now time.Duration, owner PartyID, h Handle) error {
-	b, err := t.owned(owner, h)
+	b, err := t.owned(owner, t.newest(owner, h))
 	if err == nil {
 		t.disown(now, b)
 	}

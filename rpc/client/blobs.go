@@ -39,6 +39,16 @@ type Blobs interface {
 	Close() error
 }
 
+// Reuser is a Blobs that puts arguments of calls where earlier ones were, whose calls have ended.
+type Reuser interface {
+	// PutArgument makes a blob of an argument, and says how a call names it. done is to be called when the call has
+	// ended, and lets the blob go. If there is a result, say so: what the server says may be used again is kept for
+	// another call then, for a moment. Otherwise there may be runs left of what was sent more than once.
+	PutArgument(body []byte) (a blob.Arg, done func(ended bool), err error)
+	// Again hears by which handle an argument may be used again. It does not wait.
+	Again(h blob.Handle)
+}
+
 // Least is from which length on arguments and results had better be in blobs, bytes: as they say
 // by a method of this name, or 0.
 func Least(b Blobs) int {
@@ -413,6 +423,19 @@ func (c *Client) ask(ctx context.Context, e conn.Endpoint) (*BlobServer, conn.Re
 		delete(c.stores.offers, n)
 	}
 	return nil, conn.Ref{}, fmt.Errorf("blobs of server %q: %w", e.ID, err)
+}
+
+// again hears that an argument may be used again.
+func (c *Client) again(in *conn.In) {
+	h, err := blob.ParseHandle(in.Body)
+	if err != nil {
+		return
+	}
+	if _, b := c.Has(h.Domain); b != nil {
+		if r, is := b.(Reuser); is {
+			r.Again(h)
+		}
+	}
 }
 
 // offered hears what a server has offered.

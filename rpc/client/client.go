@@ -121,7 +121,7 @@ func New(opts Options) (*Client, error) {
 	}
 	c.stores.all, c.stores.offers = map[string]*store{}, map[conn.Peer][]chan frame.BlobOffer{}
 	if len(opts.JoinBlobs) > 0 {
-		opts.Pool.Hello.Features |= frame.FeatureBlobs | frame.FeatureSharedMemory | frame.FeatureBulk
+		opts.Pool.Hello.Features |= frame.FeatureBlobs | frame.FeatureSharedMemory | frame.FeatureBulk | frame.FeatureBlobReuse
 	}
 	c.packers = compress.New(compress.Options{Now: time.Now, MaxPlain: opts.Pool.Conn.MaxMessage})
 	opts.Pool.Handler = (*handler)(c)

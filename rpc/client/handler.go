@@ -67,6 +67,10 @@ func (h *handler) Message(p conn.Peer, in *conn.In) {
 		c.offered(p, in)
 		return
 	}
+	if in.Type == frame.TypeBlobGrant {
+		c.again(in)
+		return
+	}
 	if in.Type == frame.TypeItems || in.Type == frame.TypeReply && in.Flags&frame.FlagStream != 0 {
 		c.item(p, in)
 		return

@@ -8,7 +8,8 @@ import (
 const (
 	// BlobGrantLen is the length of the body of BLOB_GRANT: the handle of an account, as
 	// package blob encodes it. It may be followed by the least length of a result that is
-	// wanted in a blob, 8 bytes.
+	// wanted in a blob, 8 bytes. From a server, where both peers have [FeatureBlobReuse], it is the
+	// handle of an argument that its owner may use again.
 	BlobGrantLen = 64
 
 	blobOfferFixed = 16 + 16 + 8

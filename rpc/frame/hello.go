@@ -42,6 +42,8 @@ const (
 	FeaturePipelining
 	// FeatureBulkCopy: on bulk connections, bytes that are at the server may be copied there.
 	FeatureBulkCopy
+	// FeatureBlobReuse: arguments in blobs are used again, and workers have room for results: [BlobGrantLen].
+	FeatureBlobReuse
 )
 
 // Limits is what a peer takes from the other.

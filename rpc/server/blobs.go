@@ -28,6 +28,8 @@ type Host interface {
 	// Begin lends a call its arguments, End ends that: see [blob.Table].
 	Begin(call blob.Call, callee blob.PartyID, args []blob.Arg) ([]blob.Arg, error)
 	End(call blob.Call, outcome blob.Outcome, made []blob.Handle) (blob.Ended, error)
+	// Room lends a call that has begun room for a result that there may be; its length is 0 if there is none to be had.
+	Room(call blob.Call, callee blob.PartyID, account blob.Handle, size uint64) (blob.Arg, error)
 	// Look shows the bytes of an argument that Begin has returned, until the loan ends.
 	Look(a blob.Arg, at func(bytes []byte))
 	// Discard lets a result go that its owner does not come to know of.
@@ -49,6 +51,7 @@ type Callee interface {
 type loan struct {
 	args    []blob.Arg // as the client says them; in a worker: as its parent does
 	lent    []blob.Arg // as the callee of the run has them
+	room    blob.Arg   // in a worker: for a result; its length is 0 if there is none
 	views   []blob.View
 	results []blob.Arg // of the callee: those of mode Out, in their order, as long as they are
 	extra   blob.View  // of a result that the callee has asked for; nil: none
@@ -63,9 +66,16 @@ func (j *Job) takeBlobs(n uint8) (err error) {
 	if j.loan.args, j.Args, err = blob.ParseArgs(j.Args, int(n)); err != nil {
 		return fmt.Errorf("blobs of a call: %w", err)
 	}
+	if last := int(n) - 1; j.bare != nil && j.loan.args[last].Room {
+		j.loan.args, j.loan.room = j.loan.args[:last], j.loan.args[last]
+		n--
+	}
 	for i, a := range j.loan.args {
-		if a.Body && (a.Mode != blob.In || len(j.Args) > 0 || i < int(n)-1) {
+		switch {
+		case a.Body && (a.Mode != blob.In || len(j.Args) > 0 || i < int(n)-1):
 			return errors.New("blobs of a call: its body is there twice, or is not to be read")
+		case a.Room:
+			return errors.New("blobs of a call: room for a result, which is for workers")
 		}
 	}
 	return nil
@@ -88,6 +98,12 @@ func (j *Job) InBody() bool {
 	return j.loan != nil && len(j.loan.args) == 1 && j.loan.args[0].Body
 }
 
+// quickLent tells whether a call has next to nothing to wait for before it runs: no snapshots, and no long argument that
+// is copied.
+func (j *Job) quickLent() bool {
+	return j.loan == nil || j.InBody() && j.loan.args[0].Handle.Length <= mostRoom
+}
+
 // BlobCall is what the host of blobs knows the call by.
 func (j *Job) BlobCall() blob.Call {
 	x := j.XID()
@@ -97,12 +113,42 @@ func (j *Job) BlobCall() blob.Call {
 // Lend lends the call its blobs, for a run at a callee: what it returns is for that. The end of
 // the run, told to the core, ends the loan.
 func (j *Job) Lend(to blob.PartyID) ([]blob.Arg, error) {
+	if j.account != nil {
+		for i := range j.loan.args {
+			j.loan.args[i].Account = j.account.handle
+		}
+	}
 	args, err := j.core.opts.Blobs.Begin(j.BlobCall(), to, j.loan.args)
 	j.lent, j.loan.lent = err == nil, args
 	if err == nil && j.core.opts.Apart && j.core.suspects() && j.core.exact(j) {
 		return nil, errPoisoned
 	}
 	return args, err //nolint:wrapcheck // it names the blob
+}
+
+// mostRoom is the length, in bytes, of the longest result that a worker has room for when its call comes. With longer
+// ones it is of no account that it has to ask.
+const mostRoom = 1 << 20
+
+// LendTo is Lend to a worker with whom these features were agreed on. It gets room for a result, too, if the last one
+// of the method was long: so it need not ask.
+func (j *Job) LendTo(worker blob.PartyID, features frame.Features) ([]blob.Arg, error) {
+	args, err := j.Lend(worker)
+	size := j.Method.room.Load()
+	if err != nil || size == 0 || len(args) == blob.MostArgs || features&frame.FeatureBlobReuse == 0 {
+		return args, err
+	}
+	size += size / 8 // the next one may be a little longer
+	account, err := j.Payer(size)
+	if err != nil {
+		return args, nil //nolint:nilerr // it gets none
+	}
+	room, err := j.core.opts.Blobs.Room(j.BlobCall(), worker, account, size)
+	if err == nil && room.Handle.Length > 0 {
+		room.Room = true
+		args = append(args, room)
+	}
+	return args, nil // it may ask
 }
 
 var errPoisoned = errors.New("this method with these arguments has killed too many workers")
@@ -196,6 +242,12 @@ func (j *Job) unlend(outcome blob.Outcome, reply []byte) (_ []byte, n uint8, dir
 	if errors.Is(err, blob.ErrCall) && len(named) == 0 && (j.loan == nil || len(j.loan.args) == 0) {
 		return reply, 0, false, nil // it wanted to make a result, and could not
 	}
+	if outcome == blob.Succeeded {
+		j.note(made)
+	}
+	for _, h := range e.Again { // before the reply
+		j.account.line.again(h)
+	}
 	if err != nil {
 		_, _ = host.End(j.BlobCall(), blob.Crashed, nil)
 		return reply, 0, j.mayBeDirty(), err //nolint:wrapcheck // it names the call
@@ -208,6 +260,17 @@ func (j *Job) unlend(outcome blob.Outcome, reply []byte) (_ []byte, n uint8, dir
 		made[i] = blob.Arg{Handle: e.Results[i], Mode: blob.Out, Body: made[i].Body, Segment: at.Segment, Offset: at.Offset}
 	}
 	return append(blob.AppendArgs(make([]byte, 0, len(made)*blob.ArgLen+len(reply)), made), reply...), uint8(len(made)), e.Dirty, nil
+}
+
+// note remembers how long the result is, if it is in a blob.
+func (j *Job) note(made []blob.Arg) {
+	size := uint64(0)
+	if n := len(made); n > 0 && made[n-1].Body && made[n-1].Handle.Length <= mostRoom {
+		size = made[n-1].Handle.Length
+	}
+	if j.Method.room.Load() != size { // mostly it is
+		j.Method.room.Store(size)
+	}
 }
 
 // mayBeDirty is what is to be feared where the host does not know a call any more.
@@ -250,6 +313,13 @@ func (j *Job) discard(reply []byte, n uint8) {
 	}
 }
 
+// again tells the client by which handle it may use an argument again.
+func (l *nativeLine) again(h blob.Handle) {
+	if c, ok := l.peer.(*conn.Conn); ok && c.Agreed().Features&frame.FeatureBlobReuse != 0 {
+		_ = c.Queue(&conn.Message{Header: frame.Header{Type: frame.TypeBlobGrant}, Body: h.Append(nil)})
+	}
+}
+
 // offer answers a client that wants to have blobs.
 func (l *nativeLine) offer(h Host) {
 	if l.revoke != nil {
@@ -265,6 +335,7 @@ func (l *nativeLine) offer(h Host) {
 type account struct {
 	handle blob.Handle
 	least  uint64 // bytes of such a result
+	line   *nativeLine
 }
 
 func parseAccount(body []byte) (*account, error) {
@@ -273,7 +344,7 @@ func parseAccount(body []byte) (*account, error) {
 		return nil, err //nolint:wrapcheck // it says all
 	}
 	h, err := blob.ParseHandle(handle)
-	return &account{h, least}, err //nolint:wrapcheck // it says all
+	return &account{handle: h, least: least}, err //nolint:wrapcheck // it says all
 }
 
 // blobs tells whether a frame is about the blobs of a connection, and sees to it.
@@ -286,6 +357,7 @@ func (l *nativeLine) blobs(in *conn.In) bool {
 		l.offer(h)
 	case in.Type == frame.TypeBlobGrant && agreed:
 		if a, err := parseAccount(in.Body); err == nil {
+			a.line = l
 			l.account = a
 		}
 	case in.Type == frame.TypeCall && in.Ext.Blobs > 0 && !agreed:
@@ -446,7 +518,7 @@ func (l *Local) room(j *Job, n int) []byte {
 			l.blobs.mu.Unlock()
 		}()
 	}
-	a, v, err := l.blobs.callee.Result(call, uint64(n))
+	a, v, err := l.result(j, uint64(n))
 	if err != nil {
 		return nil
 	}
@@ -455,7 +527,18 @@ func (l *Local) room(j *Job, n int) []byte {
 	}
 	a.Body = true
 	j.loan.results, j.loan.extra = append(j.loan.results, a), v
-	return v.Bytes()
+	return v.Bytes()[:n]
+}
+
+// result finds memory for a result of size bytes at least.
+func (l *Local) result(j *Job, size uint64) (blob.Arg, blob.View, error) {
+	if j.loan == nil || j.loan.room.Handle.Length < size {
+		return l.blobs.callee.Result(j.BlobCall(), size) //nolint:wrapcheck // it is not told
+	}
+	room := j.loan.room
+	j.loan.room = blob.Arg{}
+	v, err := l.blobs.callee.Argument(j.BlobCall(), room)
+	return blob.Arg{Handle: room.Handle, Mode: blob.Out}, v, err //nolint:wrapcheck // it is not told
 }
 
 // within tells whether b begins where room does, and ends in it.

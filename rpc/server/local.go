@@ -38,7 +38,7 @@ func (l *Local) Execute(j *Job) {
 		l.run(j)
 		return
 	}
-	if j.last != nil && j.stream == nil && j.loan == nil && j.Method.pace.trusted() && j.last.Last((*last)(j), j.Method.pace.cost()) {
+	if j.last != nil && j.stream == nil && j.quickLent() && j.Method.pace.trusted() && j.last.Last((*last)(j), j.Method.pace.cost()) {
 		return
 	}
 	l.hand(j)

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"sync/atomic"
 	"time"
 
 	"rpcpool.dev/rpc/frame"
@@ -46,7 +47,8 @@ type Method struct {
 	stray  bool // the server does not know it: it is a name that a client has for what it may not call
 	number uint32
 	pace   *pace
-	tally  *tally // nil: it is counted with others
+	room   *atomic.Uint64 // how long the last result was that was in a blob, bytes; 0: it was not, or too long
+	tally  *tally         // nil: it is counted with others
 }
 
 var errMethod = errors.New("bad method")
@@ -73,7 +75,7 @@ func (s *methods) add(m Method) error {
 	if m.Concurrency < 0 || m.Timeout < 0 || m.Runs < 0 {
 		return fmt.Errorf("%w %q: concurrency %d, timeout %v, %d runs", errMethod, m.Name, m.Concurrency, m.Timeout, m.Runs)
 	}
-	m.number, m.pace = numberOf(m.Name), new(pace)
+	m.number, m.pace, m.room = numberOf(m.Name), new(pace), new(atomic.Uint64)
 	if old := s.byNumber[m.number]; old != nil {
 		if old.Name == m.Name {
 			return fmt.Errorf("%w %q: it is there already", errMethod, m.Name)
@@ -94,7 +96,7 @@ func (s *methods) named(name string) *Method {
 	case m != nil || !s.open || len(s.byNumber) >= mostOpen:
 		return nil
 	}
-	m = &Method{Name: name, number: n, pace: new(pace)}
+	m = &Method{Name: name, number: n, pace: new(pace), room: new(atomic.Uint64)}
 	s.byNumber[n] = m
 	return m
 }
@@ -108,5 +110,5 @@ func (s *methods) stray(name string) *Method {
 	case !s.open:
 		return nil
 	}
-	return &Method{Name: name, stray: true, number: n, pace: new(pace)}
+	return &Method{Name: name, stray: true, number: n, pace: new(pace), room: new(atomic.Uint64)}
 }

@@ -63,7 +63,7 @@ func ServeConn(ctx context.Context, nc net.Conn, methods ...server.Method) error
 	if callee := attach(nc); callee != nil {
 		defer callee.Close() //nolint:errcheck // the process is to end
 		local.Lend(callee)
-		features |= frame.FeatureBlobs
+		features |= frame.FeatureBlobs | frame.FeatureBlobReuse
 	}
 	bare, err := server.NewBare(ctx, local, methods...)
 	if err != nil {

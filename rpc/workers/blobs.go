@@ -97,7 +97,7 @@ func (w *worker) borrow(c *call, m *conn.Message) bool {
 		err = w.borrowInline(c, m)
 	} else {
 		var args []blob.Arg
-		if args, err = c.job.Lend(w.party); err == nil {
+		if args, err = c.job.LendTo(w.party, w.conn.Agreed().Features); err == nil {
 			head := make([]byte, 0, len(args)*blob.ArgLen+len(m.Body))
 			m.Ext.Blobs = uint8(len(args))
 			m.Body = append(blob.AppendArgs(head, args), m.Body...)

@@ -107,7 +107,7 @@ func (p *Pool) begin(i int) (*worker, error) {
 	nc, done := give(nc, socket, func(err error) { p.opts.Log.Warn("worker gets no blobs", "worker", i, "err", err) })
 	defer done()
 	from := server.Machine()
-	if w.conn, err = conn.Connect(ctx, nc, frame.Hello{Features: frame.FeatureStreams | frame.FeatureBlobs}, w, opts); err == nil {
+	if w.conn, err = conn.Connect(ctx, nc, frame.Hello{Features: frame.FeatureStreams | frame.FeatureBlobs | frame.FeatureBlobReuse}, w, opts); err == nil {
 		w.ready = time.Now()
 		w.shares = shares(from, w.conn.Agreed().Machine, server.Machine())
 		p.opts.OnReady(w.ready.Sub(w.born))

@@ -12,6 +12,9 @@
 // container of the pod. Who shows no ticket that the server has given to a client is
 // refused; a ticket is good once, and as long as that client's connection.
 //
+// An argument that the server says may be used again is kept for the next one: few of them, none that is longer than
+// 512 KiB, and for 10 ms at most. Before it is used, the client looks whether the host is still there.
+//
 // Clients of other machines come to the port of the calls ([Host.Bulk], package remote).
 //
 // Where Linux is not, [New] says so ([errors.ErrUnsupported]), and Join leads nowhere.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"sync"
 
 	"golang.org/x/sys/unix"
 
@@ -39,7 +40,10 @@ func joinAt(ctx context.Context, s *client.BlobServer, least int) (client.Blobs,
 	if least == 0 {
 		least = int(min(s.Offer.Least, math.MaxInt))
 	}
-	return &party{peer: p, domain: s.Offer.Domain, least: least}, nil
+	return &party{
+		peer: p, domain: s.Offer.Domain, least: least,
+		reuses: s.Features&frame.FeatureBlobReuse != 0, lent: map[uint64]*argument{},
+	}, nil
 }
 
 // party is a client at one server.
@@ -47,6 +51,13 @@ type party struct {
 	peer   *shm.Peer
 	domain blob.Domain
 	least  int
+	reuses bool // the server says when an argument may be used again
+
+	mu       sync.Mutex
+	lent     map[uint64]*argument // that calls have, by the id of their blob
+	kept     []*argument          // for other calls, the last used last
+	sweeping bool                 // a sweep is to come
+	closed   bool
 }
 
 // Least is from which length on bytes are quicker by a blob than in a message.
@@ -59,14 +70,20 @@ func (p *party) Domain() blob.Domain { return p.domain }
 func (p *party) Account() blob.Handle { return p.peer.Account() }
 
 // Close implements [client.Blobs].
-func (p *party) Close() error { return p.peer.Close() }
+func (p *party) Close() error {
+	p.shut()
+	return p.peer.Close()
+}
 
 // Leave is Close, but what is not freed yet stays mapped until it is.
-func (p *party) Leave() error { return p.peer.Leave() }
+func (p *party) Leave() error {
+	p.shut()
+	return p.peer.Leave()
+}
 
 // Put implements [client.Blobs].
 func (p *party) Put(_ context.Context, size uint64, lend blob.Rights, r io.Reader) (client.Blob, error) {
-	b, err := p.peer.Allocate(size, lend)
+	b, err := p.allocate(size, lend)
 	if err != nil {
 		return nil, err
 	}

@@ -40,6 +40,10 @@ func (*Host) Begin(blob.Call, blob.PartyID, []blob.Arg) ([]blob.Arg, error) {
 func (*Host) End(blob.Call, blob.Outcome, []blob.Handle) (blob.Ended, error) {
 	return blob.Ended{}, errors.ErrUnsupported
 }
+
+func (*Host) Room(blob.Call, blob.PartyID, blob.Handle, uint64) (blob.Arg, error) {
+	return blob.Arg{}, errors.ErrUnsupported
+}
 func (*Host) Look(blob.Arg, func([]byte))                 {}
 func (*Host) Discard(blob.Handle)                         {}
 func (*Host) Leave(blob.PartyID)                          {}

@@ -236,7 +236,8 @@ func (h *Host) Begin(call blob.Call, callee blob.PartyID, args []blob.Arg) ([]bl
 }
 
 // End ends a call, whose handler must not run any more: see [blob.Table.End]. When it
-// returns, snapshots have been copied back where they had to be.
+// returns, snapshots have been copied back where they had to be, and what is in [blob.Ended].Again
+// is its owner's alone.
 func (h *Host) End(call blob.Call, outcome blob.Outcome, made []blob.Handle) (blob.Ended, error) {
 	var e blob.Ended
 	err := h.with(func(t *blob.Table, _ time.Duration) (err error) {
@@ -247,7 +248,22 @@ func (h *Host) End(call blob.Call, outcome blob.Outcome, made []blob.Handle) (bl
 		return blob.Ended{}, err
 	}
 	err = h.copy(e.Copies)
-	return e, errors.Join(err, h.with(func(t *blob.Table, now time.Duration) error { return t.Settle(now, call) }))
+	return e, errors.Join(err, h.with(func(t *blob.Table, now time.Duration) error {
+		err := t.Settle(now, call)
+		e.Again = t.Again(e.Again)
+		return err
+	}))
+}
+
+// Room lends a call that has begun room for a result: see [blob.Table.Room].
+func (h *Host) Room(call blob.Call, callee blob.PartyID, account blob.Handle, size uint64) (a blob.Arg, err error) {
+	err = h.with(func(t *blob.Table, now time.Duration) (err error) {
+		var p blob.Place
+		a, p, err = t.Room(now, call, callee, account, size)
+		a.Segment, a.Offset = p.Segment, p.Offset
+		return err
+	})
+	return a, err
 }
 
 // copy copies what is lent to a call: it stays where it is meanwhile.

@@ -111,6 +111,23 @@ func (p *Peer) Close() error {
 	return err
 }
 
+// Gone tells whether the host is gone, as far as can be seen without asking it.
+func (p *Peer) Gone() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.err != nil || p.here != nil {
+		return p.err != nil
+	}
+	raw, err := p.socket.SyscallConn()
+	if err != nil {
+		return true
+	}
+	var b [1]byte
+	n, seen := 0, error(nil)
+	err = raw.Control(func(fd uintptr) { n, _, seen = unix.Recvfrom(int(fd), b[:], unix.MSG_PEEK|unix.MSG_DONTWAIT) })
+	return err != nil || n <= 0 && !errors.Is(seen, unix.EAGAIN)
+}
+
 // tell sends what has no answer.
 func (p *Peer) tell(m *message) error {
 	switch {
