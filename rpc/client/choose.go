@@ -98,6 +98,12 @@ func (p *peer) ended(now time.Duration, o *session.Outcome) {
 	}
 }
 
+// welcomes tells whether there is a server for a call that has refused none a moment ago.
+func (c *Client) welcomes(now time.Duration, k *call) bool {
+	p := c.choose(now, k)
+	return p != nil && !p.shunned(now)
+}
+
 // shunned tells whether a server is resting, or has refused a call a moment ago.
 func (p *peer) shunned(now time.Duration) bool { return now < p.shun || p.resting() }
 

@@ -36,6 +36,40 @@ func TestAServerThatRefusesIsAskedSeldom(t *testing.T) {
 	}
 }
 
+// TestWhatWaitsAtAServerThatDrainsIsDoneByAnother, however much it is: one of them costs a token, which says that the server
+// drains, and not that all have too much to do.
+func TestWhatWaitsAtAServerThatDrainsIsDoneByAnother(t *testing.T) {
+	g := newGate()
+	a := newHost(t, "a", hostOptions{core: server.Options{Limit: 1}, methods: []server.Method{{Name: "wait", Run: g.run}}})
+	b := newHost(t, "b", hostOptions{})
+	c := newClient(t, quick(), a.endpoint())
+	runs := make(chan *Call, 1)
+	go func() { runs <- ask(soon(t), c, "wait", "it runs") }()
+	<-g.entered
+	const calls = 100
+	ended := make(chan *Call, calls)
+	for range calls {
+		c.Start(soon(t), &Call{Method: "do"}, func(u *Call) { ended <- u })
+	}
+	eventually(t, "they wait", func() bool { return a.core.Counts().Waiting == calls })
+	if err := c.Update([]conn.Endpoint{a.endpoint(), b.endpoint()}); err != nil {
+		t.Fatal(err)
+	}
+	drained := make(chan error, 1)
+	go func() { drained <- a.core.Drain(soon(t)) }()
+	for range calls {
+		u := <-ended
+		if u.is(t, session.OK, session.Executed); u.At != "b" {
+			t.Errorf("it was done by %s", u.At)
+		}
+	}
+	close(g.open)
+	(<-runs).is(t, session.OK, session.Executed)
+	if err := <-drained; err != nil {
+		t.Error(err)
+	}
+}
+
 // TestAServerIsShunnedForLongerEachTimeThatItRefuses, and not at all any more when it has taken a call.
 func TestAServerIsShunnedForLongerEachTimeThatItRefuses(t *testing.T) {
 	refused, failed := session.Outcome{Code: session.Refused, Execution: session.NotExecuted}, session.Outcome{Code: session.Failed, Execution: session.Executed}
