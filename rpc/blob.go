@@ -126,8 +126,8 @@ func (b *Blob) Accept(ctx context.Context) error {
 	return b.blob.Accept(ctx) //nolint:wrapcheck // it says all
 }
 
-// Free lets the blob go, and does not wait until its server has heard of that. Handlers that have
-// it keep it as long as they run.
+// Free lets the blob go, and does not wait until the server knows: calls that go there at the same time
+// may still find it. Handlers that have it keep it as long as they run.
 func (b *Blob) Free() error {
 	if b.plain = nil; b.blob == nil {
 		return nil

@@ -8,6 +8,7 @@ import (
 	"reflect"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"rpcpool.dev/rpc/client"
@@ -27,7 +28,8 @@ type Movable interface{ Movable() }
 // panics are as they are for others. Streams, and calls of which only a client knows how, such as those
 // in a lane, go over a connection within the process, and so do all where handlers run in workers.
 type Local struct {
-	s *Server
+	s    *Server
+	over atomic.Bool // the server is closed
 
 	mu sync.Mutex
 	c  *Client // of streams, and of calls that a handler alone does not do: these are frames, but no socket has them
@@ -134,6 +136,9 @@ func (l *Local) call(ctx context.Context, u *client.Call, args, reply any) error
 			return err
 		}
 		return c.call(ctx, u, args, reply)
+	}
+	if l.over.Load() {
+		return closed(u.Method)
 	}
 	s := l.s
 	s.mu.Lock()
@@ -314,6 +319,9 @@ func (l *Local) connects(u *client.Call) bool {
 func (l *Local) client(method string) (*Client, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if l.over.Load() {
+		return nil, closed(method)
+	}
 	if l.c != nil {
 		return l.c, nil
 	}
@@ -340,10 +348,16 @@ func (l *Local) stream(ctx context.Context, u *client.Call, args any) (*client.S
 	return c.stream(ctx, u, args)
 }
 
-// close ends what goes over the connection.
+// closed is what becomes of a call to a server that is.
+func closed(method string) *Error {
+	return &Error{Method: method, Code: NoServer, Execution: NotExecuted, Message: "server is closed"}
+}
+
+// close ends what goes over the connection, and lets no more calls in.
 func (l *Local) close() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.over.Store(true)
 	if l.c == nil {
 		return nil
 	}

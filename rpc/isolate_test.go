@@ -65,8 +65,15 @@ func TestAHandlerInAWorkerThatHeedsItsDeadlineEndsAsThat(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = c.Close() })
-	if _, err := Call[int](soon(t), c, "WaitInWorker", 1); !errors.Is(err, context.DeadlineExceeded) || !errors.Is(err, Executed) {
-		t.Error(err)
+	for {
+		_, err := Call[int](soon(t), c, "WaitInWorker", 1)
+		if errors.Is(err, context.DeadlineExceeded) && errors.Is(err, NotExecuted) {
+			continue // its worker was not ready in time, or had no processor
+		}
+		if !errors.Is(err, context.DeadlineExceeded) || !errors.Is(err, Executed) {
+			t.Error(err)
+		}
+		return
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"rpcpool.dev/rpc/conn"
+	"rpcpool.dev/rpc/session"
 )
 
 // choose returns the server for a call, nil if there is none. One that would have to be
@@ -18,7 +19,7 @@ func (c *Client) choose(now time.Duration, k *call) *peer {
 		return nil
 	}
 	var best *peer
-	for rest := c.list; len(rest) > 0 && (best == nil || best.resting()); {
+	for rest := c.list; len(rest) > 0 && (best == nil || best.shunned(now)); {
 		n := equallyNear(rest)
 		best = k.best(now, rest[:n], best)
 		rest = rest[n:]
@@ -48,10 +49,10 @@ func (k *call) best(now time.Duration, list []*peer, best *peer) *peer {
 		if p.line == nil {
 			p.front.Revive()
 		}
-		if best == nil || p.better(best) {
+		if best == nil || p.better(best, now) {
 			best = p
 		}
-		if looked++; looked == 2 && n > 8 && !best.resting() {
+		if looked++; looked == 2 && n > 8 && !best.shunned(now) {
 			break // two choices are nearly as good as all
 		}
 	}
@@ -78,10 +79,41 @@ func (p *peer) resting() bool {
 	return p.front.Resting()
 }
 
+const (
+	// shunFirst is how long others are preferred to a server that has refused a call; twice as long each time
+	// that it refuses the next one, up to shunMost.
+	shunFirst = 100 * time.Millisecond
+	shunMost  = 10 * time.Second
+)
+
+// ended notes how a call has ended at a server: it may have refused it, as it drains, or has too much to do. It refuses
+// what it was sent before that is known, too, which says no more.
+func (p *peer) ended(now time.Duration, o *session.Outcome) {
+	switch {
+	case o.Execution == session.Executed:
+		p.shun, p.shunFor = 0, 0
+	case o.Code == session.Refused && now >= p.shun:
+		p.shunFor = min(max(2*p.shunFor, shunFirst), shunMost)
+		p.shun = now + p.shunFor
+	}
+}
+
+// welcomes tells whether there is a server for a call that has refused none a moment ago.
+func (c *Client) welcomes(now time.Duration, k *call) bool {
+	p := c.choose(now, k)
+	return p != nil && !p.shunned(now)
+}
+
+// shunned tells whether a server is resting, or has refused a call a moment ago.
+func (p *peer) shunned(now time.Duration) bool { return now < p.shun || p.resting() }
+
 // better tells whether a call goes to p rather than to q.
-func (p *peer) better(q *peer) bool {
+func (p *peer) better(q *peer, now time.Duration) bool {
 	if r := p.resting(); r != q.resting() {
 		return !r
+	}
+	if s := now < p.shun; s != (now < q.shun) {
+		return !s
 	}
 	if p.near != q.near {
 		return p.near < q.near

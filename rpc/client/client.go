@@ -76,6 +76,8 @@ type peer struct {
 	near     int                 // the less, the nearer
 	line     *line               // the newest connection; nil: none
 	open     int                 // calls that are assigned to it
+	shun     time.Duration       // until then others are preferred, as it has refused a call
+	shunFor  time.Duration       // how long that was the last time; 0: it has answered one since
 	gaveUp   map[uint64]struct{} // calls that had no answer, and may yet have one with blobs
 	retired  bool
 	store    *store // what there was when it was retired; nil: nothing

@@ -15,7 +15,8 @@
 //
 // The nearest: in this process, on this node, elsewhere. Among those that are equally
 // near, the one of two at random that has fewer calls of ours open. One that has failed a
-// moment ago is left alone while there are others. A call tries each server at most
+// moment ago is left alone while there are others; and so is one that has refused a call, for 100 ms, and twice
+// as long each time, up to 10 s, until it has taken one. A call tries each server at most
 // once, and three at most; it ends with NoServer at once when there is none left.
 //
 // # When a call ends

@@ -123,10 +123,13 @@ func (c *Client) carry(t *turn, d *session.Demand) {
 		c.background.Go(func() { c.dial(p) })
 	case session.Route:
 		k, _ := d.Call.Tag.(*call)
+		known := false // that the server refuses calls
 		if p, ok := d.Peer.Tag.(*peer); ok {
 			c.leave(t, k, p)
+			known = t.now < p.shun
+			p.ended(t.now, &d.Call.Outcome)
 		}
-		if d.Call.Outcome.Code == session.Refused && !c.budget.retry() {
+		if d.Call.Outcome.Code == session.Refused && (!known || !c.welcomes(t.now, k)) && !c.budget.retry() {
 			c.exhausted++
 			t.out = c.session.NoServer(d.Call, t.out)
 			return
@@ -135,11 +138,14 @@ func (c *Client) carry(t *turn, d *session.Demand) {
 		c.route(t, k)
 	case session.Finish:
 		k, _ := d.Call.Tag.(*call)
-		if k.inv.Outcome.Code == session.OK {
+		o := &k.inv.Outcome
+		if o.Code == session.OK {
 			c.budget.success()
 		}
 		if n := len(k.tried); n > 0 {
-			c.leave(t, k, k.tried[n-1])
+			p := k.tried[n-1]
+			c.leave(t, k, p)
+			p.ended(t.now, o)
 		}
 		c.finished(t, k)
 	case session.Supply:

@@ -179,6 +179,9 @@ func (c *Conn) Client() frame.Hello { return c.from }
 // RTT returns the last round trip that was measured, or 0.
 func (c *Conn) RTT() time.Duration { return time.Duration(c.rtt.Load()) }
 
+// Starved tells whether the peer may have to wait with what it sends until messages that were kept are released.
+func (c *Conn) Starved() bool { return c.rx.starved() }
+
 // RemoteAddr returns the peer's address.
 func (c *Conn) RemoteAddr() net.Addr { return c.nc.RemoteAddr() }
 

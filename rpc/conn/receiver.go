@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"rpcpool.dev/rpc/frame"
 )
@@ -12,8 +13,8 @@ import (
 // messages. What is to be said to the peer it returns.
 type receiver struct {
 	c        *Conn
-	received uint64 // metered bytes; the reader's
-	known    uint64 // limit, as the reader last saw it
+	received atomic.Uint64 // metered bytes; the reader counts them
+	known    uint64        // limit, as the reader last saw it
 
 	mu        sync.Mutex
 	released  uint64 // metered bytes that were let go of
@@ -59,17 +60,24 @@ func (r *receiver) init(c *Conn) {
 
 // charge counts a metered frame.
 func (r *receiver) charge(n int) error {
-	r.received += uint64(n)
-	if r.received <= r.known {
+	received := r.received.Add(uint64(n))
+	if received <= r.known {
 		return nil
 	}
 	r.mu.Lock()
 	r.known = r.limit
 	r.mu.Unlock()
-	if r.received > r.known {
-		return &frame.Error{Reason: frame.ReasonFlowControl, Text: fmt.Sprintf("%d bytes were sent, only %d are credited", r.received, r.known)}
+	if received > r.known {
+		return &frame.Error{Reason: frame.ReasonFlowControl, Text: fmt.Sprintf("%d bytes were sent, only %d are credited", received, r.known)}
 	}
 	return nil
+}
+
+// starved tells whether the peer must wait for credit before it sends a message of one frame, be it as long as it may.
+func (r *receiver) starved() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.limit < r.received.Load()+frame.HeaderLen+frame.MaxExt+maxChunk
 }
 
 // mayHave fails if a message has more bytes than it may have before its peer was

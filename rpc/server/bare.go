@@ -27,13 +27,14 @@ type Bare struct {
 	peer  conn.Peer
 	bound map[uint32]*Method // by the parent's number; nil: there is none of that name
 	open  map[uint64]*Job
-	early [earlyMost]uint64 // calls that were cancelled and are not open: they may still come
-	ahead int               // how many there were
+	early map[uint64]bool // calls that were cancelled and are not open: they may still come
+	order []uint64        // the same, and those that have come, in the order of their CANCELs; a ring when it is full
+	ahead int             // how many there were
 }
 
-// earlyMost is how many CANCELs that have overtaken their CALL are remembered: a
-// parent has far fewer calls that are on their way.
-const earlyMost = 256
+// earlyMost is how many CANCELs that came for no open call are remembered: that call has ended,
+// or was overtaken and is still to come. No parent has so many calls on their way.
+const earlyMost = 4096
 
 var _ conn.Handler = (*Bare)(nil)
 
@@ -47,7 +48,7 @@ func NewBare(ctx context.Context, l *Local, list ...Method) (*Bare, error) {
 			return nil, err
 		}
 	}
-	return &Bare{local: l, core: c, bound: map[uint32]*Method{}, open: map[uint64]*Job{}}, nil
+	return &Bare{local: l, core: c, bound: map[uint32]*Method{}, open: map[uint64]*Job{}, early: map[uint64]bool{}}, nil
 }
 
 // Message implements [conn.Handler].
@@ -151,25 +152,34 @@ func parseXID(b []byte) (x session.XID) {
 
 // wasCanceled tells whether a call's CANCEL has come before it.
 func (b *Bare) wasCanceled(seq uint64) bool {
-	for _, s := range b.early[:min(b.ahead, earlyMost)] {
-		if s == seq {
-			return true
-		}
-	}
-	return false
+	was := b.early[seq]
+	delete(b.early, seq)
+	return was
 }
 
 func (b *Bare) cancel(seq uint64) {
 	b.mu.Lock()
 	j := b.open[seq]
 	if j == nil {
-		b.early[b.ahead%earlyMost] = seq
-		b.ahead++
+		b.remember(seq)
 	}
 	b.mu.Unlock()
 	if j != nil {
 		j.cancel(context.Canceled)
 	}
+}
+
+// remember notes a CANCEL that may have overtaken its CALL. It is called with the lock.
+func (b *Bare) remember(seq uint64) {
+	if len(b.order) < earlyMost {
+		b.order = append(b.order, seq)
+	} else {
+		oldest := &b.order[b.ahead%earlyMost]
+		delete(b.early, *oldest)
+		*oldest = seq
+	}
+	b.ahead++
+	b.early[seq] = true
 }
 
 // answer says how a run has ended; ran is false if it did not begin.

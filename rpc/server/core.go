@@ -289,7 +289,7 @@ func (c *Core) whyNot() string {
 // run counts a job among those that run. It may have run before, when a reader had brought it.
 func (c *Core) run(t *turn, j *Job) {
 	j.started = t.now
-	j.reader, j.last, j.from = nil, nil, nil
+	j.reader, j.last, j.from, j.round = nil, nil, nil, nil
 	c.running.PushBack(&j.place)
 	c.active++
 }

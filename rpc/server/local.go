@@ -35,6 +35,7 @@ var _ Executor = (*Local)(nil)
 func (l *Local) Execute(j *Job) {
 	j.local = l
 	if j.Method.Inline {
+		j.reader = j.from
 		l.run(j)
 		return
 	}

@@ -160,10 +160,7 @@ func (t *turn) perform(c *Core) {
 		l.line.Close(frame.ReasonSession, "session is misused: call id used twice, or too many calls open")
 	}
 	for _, j := range t.runs {
-		switch {
-		case j.Method.Inline:
-			j.reader = t.reader
-		case t.reader != nil:
+		if t.reader != nil {
 			j.last, _ = t.reader.line.(laster)
 			j.from = t.reader
 		}

@@ -154,6 +154,27 @@ func TestAWorkerAnswers(t *testing.T) {
 	}
 }
 
+// TestCancelsOvertakeAllTheirCalls, of which there may be as many as run in a worker at once, and that many others end
+// meanwhile: none of them runs.
+func TestCancelsOvertakeAllTheirCalls(t *testing.T) {
+	p := join(t, server.Method{Name: "echo", Run: func(j *server.Job) (session.Code, []byte) { return session.OK, j.Args }})
+	const most = 1024 // see --concurrency
+	for seq := uint64(1); seq <= most; seq++ {
+		p.call(seq, 1, 0, "ends")
+		p.wants(seq, session.OK, session.Executed, "ends")
+		p.cancel(seq) // it crosses the answer
+	}
+	for seq := uint64(most + 1); seq <= 2*most; seq++ {
+		p.cancel(seq)
+	}
+	for seq := uint64(most + 1); seq <= 2*most; seq++ {
+		p.call(seq, 1, 0, "is not wanted")
+		p.wants(seq, session.Canceled, session.NotExecuted, "cancelled before it came")
+	}
+	p.call(2*most+1, 1, 0, "is wanted")
+	p.wants(2*most+1, session.OK, session.Executed, "is wanted")
+}
+
 func TestACallThatWaitsForOthersSaysSo(t *testing.T) {
 	p := join(t, server.Method{Name: "aside", Run: func(j *server.Job) (session.Code, []byte) {
 		j.Aside(func() {})

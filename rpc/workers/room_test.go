@@ -216,3 +216,29 @@ func TestItemsOnTheirWayHaveRoom(t *testing.T) {
 	}
 	eventually(t, "all room is given back", func() bool { return room.Free() == room.Size() })
 }
+
+// TestAWorkerIsNotKilledForAShortAnswerThatWaits: results that a client does not read can have all of the
+// channel's window, and then even a short answer stays in the worker when its time is over.
+func TestAWorkerIsNotKilledForAShortAnswerThatWaits(t *testing.T) {
+	room := conn.NewRoom(512 << 10)
+	s := bounded(room, time.Minute)
+	s.workers.Workers, s.workers.Concurrency, s.workers.Grace = 1, 1, 500*time.Millisecond
+	r := newRig(t, s)
+	c, still, hangUp := r.greedy()
+	ctx, giveUp := context.WithTimeout(t.Context(), 500*time.Millisecond)
+	defer giveUp()
+	still.Store(true)
+	var calls sync.WaitGroup
+	for range 100 {
+		calls.Go(func() { c.Do(ctx, &client.Call{Method: "make", Args: strconv.AppendInt(nil, 60<<10, 10)}) })
+	}
+	calls.Wait()
+	eventually(t, "an answer waits", func() bool { return room.Wanted() && r.core.Counts().Running == 1 || r.pool.Status().Crashed > 0 })
+	time.Sleep(3 * s.workers.Grace) // nothing is to happen
+	hangUp()
+	eventually(t, "all room is given back", func() bool { return room.Free() == room.Size() })
+	r.works()
+	if n := r.pool.Status(); n.Crashed > 0 || len(n.Ends) > 0 {
+		t.Errorf("a call was killed while its answer waited: %+v", n)
+	}
+}

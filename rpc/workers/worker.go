@@ -212,15 +212,18 @@ func (w *worker) arm(at time.Time) {
 }
 
 // late kills the worker if a call has had its time, and its grace. A call whose answer waits for
-// room has not: it has ended, and others have the room.
+// room, or may do so, has not: it has ended, and others have the room.
 func (w *worker) late() {
 	w.pool.mu.Lock()
 	now, over := time.Now(), false
 	w.next = time.Time{}
+	wanted := w.pool.opts.Room != nil && w.pool.opts.Room.Wanted()
+	starved := wanted && w.conn.Starved()
 	for _, c := range w.calls {
 		switch {
 		case c.killAt.IsZero():
-		case c.answers && !now.Before(c.killAt) && w.pool.opts.Room != nil && w.pool.opts.Room.Wanted():
+		case (starved || wanted && c.answers) && !now.Before(c.killAt):
+			c.killAt = now.Add(2 * w.pool.opts.Grace) // it has a grace when there is room
 			w.arm(now.Add(w.pool.opts.Grace))
 		case !now.Before(c.killAt):
 			over = true
