@@ -13,6 +13,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// poorWait is for how long who has no descriptors sleeps without looking whether it is to go on.
+const poorWait = 50 * time.Millisecond
+
 // Conn is a connected stream socket. At most one goroutine reads at a time, and one writes.
 type Conn struct {
 	fd            int
@@ -119,27 +122,30 @@ func (c *Conn) attempt(s *side, f func(fd uintptr) (done bool)) error {
 // sleep waits until there is something to read, or room to write.
 func (c *Conn) sleep(s *side) error {
 	if s == &c.wr {
-		if err := c.mayFill(); err != nil {
+		if can, err := c.mayFill(); !can {
 			return err
 		}
 	}
 	return s.sleep()
 }
 
-// mayFill makes the instance for writers, which most connections never need.
-func (c *Conn) mayFill() error {
+// mayFill makes the instance for writers, which most connections never need. Where there is no descriptor for
+// it, it waits itself.
+func (c *Conn) mayFill() (can bool, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch {
 	case c.over:
-		return net.ErrClosed
+		return false, net.ErrClosed
 	case c.wr.file != nil:
-		return nil
+		return true, nil
+	case c.wr.open(c.fd, unix.EPOLLOUT) == nil:
+		return true, c.wr.file.SetReadDeadline(c.wr.until) //nolint:wrapcheck // it cannot fail
 	}
-	if err := c.wr.open(c.fd, unix.EPOLLOUT); err != nil {
-		return err
-	}
-	return c.wr.file.SetReadDeadline(c.wr.until) //nolint:wrapcheck // it cannot fail
+	c.mu.Unlock()
+	_, _ = unix.Poll([]unix.PollFd{{Fd: int32(c.fd), Events: unix.POLLOUT}}, int(poorWait/time.Millisecond))
+	c.mu.Lock()
+	return false, nil // the next try tells
 }
 
 // Read implements [net.Conn].

@@ -492,6 +492,43 @@ func TestWhereDescriptorsAreScarceItStaysAsItIs(t *testing.T) {
 	_ = c.Close()
 }
 
+// TestAFullSocketIsWaitedForWithoutADescriptor: that takes a thread, and ends by all that a sleep ends by.
+func TestAFullSocketIsWaitedForWithoutADescriptor(t *testing.T) {
+	each(t, func(t *testing.T, c *Conn, peer net.Conn) {
+		var was unix.Rlimit
+		if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &was); err != nil {
+			t.Fatal(err)
+		}
+		if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: 3, Max: was.Max}); err != nil {
+			t.Fatal(err)
+		}
+		defer unix.Setrlimit(unix.RLIMIT_NOFILE, &was) //nolint:errcheck // it was so before
+		const much = 16 << 20
+		write := func() <-chan error {
+			done := make(chan error, 1)
+			go func() { _, err := c.Write(make([]byte, much)); done <- err }()
+			return done
+		}
+		done := write()
+		if _, err := io.CopyN(io.Discard, peer, much); err != nil {
+			t.Fatal(err)
+		}
+		if err := soon(t, done, "room"); err != nil {
+			t.Fatal(err)
+		}
+		_ = c.SetWriteDeadline(time.Now().Add(10 * time.Millisecond))
+		if err := soon(t, write(), "a deadline"); !errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Fatal(err)
+		}
+		_ = c.SetWriteDeadline(time.Time{})
+		done = write()
+		_ = c.Close()
+		if err := soon(t, done, "Close"); !errors.Is(err, net.ErrClosed) {
+			t.Fatal(err)
+		}
+	})
+}
+
 // free is the lowest descriptor that is free: from there on the limit has none.
 func free(t *testing.T) uint64 {
 	t.Helper()
