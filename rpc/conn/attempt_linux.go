@@ -6,6 +6,8 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"rpcpool.dev/rpc/socket"
 )
 
 // attempt reads or writes a socket without waiting, or with. Its fields pass
@@ -25,14 +27,24 @@ type attempt struct {
 func (a *attempt) init(raw syscall.RawConn) {
 	a.raw = raw
 	a.write1 = func(fd uintptr) bool { return a.step(int(fd), writev) }
-	a.read1 = func(fd uintptr) bool { return a.step(int(fd), unix.Readv) }
+	a.read1 = func(fd uintptr) bool { return a.step(int(fd), readv) }
 }
 
 func writev(fd int, p [][]byte) (int, error) {
 	if len(p) == 1 {
+		if len(p[0]) <= socket.Short {
+			return socket.TryWrite(fd, p[0]) //nolint:wrapcheck // the caller compares numbers
+		}
 		return unix.Write(fd, p[0]) //nolint:wrapcheck // the caller compares numbers
 	}
 	return unix.Writev(fd, p) //nolint:wrapcheck // the caller compares numbers
+}
+
+func readv(fd int, p [][]byte) (int, error) {
+	if len(p) == 1 && len(p[0]) <= socket.Short {
+		return socket.TryRead(fd, p[0]) //nolint:wrapcheck // the caller compares numbers
+	}
+	return unix.Readv(fd, p) //nolint:wrapcheck // the caller compares numbers
 }
 
 // step tells whether there is nothing to wait for.
@@ -92,4 +104,4 @@ func (a *attempt) readOnce() (int, error) {
 }
 
 // yield lets others run who wait for this processor.
-func yield() { _, _, _ = unix.Syscall(unix.SYS_SCHED_YIELD, 0, 0, 0) }
+func yield() { _, _, _ = unix.RawSyscall(unix.SYS_SCHED_YIELD, 0, 0, 0) }

@@ -14,6 +14,7 @@ import (
 
 	"rpcpool.dev/rpc/frame"
 	"rpcpool.dev/rpc/giveway"
+	"rpcpool.dev/rpc/socket"
 )
 
 // Conn is one connection, after its handshake.
@@ -85,6 +86,11 @@ func newConn(nc net.Conn, opts Options, h Handler, o owner) *Conn {
 
 // open begins to read. Both sides know the other's limits.
 func (c *Conn) open(peer frame.Limits) {
+	if s, ok := socket.Take(c.nc); ok {
+		c.nc = s
+		c.snd.w.init(s, c.opts.Write)
+		c.rd.try.init(c.snd.w.try.raw)
+	}
 	q := &c.snd.q
 	q.chunk = min(maxChunk, int(peer.MaxFrame))
 	c.snd.peer, q.limit, q.most = peer, peer.Window, int(min(peer.Window, frame.LimitMaxFrame)/4)

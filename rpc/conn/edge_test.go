@@ -146,6 +146,19 @@ func TestAHalfClosedConnectionIsClosed(t *testing.T) {
 // TestARSTWithDataInFlight resets a TCP connection with calls on their way: the
 // client is told once, and what it is told to be unsent is not among what the
 // server got.
+// reset ends a connection by a RST.
+func reset(t *testing.T, c *Conn) {
+	t.Helper()
+	raw, err := c.nc.(syscall.Conn).SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = raw.Control(func(fd uintptr) {
+		_ = syscall.SetsockoptLinger(int(fd), syscall.SOL_SOCKET, syscall.SO_LINGER, &syscall.Linger{Onoff: 1})
+	})
+	_ = c.nc.Close()
+}
+
 func TestARSTWithDataInFlight(t *testing.T) {
 	a, b := sockets(t, "tcp")
 	client, server := newCaller(), &hoarder{got: make(chan struct{}, 1<<16)}
@@ -153,8 +166,7 @@ func TestARSTWithDataInFlight(t *testing.T) {
 	var sent uint64
 	for c.TrySend(testCall(sent+1, frame.PriorityNormal, 5000)) == nil {
 		if sent++; sent == 40 { // some are in buffers, some in the queue
-			_ = b.(*net.TCPConn).SetLinger(0)
-			_ = b.Close()
+			reset(t, s)
 		}
 	}
 	err := <-client.closed // by what the kernel says first

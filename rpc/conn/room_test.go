@@ -75,9 +75,9 @@ func TestConnectionsShareTheRoomForLongMessages(t *testing.T) {
 func TestRoomOfMessagesThatNeverEndIsGivenBack(t *testing.T) {
 	room := NewRoom(1 << 20)
 	a, b := sockets(t, "unix")
-	_, s := join(t, a, b, newCaller(), &echo{}, Options{MaxMessage: 1 << 20, Room: room})
+	c, s := join(t, a, b, newCaller(), &echo{}, Options{MaxMessage: 1 << 20, Room: room})
 	h := frame.Header{Type: frame.TypeCall, Priority: 2, Seq: 1, Flags: frame.FlagMore}
-	if _, err := a.Write(frame.Append(nil, &h, (&frame.Ext{MessageLen: 1 << 20}).Append(nil), []byte("x"))); err != nil {
+	if _, err := c.nc.Write(frame.Append(nil, &h, (&frame.Ext{MessageLen: 1 << 20}).Append(nil), []byte("x"))); err != nil {
 		t.Fatal(err)
 	}
 	free := func() int {
@@ -90,7 +90,7 @@ func TestRoomOfMessagesThatNeverEndIsGivenBack(t *testing.T) {
 			t.Fatal("the message has got no room")
 		}
 	}
-	_ = a.Close()
+	_ = c.nc.Close()
 	<-s.Done()
 	if n := free(); n != 1<<20 {
 		t.Errorf("%d bytes are free", n)
@@ -110,14 +110,14 @@ func TestWhoIsBehindOneThatNeedsNoRoomWaitsOn(t *testing.T) {
 		t.Fatal(err)
 	}
 	one := <-kept
-	raw, s2 := sockets(t, "unix")
-	join(t, raw, s2, newCaller(), kept, opts)
+	c2, s2 := sockets(t, "unix")
+	second, _ := join(t, c2, s2, newCaller(), kept, opts)
 	begin := func(seq, total uint64) []byte {
 		h := frame.Header{Type: frame.TypeCall, Priority: 2, Seq: seq, Flags: frame.FlagMore}
 		return frame.Append(nil, &h, (&frame.Ext{MessageLen: total}).Append(nil), make([]byte, short/2))
 	}
 	rest := frame.Append(nil, &frame.Header{Type: frame.TypeChunk, Priority: 2, Seq: 1}, nil, make([]byte, short/2))
-	if _, err := raw.Write(slices.Concat(begin(1, short), begin(2, long), rest)); err != nil {
+	if _, err := second.nc.Write(slices.Concat(begin(1, short), begin(2, long), rest)); err != nil {
 		t.Fatal(err)
 	}
 	if in := <-kept; len(in.Body) != short { // which its handler has for long

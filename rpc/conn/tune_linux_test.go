@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"rpcpool.dev/rpc/socket"
 )
 
 // TestTheKernelTakesLittleAheadOfTheNetwork, with TLS and without: what is more urgent waits behind no more than that.
@@ -26,6 +28,18 @@ func TestTheKernelTakesLittleAheadOfTheNetwork(t *testing.T) {
 			}
 		}); err != nil {
 			t.Error(err)
+		}
+	}
+}
+
+func TestSocketsAreWaitedForOutsideOfTheRuntimesPoller(t *testing.T) {
+	for _, network := range []string{"unix", "tcp"} {
+		a, b := sockets(t, network)
+		client, server := join(t, a, b, newCaller(), &echo{}, Options{})
+		for _, c := range []*Conn{client, server} {
+			if _, is := c.nc.(*socket.Conn); !is {
+				t.Errorf("%s: %T", network, c.nc)
+			}
 		}
 	}
 }

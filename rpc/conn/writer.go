@@ -19,7 +19,7 @@ type writer struct {
 
 func (w *writer) init(nc net.Conn, timeout time.Duration) {
 	w.nc, w.timeout = nc, timeout
-	if c, ok := nc.(*net.UnixConn); ok {
+	if c, ok := nc.(interface{ SetWriteBuffer(bytes int) error }); ok && TransportOf(nc) == TransportUnix {
 		w.buffer = c.SetWriteBuffer
 	}
 	if sc, ok := nc.(syscall.Conn); ok {

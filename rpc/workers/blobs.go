@@ -65,6 +65,9 @@ func (g *giver) Write(b []byte) (n int, err error) {
 	return n + m, err //nolint:wrapcheck // as the connection itself
 }
 
+// Underlying is the channel without the file, which was the first bytes' ([socket.Take]).
+func (g *giver) Underlying() net.Conn { return g.UnixConn }
+
 // unpair says that a worker's process has ended.
 func (p *Pool) unpair(id blob.PartyID) {
 	if id != 0 {

@@ -254,7 +254,7 @@ func TestNothingOfAnItemComesBehindTheEndOfItsCall(t *testing.T) {
 			c := r.another(client.Options{Pool: conn.PoolOptions{Dial: func(ctx context.Context, network, address string) (net.Conn, error) {
 				nc, err := (&net.Dialer{}).DialContext(ctx, network, address)
 				socket, _ = nc.(*net.UnixConn)
-				return nc, err
+				return struct{ *net.UnixConn }{socket}, err // which stays the socket's owner
 			}}})
 			s := c.Stream(soon(t), &client.Call{Method: "any"})
 			eventually(t, "the worker has the stream", func() bool { return calls.Load() == 1 })
