@@ -6,6 +6,7 @@ import (
 	"net"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -18,6 +19,7 @@ import (
 	"rpcpool.dev/controllers/build"
 	"rpcpool.dev/controllers/plan"
 	"rpcpool.dev/controllers/trackers"
+	"rpcpool.dev/rpc/naming"
 	rdma "rpcpool.dev/rpc/rdma/device"
 	"rpcpool.dev/tracker"
 	"rpcpool.dev/tvm"
@@ -57,10 +59,7 @@ func (r *Pools) observe(ctx context.Context, pool *v1alpha1.RPCPool, m *memory) 
 			servers[s.Instance] = append(servers[s.Instance], s)
 		}
 	}
-	var notes map[string]string
-	if pool.Spec.NativeCalls() && pool.Spec.RDMA.Wanted() {
-		notes = r.Trackers.Notes(id)
-	}
+	noteOf := r.notes(pool)
 	nodes := nodeReader{Pools: r, now: in.Now, known: map[string]nodeState{}}
 	pods := &corev1.PodList{}
 	if err := r.Client.List(ctx, pods, client.InNamespace(pool.Namespace),
@@ -80,7 +79,7 @@ func (r *Pools) observe(ctx context.Context, pool *v1alpha1.RPCPool, m *memory) 
 			p.RetryAt = m.retryAt(&p, in.Now)
 		}
 		if pool.Spec.NativeCalls() {
-			p.Server = callsServer(&p, notes[p.Name+"/"+string(p.UID)])
+			p.Server = callsServer(&p, noteOf(&p))
 		} else if s := speaker(servers[string(p.UID)], pod); s != nil {
 			p.Server = serverOf(*s, p.Ready, in.Now)
 			r.warnOfTranslation(pool, m, s, pod)
@@ -308,17 +307,32 @@ func (r *Pools) warnOfTranslation(pool *v1alpha1.RPCPool, m *memory, s *tracker.
 	}}, true)
 }
 
+// notes tells what the server of native calls in a pod says of itself. The registry is looked
+// at once, and not at all where there is nothing to be told.
+func (r *Pools) notes(pool *v1alpha1.RPCPool) func(*plan.Pod) string {
+	all := sync.OnceValue(func() map[string]string { return r.Trackers.Notes(trackerOf(pool)) })
+	return func(p *plan.Pod) string {
+		if p.Ready && !pool.Spec.RDMA.Wanted() {
+			return ""
+		}
+		return all()[p.Name+"/"+string(p.UID)]
+	}
+}
+
 // callsServer is the server of native calls in a pod: free as long as its kubelet finds
-// it ready, starting before; nil: it does not run. What it says of its RDMA devices is a
-// reason, a colon, and circumstances.
+// it ready, starting before; nil: it does not run. Why it is not ready is the word of its
+// workers; what it says of its RDMA devices is a reason, a colon, and circumstances.
 func callsServer(p *plan.Pod, note string) *plan.Server {
-	reason, message, _ := strings.Cut(note, ": ")
+	said := naming.ParseNote(note)
+	reason, message, _ := strings.Cut(said.Devices, ": ")
 	s := &plan.Server{State: plan.ServerStarting, RDMA: rdmaOf(tvm.RDMAInfo{Reason: reason, Message: message})}
 	switch {
 	case p.Phase != corev1.PodRunning:
 		return nil
 	case p.Ready:
 		s.State = plan.ServerFree
+	case said.Workers != "":
+		s.Reason = "workers " + said.Workers
 	}
 	return s
 }

@@ -2,6 +2,7 @@ package controllers
 
 import (
 	"os"
+	"reflect"
 	"regexp"
 	"slices"
 	"strings"
@@ -14,6 +15,8 @@ import (
 
 	"rpcpool.dev/api/v1alpha1"
 	"rpcpool.dev/controllers/plan"
+	"rpcpool.dev/controllers/trackers"
+	"rpcpool.dev/rpc/naming"
 	rdma "rpcpool.dev/rpc/rdma/device"
 	"rpcpool.dev/tracker"
 	"rpcpool.dev/tvm"
@@ -57,6 +60,75 @@ func TestWhatServersSayOfTheirDevices(t *testing.T) {
 		if got := serverOf(tracker.ServerStatus{RDMA: said}, true, now).RDMA; got != want {
 			t.Errorf("%+v: %+v, want %+v", said, got, want)
 		}
+	}
+}
+
+// TestWhatServersOfCallsSayOfThemselves: nobody's word is taken for a reason of devices, and
+// what a pod that is ready has said of its workers is over.
+func TestWhatServersOfCallsSayOfThemselves(t *testing.T) {
+	const usage = "end before they serve: status 2: usage: worker.py"
+	down := plan.RDMA{Reason: v1alpha1.ReasonPortDown, Message: "port 1: DOWN"}
+	for name, test := range map[string]struct {
+		note  naming.Note
+		phase corev1.PodPhase
+		ready bool
+		want  *plan.Server
+	}{
+		"nothing":                    {naming.Note{}, corev1.PodRunning, false, &plan.Server{State: plan.ServerStarting}},
+		"its workers end":            {naming.Note{Workers: usage}, corev1.PodRunning, false, &plan.Server{State: plan.ServerStarting, Reason: "workers " + usage}},
+		"and its devices are down":   {naming.Note{Devices: "PortDown: port 1: DOWN", Workers: usage}, corev1.PodRunning, false, &plan.Server{State: plan.ServerStarting, Reason: "workers " + usage, RDMA: down}},
+		"they serve now and then":    {naming.Note{Workers: usage}, corev1.PodRunning, true, &plan.Server{State: plan.ServerFree}},
+		"a reason that is not ours":  {naming.Note{Devices: "Elsewhere: a joke"}, corev1.PodRunning, true, &plan.Server{State: plan.ServerFree}},
+		"a pod that has not started": {naming.Note{Workers: usage}, corev1.PodPending, false, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got := callsServer(&plan.Pod{Phase: test.phase, Ready: test.ready}, test.note.String())
+			if !reflect.DeepEqual(got, test.want) {
+				t.Errorf("%+v, want %+v", got, test.want)
+			}
+		})
+	}
+}
+
+// oneNote is a set of trackers of which one server has said something.
+type oneNote struct {
+	TrackerSet
+
+	asked int
+}
+
+func (n *oneNote) Notes(trackers.ID) map[string]string {
+	n.asked++
+	return map[string]string{"text-0/uid": "workers: end"}
+}
+
+// TestARegistryIsLookedAtWhenSomebodyHasSomethingToSay: a pool at rest costs it nothing.
+func TestARegistryIsLookedAtWhenSomebodyHasSomethingToSay(t *testing.T) {
+	const note = "workers: end"
+	mute, loud := plan.Pod{Name: "text-0", UID: "uid", Ready: true}, plan.Pod{Name: "text-0", UID: "uid"}
+	other := plan.Pod{Name: "text-1", UID: "uid"}
+	for name, test := range map[string]struct {
+		rdma  *v1alpha1.RDMASpec
+		pods  []plan.Pod
+		want  []string
+		asked int
+	}{
+		"all are ready":                      {nil, []plan.Pod{mute, mute}, []string{"", ""}, 0},
+		"some are not":                       {nil, []plan.Pod{loud, other, mute}, []string{note, "", ""}, 1},
+		"all are ready, and may use devices": {&v1alpha1.RDMASpec{Mode: v1alpha1.RDMAAuto}, []plan.Pod{mute}, []string{note}, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			set, pool := &oneNote{}, &v1alpha1.RPCPool{}
+			pool.Spec.RDMA = test.rdma
+			noteOf := (&Pools{Trackers: set}).notes(pool)
+			var got []string
+			for _, p := range test.pods {
+				got = append(got, noteOf(&p))
+			}
+			if !slices.Equal(got, test.want) || set.asked != test.asked {
+				t.Errorf("%q, asked %d times", got, set.asked)
+			}
+		})
 	}
 }
 

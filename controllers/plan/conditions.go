@@ -103,7 +103,7 @@ func (p *planning) notReady() string {
 	var parts []string
 	for _, k := range kinds {
 		if which := p.with(k.match); len(which) > 0 {
-			parts = append(parts, fmt.Sprintf("%d %s (%s)", len(which), k.word, list(which, podAndProblem)))
+			parts = append(parts, fmt.Sprintf("%d %s (%s)", len(which), k.word, listProblems(which)))
 		}
 	}
 	if n := p.missing(); n > 0 {

@@ -53,7 +53,7 @@ func (p *planning) tellReplaced() {
 	failed := p.with(func(m *member) bool { return m.role == roleFailed && m.deletion == v1alpha1.ReasonPodReplaced })
 	if len(failed) > 0 {
 		p.event(corev1.EventTypeWarning, v1alpha1.ReasonPodReplaced,
-			fmt.Sprintf("replacing %s: %s", plural(len(failed), "pod"), list(failed, podAndProblem)))
+			fmt.Sprintf("replacing %s: %s", plural(len(failed), "pod"), listProblems(failed)))
 	}
 }
 

@@ -34,7 +34,7 @@ func (p *planning) progress() verdict {
 		return waitingForBusy(waiting)
 	case len(terminating) > 0:
 		return yes(v1alpha1.ReasonWaitingForTermination, "%s to end: %s",
-			plural(len(terminating), "pod"), list(terminating, podAndProblem))
+			plural(len(terminating), "pod"), listProblems(terminating))
 	case len(failed) > 0:
 		return waitingToReplace(failed)
 	case len(outdated) > 0:
@@ -105,7 +105,7 @@ func (p *planning) unready() string {
 	if len(unready) == 0 {
 		return ""
 	}
-	return "; waits for servers to be ready: " + list(unready, podAndProblem)
+	return "; waits for servers to be ready: " + listProblems(unready)
 }
 
 func (p *planning) heldUp(m *member, why string) verdict {

@@ -32,21 +32,51 @@ func list(members []*member, name func(*member) string) string {
 
 func podName(m *member) string { return m.Name }
 
-// podAndProblem names a pod and what is wrong with it, if that is known.
-func podAndProblem(m *member) string {
+// listProblems names pods and what is wrong with them, if that is known; those of which
+// it is the same together: "a: no image, b, c, d and 7 more: crash".
+func listProblems(members []*member) string {
+	var groups [][]*member
+	at := map[string]int{}
+	for _, m := range members {
+		problem := m.problem()
+		if i, known := at[problem]; known && problem != "" {
+			groups[i] = append(groups[i], m)
+			continue
+		}
+		at[problem] = len(groups)
+		groups = append(groups, []*member{m})
+	}
+	var parts []string
+	rest := len(members)
+	for _, same := range groups[:min(len(groups), listed)] {
+		part := list(same, podName)
+		if problem := same[0].problem(); problem != "" {
+			part += ": " + problem
+		}
+		parts = append(parts, part)
+		rest -= len(same)
+	}
+	if rest > 0 {
+		return fmt.Sprintf("%s and %d more", strings.Join(parts, ", "), rest)
+	}
+	return strings.Join(parts, ", ")
+}
+
+// problem is what is wrong with a pod; empty: nothing is known.
+func (m *member) problem() string {
 	switch {
 	case m.Problem != "":
-		return m.Name + ": " + m.Problem
+		return m.Problem
 	case m.NodeGone:
-		return m.Name + ": its node " + m.Node + " does not exist any more"
+		return "its node " + m.Node + " does not exist any more"
 	case m.NodeNotReady:
-		return m.Name + ": its node " + m.Node + " is not ready"
+		return "its node " + m.Node + " is not ready"
 	case m.NodeCordoned:
-		return m.Name + ": its node " + m.Node + " is cordoned"
-	case m.Server != nil && m.Server.Reason != "":
-		return m.Name + ": " + m.Server.Reason
+		return "its node " + m.Node + " is cordoned"
+	case m.Server != nil:
+		return m.Server.Reason
 	default:
-		return m.Name
+		return ""
 	}
 }
 

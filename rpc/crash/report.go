@@ -101,21 +101,30 @@ func Parse(b []byte) (r Report, err error) {
 
 // String says in one line how the worker ended, for people.
 func (r *Report) String() string {
-	var b strings.Builder
-	fmt.Fprintf(&b, "worker ended: %s", r.Cause)
-	switch {
-	case r.Signal != 0:
-		fmt.Fprintf(&b, ", signal %d", r.Signal)
-	case r.Status >= 0:
-		fmt.Fprintf(&b, ", status %d", r.Status)
+	text := "worker ended: " + string(r.Cause)
+	if r.Signal == 0 && r.Status < 0 {
+		return text + r.words()
 	}
-	if r.Text != "" {
-		fmt.Fprintf(&b, ": %s", r.Text)
+	return text + ", " + r.Ending()
+}
+
+// Ending says in one line what the system saw of the end, and what the worker has said
+// last: "status 2: usage: …".
+func (r *Report) Ending() string {
+	if r.Signal != 0 {
+		return fmt.Sprintf("signal %d", r.Signal) + r.words()
 	}
-	if line := telling(r.Output); line != "" {
-		fmt.Fprintf(&b, ": %s", line)
+	return fmt.Sprintf("status %d", r.Status) + r.words()
+}
+
+// words are the texts that there are, each after a colon.
+func (r *Report) words() (words string) {
+	for _, text := range []string{r.Text, telling(r.Output)} {
+		if text != "" {
+			words += ": " + text
+		}
 	}
-	return b.String()
+	return words
 }
 
 // lastWords is how a Go program begins to say why it ends, a signal that its runtime catches included.

@@ -25,7 +25,8 @@ import (
 // liars starts workers that are no processes, and say what a test wants.
 type liars struct {
 	say      func(p conn.Peer, seq uint64)
-	fail     int // so many starts fail
+	fail     int  // so many starts fail
+	brief    bool // their channels end when they are ready
 	features frame.Features
 
 	mu     sync.Mutex
@@ -62,6 +63,10 @@ func (l *liars) Start(context.Context) (workers.Process, error) {
 	}
 	go func() {
 		c, err := conn.Accept(context.Background(), w.theirs, func(h *frame.Hello) frame.HelloAck { return frame.Answer(h, frame.HelloAck{Features: l.features}) }, w, worker.Options())
+		if err == nil && l.brief { // its end is not seen before that it was ready
+			_ = w.theirs.Close()
+			return
+		}
 		if err == nil {
 			<-c.Done()
 		}
@@ -235,4 +240,13 @@ func TestAStarterThatFailsIsTriedAgain(t *testing.T) {
 	if s := r.pool.Status(); s.Err != nil || s.Starts != 1 {
 		t.Errorf("%+v", s)
 	}
+}
+
+// TestWhyNoWorkerServesIsKnown: also of one that was ready, and has served nothing.
+func TestWhyNoWorkerServesIsKnown(t *testing.T) {
+	r := newRig(t, setting{starter: &liars{brief: true}, workers: workers.Options{Spares: -1}})
+	eventually(t, "one that was ready is told of", func() bool {
+		var e *workers.UnservedError
+		return errors.As(r.pool.Status().Err, &e) && e.Err == nil && e.Report.Ending() == "status 0"
+	})
 }

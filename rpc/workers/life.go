@@ -31,9 +31,6 @@ const (
 
 const sigkill = 9
 
-// errNoWorker is what a program did that is started as a worker and does something else.
-var errNoWorker = errors.New("it has not said that it is ready for calls")
-
 // Window is what a worker may have sent that has no room, bytes, where results have some
 // ([Options].Room): short answers, and for 16 of its calls the items of a stream that its client
 // has not read, and one of them that is on its way.
@@ -56,6 +53,9 @@ func (p *Pool) live(i int) {
 			w.wait()
 			served := w.finish()
 			pause = r.ended(served, time.Since(w.ready), rand.Float64()) //nolint:gosec // the same
+			if !served {
+				err = &UnservedError{Report: w.report(0)}
+			}
 		}
 		p.mu.Lock()
 		p.position[i].loop, p.position[i].err = r.loops(), err
@@ -124,9 +124,9 @@ func (p *Pool) begin(i int) (*worker, error) {
 	r.Cause = crash.StartFailed
 	p.count(r.Cause)
 	if r.Signal != sigkill { // it has ended by itself: what became of its channel follows from that
-		err = errNoWorker
+		err = ErrNoWorker
 	}
-	return nil, fmt.Errorf("%v: %w", &r, err)
+	return nil, &UnservedError{Report: r, Err: err}
 }
 
 // shares tells whether a clock that showed at between from and to is the one that

@@ -128,7 +128,7 @@ type Status struct {
 	Counts
 	States    []State // of the positions
 	CrashLoop bool    // some position's workers end before they serve
-	Err       error   // why the last worker that did not become ready did not; nil: none since one did
+	Err       error   // an [UnservedError], or why none could be started: of the last worker that served nothing; nil: none since one became ready
 }
 
 var _ server.Executor = (*Pool)(nil)

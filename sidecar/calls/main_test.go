@@ -20,6 +20,10 @@ import (
 
 // The test's own binary is the workers' program.
 func TestMain(m *testing.M) {
+	if worker.Inherited() && os.Getenv("WORKER") == "unfit" {
+		fmt.Fprintln(os.Stderr, "usage: worker.py [-h]")
+		os.Exit(2)
+	}
 	if worker.Inherited() && os.Getenv("WORKER") == "typed" {
 		if err := work(); err != nil {
 			fmt.Fprintln(os.Stderr, err)

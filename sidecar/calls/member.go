@@ -205,15 +205,18 @@ func (m *Member) offered() []registry.Service {
 	return m.services()
 }
 
-// report tells a node of its load, of its devices, and whether it is offered, until ctx
-// ends.
+// report tells a node of its load, of its devices and workers, and whether it is offered,
+// until ctx ends.
 func (m *Member) report(ctx context.Context, node *naming.Node, s *Server, at registry.Endpoints) {
 	tick := time.NewTicker(loadEvery)
 	defer tick.Stop()
 	given := m.services() // with the id that the registry gave, for the next time
+	var trouble trouble
 	for {
 		node.SetLoad(uint32(s.Counts().Waiting))
-		node.SetNote(m.opts.devices.note())
+		status := s.pool.Status()
+		workers := trouble.next(time.Now(), serves(&status), whyNot(status.Err))
+		node.SetNote(naming.Note{Devices: m.opts.devices.note(), Workers: workers}.String())
 		switch now, wanted := node.Services(), m.offered(); {
 		case len(now) > 0 && len(wanted) == 0:
 			given = now

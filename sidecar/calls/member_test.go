@@ -84,7 +84,10 @@ func (h *home) join(o Options, j JoinOptions) *resident {
 	if err != nil {
 		h.t.Fatal(err)
 	}
-	o.Listeners, o.Starter, o.Log = []net.Listener{l}, starter, slog.New(slog.NewTextHandler(h.t.Output(), nil))
+	if o.Starter == nil {
+		o.Starter = starter
+	}
+	o.Listeners, o.Log = []net.Listener{l}, slog.New(slog.NewTextHandler(h.t.Output(), nil))
 	j.Tracker = h.proxy.Addr()
 	j.registrar = registry.RegistrarOptions{First: 10 * time.Millisecond, Most: 100 * time.Millisecond, Timeout: time.Second}
 	m, err := NewMember(o, j)

@@ -3,6 +3,7 @@ package calls
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -53,16 +54,18 @@ func (s *Server) Ready() error {
 		return err //nolint:wrapcheck // it names the journal
 	}
 	status := s.pool.Status()
-	for _, state := range status.States {
-		if state == workers.Ready || state == workers.Busy {
-			return nil
-		}
-	}
 	switch {
+	case serves(&status):
+		return nil
 	case status.Err != nil && status.CrashLoop:
 		return fmt.Errorf("no worker serves, they end before they do: %w", status.Err)
 	case status.Err != nil:
 		return fmt.Errorf("no worker serves: %w", status.Err)
 	}
 	return errors.New("no worker serves yet")
+}
+
+// serves tells whether any worker does.
+func serves(s *workers.Status) bool {
+	return slices.ContainsFunc(s.States, func(state workers.State) bool { return state == workers.Ready || state == workers.Busy })
 }
