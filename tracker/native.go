@@ -15,12 +15,11 @@ import (
 var errNative = errors.New("speaks the native protocol")
 
 // foreign is the reason why the first bytes of a connection are not a tracker's client's.
+// Whether there is TLS where it is to be, or none, the handler of native clients finds out,
+// and says.
 func (c *conn) foreign(first []byte, why error) error {
-	begin := frame.Magic
-	if c.server.options.NativeTLS != nil {
-		begin = tlsMagic
-	}
-	if c.server.options.Native != nil && strings.HasPrefix(string(first), begin[:min(len(begin), len(first))]) {
+	begins := func(magic string) bool { return strings.HasPrefix(string(first), magic[:min(len(magic), len(first))]) }
+	if c.server.options.Native != nil && (begins(frame.Magic) || begins(tlsMagic)) {
 		return errNative
 	}
 	return reject(rejectBadMagic, why)

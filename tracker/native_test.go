@@ -2,6 +2,7 @@ package tracker
 
 import (
 	"crypto/tls"
+	"errors"
 	"io"
 	"net"
 	"testing"
@@ -81,8 +82,8 @@ func dialNative(t *testing.T, h *harness) net.Conn {
 	return nc
 }
 
-// TestNativeClientsMustHaveTLSWhereThereIs: who has none is refused, and others are served
-// as ever.
+// TestNativeClientsMustHaveTLSWhereThereIs: of one who has none the handler learns that,
+// and others are served as ever.
 func TestNativeClientsMustHaveTLSWhereThereIs(t *testing.T) {
 	cert, key := certs.NewAuthority(t).Issue("tracker")
 	pair, err := tls.LoadX509KeyPair(cert, key)
@@ -91,11 +92,13 @@ func TestNativeClientsMustHaveTLSWhereThereIs(t *testing.T) {
 	}
 	given := make(chan net.Conn, 1)
 	h := start(t, Options{Native: func(nc net.Conn) { given <- nc }, NativeTLS: &tls.Config{Certificates: []tls.Certificate{pair}}})
-	plain := dialNative(t, h)
-	_, _ = io.WriteString(plain, hello)
-	if n, err := plain.Read(make([]byte, 1)); err == nil {
-		t.Errorf("one without TLS is served %d bytes", n)
+	_, _ = io.WriteString(dialNative(t, h), hello)
+	plain := <-given
+	var record tls.RecordHeaderError
+	if n, err := plain.Read(make([]byte, 1)); n > 0 || !errors.As(err, &record) || record.Conn == nil {
+		t.Errorf("of one without TLS the handler reads %d bytes, %v", n, err)
 	}
+	_ = plain.Close()
 	secure := tls.Client(dialNative(t, h), &tls.Config{InsecureSkipVerify: true})
 	go func() { _, _ = io.WriteString(secure, hello) }()
 	taken := <-given
@@ -105,4 +108,18 @@ func TestNativeClientsMustHaveTLSWhereThereIs(t *testing.T) {
 	}
 	_ = taken.Close()
 	h.join().wantOpen()
+}
+
+// TestTheHandlerHearsOfTLSWhereThereIsNone: it has the words to say so.
+func TestTheHandlerHearsOfTLSWhereThereIsNone(t *testing.T) {
+	given := make(chan net.Conn, 1)
+	h := start(t, Options{Native: func(nc net.Conn) { given <- nc }})
+	const first = "\x16\x03\x01\x00\x05hello"
+	_, _ = io.WriteString(dialNative(t, h), first)
+	taken := <-given
+	got := make([]byte, len(first))
+	if _, err := io.ReadFull(taken, got); err != nil || string(got) != first {
+		t.Errorf("the handler reads %q, %v", got, err)
+	}
+	_ = taken.Close()
 }

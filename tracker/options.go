@@ -63,8 +63,9 @@ type Options struct {
 	// stops, they fail. It may be called from many goroutines, and should not wait.
 	// Default: they are refused like all that is no tracker's client.
 	Native func(net.Conn)
-	// NativeTLS ends the TLS of native clients, and those without it are refused.
-	// Stock clients go on without. Default: native clients have none.
+	// NativeTLS ends the TLS of native clients. Native is given those without it as well,
+	// as TLS that fails: nothing can be read but why. Stock clients go on without.
+	// Default: native clients have none, and Native is given ClientHellos.
 	NativeTLS *tls.Config
 	// Changed is called with a device key after servers of the key registered,
 	// left or changed their state, and after the number of its waiting requests

@@ -90,7 +90,7 @@ func dialRoute(ctx context.Context, o *PoolOptions, t Transport, e *Endpoint) (n
 	secure := tls.Client(nc, tlsFor(e))
 	if err := secure.HandshakeContext(ctx); err != nil {
 		_ = nc.Close()
-		return nil, fmt.Errorf("TLS handshake: %w", err)
+		return nil, tlsError(err)
 	}
 	return secure, nil
 }

@@ -80,9 +80,9 @@ func greet(ctx context.Context, nc net.Conn, admit Admit, opts Options) (from fr
 		var bad *frame.Error
 		switch {
 		case errors.As(err, &bad):
-			ack = frame.HelloAck{Version: frame.MaxVersion, Reason: bad.Reason, Text: []byte(bad.Text)}
+			ack = refusal(bad)
 		case err != nil:
-			return err
+			return answerPlain(err)
 		default:
 			ack = admit(&from)
 			ack.Features &^= frame.FeatureCRC
@@ -93,6 +93,9 @@ func greet(ctx context.Context, nc net.Conn, admit Admit, opts Options) (from fr
 		ack.Limits = opts.limits()
 		if e := writeHalf(nc, frame.TypeHelloAck, ack.Append(nil)); e != nil {
 			return e
+		}
+		if err == errSpeaksTLS { //nolint:errorlint // it is readHalf's
+			seeOut(nc)
 		}
 		if err == nil && ack.Reason != frame.ReasonNone {
 			err = &frame.Error{Reason: ack.Reason, Text: string(ack.Text)}
@@ -163,8 +166,8 @@ func readHalf(nc net.Conn, want frame.Type) ([]byte, error) {
 	if _, err := io.ReadFull(nc, head[:len(frame.Magic)]); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrCut, err)
 	}
-	if err := frame.CheckMagic(head[:len(frame.Magic)]); err != nil {
-		return nil, err //nolint:wrapcheck // it says all
+	if err := checkMagic(head[:len(frame.Magic)]); err != nil {
+		return nil, err
 	}
 	if _, err := io.ReadFull(nc, head[len(frame.Magic):]); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrCut, err)

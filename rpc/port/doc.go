@@ -7,6 +7,9 @@
 //	          │  └── TLS, once: handshake, look again
 //	          └─ anything else, nobody listens, too slow ──▶ closed, without an answer
 //
+// Native clients without TLS where it must be, and clients with TLS where there is none, go
+// to Listen(Native) as they are: it has the words to say so (package conn).
+//
 // Looking takes nothing away: a socket is handed on as it is where the kernel lets one
 // peek, and elsewhere as a connection that begins with the bytes that were read.
 //

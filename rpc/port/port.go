@@ -22,9 +22,9 @@ var ErrClosed = errors.New("port is closed")
 // Options of a Port. The zero value of each field means its default.
 type Options struct {
 	// TLS ends the TLS of clients that begin with it. The name of HTTP/2 is added to its
-	// protocols (ALPN). Default: such clients are closed.
+	// protocols (ALPN). Default: who listens to native clients gets them, to say that there is none.
 	TLS      *tls.Config
-	Secure   bool          // clients that do not begin with TLS are closed
+	Secure   bool          // clients that do not begin with TLS are closed, native ones by who listens to these: he gets TLS that fails, and says why
 	Patience time.Duration // from the connection to the protocol. Default 5 s
 	MostNew  int           // connections of which is not known yet what they speak. Default 1024
 	Log      *slog.Logger  // of clients that were closed. Default: none
@@ -173,11 +173,17 @@ func (p *Port) direct(ctx context.Context, c net.Conn) error {
 // protocolOf finds out what a client speaks.
 func (p *Port) protocolOf(ctx context.Context, c net.Conn) (net.Conn, frame.Protocol, error) {
 	known, protocol, err := look(c)
-	if err == nil && p.opts.Secure && protocol != frame.ProtocolTLS {
+	switch {
+	case err != nil:
+		return nil, 0, err
+	case protocol == frame.ProtocolTLS && p.opts.TLS == nil:
+		return known, frame.ProtocolNative, nil
+	case protocol == frame.ProtocolNative && p.opts.Secure:
+		return tls.Server(known, p.opts.TLS), protocol, nil
+	case protocol != frame.ProtocolTLS && p.opts.Secure:
 		return nil, 0, errors.New("it does not speak TLS")
-	}
-	if err != nil || protocol != frame.ProtocolTLS || p.opts.TLS == nil {
-		return known, protocol, err
+	case protocol != frame.ProtocolTLS:
+		return known, protocol, nil
 	}
 	secure := tls.Server(known, p.opts.TLS)
 	if err := secure.HandshakeContext(ctx); err != nil {

@@ -62,7 +62,8 @@ func newRig(t *testing.T, l net.Listener, opts Options) *rig {
 	return &rig{t, p, p.Addr()}
 }
 
-// parrot says what it is, and then what it hears, until the client has said all.
+// parrot says what it is, and then what it hears, until the client has said all; or in the
+// clear that there is no TLS.
 func parrot(l net.Listener, name string) {
 	var running sync.WaitGroup
 	defer running.Wait()
@@ -73,7 +74,11 @@ func parrot(l net.Listener, name string) {
 		}
 		running.Go(func() {
 			defer c.Close()
-			heard, _ := io.ReadAll(c)
+			heard, err := io.ReadAll(c)
+			var record tls.RecordHeaderError
+			if errors.As(err, &record) && record.Conn != nil {
+				_, _ = io.WriteString(record.Conn, name+": no TLS")
+			}
 			_, _ = io.WriteString(c, name+":"+string(heard))
 		})
 	}
@@ -129,7 +134,7 @@ func TestAPortKnowsItsClientsByTheirFirstBytes(t *testing.T) {
 		{"a browser", []string{"GET / HTTP/1.1\r\n\r\n"}, ""},
 		{"one that ends after half a magic", []string{native[:4]}, ""},
 		{"one that says nothing and goes", nil, ""},
-		{"TLS, where there is none", []string{"\x16\x03\x01\x00\x00"}, ""},
+		{"TLS, where there is none", []string{"\x16\x03\x01\x00\x00"}, "native:\x16\x03\x01\x00\x00"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			if got := say(r.dial(), c.pieces...); got != c.want {
@@ -170,9 +175,14 @@ func TestTLSIsEndedAndLookedInto(t *testing.T) {
 	}
 }
 
+// TestWhoDoesNotSpeakTLSIsClosedWhereItMust: of a native client without it, who listens to
+// these learns that, and may answer.
 func TestWhoDoesNotSpeakTLSIsClosedWhereItMust(t *testing.T) {
 	r := newRig(t, listen(t), Options{TLS: &tls.Config{Certificates: []tls.Certificate{certificate(t)}}, Secure: true})
-	for _, plain := range []string{native, http2, tvm} {
+	if got := say(r.dial(), native); got != "native: no TLS" {
+		t.Errorf("a native client hears %q", got)
+	}
+	for _, plain := range []string{http2, tvm} {
 		if got := say(r.dial(), plain); got != "" {
 			t.Errorf("%q: %q", plain, got)
 		}

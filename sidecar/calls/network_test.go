@@ -199,6 +199,14 @@ func TestAClientGivesUpToConnect(t *testing.T) {
 	}
 }
 
+// plainServer is one without TLS.
+func plainServer(t *testing.T, noGRPC bool) string {
+	t.Helper()
+	o := serverOf(t)
+	o.NoGRPC = noGRPC
+	return run(t, o)
+}
+
 // TestTLS: who may connect, over the native wire and gRPC. A Unix socket has none.
 func TestTLS(t *testing.T) {
 	ca, other := certs.NewAuthority(t), certs.NewAuthority(t)
@@ -222,13 +230,18 @@ func TestTLS(t *testing.T) {
 			{"a certificate of another authority", []string{"--tls-ca=" + ca.File, "--tls-cert=" + foreign, "--tls-key=" + foreignKey}, false},
 			{"a server of another authority", []string{"--tls-ca=" + other.File, "--tls-cert=" + own, "--tls-key=" + ownKey}, false},
 			{"the machine's authorities", []string{"--tls"}, false},
-			{"no TLS", nil, false},
 		} {
 			t.Run(c.name, func(t *testing.T) {
 				if err := echo(t, clientOf(t, c.args...), addr); (err == nil) != c.ok {
 					t.Errorf("got %v", err)
 				}
 			})
+		}
+		if err := echo(t, clientOf(t), addr); err == nil || !strings.Contains(err.Error(), "server refuses the connection: this server wants TLS") {
+			t.Errorf("no TLS: %v", err)
+		}
+		if err := echo(t, clientOf(t, "--tls-ca="+ca.File), plainServer(t, noGRPC)); err == nil || !strings.Contains(err.Error(), "TLS handshake: the server does not speak TLS") {
+			t.Errorf("TLS with a server that has none: %v", err)
 		}
 		if err := echo(t, clientOf(t), "unix:"+socket); err != nil {
 			t.Errorf("over the socket: %v", err)
