@@ -119,7 +119,7 @@ func NewServer(opts ServerOptions) (*Server, error) {
 		if opts.Compress != nil {
 			s.door.Compress(opts.Compress)
 		}
-		conns := conn.ServerOptions{Handler: s.door, Admit: s.admit, Conn: opts.Conn, IdleTimeout: opts.IdleTimeout}
+		conns := conn.ServerOptions{Handler: s.door, Admit: s.admit, Conn: opts.Conn, IdleTimeout: opts.IdleTimeout, Log: opts.Log}
 		if s.blobs != nil {
 			conns.Bulk = s.blobs.host.Bulk
 		}
@@ -272,6 +272,9 @@ func closeToOthers(path string) error {
 	}
 	return os.Chmod(path, info.Mode().Perm()&unixMode) //nolint:gosec,wrapcheck // the same
 }
+
+// Conns counts what has happened to the connections of clients.
+func (s *Server) Conns() conn.Counts { return s.conns.Counts() }
 
 // Core returns the server's core, for other doors to the same handlers.
 func (s *Server) Core() *server.Core { return s.core }

@@ -9,14 +9,24 @@ type Counts struct {
 	Dials  uint64 // of a pool: attempts to connect
 	Failed uint64 // of them: those without success
 
+	Refused [Refusals]uint64 // of a server: clients that were not let in
+
 	Messages uint64 // that were queued to be sent
 	Batches  uint64 // in which they, or pieces of long ones, were written: each by one write, mostly
 }
 
-type counts struct{ reaped, silent, dials, failed atomic.Uint64 }
+type counts struct {
+	reaped, silent, dials, failed atomic.Uint64
+
+	refused [Refusals]atomic.Uint64
+}
 
 func (c *counts) told() Counts {
-	return Counts{Reaped: c.reaped.Load(), Silent: c.silent.Load(), Dials: c.dials.Load(), Failed: c.failed.Load()}
+	n := Counts{Reaped: c.reaped.Load(), Silent: c.silent.Load(), Dials: c.dials.Load(), Failed: c.failed.Load()}
+	for why := range c.refused {
+		n.Refused[why] = c.refused[why].Load()
+	}
+	return n
 }
 
 // Counts returns what has happened since the pool was made.

@@ -73,6 +73,9 @@ func welcome(nc net.Conn, from frame.Hello, ack frame.HelloAck, h Handler, opts 
 // greet is the server's side of the handshake. If it fails, nc is closed.
 func greet(ctx context.Context, nc net.Conn, admit Admit, opts Options) (from frame.Hello, ack frame.HelloAck, err error) {
 	err = shake(ctx, nc, opts.Handshake, func() error {
+		if err := secure(ctx, nc); err != nil {
+			return err
+		}
 		body, err := readHalf(nc, frame.TypeHello)
 		if err == nil {
 			from, err = frame.ParseHello(body)
@@ -82,7 +85,7 @@ func greet(ctx context.Context, nc net.Conn, admit Admit, opts Options) (from fr
 		case errors.As(err, &bad):
 			ack = refusal(bad)
 		case err != nil:
-			return answerPlain(err)
+			return err
 		default:
 			ack = admit(&from)
 			ack.Features &^= frame.FeatureCRC

@@ -1,6 +1,7 @@
 package conn
 
 import (
+	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -40,6 +41,18 @@ func checkMagic(b []byte) error {
 		return errSpeaksTLS
 	}
 	return frame.CheckMagic(b) //nolint:wrapcheck // it says all
+}
+
+// secure is the server's side of the handshake of TLS, where there is some.
+func secure(ctx context.Context, nc net.Conn) error {
+	if s, is := nc.(interface {
+		HandshakeContext(context.Context) error
+	}); is {
+		if err := s.HandshakeContext(ctx); err != nil {
+			return answerPlain(&RefusedError{RefusedTLS, fmt.Errorf("TLS: %w", err)})
+		}
+	}
+	return nil
 }
 
 // answerPlain answers a client that has begun with the magic where TLS was to begin. It

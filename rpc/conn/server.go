@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -23,6 +24,7 @@ type ServerOptions struct {
 	Grace       time.Duration // for a client that is sent away. Default 1 s
 	MaxConns    int           // at the same time, handshakes included. Default 65,536
 	Ticker      Ticker        // of the idle timeout and keepalive. Default: the monotonic clock
+	Log         *slog.Logger  // of clients that are refused. Default: none
 }
 
 // Occupied is a [Handler] of a [Server] that knows whether something is under way for a client:
@@ -66,6 +68,9 @@ func NewServer(opts ServerOptions) (*Server, error) {
 	setInt(&opts.MaxConns, 1<<16)
 	if opts.Ticker == nil {
 		opts.Ticker = realTicker
+	}
+	if opts.Log == nil {
+		opts.Log = slog.New(slog.DiscardHandler)
 	}
 	s := &Server{opts: opts, listeners: map[net.Listener]struct{}{}, locals: map[*Local]struct{}{}}
 	s.ctx, s.cancel = context.WithCancelCause(context.Background())
@@ -147,6 +152,10 @@ func (s *Server) ServeConn(nc net.Conn) (*Conn, error) {
 	switch {
 	case err != nil:
 		s.count.Add(-1)
+		if why, is := RefusalOf(err); is {
+			s.keeper.counts.refused[why].Add(1)
+			s.opts.Log.Debug("client was refused", "client", nc.RemoteAddr(), "reason", why.String(), "err", err)
+		}
 		return nil, fmt.Errorf("client %v: %w", nc.RemoteAddr(), err)
 	case from.Required&frame.FeatureBulk != 0:
 		defer s.count.Add(-1)

@@ -32,6 +32,13 @@ func NewHost(opts Options, log *slog.Logger) (*Host, error) {
 	return h, nil
 }
 
+// Counts returns what there is. It takes time with the number of nodes.
+func (h *Host) Counts() Counts {
+	c := h.Server.Counts()
+	c.Refused = h.rpc.Conns().Refused
+	return c
+}
+
 // Take takes a client whose connection somebody else has accepted. It does not wait.
 func (h *Host) Take(nc net.Conn) { h.rpc.Take(nc) }
 

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"rpcpool.dev/rpc"
+	"rpcpool.dev/rpc/conn"
 	"rpcpool.dev/rpc/registry"
 )
 
@@ -161,6 +162,8 @@ type Counts struct {
 	Watchers int
 	Waiting  int                    // calls that wait for a lock or a barrier
 	Refusals [registry.Codes]uint64 // by code
+
+	Refused [conn.Refusals]uint64 // of a [Host]: clients that were not let in
 }
 
 // Counts returns what there is. It takes time with the number of nodes.

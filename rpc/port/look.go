@@ -2,15 +2,15 @@ package port
 
 import (
 	"crypto/tls"
-	"errors"
 	"fmt"
 	"net"
 	"syscall"
 
+	"rpcpool.dev/rpc/conn"
 	"rpcpool.dev/rpc/frame"
 )
 
-var errUnknown = errors.New("it speaks none of the protocols")
+var errUnknown = refuse(conn.RefusedProtocol, "it speaks none of the protocols")
 
 // look finds out what a client speaks. It returns the connection as it was.
 func look(c net.Conn) (net.Conn, frame.Protocol, error) {

@@ -13,6 +13,7 @@ import (
 
 	"rpcpool.dev/internal/fifo"
 	"rpcpool.dev/internal/sleep"
+	"rpcpool.dev/rpc/conn"
 	"rpcpool.dev/rpc/frame"
 )
 
@@ -38,10 +39,11 @@ type Port struct {
 	cancel   context.CancelFunc
 	running  sync.WaitGroup
 
-	mu     sync.Mutex
-	closed bool
-	outs   map[frame.Protocol]*out
-	fresh  fifo.List[*newcomer]
+	mu      sync.Mutex
+	closed  bool
+	outs    map[frame.Protocol]*out
+	fresh   fifo.List[*newcomer]
+	refused [conn.Refusals]uint64
 }
 
 // newcomer is a connection of which is not known yet what it speaks.
@@ -129,9 +131,35 @@ func (p *Port) take(c net.Conn) {
 		if err := p.direct(ctx, c); err != nil {
 			p.opts.Log.Debug("client was closed", "client", c.RemoteAddr(), "err", err)
 			_ = c.Close()
+			p.count(n, err)
 		}
 		p.known(n)
 	})
+}
+
+// count counts a client that was closed, unless it has gone, or the port has.
+func (p *Port) count(n *newcomer, err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	why, is := conn.RefusalOf(err)
+	switch {
+	case n.gone:
+		why = conn.RefusedOverload
+	case !is || p.closed:
+		return
+	}
+	p.refused[why]++
+}
+
+// Refused counts the clients that were closed. Those that were handed on are not among them.
+func (p *Port) Refused() [conn.Refusals]uint64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.refused
+}
+
+func refuse(why conn.Refusal, format string, args ...any) error {
+	return &conn.RefusedError{Why: why, Err: fmt.Errorf(format, args...)}
 }
 
 // known ends that a connection is new.
@@ -149,7 +177,7 @@ func (p *Port) direct(ctx context.Context, c net.Conn) error {
 	stop := context.AfterFunc(ctx, func() { _ = c.Close() })
 	known, protocol, err := p.protocolOf(ctx, c)
 	if !stop() {
-		return errors.New("it was too slow")
+		return refuse(conn.RefusedTimeout, "it was too slow")
 	}
 	if err != nil {
 		return err
@@ -158,7 +186,7 @@ func (p *Port) direct(ctx context.Context, c net.Conn) error {
 	o := p.outs[protocol]
 	p.mu.Unlock()
 	if o == nil {
-		return fmt.Errorf("nobody listens to protocol %d", protocol)
+		return refuse(conn.RefusedProtocol, "nobody listens to protocol %d", protocol)
 	}
 	select {
 	case o.conns <- known:
@@ -166,7 +194,7 @@ func (p *Port) direct(ctx context.Context, c net.Conn) error {
 	case <-o.done:
 		return ErrClosed
 	case <-ctx.Done():
-		return errors.New("nobody took it")
+		return refuse(conn.RefusedTimeout, "nobody took it")
 	}
 }
 
@@ -181,16 +209,16 @@ func (p *Port) protocolOf(ctx context.Context, c net.Conn) (net.Conn, frame.Prot
 	case protocol == frame.ProtocolNative && p.opts.Secure:
 		return tls.Server(known, p.opts.TLS), protocol, nil
 	case protocol != frame.ProtocolTLS && p.opts.Secure:
-		return nil, 0, errors.New("it does not speak TLS")
+		return nil, 0, refuse(conn.RefusedMismatch, "it does not speak TLS")
 	case protocol != frame.ProtocolTLS:
 		return known, protocol, nil
 	}
 	secure := tls.Server(known, p.opts.TLS)
 	if err := secure.HandshakeContext(ctx); err != nil {
-		return nil, 0, fmt.Errorf("TLS: %w", err)
+		return nil, 0, refuse(conn.RefusedTLS, "TLS: %w", err)
 	}
 	if known, protocol, err = look(secure); protocol == frame.ProtocolTLS {
-		return nil, 0, errors.New("TLS in TLS")
+		return nil, 0, refuse(conn.RefusedProtocol, "TLS in TLS")
 	}
 	return known, protocol, err
 }

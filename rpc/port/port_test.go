@@ -8,6 +8,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"io"
+	"maps"
 	"math/big"
 	"net"
 	"sync"
@@ -17,6 +18,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"rpcpool.dev/rpc/conn"
 	"rpcpool.dev/rpc/frame"
 )
 
@@ -328,6 +330,44 @@ func TestWhatCannotBePeekedIsReplayed(t *testing.T) {
 	if _, _, err := look(there); !errors.Is(err, io.EOF) {
 		t.Errorf("closed: %v", err)
 	}
+}
+
+// TestWhoIsClosedIsCountedByTheReason, but who has gone by himself is not.
+func TestWhoIsClosedIsCountedByTheReason(t *testing.T) {
+	config := &tls.Config{Certificates: []tls.Certificate{certificate(t)}}
+	want := func(r *rig, counts map[string]uint64) {
+		t.Helper()
+		var got map[string]uint64
+		for end := time.Now().Add(time.Minute); !maps.Equal(got, counts) && time.Now().Before(end); time.Sleep(time.Millisecond) {
+			got = map[string]uint64{}
+			for why, n := range r.port.Refused() {
+				if n > 0 {
+					got[conn.Refusal(why).String()] = n
+				}
+			}
+		}
+		if !maps.Equal(got, counts) {
+			t.Errorf("counted %v, want %v", got, counts)
+		}
+	}
+	r := newRig(t, listen(t), Options{TLS: config, Secure: true, Patience: time.Hour})
+	say(r.dial(), http2)
+	say(r.dial(), "what")
+	say(r.dial())
+	say(tls.Client(r.dial(), &tls.Config{InsecureSkipVerify: true}), native)
+	say(tls.Client(r.dial(), &tls.Config{InsecureSkipVerify: true}), "what")
+	say(tls.Client(r.dial(), &tls.Config{ServerName: "another"}), native)
+	want(r, map[string]uint64{"tls-mismatch": 1, "protocol": 2, "tls": 1})
+
+	r = newRig(t, listen(t), Options{Patience: 50 * time.Millisecond})
+	_, _ = io.ReadAll(r.dial())
+	want(r, map[string]uint64{"timeout": 1})
+
+	r = newRig(t, listen(t), Options{Patience: time.Hour, MostNew: 1})
+	oldest := r.dial()
+	_ = r.dial()
+	_, _ = io.ReadAll(oldest)
+	want(r, map[string]uint64{"overload": 1})
 }
 
 func TestBadOptions(t *testing.T) {

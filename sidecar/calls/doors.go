@@ -27,7 +27,13 @@ func (s *Server) openPorts(r *rooms) (err error) {
 	if !s.opts.NoGRPC {
 		o := grpcdoor.Options{Lease: lease, MaxOpen: open, Room: r.messages, MaxConns: r.grpc}
 		if s.opts.Token != nil {
-			o.Admit = func(_ context.Context, token []byte) error { return s.opts.Token(token) }
+			o.Admit = func(_ context.Context, token []byte) error {
+				err := s.opts.Token(token)
+				if err != nil {
+					s.strangers.Add(1)
+				}
+				return err
+			}
 		}
 		if s.grpc, err = grpcdoor.New(s.core, o); err != nil {
 			return err //nolint:wrapcheck // New does
@@ -103,6 +109,18 @@ func (s *Server) connections() map[string]int {
 	if s.grpc != nil {
 		n["grpc"] = s.grpc.Conns()
 	}
+	return n
+}
+
+// refused counts clients that were not let in, by the reason.
+func (s *Server) refused() [conn.Refusals]uint64 {
+	n := s.conns.Counts().Refused
+	for _, p := range s.ports {
+		for why, v := range p.Refused() {
+			n[why] += v
+		}
+	}
+	n[conn.RefusedToken] += s.strangers.Load()
 	return n
 }
 

@@ -6,6 +6,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"rpcpool.dev/rpc/conn"
 	"rpcpool.dev/rpc/crash"
 	"rpcpool.dev/rpc/workers"
 )
@@ -19,7 +20,7 @@ type Metrics struct {
 	calls, waited, took                                     *prometheus.Desc
 	refusals, strange, expired, dropped, unwanted, broken   *prometheus.Desc
 	running, waiting, sessions, entries, bytes, connections *prometheus.Desc
-	closed, packed, transports, messages, batches           *prometheus.Desc
+	closed, refused, packed, transports, messages, batches  *prometheus.Desc
 	workers, starts, exits, looping                         *prometheus.Desc
 
 	blobs blobMetrics
@@ -48,6 +49,7 @@ func NewMetrics(r prometheus.Registerer) (*Metrics, error) {
 		broken:      desc("journal_broken", "1 if the journal cannot be written: calls that are not idempotent are refused."),
 		connections: desc("connections", "Connections of clients, by protocol: native or grpc.", "protocol"),
 		closed:      desc("connections_closed_total", "Connections of native clients that the server has closed: idle, or silent (the client answered no ping).", "reason"),
+		refused:     desc("connections_refused_total", "Connections of clients that were refused: for a wrong token, or none (token; of gRPC it is its RPCs that count), a handshake of TLS that failed (tls), no TLS where it must be or TLS where there is none (tls-mismatch), too many of them (overload), a handshake that took too long (timeout), or because they spoke something else (protocol).", "reason"),
 		messages:    desc("messages_sent_total", "Messages that were queued for native clients: results, notices and pings."),
 		batches:     desc("message_batches_total", "Batches in which they were written, mostly by one write each; a long message is several. Messages by batches is how many share a write."),
 		packed:      desc("compressed_bytes_total", "Bytes of compressed bodies, sent or received, plain and as they were on the way.", "direction", "form"),
@@ -73,7 +75,7 @@ func NewMetrics(r prometheus.Registerer) (*Metrics, error) {
 func (m *Metrics) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		m.calls, m.waited, m.took, m.refusals, m.strange, m.expired, m.dropped, m.unwanted, m.running, m.waiting, m.sessions,
-		m.entries, m.bytes, m.broken, m.connections, m.transports, m.closed, m.messages, m.batches, m.packed, m.workers, m.starts, m.exits, m.looping,
+		m.entries, m.bytes, m.broken, m.connections, m.transports, m.closed, m.refused, m.messages, m.batches, m.packed, m.workers, m.starts, m.exits, m.looping,
 	} {
 		ch <- d
 	}
@@ -116,6 +118,9 @@ func (m *Metrics) Collect(ch chan<- prometheus.Metric) {
 	}
 	m.collectRefusals(ch, &n)
 	m.collectConns(ch, s.conns.Counts(), s.door.Packed())
+	for why, v := range s.refused() {
+		ch <- prometheus.MustNewConstMetric(m.refused, prometheus.CounterValue, float64(v), conn.Refusal(why).String())
+	}
 	for _, t := range s.core.Tallies() {
 		m.collectMethod(ch, &t)
 	}

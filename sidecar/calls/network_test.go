@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"flag"
+	"fmt"
 	"net"
 	"os"
 	"path/filepath"
@@ -12,6 +13,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+	"github.com/prometheus/common/expfmt"
 	"golang.org/x/sys/unix"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -259,6 +263,58 @@ func TestTLS(t *testing.T) {
 				}
 				_ = cc.Close()
 			}
+		}
+	}
+}
+
+// TestWhoIsNotLetInIsInTheMetrics: by a native connection, and by gRPC.
+func TestWhoIsNotLetInIsInTheMetrics(t *testing.T) {
+	ca := certs.NewAuthority(t)
+	cert, key := ca.Issue("server")
+	own, ownKey := ca.Issue("client")
+	secret := filepath.Join(t.TempDir(), "token")
+	if err := os.WriteFile(secret, []byte("open sesame"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	o := serverOf(t, "--tls-cert="+cert, "--tls-key="+key, "--tls-ca="+ca.File, "--token-file="+secret)
+	var err error
+	if o.Metrics, err = NewMetrics(prometheus.NewRegistry()); err != nil {
+		t.Fatal(err)
+	}
+	addr := run(t, o)
+	secure := []string{"--tls-ca=" + ca.File, "--tls-cert=" + own, "--tls-key=" + ownKey}
+	for name, args := range map[string][]string{"no token": secure, "no certificate": {"--tls-ca=" + ca.File}, "no TLS": nil} {
+		if err := echo(t, clientOf(t, args...), addr); err == nil {
+			t.Errorf("%s: it is let in", name)
+		}
+	}
+	refused := func() map[conn.Refusal]uint64 {
+		n := map[conn.Refusal]uint64{}
+		for why, v := range o.Metrics.server.Load().refused() {
+			if v > 0 {
+				n[conn.Refusal(why)] = v
+			}
+		}
+		return n
+	}
+	eventually(t, "all three were counted", func() bool { return len(refused()) == 3 })
+	before := refused()[conn.RefusedToken]
+	cc, err := grpc.NewClient("passthrough:"+addr, grpc.WithTransportCredentials(credentials.NewTLS(clientOf(t, secure...).TLS)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = cc.Close() })
+	if _, err := pb.NewCallsClient(cc).Open(soon(t), &pb.OpenRequest{}); status.Code(err) != codes.Unauthenticated {
+		t.Errorf("gRPC without a token: %v", err)
+	}
+	if got := refused()[conn.RefusedToken]; got != before+1 {
+		t.Errorf("of gRPC %d were counted", got-before)
+	}
+	text, err := testutil.CollectAndFormat(o.Metrics, expfmt.TypeTextPlain, "rpcpool_rpc_connections_refused_total")
+	for reason, some := range map[string]bool{"token": true, "tls": true, "tls-mismatch": true, "overload": false, "timeout": false, "protocol": false} {
+		zero := strings.Contains(string(text), fmt.Sprintf("rpcpool_rpc_connections_refused_total{reason=%q} 0\n", reason))
+		if err != nil || !strings.Contains(string(text), fmt.Sprintf("{reason=%q}", reason)) || zero == some {
+			t.Errorf("%s: %s, %v", reason, text, err)
 		}
 	}
 }

@@ -44,6 +44,8 @@ type Server struct {
 	draining atomic.Bool
 	calm     context.Context //nolint:containedctx // a drain takes its time until it ends
 	hurry    context.CancelFunc
+
+	strangers atomic.Uint64 // RPCs of gRPC without a token that counts
 }
 
 // New makes a server, which takes calls once it runs. It must be run or closed.
@@ -107,7 +109,7 @@ func (s *Server) build() (err error) {
 		offer.Features |= frame.FeatureBlobs | frame.FeatureSharedMemory | frame.FeatureBulk | frame.FeatureBulkCopy
 	}
 	conns := conn.ServerOptions{
-		Handler: s.door, Conn: conn.Options{TCP: o.TCP}, Admit: s.admit(offer),
+		Handler: s.door, Conn: conn.Options{TCP: o.TCP}, Admit: s.admit(offer), Log: o.Log,
 	}
 	rooms.bound(&conns)
 	if s.blobs != nil {

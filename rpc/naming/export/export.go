@@ -7,11 +7,13 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"rpcpool.dev/rpc/conn"
 	"rpcpool.dev/rpc/naming"
 	"rpcpool.dev/rpc/registry"
 )
 
-// Source is what a [Collector] reads; a [naming.Server] is one.
+// Source is what a [Collector] reads; a [naming.Host] is one, and a [naming.Server], which
+// knows no connections.
 type Source interface{ Counts() naming.Counts }
 
 // Collector shows one registry.
@@ -20,7 +22,7 @@ type Collector struct {
 	registerer prometheus.Registerer
 
 	nodes, servers, services, watchers, waiting, locks, load, settling *prometheus.Desc
-	epochs, departures, refusals                                       *prometheus.Desc
+	epochs, departures, refusals, refused                              *prometheus.Desc
 }
 
 var _ prometheus.Collector = (*Collector)(nil)
@@ -45,6 +47,7 @@ func Register(r prometheus.Registerer, source Source) (*Collector, error) {
 		epochs:     desc("epochs_total", "Epochs that were given: nodes that came as another instance than before."),
 		departures: desc("departures_total", "Nodes that are gone: left (they said so) or lost (their lease was over).", "reason"),
 		refusals:   desc("refusals_total", "Requests that the registry refused: malformed, twin (another instance has the node's name), settling, duplicate (another server has the id), fenced, unknown (register again) or full.", "reason"),
+		refused:    desc("connections_refused_total", "Connections of clients of the registry that were refused: for a wrong token, or none (token), a handshake of TLS that failed (tls), no TLS where it must be or TLS where there is none (tls-mismatch), too many of them (overload), a handshake that took too long (timeout), or because they spoke something else (protocol).", "reason"),
 	}
 	if err := r.Register(c); err != nil {
 		return nil, fmt.Errorf("metrics of the registry: %w", err)
@@ -58,7 +61,7 @@ func (c *Collector) Unregister() { c.registerer.Unregister(c) }
 // Describe implements [prometheus.Collector].
 func (c *Collector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
-		c.nodes, c.servers, c.services, c.watchers, c.waiting, c.locks, c.load, c.settling, c.epochs, c.departures, c.refusals,
+		c.nodes, c.servers, c.services, c.watchers, c.waiting, c.locks, c.load, c.settling, c.epochs, c.departures, c.refusals, c.refused,
 	} {
 		ch <- d
 	}
@@ -88,5 +91,8 @@ func (c *Collector) Collect(ch chan<- prometheus.Metric) {
 	show(c.departures, prometheus.CounterValue, float64(n.Lost), "lost")
 	for code := registry.Malformed; code < registry.Codes; code++ {
 		show(c.refusals, prometheus.CounterValue, float64(n.Refusals[code]), code.String())
+	}
+	for why, v := range n.Refused {
+		show(c.refused, prometheus.CounterValue, float64(v), conn.Refusal(why).String())
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"go.uber.org/goleak"
 
 	"rpcpool.dev/rpc"
+	"rpcpool.dev/rpc/conn"
 	"rpcpool.dev/rpc/naming"
 	"rpcpool.dev/rpc/registry"
 )
@@ -28,6 +29,7 @@ func TestEveryCountIsShown(t *testing.T) {
 		Nodes: 10, Suspect: 3, Servers: 4, Services: 5, Locks: 6, Load: 7, Settling: true, Epochs: 8, Left: 9, Lost: 11,
 	}}
 	n.Refusals[registry.Twin], n.Refusals[registry.Full] = 12, 13
+	n.Refused[conn.RefusedToken] = 14
 	f := &fixed{n}
 	all := prometheus.NewPedanticRegistry()
 	c, err := Register(all, f)
@@ -55,6 +57,14 @@ rpcpool_registry_locks 6
 # TYPE rpcpool_registry_nodes gauge
 rpcpool_registry_nodes{state="alive"} 7
 rpcpool_registry_nodes{state="suspect"} 3
+# HELP rpcpool_registry_connections_refused_total Connections of clients of the registry that were refused: for a wrong token, or none (token), a handshake of TLS that failed (tls), no TLS where it must be or TLS where there is none (tls-mismatch), too many of them (overload), a handshake that took too long (timeout), or because they spoke something else (protocol).
+# TYPE rpcpool_registry_connections_refused_total counter
+rpcpool_registry_connections_refused_total{reason="overload"} 0
+rpcpool_registry_connections_refused_total{reason="protocol"} 0
+rpcpool_registry_connections_refused_total{reason="timeout"} 0
+rpcpool_registry_connections_refused_total{reason="tls"} 0
+rpcpool_registry_connections_refused_total{reason="tls-mismatch"} 0
+rpcpool_registry_connections_refused_total{reason="token"} 14
 # HELP rpcpool_registry_refusals_total Requests that the registry refused: malformed, twin (another instance has the node's name), settling, duplicate (another server has the id), fenced, unknown (register again) or full.
 # TYPE rpcpool_registry_refusals_total counter
 rpcpool_registry_refusals_total{reason="duplicate"} 0
