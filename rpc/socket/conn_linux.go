@@ -279,10 +279,13 @@ func (c *Conn) SyscallConn() (syscall.RawConn, error) { return (*raw)(c), nil }
 // raw is a connection as a [syscall.RawConn].
 type raw Conn
 
+// Control implements [syscall.RawConn].
 func (r *raw) Control(f func(fd uintptr)) error {
 	return (*Conn)(r).control(func(fd int) error { f(uintptr(fd)); return nil })
 }
 
+// Read implements [syscall.RawConn].
 func (r *raw) Read(f func(fd uintptr) bool) error { return (*Conn)(r).attempt(&r.rd, f) }
 
+// Write implements [syscall.RawConn].
 func (r *raw) Write(f func(fd uintptr) bool) error { return (*Conn)(r).attempt(&r.wr, f) }

@@ -502,7 +502,7 @@ func TestAFullSocketIsWaitedForWithoutADescriptor(t *testing.T) {
 		if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: 3, Max: was.Max}); err != nil {
 			t.Fatal(err)
 		}
-		defer unix.Setrlimit(unix.RLIMIT_NOFILE, &was) //nolint:errcheck // it was so before
+		defer unix.Setrlimit(unix.RLIMIT_NOFILE, &was)
 		const much = 16 << 20
 		write := func() <-chan error {
 			done := make(chan error, 1)
@@ -587,7 +587,7 @@ func BenchmarkRoundTrip(b *testing.B) {
 				if way == "socket" {
 					ends[i], _ = Take(ends[i])
 				}
-				defer ends[i].Close() //nolint:revive // two of them
+				defer ends[i].Close()
 			}
 			go func() {
 				p := make([]byte, 64)

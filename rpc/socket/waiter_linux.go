@@ -45,7 +45,8 @@ func (w *waiter) open(fd int, events uint32) error {
 
 func (w *waiter) control(ep, op int, events uint32) error {
 	e := unix.EpollEvent{Events: events}
-	if _, _, errno := unix.RawSyscall6(unix.SYS_EPOLL_CTL, uintptr(ep), uintptr(op), uintptr(w.fd), uintptr(unsafe.Pointer(&e)), 0, 0); errno != 0 {
+	_, _, errno := unix.RawSyscall6(unix.SYS_EPOLL_CTL, uintptr(ep), uintptr(op), uintptr(w.fd), uintptr(unsafe.Pointer(&e)), 0, 0) //nolint:gosec // the event is kept
+	if errno != 0 {
 		return errno
 	}
 	return nil
@@ -62,7 +63,7 @@ func (w *waiter) armOrTake(ep uintptr) (happened bool) {
 		}
 	}
 	var e unix.EpollEvent
-	n, _, errno := unix.RawSyscall6(unix.SYS_EPOLL_PWAIT, ep, uintptr(unsafe.Pointer(&e)), 1, 0, 0, 0)
+	n, _, errno := unix.RawSyscall6(unix.SYS_EPOLL_PWAIT, ep, uintptr(unsafe.Pointer(&e)), 1, 0, 0, 0) //nolint:gosec // the same
 	return errno == 0 && n > 0
 }
 
