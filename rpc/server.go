@@ -232,7 +232,7 @@ func (s *Server) Serve(l net.Listener) error {
 	return ErrClosed
 }
 
-// Take takes a client whose connection somebody else has accepted. It does not wait.
+// Take takes a client whose connection somebody else has accepted, and that for good: see [conn.Dial]. It does not wait.
 func (s *Server) Take(nc net.Conn) {
 	if s.opts.TLS != nil {
 		nc = tls.Server(nc, s.opts.TLS)

@@ -10,7 +10,8 @@ import (
 	"rpcpool.dev/internal/tcp"
 )
 
-// Dial makes a socket; net.Dialer's DialContext, mostly.
+// Dial makes a socket; net.Dialer's DialContext, mostly. A [net.UnixConn] or [net.TCPConn] is the
+// connection's from then on, in another form ([socket.Take]): to close it does nothing any more. What wraps one is used as it is.
 type Dial func(ctx context.Context, network, address string) (net.Conn, error)
 
 // unsentMark is how much the kernel takes before it has sent it: what is in the

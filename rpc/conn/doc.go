@@ -44,7 +44,7 @@
 // may read instead ([Conn.ReadUntil]); and what the only message asks for that has come, the
 // reader may do itself, until it takes too long ([Conn.Last]). Who waits for one message
 // looks for it for 50 µs before it sleeps, where that has proved to be sooner; and who has several
-// callers, where it mostly finds something. Whoever breaks a rule of the wire is told
+// callers, where it mostly finds something. Who sleeps is woken by what comes, and nobody else is (package socket). Whoever breaks a rule of the wire is told
 // which, in a GOAWAY, and left; docs/protocol.md has the rules.
 //
 // # Credit and memory
