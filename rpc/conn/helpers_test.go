@@ -2,6 +2,7 @@ package conn
 
 import (
 	"context"
+	"errors"
 	"net"
 	"path/filepath"
 	"sync"
@@ -59,6 +60,8 @@ type caller struct {
 	mu      sync.Mutex
 	seq     uint64
 	waiting map[uint64]chan []byte
+	sentTo  map[uint64]Peer // those that wait
+	notRun  map[uint64]bool // those that were sent to a server that had left by then, until their callers know
 	closed  chan error
 	unsent  []uint64
 }
@@ -67,7 +70,10 @@ func newCaller() *caller {
 	return &caller{waiting: map[uint64]chan []byte{}, closed: make(chan error, 1)}
 }
 
-func (c *caller) Message(_ Peer, in *In) {
+func (c *caller) Message(p Peer, in *In) {
+	if in.Type == frame.TypeGoAway {
+		c.left(p, in.Seq)
+	}
 	if in.Type != frame.TypeReply {
 		return
 	}
@@ -79,6 +85,25 @@ func (c *caller) Message(_ Peer, in *In) {
 		reply <- append([]byte(nil), in.Body...)
 	}
 }
+
+// left notes what a server that leaves does not run: what it got behind that call.
+func (c *caller) left(p Peer, last uint64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for seq, reply := range c.waiting {
+		if seq > last && c.sentTo[seq] == p {
+			delete(c.waiting, seq)
+			if c.notRun == nil {
+				c.notRun = map[uint64]bool{}
+			}
+			c.notRun[seq] = true
+			close(reply)
+		}
+	}
+}
+
+// errNotRun means that a call is to be made again, elsewhere.
+var errNotRun = errors.New("the server had left")
 
 func (c *caller) Closed(_ Peer, err error, unsent []uint64) {
 	c.mu.Lock()
@@ -97,7 +122,17 @@ func (c *caller) call(ctx context.Context, p Peer, prio frame.Priority, body []b
 	c.seq++
 	seq := c.seq
 	c.waiting[seq] = reply
+	if c.sentTo == nil {
+		c.sentTo = map[uint64]Peer{}
+	}
+	c.sentTo[seq] = p
 	c.mu.Unlock()
+	defer func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		delete(c.sentTo, seq)
+		delete(c.notRun, seq)
+	}()
 	err := p.Send(ctx, &Message{Header: frame.Header{Type: frame.TypeCall, Priority: prio, Seq: seq}, Ext: frame.Ext{Method: 1}, Body: body})
 	if err != nil {
 		c.mu.Lock()
@@ -107,7 +142,12 @@ func (c *caller) call(ctx context.Context, p Peer, prio frame.Priority, body []b
 	}
 	select {
 	case got, ok := <-reply:
-		if !ok {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		switch {
+		case c.notRun[seq]:
+			return nil, errNotRun
+		case !ok:
 			return nil, ErrCut
 		}
 		return got, nil
