@@ -64,7 +64,7 @@ func (l *liars) Start(context.Context) (workers.Process, error) {
 	go func() {
 		c, err := conn.Accept(context.Background(), w.theirs, func(h *frame.Hello) frame.HelloAck { return frame.Answer(h, frame.HelloAck{Features: l.features}) }, w, worker.Options())
 		if err == nil && l.brief { // its end is not seen before that it was ready
-			_ = w.theirs.Close()
+			_ = c.Close()
 			return
 		}
 		if err == nil {
