@@ -103,23 +103,30 @@ func echo(t *testing.T, o rpc.ClientOptions, addr string) error {
 type watched struct {
 	net.Listener
 
-	mu  sync.Mutex
-	all []net.Conn
+	mu    sync.Mutex
+	all   []net.Conn
+	files []*os.File // the same, whoever has them by now
 }
 
 func (w *watched) Accept() (net.Conn, error) {
 	c, err := w.Listener.Accept()
 	if err == nil {
 		w.mu.Lock()
-		w.all = append(w.all, c)
+		w.all, w.files = append(w.all, c), append(w.files, fileOf(c))
 		w.mu.Unlock()
 	}
 	return c, err
 }
 
-// option is what a socket has; -1: it is closed.
-func option(c net.Conn, name int) int {
-	raw, err := c.(*net.TCPConn).SyscallConn()
+// fileOf is a connection's socket, to look at its options when the connection has gone on as another one.
+func fileOf(c net.Conn) *os.File {
+	f, _ := c.(*net.TCPConn).File()
+	return f
+}
+
+// option is what a socket has; -1: it cannot be asked.
+func option(f *os.File, name int) int {
+	raw, err := f.SyscallConn()
 	if err != nil {
 		return -1
 	}
@@ -137,10 +144,12 @@ func TestTheKernelHasWhatTheFlagsSay(t *testing.T) {
 	o.Listeners[0] = there
 	addr := run(t, o)
 	client := clientOf(t, flags...)
-	var here []net.Conn
+	var here []*os.File
 	client.Dial = func(ctx context.Context, network, address string) (net.Conn, error) {
 		c, err := new(net.Dialer).DialContext(ctx, network, address)
-		here = append(here, c)
+		if err == nil {
+			here = append(here, fileOf(c))
+		}
 		return c, err
 	}
 	c, err := rpc.Dial(client, addr)
@@ -161,12 +170,13 @@ func TestTheKernelHasWhatTheFlagsSay(t *testing.T) {
 	}
 	there.mu.Lock()
 	defer there.mu.Unlock()
-	if len(here) != 1 || len(there.all) != 2 {
-		t.Fatalf("%d sockets here, %d there", len(here), len(there.all))
+	if len(here) != 1 || len(there.files) != 2 {
+		t.Fatalf("%d sockets here, %d there", len(here), len(there.files))
 	}
-	for i, c := range append(here, there.all...) {
+	for i, f := range append(here, there.files...) {
+		defer f.Close()
 		for name, v := range want {
-			if got := option(c, name); got != v {
+			if got := option(f, name); got != v {
 				t.Errorf("socket %d: option %d is %d, want %d", i, name, got, v)
 			}
 		}
