@@ -21,6 +21,7 @@ type Conn struct {
 	fd            int
 	local, remote net.Addr
 	users         atomic.Int32 // of the descriptor: the open connection, and each call that uses it
+	born          time.Time
 
 	rd, wr side
 
@@ -32,7 +33,7 @@ type Conn struct {
 type side struct {
 	waiter
 
-	deadline atomic.Int64 // as Unix time, ns; 0: none
+	deadline atomic.Int64 // ns after the connection was born, by a clock that nobody sets; 0: none
 	until    time.Time    // the same; guarded by the connection's lock
 }
 
@@ -53,7 +54,7 @@ func Take(nc net.Conn) (*Conn, bool) {
 	default:
 		return nil, false
 	}
-	c := &Conn{fd: -1, local: nc.LocalAddr(), remote: nc.RemoteAddr()}
+	c := &Conn{fd: -1, local: nc.LocalAddr(), remote: nc.RemoteAddr(), born: time.Now()}
 	if err == nil {
 		err = raw.Control(func(fd uintptr) { c.fd, _ = unix.FcntlInt(fd, unix.F_DUPFD_CLOEXEC, 0) })
 	}
@@ -95,9 +96,9 @@ func (c *Conn) unuse() {
 }
 
 // late tells whether a direction's deadline has passed.
-func (s *side) late() bool {
+func (c *Conn) late(s *side) bool {
 	at := s.deadline.Load()
-	return at != 0 && time.Now().UnixNano() >= at
+	return at != 0 && int64(time.Since(c.born)) >= at
 }
 
 // attempt tries f until it has not to wait any more.
@@ -107,7 +108,7 @@ func (c *Conn) attempt(s *side, f func(fd uintptr) (done bool)) error {
 	}
 	defer c.unuse()
 	for {
-		if s.late() {
+		if c.late(s) {
 			return os.ErrDeadlineExceeded
 		}
 		if f(uintptr(c.fd)) {
@@ -155,7 +156,7 @@ func (c *Conn) Read(p []byte) (n int, err error) {
 	}
 	defer c.unuse()
 	for err == nil {
-		if c.rd.late() {
+		if c.late(&c.rd) {
 			return 0, os.ErrDeadlineExceeded
 		}
 		n, err = TryRead(c.fd, p[:min(len(p), Short)])
@@ -264,7 +265,7 @@ func (c *Conn) setDeadline(s *side, t time.Time) error {
 	s.until = t
 	at := int64(0)
 	if !t.IsZero() {
-		at = t.UnixNano()
+		at = int64(max(t.Sub(c.born), 1))
 	}
 	s.deadline.Store(at)
 	if s.file == nil {
