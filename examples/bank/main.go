@@ -23,6 +23,14 @@ type Bank struct {
 	mu      sync.Mutex
 	balance map[string]int
 	kept    map[string]string
+	asked   int
+}
+
+// calls is how many have run.
+func (b *Bank) calls() int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.asked
 }
 
 // Deduction is an argument.
@@ -35,6 +43,7 @@ type Deduction struct {
 func (b *Bank) Deduct(d Deduction, balance *int) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	b.asked++
 	if b.balance[d.Account] < d.Dollars {
 		return rpc.Fail("insufficient", nil, "%s has %d", d.Account, b.balance[d.Account])
 	}
@@ -50,6 +59,7 @@ type Entry struct{ Key, Value string }
 func (b *Bank) Put(e Entry, _ *bool) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	b.asked++
 	b.kept[e.Key] = e.Value
 	return nil
 }
@@ -93,12 +103,15 @@ func run(ctx context.Context, calls int, out io.Writer) error {
 	defer proxy.Close()
 	stop := make(chan struct{})
 	var cutter sync.WaitGroup
-	cutter.Go(func() { // every few milliseconds all connections break
-		for {
+	cutter.Go(func() { // every few milliseconds all connections break, if a call has run since they did
+		for last := 0; ; {
 			select {
 			case <-stop:
 				return
 			case <-time.After(5 * time.Millisecond):
+			}
+			if n := bank.calls(); n != last {
+				last = n
 				proxy.Cut()
 			}
 		}
