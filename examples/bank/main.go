@@ -81,6 +81,21 @@ func main() {
 	}
 }
 
+// cut breaks all connections every few milliseconds, if a call has run since it last did.
+func cut(proxy *faultproxy.Proxy, bank *Bank, stop <-chan struct{}) {
+	for last := 0; ; {
+		select {
+		case <-stop:
+			return
+		case <-time.After(5 * time.Millisecond):
+		}
+		if n := bank.calls(); n != last {
+			last = n
+			proxy.Cut()
+		}
+	}
+}
+
 func run(ctx context.Context, calls int, out io.Writer) error {
 	s, err := rpc.NewServer(rpc.ServerOptions{})
 	if err != nil {
@@ -103,19 +118,7 @@ func run(ctx context.Context, calls int, out io.Writer) error {
 	defer proxy.Close()
 	stop := make(chan struct{})
 	var cutter sync.WaitGroup
-	cutter.Go(func() { // every few milliseconds all connections break, if a call has run since they did
-		for last := 0; ; {
-			select {
-			case <-stop:
-				return
-			case <-time.After(5 * time.Millisecond):
-			}
-			if n := bank.calls(); n != last {
-				last = n
-				proxy.Cut()
-			}
-		}
-	})
+	cutter.Go(func() { cut(proxy, bank, stop) })
 	defer cutter.Wait()
 	defer close(stop)
 
