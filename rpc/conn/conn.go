@@ -66,7 +66,7 @@ const goneAway = 1 << 63
 var _ Peer = (*Conn)(nil)
 
 func newConn(nc net.Conn, opts Options, h Handler, o owner) *Conn {
-	c := &Conn{nc: nc, opts: opts, h: h, owner: o, start: time.Now(), done: make(chan struct{})}
+	c := &Conn{opts: opts, h: h, owner: o, start: time.Now(), done: make(chan struct{})}
 	c.lender, _ = h.(Lender)
 	c.rx.init(c)
 	if c.lend.waiting = opts.Waiting; c.lend.waiting == nil {
@@ -74,22 +74,26 @@ func newConn(nc net.Conn, opts Options, h Handler, o owner) *Conn {
 	}
 	c.lend.wake = make(chan struct{}, 1)
 	c.rd = reader{c: c, buf: make([]byte, bufferSize)}
-	c.snd.w.init(nc, opts.Write)
-	if c.snd.w.tries() {
-		c.rd.try.init(c.snd.w.try.raw)
-	}
+	c.goBy(nc)
 	c.snd.fail, c.snd.bound = c.end, opts.MaxQueue
 	c.snd.spawn, c.snd.letRun = c.writers.Go, runtime.Gosched
 	c.idleSince.Store(o.clock.Load())
 	return c
 }
 
+// goBy makes a socket the one that is read and written.
+func (c *Conn) goBy(nc net.Conn) {
+	c.nc = nc
+	c.snd.w.init(nc, c.opts.Write)
+	if c.snd.w.tries() {
+		c.rd.try.init(c.snd.w.try.raw)
+	}
+}
+
 // open begins to read. Both sides know the other's limits.
 func (c *Conn) open(peer frame.Limits) {
 	if s, ok := socket.Take(c.nc); ok {
-		c.nc = s
-		c.snd.w.init(s, c.opts.Write)
-		c.rd.try.init(c.snd.w.try.raw)
+		c.goBy(s)
 	}
 	q := &c.snd.q
 	q.chunk = min(maxChunk, int(peer.MaxFrame))
