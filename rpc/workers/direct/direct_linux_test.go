@@ -63,9 +63,9 @@ type writer func([]byte)
 
 func (w writer) Write(b []byte) (int, error) { w(b); return len(b), nil }
 
-func TestAWorkerHasItsLimitsAndItsSession(t *testing.T) {
+func TestAWorkerHasItsLimitsAndItsGroup(t *testing.T) {
 	p, _ := shell(t, Command{Env: []string{"A=b"}, Dir: "/", Limits: []Limit{{unix.RLIMIT_NOFILE, 33}}},
-		`read go <&3; ulimit -n; echo $A $RPCPOOL_SESSION; pwd; ps -o pid=,pgid=,sid= -p $$ | awk '{print $1==$2 && $2==$3}'; ls /proc/$$/fd`)
+		`read go <&3; ulimit -n; echo $A $RPCPOOL_SESSION; pwd; ps -o pid=,pgid=,sid= -p $$ | awk '{print $1==$2 && $2!=$3}'; ls /proc/$$/fd`)
 	if _, err := p.Channel().Write([]byte("go\n")); err != nil {
 		t.Fatal(err)
 	}
@@ -169,7 +169,7 @@ func TestCloseKillsWhatIsLeft(t *testing.T) {
 
 func TestAnOddNameOfAProgramIsRead(t *testing.T) {
 	s, ok := parseStat(7, []byte("7 (a) b (c) R 5 6 9 0 -1"))
-	if !ok || s.parent != 5 || s.session != 9 || s.zombie {
+	if !ok || s.parent != 5 || s.group != 6 || s.zombie {
 		t.Errorf("%+v, %v", s, ok)
 	}
 	if _, ok := parseStat(7, nil); ok {

@@ -2,7 +2,7 @@
 // machine, or inside a program that wants what it calls to crash elsewhere.
 //
 //	this process                                        worker
-//	  launcher: one OS thread ── fork, exec ──────────▶ session and group of its own
+//	  launcher: one OS thread ── fork, exec ──────────▶ process group of its own
 //	  call channel ◀──────────── socket pair ─────────▶ descriptor 3
 //	  ring of the last 64 KiB ◀─ pipe ──────────────── stdout, stderr
 //	  watcher ◀───────────────── pidfd ──────────────── its end, seen at once, reaped
@@ -13,12 +13,15 @@
 // The kernel kills a worker when the thread that has forked it ends, so that thread is
 // the launcher's for as long as there may be workers; and a worker ends with its
 // channel. Kill stops the worker's group, kills all below it that /proc shows, and the
-// group. What is left when a worker has ended, however it did, is known by the session
+// group. What is left when a worker has ended, however it did, is known by the group
 // of the worker, or by RPCPOOL_WORKER in its first environment, and is killed by the
-// sweeper, which looks until it finds nothing. A descendant that has both made a
-// session of its own and started a program with an empty environment, and whose parent
+// sweeper, which looks until it finds nothing. A descendant that has both left the
+// group and started a program with an empty environment, and whose parent
 // is dead, is not known. The agent of a pod is stricter: it is a subreaper, which a
 // library must not make its program.
+//
+// A worker stays in this process's session: a kernel that groups processes by session, where no control
+// group does, lets the two follow each other on a processor without waiting (sched_yield).
 //
 // # Descriptors
 //

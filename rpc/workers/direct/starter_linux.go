@@ -138,7 +138,7 @@ func (s *Starter) start() (_ *process, err error) {
 	p.pid, err = syscall.ForkExec(s.cmd.Path, append([]string{s.cmd.Path}, s.cmd.Args...), &syscall.ProcAttr{
 		Dir: s.cmd.Dir, Env: env,
 		Files: []uintptr{s.null.Fd(), uintptr(theirs[1]), uintptr(theirs[1]), uintptr(theirs[0])},
-		Sys:   &syscall.SysProcAttr{Setsid: true, Pdeathsig: syscall.SIGKILL, PidFD: &pidfd},
+		Sys:   &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL, PidFD: &pidfd},
 	})
 	if err != nil {
 		_ = p.channel.Close()

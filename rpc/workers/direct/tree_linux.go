@@ -14,8 +14,8 @@ import (
 
 // stat is what /proc/PID/stat says of a process.
 type stat struct {
-	pid, parent, session int
-	zombie               bool
+	pid, parent, group int
+	zombie             bool
 }
 
 // processes shows all processes to visit.
@@ -43,12 +43,12 @@ func processes(visit func(stat)) {
 // anything, parentheses too.
 func parseStat(pid int, b []byte) (s stat, ok bool) {
 	f := bytes.Fields(b[bytes.LastIndexByte(b, ')')+1:])
-	if len(f) < 4 {
+	if len(f) < 3 {
 		return s, false
 	}
 	s.pid, s.zombie = pid, f[0][0] == 'Z' || f[0][0] == 'X'
 	s.parent, _ = strconv.Atoi(string(f[1]))
-	s.session, _ = strconv.Atoi(string(f[3]))
+	s.group, _ = strconv.Atoi(string(f[2]))
 	return s, true
 }
 
@@ -66,17 +66,16 @@ func descendants(root int) (below []int) {
 // sweeper kills what dead workers have left behind. It costs a look at all processes,
 // so it does so for all that have died since it last began.
 type sweeper struct {
-	self int // session of this process, in which none of a worker's can be
+	self int // group of this process, in which none of a worker's is by itself
 	wake chan struct{}
 	end  chan struct{}
 
 	mu   sync.Mutex
-	dead map[int]string // marks, by session
+	dead map[int]string // marks, by process group
 }
 
 func newSweeper() *sweeper {
-	self, _ := unix.Getsid(0)
-	return &sweeper{self: self, wake: make(chan struct{}, 1), end: make(chan struct{}), dead: map[int]string{}}
+	return &sweeper{self: unix.Getpgrp(), wake: make(chan struct{}, 1), end: make(chan struct{}), dead: map[int]string{}}
 }
 
 // after says that a worker is dead.
@@ -121,10 +120,10 @@ func (s *sweeper) pass() {
 	for range 100 {
 		found := false
 		processes(func(p stat) {
-			if p.session == s.self || p.session == 0 || p.zombie {
+			if p.group == s.self || p.group == 0 || p.zombie {
 				return
 			}
-			if _, left := dead[p.session]; left && p.session != p.pid || marked(p.pid, marks) {
+			if _, left := dead[p.group]; left && p.group != p.pid || marked(p.pid, marks) {
 				found = true
 				_ = unix.Kill(p.pid, unix.SIGKILL)
 			}
