@@ -44,7 +44,7 @@ func (a *ahead) expect(p *partial) {
 func (rd *reader) readInto(p *partial) (err error) {
 	a := &rd.ahead
 	var n int
-	if rd.try.raw != nil {
+	if rd.try != nil {
 		a.expect(p)
 		a.iov[0] = p.rest
 		for i, body := range a.bodies[:a.n] {

@@ -10,8 +10,8 @@ import (
 	"rpcpool.dev/rpc/socket"
 )
 
-// attempt reads or writes a socket without waiting, or with. Its fields pass
-// arguments to a function that is made once, so that nothing is allocated.
+// attempt is a socket. Its fields pass arguments to a function that is made once, so that nothing is
+// allocated: one is for who writes, and another for who reads.
 type attempt struct {
 	raw    syscall.RawConn
 	write1 func(fd uintptr) bool
@@ -24,10 +24,11 @@ type attempt struct {
 	err    error
 }
 
-func (a *attempt) init(raw syscall.RawConn) {
-	a.raw = raw
+func newAttempt(raw syscall.RawConn) trier {
+	a := &attempt{raw: raw}
 	a.write1 = func(fd uintptr) bool { return a.step(int(fd), writev) }
 	a.read1 = func(fd uintptr) bool { return a.step(int(fd), readv) }
+	return a
 }
 
 func writev(fd int, p [][]byte) (int, error) {
@@ -64,9 +65,7 @@ func (a *attempt) step(fd int, call func(int, [][]byte) (int, error)) bool {
 	}
 }
 
-// write writes what the socket takes. A full socket takes nothing, which is no
-// error; if wait is set, its write deadline is waited for. Calls must not
-// overlap.
+// write implements [trier].
 func (a *attempt) write(p [][]byte, wait bool) (int, error) {
 	a.p, a.wait, a.n, a.err = p, wait, 0, nil
 	err := a.raw.Write(a.write1)
@@ -77,14 +76,13 @@ func (a *attempt) write(p [][]byte, wait bool) (int, error) {
 	return a.n, a.err
 }
 
-// read waits for something, and reads it into the slices of p, one after the
-// other. Calls must not overlap, not with write either.
+// read implements [trier].
 func (a *attempt) read(p [][]byte) (int, error) {
 	a.p, a.wait, a.n, a.err = p, true, 0, nil
 	return a.readOnce()
 }
 
-// look reads what there is, without waiting: nothing, and no error, if there is nothing.
+// look implements [trier].
 func (a *attempt) look(p []byte) (int, error) {
 	a.one[0] = p
 	a.p, a.wait, a.n, a.err = a.one[:], false, 0, nil

@@ -10,10 +10,12 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"rpcpool.dev/rpc/frame"
 	"rpcpool.dev/rpc/giveway"
+	"rpcpool.dev/rpc/ring"
 	"rpcpool.dev/rpc/socket"
 )
 
@@ -31,6 +33,8 @@ type Conn struct {
 	lend lending
 
 	relief relief
+
+	shared *ring.Memory // that the connection goes by; nil: by its socket
 
 	ack  frame.HelloAck // what was agreed
 	from frame.Hello    // of the client; server only
@@ -73,7 +77,7 @@ func newConn(nc net.Conn, opts Options, h Handler, o owner) *Conn {
 		c.lend.waiting = c.Held
 	}
 	c.lend.wake = make(chan struct{}, 1)
-	c.rd = reader{c: c, buf: make([]byte, bufferSize)}
+	c.rd = reader{c: c, buf: make([]byte, bufferSize), bite: bite}
 	c.goBy(nc)
 	c.snd.fail, c.snd.bound = c.end, opts.MaxQueue
 	c.snd.spawn, c.snd.letRun = c.writers.Go, runtime.Gosched
@@ -85,9 +89,7 @@ func newConn(nc net.Conn, opts Options, h Handler, o owner) *Conn {
 func (c *Conn) goBy(nc net.Conn) {
 	c.nc = nc
 	c.snd.w.init(nc, c.opts.Write)
-	if c.snd.w.tries() {
-		c.rd.try.init(c.snd.w.try.raw)
-	}
+	c.rd.try = newTrier(nc)
 }
 
 // open begins to read. Both sides know the other's limits.
@@ -95,11 +97,16 @@ func (c *Conn) open(peer frame.Limits) {
 	if s, ok := socket.Take(c.nc); ok {
 		c.goBy(s)
 	}
+	if c.shared != nil {
+		c.goByMemory()
+	}
 	q := &c.snd.q
 	q.chunk = min(maxChunk, int(peer.MaxFrame))
 	c.snd.peer, q.limit, q.most = peer, peer.Window, int(min(peer.Window, frame.LimitMaxFrame)/4)
-	if c.rd.try.raw != nil {
-		giveway.Watch(c.rd.try.raw)
+	if sc, is := c.nc.(syscall.Conn); is {
+		if raw, err := sc.SyscallConn(); err == nil {
+			giveway.Watch(raw)
+		}
 	}
 	q.crc = c.opts.Checksum && c.ack.Features&frame.FeatureCRC != 0
 	go c.live()

@@ -20,6 +20,7 @@ func TestCallsOfAllSizesComeBackWhole(t *testing.T) {
 		crc  bool
 		dial func(t *testing.T) (net.Conn, net.Conn)
 	}{
+		{"memory", false, func(t *testing.T) (net.Conn, net.Conn) { return sockets(t, "unix") }},
 		{"unix", false, func(t *testing.T) (net.Conn, net.Conn) { return sockets(t, "unix") }},
 		{"tcp with checksums", true, func(t *testing.T) (net.Conn, net.Conn) { return sockets(t, "tcp") }},
 		{"unix whose buffers hold a page", false, func(t *testing.T) (net.Conn, net.Conn) {
@@ -40,7 +41,7 @@ func TestCallsOfAllSizesComeBackWhole(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			a, b := c.dial(t)
 			client := newCaller()
-			conn, _ := join(t, a, b, client, &echo{}, Options{Checksum: c.crc})
+			conn, _ := join(t, a, b, client, &echo{}, Options{Checksum: c.crc, Ring: c.name == "memory"})
 			var wg sync.WaitGroup
 			for i, size := range []int{0, 1, 64, LongBody - 1, LongBody, 16 << 10, 64 << 10, 64<<10 + 1, 256 << 10, 256<<10 + 1, 1 << 20, 5<<20 + 3} {
 				for p := frame.PriorityInteractive; p < frame.Priorities; p++ {

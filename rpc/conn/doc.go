@@ -44,7 +44,8 @@
 // may read instead ([Conn.ReadUntil]); and what the only message asks for that has come, the
 // reader may do itself, until it takes too long ([Conn.Last]). Who waits for one message
 // looks for it for 50 µs before it sleeps, where that has proved to be sooner; and who has several
-// callers, where it mostly finds something. Who sleeps is woken by what comes, and nobody else is (package socket). Whoever breaks a rule of the wire is told
+// callers, where it mostly finds something. Who sleeps is woken by what comes, and nobody else is (package socket); between a server and its worker
+// nobody is where both look, as their bytes are in memory that both have (package ring). Whoever breaks a rule of the wire is told
 // which, in a GOAWAY, and left; docs/protocol.md has the rules.
 //
 // # Credit and memory

@@ -31,12 +31,16 @@ func connect(ctx context.Context, nc net.Conn, hello frame.Hello, h Handler, opt
 	if opts.Checksum {
 		hello.Features |= frame.FeatureCRC
 	}
+	hello.Features |= rings(nc, &opts)
 	c := newConn(nc, opts, h, o)
 	c.from = hello
 	err = shake(ctx, nc, opts.Handshake, func() (err error) {
 		c.ack, err = introduce(nc, &hello)
 		return err
 	})
+	if err == nil {
+		err = c.share(ctx, passMemory)
+	}
 	if err != nil {
 		return nil, closeWith(nc, fmt.Errorf("handshake with server: %w", err))
 	}
@@ -55,11 +59,22 @@ func accept(ctx context.Context, nc net.Conn, admit Admit, h Handler, opts Optio
 	if err != nil {
 		return nil, closeWith(nc, err)
 	}
-	from, ack, err := greet(ctx, nc, admit, opts)
+	rings := rings(nc, &opts)
+	from, ack, err := greet(ctx, nc, func(h *frame.Hello) frame.HelloAck {
+		ack := admit(h)
+		ack.Features |= h.Features & rings
+		return ack
+	}, opts)
 	if err != nil {
 		return nil, err
 	}
-	return welcome(nc, from, ack, h, opts, o), nil
+	c := newConn(nc, opts, h, o)
+	c.from, c.ack = from, ack
+	if err := c.share(ctx, receiveMemory); err != nil {
+		return nil, closeWith(nc, fmt.Errorf("handshake with client: %w", err))
+	}
+	c.open(from.Limits)
+	return c, nil
 }
 
 // welcome makes a connection of a client whose handshake is over.

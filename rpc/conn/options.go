@@ -30,6 +30,7 @@ type Options struct {
 	Linger      time.Duration // for the last words of a broken connection. Default 1 s
 	Keepalive   Keepalive
 	TCP         TCP
+	Ring        bool // bytes go by memory, if the peer is on the other end of a Unix socket and can do so, too. Default: by the socket
 	// Waiting is how many wait for messages, for [Conn.ReadUntil]: callers until they have seen their
 	// answer, and calls that nobody reads for until that has come. Default: as many as hold the connection.
 	Waiting func() int

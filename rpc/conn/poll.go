@@ -15,32 +15,43 @@ import (
 // calls, which they know by their numbers, and decide by what they have measured:
 //
 //	number of the call, modulo 1024
-//	0              448       512         576                        1024
+//	0              32        48          64                         1024
 //	├─ as decided ──┼─ look ──┼─ sleep ───┼─ as decided ──────────────┤
 //
 // Who has decided as before skips the next trial, then the next three, up to 31 of them if it
-// does not look, and up to seven if it does; and who looks gives it up when it has lost twice. So a
-// reader whose messages take long loses 3 µs a message at first, and soon less than a tenth of one.
+// does not look, and up to 15 if it does: where looking pays, a message that is slept for may take ten
+// times as long. Who looks gives it up when it has lost twice. So a
+// reader whose messages take long loses 1 µs a message at first, and soon a thirtieth of one.
 //
 // Where several callers are at work messages come at any time, and who sleeps between them
 // does not sleep long. There a reader looks, too, but lets goroutines run meanwhile, not processes:
 // those it has just woken have something to send. It finds out by itself whether that pays:
 // a look that finds nothing makes it sleep in the next waits without one, twice as many each time.
 //
+// By memory ([Options.Ring]) it lets processes run, too, and looks for longer: a call goes through three of them
+// then, and each waits for what the two others do with all that has come together.
+//
 // Half of the processors look, at most, and none if there is but one.
 const (
 	// pollTime is how long a reader looks before it sleeps: what a short call and its
 	// answer take, and a sleep and its end cost.
 	pollTime = 50 * time.Microsecond
+	// ringTime is the same of who reads from memory, where several callers are at work: what sixteen calls
+	// and their answers take from process to process.
+	ringTime = 300 * time.Microsecond
+	// ringTurn is every how many-th time such a reader lets goroutines run, and not processes: that
+	// wakes a thread where one has nothing to do.
+	ringTurn = 16
 	// pollCap is what a longer wait counts for: what the message was waited for is then not
 	// the connection's doing.
 	pollCap    = 2 * pollTime
 	pollCycle  = 1024
-	pollLook   = 448
-	pollSleep  = pollLook + 64
-	pollDecide = pollSleep + 64
+	pollLook   = 32
+	pollSleep  = pollLook + pollTrial
+	pollDecide = pollSleep + pollTrial
+	pollTrial  = 16
 	pollSkip   = 5 // 2 to this is the longest pause of who does not look, in cycles
-	pollAgain  = 3 // and of who does
+	pollAgain  = 4 // and of who does
 )
 
 // polls is how many readers of this process look. The processors are the process's, too.
@@ -66,7 +77,7 @@ func (rd *reader) await(p []byte) (n int, err error) {
 	due := rd.poll.due
 	rd.poll.due = false
 	switch {
-	case rd.try.raw == nil:
+	case rd.try == nil:
 		return rd.c.nc.Read(p) //nolint:wrapcheck // the caller does
 	case rd.crowd.rounds > 0:
 		return rd.awaitMore(p)
@@ -79,7 +90,7 @@ func (rd *reader) await(p []byte) (n int, err error) {
 	}
 	start := time.Now()
 	if look {
-		n, err = rd.look(p, start, yield)
+		n, err = rd.look(p, start, pollTime, yield)
 	}
 	if n == 0 && err == nil {
 		n, err = rd.c.nc.Read(p)
@@ -94,7 +105,18 @@ func (rd *reader) await(p []byte) (n int, err error) {
 // awaitMore is await where several callers are at work.
 func (rd *reader) awaitMore(p []byte) (n int, err error) {
 	if rd.crowd.looks() {
-		n, err = rd.look(p, time.Now(), runtime.Gosched)
+		if rd.c.shared != nil {
+			turn := -1
+			n, err = rd.look(p, time.Now(), ringTime, func() {
+				if turn++; turn%ringTurn == 0 {
+					runtime.Gosched()
+				} else {
+					yield()
+				}
+			})
+		} else {
+			n, err = rd.look(p, time.Now(), pollTime, runtime.Gosched)
+		}
 		rd.crowd.looked(n > 0 || err != nil)
 	}
 	if n == 0 && err == nil {
@@ -103,15 +125,15 @@ func (rd *reader) awaitMore(p []byte) (n int, err error) {
 	return n, err //nolint:wrapcheck // the caller does
 }
 
-// look reads what comes within pollTime, and lets others run all the while: yield other
+// look reads what comes within a time, and lets others run all the while: yield other
 // processes, who may have been woken on this processor, runtime.Gosched other goroutines.
-func (rd *reader) look(p []byte, start time.Time, letRun func()) (n int, err error) {
+func (rd *reader) look(p []byte, start time.Time, most time.Duration, letRun func()) (n int, err error) {
 	defer polls.Add(-1)
 	if int(polls.Add(1)) > processors()/2 {
 		return 0, nil
 	}
 	for {
-		if n, err = rd.try.look(p); n > 0 || err != nil || time.Since(start) >= pollTime {
+		if n, err = rd.try.look(p); n > 0 || err != nil || time.Since(start) >= most {
 			return n, err
 		}
 		letRun()
@@ -143,7 +165,7 @@ func (p *poll) at(seq uint64) (look bool, trial *mean) {
 // decide ends a trial, if there was one: to look has to be better by a twentieth.
 func (p *poll) decide() {
 	look, sleep := &p.tried[0], &p.tried[1]
-	if look.n >= pollCycle/32 && sleep.n >= pollCycle/32 {
+	if look.n >= pollTrial/2 && sleep.n >= pollTrial/2 {
 		p.tell(look.sum/time.Duration(look.n) < sleep.sum/time.Duration(sleep.n)*19/20)
 	}
 	*look, *sleep = mean{}, mean{}

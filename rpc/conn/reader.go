@@ -7,6 +7,7 @@ import (
 	"net"
 
 	"rpcpool.dev/rpc/frame"
+	"rpcpool.dev/rpc/ring"
 )
 
 // directBody is the length, in bytes, from which on the body of a frame that is
@@ -18,10 +19,14 @@ const directBody = 4 << 10
 // work at the same time when many calls come together, and not by turns.
 const bite = 16
 
+// ringBite is the same of who reads from memory: a worker and its server let each other run more often than they
+// work at the same time, and each time costs.
+const ringBite = 64
+
 // reader cuts the byte stream into frames, and hands over messages.
 type reader struct {
 	c    *Conn
-	try  attempt
+	try  trier // nil: it can only wait
 	buf  []byte
 	r, w int // what is unread in buf
 	skip int // bytes of an unknown frame that are still to come
@@ -32,6 +37,7 @@ type reader struct {
 
 	cur   partial
 	ahead ahead
+	bite  int   // messages of a round, at most
 	rest  bool  // what is unread in buf is looked at next, before more is read
 	last  lasts // to be run at the end of the round
 	// others have something queued that is written at the end of the round.
@@ -116,6 +122,8 @@ func (rd *reader) readError(err error) error {
 		return errKicked
 	case errors.Is(err, net.ErrClosed):
 		return ErrClosed
+	case errors.Is(err, ring.ErrPeer):
+		return malformed("%v", err)
 	case inside:
 		return fmt.Errorf("%w inside a frame or message: %w", ErrCut, err)
 	case errors.Is(err, io.EOF):
@@ -145,7 +153,7 @@ func (rd *reader) frames() error {
 		if done, err := rd.next(&h, there); done || err != nil {
 			return err
 		}
-		if rd.rest = rd.got >= bite && rd.r < rd.w && !rd.cur.on; rd.rest {
+		if rd.rest = rd.got >= rd.bite && rd.r < rd.w && !rd.cur.on; rd.rest {
 			return nil
 		}
 	}

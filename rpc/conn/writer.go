@@ -5,15 +5,14 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"syscall"
 	"time"
 )
 
 // writer writes to a socket. It waits only where it is allowed to.
 type writer struct {
 	nc      net.Conn
-	timeout time.Duration // for a full socket to take anything
-	try     attempt
+	timeout time.Duration         // for a full socket to take anything
+	try     trier                 // nil: it can only wait
 	buffer  func(bytes int) error // sets the socket's send buffer; nil: that bounds nothing
 }
 
@@ -22,15 +21,11 @@ func (w *writer) init(nc net.Conn, timeout time.Duration) {
 	if c, ok := nc.(interface{ SetWriteBuffer(bytes int) error }); ok && TransportOf(nc) == TransportUnix {
 		w.buffer = c.SetWriteBuffer
 	}
-	if sc, ok := nc.(syscall.Conn); ok {
-		if raw, err := sc.SyscallConn(); err == nil {
-			w.try.init(raw)
-		}
-	}
+	w.try = newTrier(nc)
 }
 
 // tries tells whether the writer can write without waiting.
-func (w *writer) tries() bool { return w.try.raw != nil }
+func (w *writer) tries() bool { return w.try != nil }
 
 // bound makes the socket take much less at a time, or as much as ever.
 func (w *writer) bound(less bool) {

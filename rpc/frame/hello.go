@@ -44,6 +44,8 @@ const (
 	FeatureBulkCopy
 	// FeatureBlobReuse: arguments in blobs are used again, and workers have room for results: [BlobGrantLen].
 	FeatureBlobReuse
+	// FeatureRing: messages to a worker, and from it, go by memory that both processes have.
+	FeatureRing
 )
 
 // Limits is what a peer takes from the other.

@@ -16,6 +16,9 @@
 //   - A call's deadline is in its header, relative. Who lets it pass, or goes on after
 //     a CANCEL, is killed after a grace.
 //
+//   - Messages go by memory that both processes have, if both say the feature ring, and by the
+//     channel else (package ring).
+//
 //   - Items of streams come and go as for any server, at the priority of all else.
 //
 //   - With the first byte of the channel comes a descriptor (SCM_RIGHTS), if the parent has a

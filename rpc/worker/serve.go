@@ -32,7 +32,7 @@ var ErrNoChannel = errors.New("no call channel: " + Variable + " is not " + Call
 func Options() conn.Options {
 	return conn.Options{
 		MaxMessage: 1 << 30, MaxQueue: 1 << 40, Handshake: 30 * time.Second,
-		Write: 24 * time.Hour, Linger: 50 * time.Millisecond,
+		Write: 24 * time.Hour, Linger: 50 * time.Millisecond, Ring: true,
 	}
 }
 
