@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"os/exec"
 	"strconv"
 	"strings"
 	"sync"
@@ -111,6 +112,42 @@ func TestWhatAWorkerLeavesBehindIsKilled(t *testing.T) {
 					}
 				}
 			}
+		})
+	}
+}
+
+// TestAGroupCanBeLeft: for this process's, of which nobody is killed with its group.
+func TestAGroupCanBeLeft(t *testing.T) {
+	perl, err := exec.LookPath("perl")
+	if err != nil {
+		t.Skip(err)
+	}
+	leave := "exec " + perl + ` -e '$| = 1; setpgrp(0, $ENV{GROUP}) or die; print "$$\n"; sleep 600'`
+	for name, c := range map[string]struct {
+		script string
+		end    func(workers.Process)
+	}{
+		"by a worker that is killed":       {leave, workers.Process.Kill},
+		"by what a dead worker has started": {"(" + leave + ") & read go <&3", func(p workers.Process) { _ = p.Channel().Close() }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			said := make(chan string, 1)
+			p, _ := shell(t, Command{
+				Env:    []string{"GROUP=" + strconv.Itoa(unix.Getpgrp())},
+				Output: writer(func(b []byte) { said <- strings.TrimSpace(string(b)) }),
+			}, c.script)
+			pid, err := strconv.Atoi(<-said)
+			if err != nil {
+				t.Fatal(err)
+			}
+			c.end(p)
+			for end := time.Now().Add(10 * time.Second); lives(pid); time.Sleep(time.Millisecond) {
+				if time.Now().After(end) {
+					_ = unix.Kill(pid, unix.SIGKILL)
+					t.Fatal("it lives")
+				}
+			}
+			<-p.Exited()
 		})
 	}
 }

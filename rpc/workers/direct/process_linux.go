@@ -41,7 +41,7 @@ func (p *process) Exited() <-chan struct{} { return p.exited }
 func (p *process) Report() crash.Report { return p.report }
 
 // Kill implements [workers.Process]. The group is stopped first, so that what is below
-// it does not change its place while it is looked for.
+// it does not change its place while it is looked for. The worker itself may have left it.
 func (p *process) Kill() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -49,9 +49,10 @@ func (p *process) Kill() {
 		return
 	}
 	_ = unix.Kill(-p.pid, unix.SIGSTOP)
+	_ = unix.Kill(p.pid, unix.SIGSTOP)
 	below := descendants(p.pid)
 	_ = unix.Kill(-p.pid, unix.SIGKILL)
-	for _, pid := range below {
+	for _, pid := range append(below, p.pid) {
 		_ = unix.Kill(pid, unix.SIGKILL)
 	}
 }

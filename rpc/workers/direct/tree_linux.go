@@ -66,7 +66,6 @@ func descendants(root int) (below []int) {
 // sweeper kills what dead workers have left behind. It costs a look at all processes,
 // so it does so for all that have died since it last began.
 type sweeper struct {
-	self int // group of this process, in which none of a worker's is by itself
 	wake chan struct{}
 	end  chan struct{}
 
@@ -75,7 +74,7 @@ type sweeper struct {
 }
 
 func newSweeper() *sweeper {
-	return &sweeper{self: unix.Getpgrp(), wake: make(chan struct{}, 1), end: make(chan struct{}), dead: map[int]string{}}
+	return &sweeper{wake: make(chan struct{}, 1), end: make(chan struct{}), dead: map[int]string{}}
 }
 
 // after says that a worker is dead.
@@ -120,7 +119,7 @@ func (s *sweeper) pass() {
 	for range 100 {
 		found := false
 		processes(func(p stat) {
-			if p.group == s.self || p.group == 0 || p.zombie {
+			if p.group == 0 || p.zombie {
 				return
 			}
 			if _, left := dead[p.group]; left && p.group != p.pid || marked(p.pid, marks) {
