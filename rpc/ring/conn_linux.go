@@ -3,6 +3,7 @@ package ring
 import (
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"sync"
@@ -128,13 +129,19 @@ func (c *Conn) take(p []byte) (n int, err error) {
 	if rung(c.in.wants) {
 		_ = c.raw.Write(c.knock)
 	}
-	if c.starved.Load() {
-		select {
-		case c.roomy <- struct{}{}:
-		default:
-		}
-	}
+	c.tellRoom()
 	return n, err
+}
+
+// tellRoom tells our own writer, if it waits, that there may be room.
+func (c *Conn) tellRoom() {
+	if !c.starved.Load() {
+		return
+	}
+	select {
+	case c.roomy <- struct{}{}:
+	default:
+	}
 }
 
 // Read implements [net.Conn].
@@ -164,6 +171,10 @@ func (c *Conn) sleep() error {
 	if there == 0 && err == nil {
 		var n int
 		n, err = c.Bell.Read(c.ears[:])
+		if errors.Is(err, unix.ECONNRESET) {
+			err = io.EOF // it has left bells of ours unread: nothing that was to be read is lost
+		}
+		c.tellRoom() // of which the bell may be
 		for _, b := range c.ears[:n] {
 			if b != bell {
 				err = fmt.Errorf("%w: there is %#x on the socket, which is no bell", ErrPeer, b)

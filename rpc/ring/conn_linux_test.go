@@ -243,6 +243,22 @@ func TestWhoWaitsForRoomGetsIt(t *testing.T) {
 	}
 }
 
+// TestABellTellsOfRoom, although nothing is to be read: else who waits would find out only when it looks again.
+func TestABellTellsOfRoom(t *testing.T) {
+	a, b := pair(t)
+	full(t, a)
+	back := reads(a)
+	asleep(t, a)
+	a.starved.Store(true) // as of one who waits, but here the test sees what it is told
+	a.out.wants.Store(1)
+	if n, err := b.TryRead(make([]byte, 4)); n != 4 || err != nil {
+		t.Fatal(n, err)
+	}
+	soon(t, a.roomy, "room")
+	_ = a.Close()
+	<-back
+}
+
 func TestDeadlinesEndWhoWaits(t *testing.T) {
 	a, _ := pair(t)
 	full(t, a)
@@ -312,6 +328,27 @@ func TestWhatWasWrittenBeforeTheEndIsRead(t *testing.T) {
 		t.Errorf("%d bytes of %d, %v", len(got), len(want), err)
 	}
 	if n, err := b.Write(want); n != len(want) || err != nil { // the reader has found out, and ends it
+		t.Errorf("%d, %v", n, err)
+	}
+}
+
+// TestAnEndIsOneAlsoIfBellsWereLeft: who closes has not read one that told it of room, as it was awake. The system
+// says then that something was lost.
+func TestAnEndIsOneAlsoIfBellsWereLeft(t *testing.T) {
+	a, b := pair(t)
+	a.out.wants.Store(1)
+	for _, step := range []func() (int, error){
+		func() (int, error) { return a.TryWrite([][]byte{{1}}) },
+		func() (int, error) { return b.TryRead(make([]byte, 1)) }, // it rings
+		func() (int, error) { return a.TryWrite([][]byte{{2}}) },
+		func() (int, error) { return 1, a.Close() },
+		func() (int, error) { return b.Read(make([]byte, 2)) },
+	} {
+		if n, err := step(); n != 1 || err != nil {
+			t.Fatal(n, err)
+		}
+	}
+	if n, err := b.Read(make([]byte, 1)); n != 0 || !errors.Is(err, io.EOF) {
 		t.Errorf("%d, %v", n, err)
 	}
 }
