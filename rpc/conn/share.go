@@ -48,6 +48,9 @@ func (c *Conn) share(ctx context.Context, exchange func(passer) (*ring.Memory, e
 		return err
 	})
 	if err != nil {
+		if m != nil {
+			_ = m.Close()
+		}
 		return fmt.Errorf("memory of the connection: %w", err)
 	}
 	c.shared = m

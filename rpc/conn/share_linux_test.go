@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"strings"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -194,4 +195,43 @@ func descriptors(t *testing.T) int {
 		t.Fatal(err)
 	}
 	return len(all)
+}
+
+// TestMemoryThatComesTooLateIsUnmapped: whoever connects has been told meanwhile to leave it.
+func TestMemoryThatComesTooLateIsUnmapped(t *testing.T) {
+	a, _ := sockets(t, "unix")
+	ctx, cancel := context.WithCancelCause(t.Context())
+	gone := errors.New("it is gone")
+	opts, err := Options{Ring: true}.withDefaults()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := newConn(a, opts, newCaller(), owner{clock: new(atomic.Int64)})
+	c.ack.Features = frame.FeatureRing
+	before := mappings(t)
+	err = c.share(ctx, func(passer) (*ring.Memory, error) {
+		cancel(gone)
+		m, f, err := ring.New()
+		if err == nil {
+			_ = f.Close()
+		}
+		return m, err //nolint:wrapcheck // it is expected to be none
+	})
+	if !errors.Is(err, gone) {
+		t.Error(err)
+	}
+	if after := mappings(t); after > before {
+		t.Errorf("%d mappings, then %d", before, after)
+	}
+	_ = a.Close()
+}
+
+// mappings counts the memory of channels.
+func mappings(t *testing.T) int {
+	t.Helper()
+	maps, err := os.ReadFile("/proc/self/maps")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.Count(string(maps), "memfd:rpcpool-channel")
 }
