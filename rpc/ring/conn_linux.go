@@ -17,8 +17,12 @@ import (
 )
 
 // roomAgain is when who waits for room looks again, although nobody has told it of some: it is told by
-// who reads here, and for a moment that may be nobody.
-const roomAgain = time.Millisecond
+// who reads here, and for a moment that may be nobody. Then it looks half as often each time, down to every
+// roomSeldom: the peer may be stopped.
+const (
+	roomAgain  = time.Millisecond
+	roomSeldom = 16 * time.Millisecond
+)
 
 // bell is the byte that is on the socket: whoever else writes there is found out.
 const bell = 0
@@ -239,9 +243,10 @@ func (c *Conn) WriteSome(p [][]byte) (n int, err error) {
 	}
 	c.starved.Store(true)
 	defer c.starved.Store(false)
-	timer := time.NewTimer(roomAgain)
+	again := roomAgain
+	timer := time.NewTimer(again)
 	defer timer.Stop()
-	for {
+	for ; ; again = min(2*again, roomSeldom) {
 		c.out.wants.Store(1)
 		if n, err = c.tryWrite(p); n > 0 || err != nil {
 			return n, err
@@ -249,7 +254,7 @@ func (c *Conn) WriteSome(p [][]byte) (n int, err error) {
 		if c.late(&c.writeBy) {
 			return 0, os.ErrDeadlineExceeded
 		}
-		timer.Reset(roomAgain)
+		timer.Reset(again)
 		select {
 		case <-c.roomy:
 		case <-timer.C:

@@ -259,6 +259,23 @@ func TestABellTellsOfRoom(t *testing.T) {
 	<-back
 }
 
+// TestWhoWaitsLongForRoomLooksSeldom: for a peer that is stopped, say. It says each time that it waits.
+func TestWhoWaitsLongForRoomLooksSeldom(t *testing.T) {
+	a, b := pair(t)
+	full(t, a)
+	wrote := make(chan error, 1)
+	go func() { _, err := a.WriteSome([][]byte{{1}}); wrote <- err }()
+	looks := 0
+	for end := time.Now().Add(500 * time.Millisecond); time.Now().Before(end); time.Sleep(100 * time.Microsecond) {
+		looks += int(b.in.wants.Swap(0))
+	}
+	if looks == 0 || looks > 100 {
+		t.Errorf("it has looked %d times in half a second", looks)
+	}
+	_ = a.Close()
+	<-wrote
+}
+
 func TestDeadlinesEndWhoWaits(t *testing.T) {
 	a, _ := pair(t)
 	full(t, a)
