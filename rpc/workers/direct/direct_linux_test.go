@@ -127,7 +127,7 @@ func TestAGroupCanBeLeft(t *testing.T) {
 		script string
 		end    func(workers.Process)
 	}{
-		"by a worker that is killed":       {leave, workers.Process.Kill},
+		"by a worker that is killed":        {leave, workers.Process.Kill},
 		"by what a dead worker has started": {"(" + leave + ") & read go <&3", func(p workers.Process) { _ = p.Channel().Close() }},
 	} {
 		t.Run(name, func(t *testing.T) {
