@@ -31,7 +31,9 @@ import (
 // By memory ([Options.Ring]) it lets processes run, too, and looks for longer: a call goes through three of them
 // then, and each waits for what the two others do with all that has come together.
 //
-// Half of the processors look, at most, and none if there is but one.
+// Half of the processors look, at most, and none if there is but one. And where others compute, who gives them
+// its processor for a moment has it back a slice of some milliseconds later, when who sleeps would have been woken
+// at once: who finds that out twice in a few looks does not look in the next thousand waits, or more.
 const (
 	// pollTime is how long a reader looks before it sleeps: what a short call and its
 	// answer take, and a sleep and its end cost.
@@ -50,8 +52,14 @@ const (
 	pollSleep  = pollLook + pollTrial
 	pollDecide = pollSleep + pollTrial
 	pollTrial  = 16
-	pollSkip   = 5 // 2 to this is the longest pause of who does not look, in cycles
-	pollAgain  = 4 // and of who does
+	// lostTime is how long a processor that was given to others is away where they compute: what a peer does with
+	// a message takes less.
+	lostTime  = 500 * time.Microsecond
+	lostLooks = 64      // two losses within as many looks are no chance
+	lostSleep = 1 << 10 // waits without a look then, and twice as many each time that goes on
+	lostMost  = 1 << 14
+	pollSkip  = 5 // 2 to this is the longest pause of who does not look, in cycles
+	pollAgain = 4 // and of who does
 )
 
 // polls is how many readers of this process look. The processors are the process's, too.
@@ -63,6 +71,7 @@ type poll struct {
 	looks bool    // as decided
 	same  int     // trials in a row that have changed nothing
 	doubt bool    // it looks, and the last trial was against it
+	until uint64  // number of the call until which it must not look
 	tried [2]mean // looking, sleeping
 }
 
@@ -132,12 +141,31 @@ func (rd *reader) look(p []byte, start time.Time, most time.Duration, letRun fun
 	if int(polls.Add(1)) > processors()/2 {
 		return 0, nil
 	}
-	for {
-		if n, err = rd.try.look(p); n > 0 || err != nil || time.Since(start) >= most {
+	rd.looks++
+	for before := time.Duration(0); ; letRun() {
+		n, err = rd.try.look(p)
+		now := time.Since(start)
+		if now-before >= lostTime {
+			rd.lost()
 			return n, err
 		}
-		letRun()
+		if n > 0 || err != nil || now >= most {
+			return n, err
+		}
+		before = now
 	}
+}
+
+// lost notes that the processor was away for long. One time is chance.
+func (rd *reader) lost() {
+	last := rd.lostAt
+	if rd.lostAt = rd.looks; last == 0 || rd.looks-last > lostLooks {
+		rd.lostFor = 0
+		return
+	}
+	rd.lostFor = min(max(2*rd.lostFor, lostSleep), lostMost)
+	rd.crowd.sleeps = rd.lostFor
+	rd.poll.lose(rd.seq + uint64(rd.lostFor))
 }
 
 // expectMore makes the next wait worth a look, if a client's only call has been answered
@@ -150,6 +178,8 @@ func (rd *reader) expectMore(answers uint64) {
 // long it took; nil: that does not matter.
 func (p *poll) at(seq uint64) (look bool, trial *mean) {
 	switch at := seq % pollCycle; {
+	case seq < p.until:
+		return false, nil
 	case at < pollLook || at >= pollDecide:
 		p.decide()
 		return p.looks, nil
@@ -161,6 +191,9 @@ func (p *poll) at(seq uint64) (look bool, trial *mean) {
 		return false, &p.tried[1]
 	}
 }
+
+// lose ends all looking until a call: others want the processors. Then a trial has to show that it is worth it.
+func (p *poll) lose(until uint64) { *p = poll{until: until} }
 
 // decide ends a trial, if there was one: to look has to be better by a twentieth.
 func (p *poll) decide() {

@@ -85,3 +85,47 @@ func TestBothSidesTryAtTheSameTime(t *testing.T) {
 		t.Errorf("%d trials at the same time, want %d", both, want)
 	}
 }
+
+// silent is a connection by which nothing comes.
+type silent struct{ trier }
+
+func (silent) look([]byte) (int, error) { return 0, nil }
+
+// TestWhoLosesItsProcessorStopsLooking: others compute, and have it for a slice each time that it is given to them.
+func TestWhoLosesItsProcessorStopsLooking(t *testing.T) {
+	if processors() < 2 {
+		t.Skip("with one processor nobody looks")
+	}
+	rd := &reader{try: silent{}, seq: 5000}
+	looks := func(n int, away time.Duration) {
+		for range n {
+			_, _ = rd.look(nil, time.Now(), 2*away+time.Microsecond, func() { time.Sleep(away) })
+		}
+	}
+	looks(1, lostTime)
+	if rd.crowd.sleeps != 0 || rd.poll.until != 0 {
+		t.Error("one time was no chance")
+	}
+	for i, want := range []int{lostSleep, 2 * lostSleep, 4 * lostSleep} {
+		looks(1, lostTime)
+		if rd.crowd.sleeps != want {
+			t.Errorf("after %d more it sleeps in the next %d waits, want %d", i+1, rd.crowd.sleeps, want)
+		}
+		if look, trial := rd.poll.at(rd.seq + uint64(want) - 1); look || trial != nil {
+			t.Error("it looks, or tries to")
+		}
+		if _, trial := rd.poll.at(rd.seq + uint64(want) + pollCycle - (rd.seq+uint64(want))%pollCycle + pollLook); trial == nil {
+			t.Error("it never tries again")
+		}
+	}
+	looks(lostLooks+1, 0)
+	rd.crowd.sleeps = 0
+	looks(1, lostTime)
+	if rd.crowd.sleeps != 0 {
+		t.Error("what was long ago counts")
+	}
+	looks(1, lostTime)
+	if rd.crowd.sleeps != lostSleep {
+		t.Errorf("then it sleeps in the next %d waits, want %d", rd.crowd.sleeps, lostSleep)
+	}
+}

@@ -46,7 +46,11 @@ type reader struct {
 	sole   bool // the last round brought the answer to the only call, and nothing else
 	alone  bool // the last round brought one message, and so did those before
 	poll   poll
-	seq    uint64 // of the last message
+	looks  uint64 // for messages, so far
+	// lostAt is the last one in which the processor was away for long, and lostFor how many waits there is to be none then.
+	lostAt  uint64
+	lostFor int
+	seq     uint64 // of the last message
 	// refused is lending's count at that answer: who had been told not to read by then was among
 	// those who waited.
 	refused uint32

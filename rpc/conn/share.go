@@ -112,7 +112,6 @@ func received(oob []byte) *os.File {
 			for _, fd := range fds[1:] {
 				_ = syscall.Close(fd)
 			}
-			syscall.CloseOnExec(fds[0])
 			return os.NewFile(uintptr(fds[0]), "memory of a channel")
 		}
 	}

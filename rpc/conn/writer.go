@@ -6,6 +6,8 @@ import (
 	"net"
 	"os"
 	"time"
+
+	"rpcpool.dev/rpc/ring"
 )
 
 // writer writes to a socket. It waits only where it is allowed to.
@@ -81,6 +83,8 @@ func classify(err error) error {
 		return fmt.Errorf("%w: %w", ErrSlowPeer, err)
 	case errors.Is(err, net.ErrClosed):
 		return ErrClosed
+	case errors.Is(err, ring.ErrPeer):
+		return malformed("%v", err)
 	default:
 		return fmt.Errorf("%w: %w", ErrEPIPE, err)
 	}

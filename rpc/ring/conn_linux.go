@@ -242,7 +242,10 @@ func (c *Conn) WriteSome(p [][]byte) (n int, err error) {
 		return n, err
 	}
 	c.starved.Store(true)
-	defer c.starved.Store(false)
+	defer func() {
+		c.out.wants.Store(0)
+		c.starved.Store(false)
+	}()
 	again := roomAgain
 	timer := time.NewTimer(again)
 	defer timer.Stop()

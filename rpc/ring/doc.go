@@ -8,7 +8,8 @@
 //
 // Bytes never go by the socket. A byte there is a bell, which means: look again. It is rung for who is
 // asleep, because its ring is empty, or waits for room in one that was full. So a socket that has ended tells
-// as ever that the peer is gone, and sleeping costs what it costs with a socket: nothing is polled.
+// as ever that the peer is gone, and sleeping costs what it costs with a socket. Who waits for room also looks by itself, more and more
+// seldom: who would hear of it reads here, and for a moment that may be nobody.
 //
 //	            ring is empty                     is empty still
 //	reads ───────────────────▶ says it is asleep ───────────────▶ sleeps until the bell rings

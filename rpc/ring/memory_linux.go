@@ -8,7 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// seals keep the memory as large as it is, so that no access to it ends in SIGBUS.
+// seals keep the memory as large as it is: an access to what is not there would be a fault.
 const seals = unix.F_SEAL_SHRINK | unix.F_SEAL_GROW | unix.F_SEAL_SEAL
 
 // Memory is what both processes have, mapped.
@@ -27,7 +27,7 @@ func New() (*Memory, *os.File, error) {
 		return nil, nil, fmt.Errorf("memory of a channel: memfd_create: %w", err)
 	}
 	f := os.NewFile(uintptr(fd), "memory of a channel")
-	if err = unix.Ftruncate(fd, length); err == nil {
+	if err = unix.Fallocate(fd, 0, 0, length); err == nil { // now, or never: where memory is short an access would be a fault later
 		_, err = unix.FcntlInt(uintptr(fd), unix.F_ADD_SEALS, seals)
 	}
 	var m *Memory

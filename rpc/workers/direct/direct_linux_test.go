@@ -76,7 +76,7 @@ func TestAWorkerHasItsLimitsAndItsGroup(t *testing.T) {
 	}
 }
 
-// TestWhatAWorkerLeavesBehindIsKilled: in its group, in its session, and in sessions of
+// TestWhatAWorkerLeavesBehindIsKilled: in its group, and in sessions of
 // their own; whether it was killed, or died by itself.
 func TestWhatAWorkerLeavesBehindIsKilled(t *testing.T) {
 	for how, end := range map[string]string{"it is killed": "sleep 600", "it dies": "exit 1"} {

@@ -16,12 +16,14 @@
 // group. What is left when a worker has ended, however it did, is known by the group
 // of the worker, or by RPCPOOL_WORKER in its first environment, and is killed by the
 // sweeper, which looks until it finds nothing. A descendant that has both left the
-// group and started a program with an empty environment, and whose parent
+// group and hidden the mark (an empty environment, a title in its place), and whose parent
 // is dead, is not known. The agent of a pod is stricter: it is a subreaper, which a
 // library must not make its program.
 //
 // A worker stays in this process's session: a kernel that groups processes by session, where no control
-// group does, lets the two follow each other on a processor without waiting (sched_yield).
+// group does, lets the two follow each other on a processor without waiting (sched_yield). So a server that was started in a terminal
+// shares that with its workers, which are in its background: one that asks there (/dev/tty, as for a password) is stopped by the
+// system, and killed when its call's time is over.
 //
 // # Descriptors
 //
