@@ -121,15 +121,21 @@ func (s *Stream) Send(ctx context.Context, b []byte) error {
 	if err != nil {
 		return err
 	}
-	if err := i.Send(ctx, b); err != nil {
-		select {
-		case <-s.over:
-			return io.EOF
-		default:
-			return err //nolint:wrapcheck // it names the item
-		}
+	err = i.Send(ctx, b)
+	switch own := context.Cause(ctx); {
+	case err == nil:
+		return nil
+	case own != nil && !errors.Is(err, own): // which has ended the call by now
+		return own //nolint:wrapcheck // the caller's own reason
+	case own != nil:
+		return err //nolint:wrapcheck // it names the item
 	}
-	return nil
+	select {
+	case <-s.over:
+		return io.EOF
+	default:
+		return err //nolint:wrapcheck // it names the item
+	}
 }
 
 // CloseSend says that no more items come.
