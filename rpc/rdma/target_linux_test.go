@@ -78,7 +78,8 @@ func accept(l net.Listener) error {
 	}
 }
 
-// done tells the other machine's server that there are no more tests.
+// done tells the other machine's server that there are no more tests, and waits until it has heard that: this machine
+// is switched off next, with what is still on its way.
 func done() error {
 	address := os.Getenv(peerEnv)
 	if address == "" {
@@ -89,6 +90,9 @@ func done() error {
 		return err
 	}
 	_, err = c.Write([]byte("q"))
+	if err == nil {
+		_, err = io.Copy(io.Discard, c)
+	}
 	return errors.Join(err, c.Close())
 }
 
