@@ -135,11 +135,15 @@ func TestAReferenceThatIsGivenBackIsNotTakenLate(t *testing.T) {
 	}
 }
 
-// slow returns a client whose first connection can be held.
-func (r *rig) slow(t *testing.T) (c *Client, first *holder) {
+// slow returns a client whose first connection can be held, and whether it reaches the server by others.
+func (r *rig) slow(t *testing.T, change ...func(*Options)) (c *Client, first *holder, down *atomic.Bool) {
 	t.Helper()
-	c = r.client(t, func(o *Options) {
+	down = &atomic.Bool{}
+	c = r.client(t, append(change, func(o *Options) {
 		o.Dial = func(ctx context.Context) (net.Conn, error) {
+			if down.Load() {
+				return nil, errCut
+			}
 			nc, err := r.dial(ctx)
 			if err != nil || first != nil {
 				return nc, err
@@ -147,8 +151,8 @@ func (r *rig) slow(t *testing.T) (c *Client, first *holder) {
 			first = &holder{Conn: nc, has: make(chan []byte, 1)}
 			return first, nil
 		}
-	})
-	return c, first
+	})...)
+	return c, first, down
 }
 
 // giveUp gives up an allocation, and returns what was to be sent for it.
@@ -170,7 +174,7 @@ func giveUp(t *testing.T, c *Client, by *holder) (asked []byte) {
 // TestAnAllocationThatIsGivenUpLeavesNothing, although the server hears of it after that.
 func TestAnAllocationThatIsGivenUpLeavesNothing(t *testing.T) {
 	r := serve(t)
-	c, slow := r.slow(t)
+	c, slow, _ := r.slow(t)
 	asked := giveUp(t, c, slow)
 	within(t, "said so", func() bool { return c.ack() > 0 })
 	if _, err := c.ask(t.Context(), "renew", &message{Op: opRenew}); err != nil { // it hears that the client knows
@@ -179,6 +183,24 @@ func TestAnAllocationThatIsGivenUpLeavesNothing(t *testing.T) {
 	slow.pass(t, asked)
 	if n := r.host.Counts().Blobs; n > 0 {
 		t.Fatalf("%d blobs are nobody's", n)
+	}
+	r.atRest(t)
+}
+
+// TestWhatIsGivenUpIsSaidWhenTheServerIsThereAgain, although all else would have been given up by then.
+func TestWhatIsGivenUpIsSaidWhenTheServerIsThereAgain(t *testing.T) {
+	r := serve(t)
+	c, slow, down := r.slow(t, func(o *Options) { o.Retry = time.Nanosecond })
+	down.Store(true)
+	slow.pass(t, giveUp(t, c, slow))
+	if n := r.host.Counts().Blobs; n != 1 {
+		t.Fatalf("there are %d blobs", n)
+	}
+	_, err := c.ask(t.Context(), "renew", &message{Op: opRenew})
+	wantErr(t, "out of reach", err, errCut)
+	down.Store(false)
+	if _, err := c.ask(t.Context(), "renew", &message{Op: opRenew}); err != nil {
+		t.Fatal(err)
 	}
 	r.atRest(t)
 }
