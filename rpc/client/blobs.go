@@ -354,30 +354,41 @@ func (c *Client) DropBlobs(server string, b Blobs) {
 	}
 }
 
-// join makes the client a party at a server.
+// join makes the client a party at a server. That hears of it when the client finds by its handles what comes of it.
 func (c *Client) join(ctx context.Context, s *store) {
-	defer close(s.ready)
+	peer, err := c.enter(ctx, s)
+	close(s.ready)
+	if err != nil {
+		return
+	}
+	_ = peer.Peer.TrySend(&conn.Message{Header: frame.Header{Type: frame.TypeBlobGrant}, Body: s.grant()})
+	peer.Release()
+}
+
+// enter is join before anybody knows of it. The reference is the caller's.
+func (c *Client) enter(ctx context.Context, s *store) (conn.Ref, error) {
 	b, peer, err := c.ask(ctx, s.endpoint)
 	if err == nil {
-		defer peer.Release()
-		s.blobs, err = c.joinAny(ctx, b)
+		if s.blobs, err = c.joinAny(ctx, b); err != nil {
+			peer.Release()
+		}
 	}
 	if err != nil {
 		s.err = err
 		if !errors.Is(err, ErrNoBlobs) { // it may be otherwise the next time
 			c.stores.forget(s)
 		}
-		return
+		return conn.Ref{}, err
 	}
 	c.stores.any.Store(true)
 	c.stores.mu.Lock()
 	closed := c.stores.closed
 	c.stores.mu.Unlock()
 	if closed {
+		peer.Release()
 		s.err = errors.Join(ErrClosed, s.blobs.Close())
-		return
 	}
-	_ = peer.Peer.TrySend(&conn.Message{Header: frame.Header{Type: frame.TypeBlobGrant}, Body: s.grant()})
+	return peer, s.err
 }
 
 func (c *Client) joinAny(ctx context.Context, b *BlobServer) (Blobs, error) {

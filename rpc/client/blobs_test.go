@@ -7,19 +7,21 @@ import (
 	"path/filepath"
 	"testing"
 
+	"rpcpool.dev/rpc/blob"
 	"rpcpool.dev/rpc/conn"
 	"rpcpool.dev/rpc/frame"
 )
 
 // offerer is a server that offers blobs when the test says so.
 type offerer struct {
-	path  string
-	asked chan conn.Peer // for an offer
+	path    string
+	asked   chan conn.Peer // for an offer
+	granted chan struct{}
 }
 
 func newOfferer(t *testing.T) *offerer {
 	t.Helper()
-	o := &offerer{path: filepath.Join(t.TempDir(), "s"), asked: make(chan conn.Peer, 4)}
+	o := &offerer{path: filepath.Join(t.TempDir(), "s"), asked: make(chan conn.Peer, 4), granted: make(chan struct{}, 4)}
 	s, err := conn.NewServer(conn.ServerOptions{Handler: o, Admit: func(h *frame.Hello) frame.HelloAck {
 		return frame.Answer(h, frame.HelloAck{Features: frame.FeatureBlobs})
 	}})
@@ -40,8 +42,11 @@ func newOfferer(t *testing.T) *offerer {
 }
 
 func (o *offerer) Message(p conn.Peer, in *conn.In) {
-	if in.Type == frame.TypeBlobOffer {
+	switch in.Type {
+	case frame.TypeBlobOffer:
 		o.asked <- p
+	case frame.TypeBlobGrant:
+		o.granted <- struct{}{}
 	}
 }
 
@@ -89,5 +94,37 @@ func TestWhoHasGivenUpLeavesNobodyAnOfferThatIsOver(t *testing.T) {
 	offer(t, p, 2)
 	if err, got := <-second, <-tickets; !errors.Is(err, ErrNoBlobs) || got != 2 {
 		t.Errorf("the next has offer %d, want 2: %v", got, err)
+	}
+}
+
+// known is what a client has at a server.
+type known struct {
+	Blobs
+
+	account func() blob.Handle
+}
+
+func (known) Domain() blob.Domain    { return blob.Domain{1} }
+func (k known) Account() blob.Handle { return k.account() }
+func (known) Close() error           { return nil }
+
+// TestAServerHearsOfAnAccountWhenItsResultsAreFound: they may be there at once, and one that is not found is nobody's.
+func TestAServerHearsOfAnAccountWhenItsResultsAreFound(t *testing.T) {
+	o, found := newOfferer(t), make(chan bool, 1)
+	var c *Client
+	c, blobs := o.wants(t, func(context.Context, *BlobServer) (Blobs, error) {
+		return known{account: func() blob.Handle {
+			_, b := c.Has(blob.Domain{1})
+			found <- b != nil
+			return blob.Handle{Domain: blob.Domain{1}, ID: 1, Rights: blob.Pay}
+		}}, nil
+	})
+	joined := blobs(soon(t))
+	offer(t, <-o.asked, 1)
+	if err := <-joined; err != nil {
+		t.Fatal(err)
+	}
+	if <-o.granted; !<-found {
+		t.Error("it has heard of it before")
 	}
 }
