@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"rpcpool.dev/rpc/blob"
+	"rpcpool.dev/rpc/conn"
 	"rpcpool.dev/rpc/workers"
 )
 
@@ -176,6 +177,30 @@ func TestAResultThatNobodyWantsIsFreed(t *testing.T) {
 		})
 	}
 	all.Wait()
+	if n := r.live(t); n > 0 {
+		t.Errorf("%d blobs are left", n)
+	}
+}
+
+// TestAResultBesideOneThatIsTooLongIsFreed: a reply that the client does not take has named it.
+func TestAResultBesideOneThatIsTooLongIsFreed(t *testing.T) {
+	const longest = 256 << 10
+	r := newBlobRig(t, ServerOptions{}, ClientOptions{
+		BlobThreshold: 4 * longest, Conn: conn.Options{MaxFrame: LongBlob, MaxMessage: longest},
+	})
+	Handle(r.server, "both", func(_ context.Context, a twoBlobs) ([]byte, error) {
+		a.Out.SetLen(copy(a.Out.Bytes(), a.In.Bytes()))
+		return fill(2 * longest), nil
+	})
+	in := r.buffer(t, "hello")
+	out := r.ResultBlob(10).Out()
+	_, err := Call[[]byte](soon(t), r, "both", twoBlobs{in.In(), &out})
+	if !errors.Is(err, ReplyLost) {
+		t.Errorf("error is %v, want %v", err, ReplyLost)
+	}
+	if err := in.Free(); err != nil {
+		t.Error(err)
+	}
 	if n := r.live(t); n > 0 {
 		t.Errorf("%d blobs are left", n)
 	}

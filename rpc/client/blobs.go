@@ -98,9 +98,17 @@ var ErrNoBlobs = errors.New("server has no blobs for this client")
 type stores struct {
 	mu     sync.Mutex
 	all    map[string]*store // by server id
-	offers map[conn.Peer][]chan frame.BlobOffer
+	offers map[conn.Peer]*asking
 	any    atomic.Bool // there is one, or was
 	closed bool
+}
+
+// asking is who waits for a server's offer, by one connection. An offer is of no use when the next one has been made, so
+// it is the last that all of them get: also of those that somebody has asked for who has given up since.
+type asking struct {
+	due  int // that were asked for, and have not come
+	last frame.BlobOffer
+	who  []chan frame.BlobOffer
 }
 
 // store is what a client has, or will have, at one server.
@@ -346,30 +354,41 @@ func (c *Client) DropBlobs(server string, b Blobs) {
 	}
 }
 
-// join makes the client a party at a server.
+// join makes the client a party at a server. That hears of it when the client finds by its handles what comes of it.
 func (c *Client) join(ctx context.Context, s *store) {
-	defer close(s.ready)
+	peer, err := c.enter(ctx, s)
+	close(s.ready)
+	if err != nil {
+		return
+	}
+	_ = peer.Peer.TrySend(&conn.Message{Header: frame.Header{Type: frame.TypeBlobGrant}, Body: s.grant()})
+	peer.Release()
+}
+
+// enter is join before anybody knows of it. The reference is the caller's.
+func (c *Client) enter(ctx context.Context, s *store) (conn.Ref, error) {
 	b, peer, err := c.ask(ctx, s.endpoint)
 	if err == nil {
-		defer peer.Release()
-		s.blobs, err = c.joinAny(ctx, b)
+		if s.blobs, err = c.joinAny(ctx, b); err != nil {
+			peer.Release()
+		}
 	}
 	if err != nil {
 		s.err = err
 		if !errors.Is(err, ErrNoBlobs) { // it may be otherwise the next time
 			c.stores.forget(s)
 		}
-		return
+		return conn.Ref{}, err
 	}
 	c.stores.any.Store(true)
 	c.stores.mu.Lock()
 	closed := c.stores.closed
 	c.stores.mu.Unlock()
 	if closed {
+		peer.Release()
 		s.err = errors.Join(ErrClosed, s.blobs.Close())
-		return
 	}
-	_ = peer.Peer.TrySend(&conn.Message{Header: frame.Header{Type: frame.TypeBlobGrant}, Body: s.grant()})
+	return peer, s.err
 }
 
 func (c *Client) joinAny(ctx context.Context, b *BlobServer) (Blobs, error) {
@@ -397,12 +416,10 @@ func (c *Client) ask(ctx context.Context, e conn.Endpoint) (*BlobServer, conn.Re
 		ref.Release()
 		return nil, conn.Ref{}, ErrNoBlobs
 	}
-	answer := make(chan frame.BlobOffer, 1)
-	c.stores.mu.Lock()
-	c.stores.offers[n] = append(c.stores.offers[n], answer)
-	c.stores.mu.Unlock()
+	answer := c.stores.ask(n)
 	err = n.Send(ctx, &conn.Message{Header: frame.Header{Type: frame.TypeBlobOffer}})
-	if err == nil {
+	asked := err == nil
+	if asked {
 		select {
 		case o := <-answer:
 			hello := c.opts.Pool.Hello
@@ -416,13 +433,54 @@ func (c *Client) ask(ctx context.Context, e conn.Endpoint) (*BlobServer, conn.Re
 		}
 	}
 	ref.Release()
-	c.stores.mu.Lock()
-	defer c.stores.mu.Unlock()
-	waiting := slices.DeleteFunc(c.stores.offers[n], func(w chan frame.BlobOffer) bool { return w == answer })
-	if c.stores.offers[n] = waiting; len(waiting) == 0 {
-		delete(c.stores.offers, n)
-	}
+	c.stores.unask(n, answer, asked)
 	return nil, conn.Ref{}, fmt.Errorf("blobs of server %q: %w", e.ID, err)
+}
+
+// ask waits for an offer that is about to be asked for.
+func (s *stores) ask(p conn.Peer) chan frame.BlobOffer {
+	answer := make(chan frame.BlobOffer, 1)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.offers[p] == nil {
+		s.offers[p] = &asking{}
+	}
+	a := s.offers[p]
+	a.due++
+	a.who = append(a.who, answer)
+	return answer
+}
+
+// unask ends the wait of who has given up. asked says that the offer was asked for: it comes nevertheless.
+func (s *stores) unask(p conn.Peer, answer chan frame.BlobOffer, asked bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	a := s.offers[p]
+	if a == nil { // it has come, or the connection has ended
+		return
+	}
+	a.who = slices.DeleteFunc(a.who, func(w chan frame.BlobOffer) bool { return w == answer })
+	if !asked {
+		s.came(p, a)
+	}
+}
+
+// came counts an offer that is due no more, and tells who waits if it was the last.
+func (s *stores) came(p conn.Peer, a *asking) {
+	if a.due--; a.due > 0 {
+		return
+	}
+	delete(s.offers, p)
+	for _, w := range a.who {
+		w <- a.last
+	}
+}
+
+// ended says that nothing comes by a connection any more.
+func (s *stores) ended(p conn.Peer) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.offers, p)
 }
 
 // again hears that an argument may be used again.
@@ -445,11 +503,10 @@ func (c *Client) offered(p conn.Peer, in *conn.In) {
 		return // the connection has checked it
 	}
 	c.stores.mu.Lock()
-	waiting := c.stores.offers[p]
-	delete(c.stores.offers, p)
-	c.stores.mu.Unlock()
-	for _, w := range waiting {
-		w <- o
+	defer c.stores.mu.Unlock()
+	if a := c.stores.offers[p]; a != nil {
+		a.last = o
+		c.stores.came(p, a)
 	}
 }
 

@@ -121,7 +121,7 @@ func New(opts Options) (*Client, error) {
 		opts: opts, start0: time.Now(), session: session.NewClient(opts.Session), budget: newBudget(),
 		peers: map[string]*peer{}, lines: map[conn.Peer]*line{}, numbers: map[string]uint32{}, delays: map[string]*delays{}, awaiting: map[*call]bool{}, stop: make(chan struct{}),
 	}
-	c.stores.all, c.stores.offers = map[string]*store{}, map[conn.Peer][]chan frame.BlobOffer{}
+	c.stores.all, c.stores.offers = map[string]*store{}, map[conn.Peer]*asking{}
 	if len(opts.JoinBlobs) > 0 {
 		opts.Pool.Hello.Features |= frame.FeatureBlobs | frame.FeatureSharedMemory | frame.FeatureBulk | frame.FeatureBlobReuse
 	}

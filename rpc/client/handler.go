@@ -166,6 +166,7 @@ func (h *handler) Lend(p conn.Peer, head *frame.Header, n int) *conn.Memory {
 // Closed implements [conn.Handler].
 func (h *handler) Closed(p conn.Peer, why error, unsent []uint64) {
 	c := (*Client)(h)
+	c.stores.ended(p)
 	t := c.begin()
 	l := c.lines[p]
 	if l == nil {

@@ -302,14 +302,14 @@ func (j *Job) returned(code session.Code, reply []byte) (session.Code, []byte, u
 	return code, reply, n
 }
 
-// discard lets results go that nobody hears of.
-func (j *Job) discard(reply []byte, n uint8) {
+// discard lets results go that nobody hears of: the n blobs in front of a reply.
+func (c *Core) discard(reply []byte, n uint8) {
 	results, _, err := blob.ParseArgs(reply, int(n))
 	if err != nil {
 		return
 	}
 	for _, a := range results {
-		j.core.opts.Blobs.Discard(a.Handle)
+		c.opts.Blobs.Discard(a.Handle)
 	}
 }
 

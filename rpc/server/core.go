@@ -341,7 +341,7 @@ func (c *Core) Return(j *Job, code session.Code, reply []byte) {
 	}
 	if j.entry.Memory = memory; blobs > 0 {
 		if j.entry.Blobs = blobs; j.entry.Unwanted() {
-			defer j.discard(reply, blobs)
+			defer c.discard(reply, blobs)
 		}
 	}
 	c.cutShort(t, j)

@@ -229,6 +229,7 @@ func (l *nativeLine) Tell(m *session.Message, j *Job, reader bool) {
 	switch {
 	case errors.Is(err, conn.ErrTooLong):
 		l.unsent(f, err)
+		l.door.core.discard(m.Body, m.Blobs)
 		lost := tooLong(m)
 		*f = conn.Message{}
 		wire.Response(&lost, f)

@@ -252,7 +252,10 @@ func (c *Client) done(number uint64, err error) {
 		defer finish()
 		ctx, cancel := context.WithTimeout(c.ended, c.lease)
 		defer cancel()
-		_, _ = c.ask(ctx, "forget", &message{Op: opForget, Number: number})
+		_ = c.runFor(ctx, c.lease, func(e *end) error { // then the server forgets all
+			_, err := e.ask("forget", &message{Op: opForget, Number: number})
+			return err
+		})
 	}) {
 		finish()
 	}

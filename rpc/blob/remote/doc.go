@@ -41,7 +41,9 @@
 // A transfer has a number, of the client's choice. With the same number it may be asked
 // for again, over another connection: whatever was lost in a cut, nothing is allocated
 // or written twice. What has ended is remembered until the client says that it knows
-// (ack in the header). The checksum (CRC-32C) is over the whole, as both sides have it.
+// (ack in the header), or that it gives the transfer up (FORGET). By that number nothing is begun any more: what asks
+// for it was on its way over a connection that was slower, and what came of it would be nobody's. So it is with
+// references. The checksum (CRC-32C) is over the whole, as both sides have it.
 //
 // # Copying
 //

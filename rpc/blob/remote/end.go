@@ -47,6 +47,11 @@ func (b *backoff) failed(now time.Duration) time.Duration {
 // run does something over a connection. If that breaks, it does it again over another
 // one, for a while.
 func (c *Client) run(ctx context.Context, do func(*end) error) error {
+	return c.runFor(ctx, c.opts.Retry, do)
+}
+
+// runFor is run for a while of that length.
+func (c *Client) runFor(ctx context.Context, retry time.Duration, do func(*end) error) error {
 	again := backoff{first: 20 * time.Millisecond, most: 2 * time.Second}
 	begun := c.opts.now()
 	for first := true; ; first = false {
@@ -56,8 +61,8 @@ func (c *Client) run(ctx context.Context, do func(*end) error) error {
 			return err
 		case ctx.Err() != nil:
 			return errors.Join(context.Cause(ctx), err)
-		case c.opts.now() >= begun+c.opts.Retry:
-			return fmt.Errorf("given up after %v: %w", c.opts.Retry, err)
+		case c.opts.now() >= begun+retry:
+			return fmt.Errorf("given up after %v: %w", retry, err)
 		}
 		c.opts.Log.Debug("a bulk connection broke", "err", err)
 		pause := again.failed(0)

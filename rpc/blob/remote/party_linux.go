@@ -27,7 +27,9 @@ type party struct {
 	gone      bool
 	sessions  map[*session]struct{}
 	transfers map[uint64]*transfer
+	over      numbers               // of transfers: those that come now come late
 	refs      map[uint64]blob.RefID // by the client's numbers
+	released  numbers               // of references: the same
 }
 
 func (p *party) hear()                { p.last.Store(int64(p.server.opts.now())) }
@@ -91,6 +93,8 @@ func (p *party) begin(s *session, number uint64, grant func() (*transfer, error)
 		switch {
 		case p.gone:
 			return nil, fmt.Errorf("%w: %q has left", blob.ErrParty, p.name)
+		case t == nil && p.over.has(number):
+			return nil, fmt.Errorf("%w: transfer %d is over", errGivenUp, number)
 		case t == nil && len(p.transfers) >= p.server.opts.Transfers:
 			return nil, fmt.Errorf("%w: %d transfers have not ended", ErrMany, len(p.transfers))
 		case t == nil:
@@ -179,6 +183,7 @@ func (p *party) complete(t *transfer, err error) {
 func (p *party) heed(ack uint64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.over.raise(ack)
 	for n, t := range p.transfers {
 		if n <= ack {
 			p.known(n, t)
@@ -190,6 +195,7 @@ func (p *party) heed(ack uint64) {
 func (p *party) retire(number uint64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.over.add(number)
 	if t := p.transfers[number]; t != nil {
 		p.known(number, t)
 	}
@@ -205,10 +211,11 @@ func (p *party) known(number uint64, t *transfer) {
 	p.finish(number, t)
 }
 
-// forget gives up a transfer, and what was made for it.
+// forget gives up a transfer, and what was made for it. It may come before it is asked for, over another connection.
 func (p *party) forget(number uint64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.over.add(number)
 	if t := p.transfers[number]; t != nil {
 		p.abandon(number, t)
 	}
@@ -221,6 +228,9 @@ func (p *party) refer(m *message) error {
 	if _, known := p.refs[m.Number]; known {
 		return nil // the answer was lost
 	}
+	if p.released.has(m.Number) {
+		return fmt.Errorf("%w: reference %d is over", errGivenUp, m.Number)
+	}
 	if len(p.refs) >= p.server.opts.References {
 		return fmt.Errorf("%w: %d references", ErrMany, len(p.refs))
 	}
@@ -232,10 +242,12 @@ func (p *party) refer(m *message) error {
 	return err
 }
 
-// unrefer gives it back. One that is over is given back already.
+// unrefer gives it back. One that is over is given back already; one that is not there may be asked for yet, over
+// another connection.
 func (p *party) unrefer(number uint64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.released.add(number)
 	if ref, known := p.refs[number]; known {
 		delete(p.refs, number)
 		_ = p.Release(ref)
