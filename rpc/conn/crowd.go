@@ -34,6 +34,6 @@ func (c *crowd) looked(found bool) {
 		c.empty = 0
 		return
 	}
-	c.sleeps = 1 << c.empty
+	c.sleeps = max(c.sleeps, 1<<c.empty)
 	c.empty = min(c.empty+1, pollSkip)
 }

@@ -108,6 +108,7 @@ func TestWhoLosesItsProcessorStopsLooking(t *testing.T) {
 	}
 	for i, want := range []int{lostSleep, 2 * lostSleep, 4 * lostSleep} {
 		looks(1, lostTime)
+		rd.crowd.looked(false) // as any look that has found nothing
 		if rd.crowd.sleeps != want {
 			t.Errorf("after %d more it sleeps in the next %d waits, want %d", i+1, rd.crowd.sleeps, want)
 		}
