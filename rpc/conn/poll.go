@@ -55,7 +55,7 @@ const (
 	// lostTime is how long a processor that was given to others is away where they compute: what a peer does with
 	// a message takes less.
 	lostTime  = 500 * time.Microsecond
-	lostLooks = 64      // two losses within as many looks are no chance
+	lostLooks = 4       // two losses within as many looks are no chance
 	lostSleep = 1 << 10 // waits without a look then, and twice as many each time that goes on
 	lostMost  = 1 << 14
 	pollSkip  = 5 // 2 to this is the longest pause of who does not look, in cycles
