@@ -68,8 +68,7 @@ func accept(ctx context.Context, nc net.Conn, admit Admit, h Handler, opts Optio
 	if err != nil {
 		return nil, err
 	}
-	c := newConn(nc, opts, h, o)
-	c.from, c.ack = from, ack
+	c := met(nc, from, ack, h, opts, o)
 	if err := c.share(ctx, receiveMemory); err != nil {
 		return nil, closeWith(nc, fmt.Errorf("handshake with client: %w", err))
 	}
@@ -79,9 +78,15 @@ func accept(ctx context.Context, nc net.Conn, admit Admit, h Handler, opts Optio
 
 // welcome makes a connection of a client whose handshake is over.
 func welcome(nc net.Conn, from frame.Hello, ack frame.HelloAck, h Handler, opts Options, o owner) *Conn {
+	c := met(nc, from, ack, h, opts, o)
+	c.open(from.Limits)
+	return c
+}
+
+// met is welcome before anything is read.
+func met(nc net.Conn, from frame.Hello, ack frame.HelloAck, h Handler, opts Options, o owner) *Conn {
 	c := newConn(nc, opts, h, o)
 	c.from, c.ack = from, ack
-	c.open(from.Limits)
 	return c
 }
 

@@ -40,7 +40,7 @@ type Conn struct {
 	raw   syscall.RawConn       // the socket
 	knock func(fd uintptr) bool // rings; made once, so that nothing is allocated
 	mem   *Memory
-	users atomic.Int32 // of the memory: the open connection, and each call that uses it
+	users socket.Users // of the memory: the open connection, and each call that uses it
 
 	in  consumer
 	out producer
@@ -53,7 +53,7 @@ type Conn struct {
 	once    sync.Once
 
 	born            time.Time
-	readBy, writeBy atomic.Int64 // deadlines, ns after the connection was born, by a clock that nobody sets; 0: none
+	readBy, writeBy socket.Deadline
 }
 
 // Over makes a connection of memory that nobody uses yet, and the socket to the process that has it, too. Both
@@ -80,37 +80,19 @@ func Over(m *Memory, nc Bell) (*Conn, error) {
 			}
 		}
 	}
-	c.users.Store(1)
+	c.users.Open()
 	return c, nil
 }
 
-// use is to be followed by unuse, if it returns true.
-func (c *Conn) use() bool {
-	for {
-		n := c.users.Load()
-		if n == 0 {
-			return false
-		}
-		if c.users.CompareAndSwap(n, n+1) {
-			return true
-		}
-	}
-}
-
 func (c *Conn) unuse() {
-	if c.users.Add(-1) == 0 {
+	if c.users.Done() {
 		_ = c.mem.Close()
 	}
 }
 
-func (c *Conn) late(by *atomic.Int64) bool {
-	at := by.Load()
-	return at != 0 && int64(time.Since(c.born)) >= at
-}
-
 // TryRead reads what there is, without waiting: nothing, and no error, if there is nothing.
 func (c *Conn) TryRead(p []byte) (n int, err error) {
-	if !c.use() {
+	if !c.users.Use() {
 		return 0, net.ErrClosed
 	}
 	defer c.unuse()
@@ -118,7 +100,7 @@ func (c *Conn) TryRead(p []byte) (n int, err error) {
 }
 
 func (c *Conn) tryRead(p []byte) (n int, err error) {
-	if c.late(&c.readBy) {
+	if c.readBy.Over(c.born) {
 		return 0, os.ErrDeadlineExceeded
 	}
 	return c.take(p)
@@ -150,7 +132,7 @@ func (c *Conn) tellRoom() {
 
 // Read implements [net.Conn].
 func (c *Conn) Read(p []byte) (n int, err error) {
-	if !c.use() {
+	if !c.users.Use() {
 		return 0, net.ErrClosed
 	}
 	defer c.unuse()
@@ -211,7 +193,7 @@ func (c *Conn) ReadSome(p [][]byte) (n int, err error) {
 
 // TryWrite writes what there is room for of several slices, without waiting.
 func (c *Conn) TryWrite(p [][]byte) (n int, err error) {
-	if !c.use() {
+	if !c.users.Use() {
 		return 0, net.ErrClosed
 	}
 	defer c.unuse()
@@ -234,7 +216,7 @@ func (c *Conn) tryWrite(p [][]byte) (n int, err error) {
 
 // WriteSome is TryWrite, but waits until there is room for something, or the deadline is over.
 func (c *Conn) WriteSome(p [][]byte) (n int, err error) {
-	if !c.use() {
+	if !c.users.Use() {
 		return 0, net.ErrClosed
 	}
 	defer c.unuse()
@@ -254,7 +236,7 @@ func (c *Conn) WriteSome(p [][]byte) (n int, err error) {
 		if n, err = c.tryWrite(p); n > 0 || err != nil {
 			return n, err
 		}
-		if c.late(&c.writeBy) {
+		if c.writeBy.Over(c.born) {
 			return 0, os.ErrDeadlineExceeded
 		}
 		timer.Reset(again)
@@ -310,19 +292,12 @@ func (c *Conn) SetDeadline(t time.Time) error {
 
 // SetReadDeadline implements [net.Conn].
 func (c *Conn) SetReadDeadline(t time.Time) error {
-	c.readBy.Store(c.since(t))
+	c.readBy.Set(t, c.born)
 	return c.Bell.SetReadDeadline(t) //nolint:wrapcheck // as the socket itself
 }
 
 // SetWriteDeadline implements [net.Conn]. Nobody writes to the socket who could wait.
 func (c *Conn) SetWriteDeadline(t time.Time) error {
-	c.writeBy.Store(c.since(t))
+	c.writeBy.Set(t, c.born)
 	return nil
-}
-
-func (c *Conn) since(t time.Time) int64 {
-	if t.IsZero() {
-		return 0
-	}
-	return int64(max(t.Sub(c.born), 1))
 }

@@ -6,7 +6,6 @@ import (
 	"net"
 	"os"
 	"sync"
-	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -20,7 +19,7 @@ const poorWait = 50 * time.Millisecond
 type Conn struct {
 	fd            int
 	local, remote net.Addr
-	users         atomic.Int32 // of the descriptor: the open connection, and each call that uses it
+	users         Users // of the descriptor: the open connection, and each call that uses it
 	born          time.Time
 
 	rd, wr side
@@ -33,8 +32,8 @@ type Conn struct {
 type side struct {
 	waiter
 
-	deadline atomic.Int64 // ns after the connection was born, by a clock that nobody sets; 0: none
-	until    time.Time    // the same; guarded by the connection's lock
+	deadline Deadline
+	until    time.Time // the same; guarded by the connection's lock
 }
 
 // Take makes a socket the runtime's poller's no more: nc is closed, and what is returned has its
@@ -65,7 +64,7 @@ func Take(nc net.Conn) (*Conn, bool) {
 		_ = unix.Close(c.fd)
 		return nil, false
 	}
-	c.users.Store(1)
+	c.users.Open()
 	_ = nc.Close()
 	return c, true
 }
@@ -76,39 +75,20 @@ func scarce(fd int) bool {
 	return unix.Getrlimit(unix.RLIMIT_NOFILE, &limit) == nil && uint64(fd) >= limit.Cur/2
 }
 
-// use is to be followed by unuse, if it returns true.
-func (c *Conn) use() bool {
-	for {
-		n := c.users.Load()
-		if n == 0 {
-			return false
-		}
-		if c.users.CompareAndSwap(n, n+1) {
-			return true
-		}
-	}
-}
-
 func (c *Conn) unuse() {
-	if c.users.Add(-1) == 0 {
+	if c.users.Done() {
 		_ = unix.Close(c.fd)
 	}
 }
 
-// late tells whether a direction's deadline has passed.
-func (c *Conn) late(s *side) bool {
-	at := s.deadline.Load()
-	return at != 0 && int64(time.Since(c.born)) >= at
-}
-
 // attempt tries f until it has not to wait any more.
 func (c *Conn) attempt(s *side, f func(fd uintptr) (done bool)) error {
-	if !c.use() {
+	if !c.users.Use() {
 		return net.ErrClosed
 	}
 	defer c.unuse()
 	for {
-		if c.late(s) {
+		if s.deadline.Over(c.born) {
 			return os.ErrDeadlineExceeded
 		}
 		if f(uintptr(c.fd)) {
@@ -151,12 +131,12 @@ func (c *Conn) mayFill() (can bool, err error) {
 
 // Read implements [net.Conn].
 func (c *Conn) Read(p []byte) (n int, err error) {
-	if !c.use() {
+	if !c.users.Use() {
 		return 0, net.ErrClosed
 	}
 	defer c.unuse()
 	for err == nil {
-		if c.late(&c.rd) {
+		if c.rd.deadline.Over(c.born) {
 			return 0, os.ErrDeadlineExceeded
 		}
 		n, err = TryRead(c.fd, p[:min(len(p), Short)])
@@ -232,7 +212,7 @@ func (c *Conn) SetWriteBuffer(bytes int) error {
 }
 
 func (c *Conn) control(f func(fd int) error) error {
-	if !c.use() {
+	if !c.users.Use() {
 		return net.ErrClosed
 	}
 	defer c.unuse()
@@ -263,11 +243,7 @@ func (c *Conn) setDeadline(s *side, t time.Time) error {
 		return net.ErrClosed
 	}
 	s.until = t
-	at := int64(0)
-	if !t.IsZero() {
-		at = int64(max(t.Sub(c.born), 1))
-	}
-	s.deadline.Store(at)
+	s.deadline.Set(t, c.born)
 	if s.file == nil {
 		return nil
 	}
